@@ -1,0 +1,206 @@
+"""LeViT as a Keras functional model: stem, three stages, pooling, two classification heads.
+
+The graph is flat, so `model.get_layer("stages_1_blocks_0_attn")` works as users of
+keras.applications expect; layer names are timm's module names with underscores for dots.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+
+from levit_tf.layers import HEADS, MLP, Attention, Classifier, ConvBN, DropPath
+from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
+
+POOLINGS = (None, "avg", "max")
+STEM = "stem"
+PRE_LOGITS = "pre_logits"
+CLASSIFIER = "classifier"
+PREDICTIONS = "predictions"
+
+
+def stage_name(stage: int) -> str:
+    """Name of the layer whose output is the feature map of `stage` (0, 1 or 2)."""
+    return f"stages_{stage}"
+
+
+def LeViT(  # noqa: N802, named as the functions of keras.applications are
+    variant: str | Variant,
+    include_top: bool = True,
+    weights: str | os.PathLike | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: Sequence[int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    heads: str = "average",
+    drop_path_rate: float | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds a LeViT, with the arguments of keras.applications.
+
+    The model takes normalised pixels: see `levit_tf.preprocess_input`.
+
+    Args:
+      variant: one of `list_variants()` in any common spelling, or a `Variant` of your own.
+      include_top: whether the classification heads are part of the model.
+      weights: None for the reference's random initialisation; "imagenet" for the released weights
+        (the five paper variants); or a file: `.keras` of a LeViT, or `.weights.h5`.
+      input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
+      input_shape: (height, width, channels); the variant's square RGB by default. Height and width
+        must be multiples of the stem's stride, since the attention biases belong to a grid.
+      pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
+        last feature map (batch, height, width, channels).
+      classes: number of classes, with the top.
+      classifier_activation: activation on the logits, None to return them as they are. With
+        `weights` only "softmax" or None, and `heads="both"` always returns logits.
+      heads: "average" of the two heads' logits; "both" for {"head", "head_dist"}, both logits;
+        "single" for a model without the distillation head.
+      drop_path_rate: stochastic depth of all residual branches; the variant's own by default.
+      name: model name; the variant's by default.
+
+    Returns:
+      A `keras.Model`.
+
+    Raises:
+      ValueError: an argument, or a combination, that cannot be built; the message says which can.
+    """
+    variant = get_variant(variant)
+    _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads)
+    if drop_path_rate is None:
+        drop_path_rate = variant.drop_path_rate
+    elif not 0 <= drop_path_rate < 1:
+        raise ValueError(f"drop_path_rate must lie in [0, 1). Received: {drop_path_rate!r}")
+
+    inputs = _image_input(variant, input_tensor, input_shape)
+    x = _backbone(variant, inputs, drop_path_rate)
+    if include_top:
+        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+        x = Classifier(classes, heads, name=CLASSIFIER)(x)
+        if heads != "both":
+            # In float32, so that mixed precision does not round the probabilities.
+            x = keras.layers.Activation(
+                classifier_activation or "linear", dtype="float32", name=PREDICTIONS
+            )(x)
+    elif pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
+    if input_tensor is not None:
+        inputs = keras.utils.get_source_inputs(inputs)
+    model = keras.Model(inputs, x, name=name or variant.name)
+
+    if weights is not None:
+        # Here, because loading weights needs a model to load them into.
+        from levit_tf.weights import load_weights
+
+        load_weights(model, weights, variant)
+    return model
+
+
+def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> keras.KerasTensor:
+    """Image (batch, height, width, channels) -> last map (batch, height/64, width/64, C)."""
+    activation = variant.activation
+    for n, filters in enumerate(variant.stem_filters, start=1):
+        x = ConvBN(filters, name=f"stem_conv{n}")(x)
+        if n < variant.stem_convs:  # none after the last
+            x = keras.layers.Activation(activation, name=f"stem_act{n}")(x)
+    x = keras.layers.Identity(name=STEM)(x)
+
+    def residual(x, branch):
+        y = branch(x)
+        if drop_path_rate:
+            y = DropPath(drop_path_rate, name=f"{branch.name}_drop_path")(y)
+        return keras.layers.Add(name=f"{branch.name}_add")([x, y])
+
+    def mlp(x, dim, name):
+        return residual(x, MLP(variant.mlp_ratio * dim, dim, activation, name=name))
+
+    for stage, dim in enumerate(variant.embed_dim):
+        prefix = stage_name(stage)
+        if stage > 0:
+            x = Attention(
+                num_heads=variant.downsample_num_heads(stage),
+                key_dim=variant.key_dim,
+                value_dim=variant.downsample_attn_ratio * variant.key_dim,
+                output_dim=dim,
+                stride=STAGE_STRIDE,
+                activation=activation,
+                name=f"{prefix}_downsample_attn",
+            )(x)
+            x = mlp(x, dim, f"{prefix}_downsample_mlp")
+        for block in range(variant.depth[stage]):
+            attention = Attention(
+                num_heads=variant.num_heads[stage],
+                key_dim=variant.key_dim,
+                value_dim=variant.attn_ratio * variant.key_dim,
+                output_dim=dim,
+                activation=activation,
+                gamma=0.0,
+                name=f"{prefix}_blocks_{block}_attn",
+            )
+            x = residual(x, attention)
+            x = mlp(x, dim, f"{prefix}_blocks_{block}_mlp")
+        x = keras.layers.Identity(name=prefix)(x)
+    return x
+
+
+def _image_input(variant, input_tensor, input_shape) -> keras.KerasTensor:
+    """The model's image, checked: `input_tensor`, or a new `keras.Input`."""
+    if input_tensor is not None:
+        if not keras.utils.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "input_tensor must be a Keras tensor, such as the output of keras.Input(). For an "
+                f"array call the model instead. Received: {type(input_tensor).__name__}"
+            )
+        found = tuple(input_tensor.shape[1:])
+        if input_shape is not None and found != tuple(input_shape):
+            raise ValueError(
+                f"input_shape {tuple(input_shape)} and the shape of input_tensor {found} differ; "
+                "give one of them."
+            )
+        input_shape = found
+    elif input_shape is None:
+        input_shape = (variant.input_size, variant.input_size, 3)
+    if len(input_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in input_shape):
+        raise ValueError(
+            "input_shape must be (height, width, channels), three positive integers: the attention "
+            f"biases belong to a fixed grid. Received: {tuple(input_shape)}"
+        )
+    variant.grids(tuple(input_shape[:2]))  # raises for sides that the stem cannot divide
+    return input_tensor if input_tensor is not None else keras.Input(input_shape, name="images")
+
+
+def _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads) -> None:
+    if heads not in HEADS:
+        raise ValueError(f"heads must be one of {HEADS}. Received: {heads!r}")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {POOLINGS}. Received: {pooling!r}")
+    if not include_top:
+        return
+    if pooling is not None:
+        raise ValueError(
+            f"pooling={pooling!r} needs include_top=False: with the top, tokens are averaged."
+        )
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
+    is_softmax = classifier_activation in ("softmax", keras.activations.softmax)
+    if heads == "both" and classifier_activation is not None and not is_softmax:
+        raise ValueError(
+            'heads="both" returns the logits of both heads; classifier_activation='
+            f"{classifier_activation!r} cannot be applied. Leave it out, or choose "
+            'heads="average" or "single".'
+        )
+    if weights is not None and classifier_activation is not None and not is_softmax:
+        raise ValueError(
+            'With pretrained weights, classifier_activation must be None or "softmax". '
+            f"Received: {classifier_activation!r}"
+        )
+    if weights == "imagenet" and classes != 1000:
+        raise ValueError(
+            'weights="imagenet" with include_top=True has 1000 classes. Received: '
+            f"classes={classes}. Build with 1000 and call "
+            f"levit_tf.reset_classifier(model, {classes}), or use include_top=False."
+        )

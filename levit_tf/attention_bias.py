@@ -28,13 +28,12 @@ def attention_bias_index(grid: Grid, stride: int = 1) -> np.ndarray:
     Returns:
       int32 array of shape (queries, keys), values in [0, height * width).
     """
-    height, width = grid
     rows, columns = np.indices(grid, dtype=np.int32)
     key_y, key_x = rows.ravel(), columns.ravel()
     query_y, query_x = rows[::stride, ::stride].ravel(), columns[::stride, ::stride].ravel()
     offset_y = np.abs(query_y[:, None] - key_y[None, :])
     offset_x = np.abs(query_x[:, None] - key_x[None, :])
-    return offset_y * width + offset_x
+    return offset_y * grid[1] + offset_x
 
 
 def expand_attention_bias(table: np.ndarray, grid: Grid, stride: int = 1) -> np.ndarray:

@@ -128,10 +128,10 @@ class DenseBN(keras.layers.Layer):
 class Attention(keras.layers.Layer):
     """Multi-head attention with an attention bias; with `stride` 2 LeViT's subsampling attention.
 
-    `softmax(q k^T / sqrt(key_dim) + bias) v`, hard-swish, projection. With stride 1, q, k and v come
-    from one projection `qkv`. With stride 2 the queries are computed from every second token in each
-    direction by a projection of their own, `q`, and keys and values from all tokens by `kv`, so
-    that the output grid is the queries' (paper, section 4.2, and figure 4).
+    `softmax(q k^T / sqrt(key_dim) + bias) v`, activation, projection. With stride 1, q, k and v
+    come from one projection `qkv`. With stride 2 the queries are computed from every second token
+    in each direction by a projection of their own, `q`, and keys and values from all tokens by
+    `kv`, so that the output grid is the queries' (paper, section 4.2).
 
     Args:
       num_heads: attention heads.
@@ -202,7 +202,7 @@ class Attention(keras.layers.Layer):
     def call(self, x, training=None):
         q, k, v = self._query_key_value(x, training)
         scores = ops.matmul(q, k) * self.key_dim**-0.5  # (batch, heads, queries, keys)
-        weights = keras.activations.softmax(scores + self.attention_bias(), axis=-1)
+        weights = _softmax(scores + self.attention_bias())
         x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
         x = ops.transpose(x, (0, 2, 1, 3))  # (batch, queries, heads, value_dim)
         # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
@@ -251,6 +251,15 @@ class Attention(keras.layers.Layer):
         }
 
 
+def _softmax(scores):
+    """Softmax over the keys, the last axis."""
+    if scores.shape[-1] == 1:
+        # On a grid of one token every weight is 1. Keras' softmax warns of that, and rightly so
+        # where it is not meant; this is 1 too, with the gradient of 0 that optimizers expect.
+        return ops.exp(scores - scores)
+    return ops.softmax(scores, axis=-1)
+
+
 @_register
 class MLP(keras.layers.Layer):
     """Dense+BN to `hidden_dim`, activation, Dense+BN to `output_dim`: a block's second half.
@@ -295,7 +304,7 @@ class MLP(keras.layers.Layer):
 
 @_register
 class DropPath(keras.layers.Layer):
-    """Stochastic depth: in training, drops a whole sample's residual branch with probability `rate`.
+    """Stochastic depth: in training, drops a sample's residual branch with probability `rate`.
 
     What is kept is scaled by 1 / (1 - rate) (levit.py, `Residual`).
 
@@ -366,7 +375,7 @@ class BNDense(keras.layers.Layer):
 
 @_register
 class Classifier(keras.layers.Layer):
-    """The class head and the distillation head (paper, section 4.3, "Classification head").
+    """The class head and the distillation head (paper, section 4.2).
 
     Args:
       classes: number of classes.

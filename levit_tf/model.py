@@ -77,15 +77,9 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     inputs = _image_input(variant, input_tensor, input_shape)
     x = _backbone(variant, inputs, drop_path_rate)
     if include_top:
-        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
-        x = Classifier(classes, heads, name=CLASSIFIER)(x)
-        if heads != "both":
-            # In float32, so that mixed precision does not round the probabilities.
-            x = keras.layers.Activation(
-                classifier_activation or "linear", dtype="float32", name=PREDICTIONS
-            )(x)
+        x = classification_top(average_pool(x), classes, heads, classifier_activation)
     elif pooling == "avg":
-        x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+        x = average_pool(x)
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
     if input_tensor is not None:
@@ -98,6 +92,43 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
 
         load_weights(model, weights, variant)
     return model
+
+
+def average_pool(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Mean over the tokens: (batch, height, width, channels) -> (batch, channels)."""
+    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+
+
+def classification_top(
+    x: keras.KerasTensor, classes: int, heads: str, classifier_activation: str | Callable | None
+) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
+    """Pooled features (batch, channels) -> the model's outputs; arguments as in `LeViT`."""
+    check_top(classes, heads, classifier_activation)
+    x = Classifier(classes, heads, name=CLASSIFIER)(x)
+    if heads == "both":
+        return x
+    # In float32, so that mixed precision does not round the probabilities.
+    return keras.layers.Activation(
+        classifier_activation or "linear", dtype="float32", name=PREDICTIONS
+    )(x)
+
+
+def check_top(classes: int, heads: str, classifier_activation: str | Callable | None) -> None:
+    """Raises ValueError for a top that cannot be built, naming what can."""
+    if heads not in HEADS:
+        raise ValueError(f"heads must be one of {HEADS}. Received: {heads!r}")
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
+    if heads == "both" and not _is_softmax_or_none(classifier_activation):
+        raise ValueError(
+            'heads="both" returns the logits of both heads; classifier_activation='
+            f"{classifier_activation!r} cannot be applied. Leave it out, or choose "
+            'heads="average" or "single".'
+        )
+
+
+def _is_softmax_or_none(activation) -> bool:
+    return activation in (None, "softmax", keras.activations.softmax)
 
 
 def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> keras.KerasTensor:
@@ -174,26 +205,16 @@ def _image_input(variant, input_tensor, input_shape) -> keras.KerasTensor:
 
 
 def _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads) -> None:
-    if heads not in HEADS:
-        raise ValueError(f"heads must be one of {HEADS}. Received: {heads!r}")
     if pooling not in POOLINGS:
         raise ValueError(f"pooling must be one of {POOLINGS}. Received: {pooling!r}")
     if not include_top:
         return
+    check_top(classes, heads, classifier_activation)
     if pooling is not None:
         raise ValueError(
             f"pooling={pooling!r} needs include_top=False: with the top, tokens are averaged."
         )
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
-        raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
-    is_softmax = classifier_activation in ("softmax", keras.activations.softmax)
-    if heads == "both" and classifier_activation is not None and not is_softmax:
-        raise ValueError(
-            'heads="both" returns the logits of both heads; classifier_activation='
-            f"{classifier_activation!r} cannot be applied. Leave it out, or choose "
-            'heads="average" or "single".'
-        )
-    if weights is not None and classifier_activation is not None and not is_softmax:
+    if weights is not None and not _is_softmax_or_none(classifier_activation):
         raise ValueError(
             'With pretrained weights, classifier_activation must be None or "softmax". '
             f"Received: {classifier_activation!r}"

@@ -1,0 +1,251 @@
+"""`fuse()`: from the train form to the deploy graph, which everything that is shipped goes through.
+
+Each LeViT layer is replaced by built-in Keras layers that compute the same function faster:
+
+- every BatchNorm is folded into the projection before it (in a head: after it);
+- D^-0.5 is folded into q, and k has no bias, since softmax does not see a constant along the keys;
+- q, k and v are separate 1x1 convolutions and the subsampled q one of stride 2, because CPU
+  delegates take neither SPLIT nor strided slices: the network stays in one XNNPACK partition;
+- the bias table is expanded to the constant (heads, queries, keys);
+- the mean of two linear heads is one linear head.
+
+The rewriting is local to a layer, so it works on any functional model with LeViT layers in it:
+feature extractors, other heads on top, or other layers before.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from levit_tf import layers as levit_layers
+from levit_tf.attention_bias import expand_attention_bias
+
+
+def fuse(model: keras.Model) -> keras.Model:
+    """Builds the deploy graph of a model: built-in Keras layers only, in float32.
+
+    The result loads with `keras.models.load_model` where levit_tf is not installed.
+
+    Args:
+      model: a functional `keras.Model` with LeViT layers. It is not changed.
+
+    Returns:
+      A new model of the same name with the same inputs and outputs (relative difference to
+      `model(x, training=False)` about 1e-6) and its own weights.
+
+    Raises:
+      ValueError: `model` has no LeViT layer to fuse, is not a functional model, or calls a LeViT
+        layer more than once.
+    """
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise ValueError(f"fuse() takes a functional keras.Model. Received: {type(model).__name__}")
+    if not any(type(layer) in _REWRITES for layer in model.layers):
+        raise ValueError(
+            f"Model {model.name!r} has no LeViT layer to fuse: it is fused already, or no LeViT."
+        )
+    graph = _Rewriting()
+    fused = keras.models.clone_model(
+        model, clone_function=graph.clone_layer, call_function=graph.call_layer
+    )
+    for layer, source in graph.unchanged:
+        layer.set_weights(source.get_weights())
+    return fused
+
+
+class _Rewriting:
+    """What one run of `clone_model` remembers."""
+
+    def __init__(self):
+        self.unchanged = []  # (new layer, layer whose weights it gets once all are built)
+        self._called = set()
+
+    def clone_layer(self, layer):
+        if type(layer) in _REWRITES or not isinstance(layer, keras.layers.Layer):
+            return layer
+        config = layer.get_config()
+        config["dtype"] = "float32"
+        copy = type(layer).from_config(config)
+        self.unchanged.append((copy, layer))
+        return copy
+
+    def call_layer(self, layer, *args, **kwargs):
+        rewrite = _REWRITES.get(type(layer))
+        if rewrite is None:
+            return layer(*args, **kwargs)
+        if layer in self._called:
+            raise ValueError(f"Layer {layer.name!r} is called more than once; fuse() cannot share.")
+        self._called.add(layer)
+        return rewrite(layer, args[0])
+
+
+def _batch_norm_affine(bn: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+    """(scale, shift) of a BatchNorm at inference, float64: y = x * scale + shift."""
+    gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in bn.get_weights())
+    scale = gamma / np.sqrt(variance + bn.epsilon)
+    return scale, beta - mean * scale
+
+
+def _folded(projection) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel, bias) of a ConvBN or DenseBN as one linear map, output channels last, float64."""
+    scale, shift = _batch_norm_affine(projection.bn)
+    (kernel,) = projection.linear.get_weights()
+    return kernel * scale, shift
+
+
+def _with_weights(layer: keras.layers.Layer, x, *weights: np.ndarray):
+    y = layer(x)
+    layer.set_weights([np.asarray(w, np.float32) for w in weights])
+    return y
+
+
+def _pointwise(x, kernel: np.ndarray, bias: np.ndarray | None, name: str, stride: int = 1):
+    """1x1 convolution: (batch, h, w, c) -> (batch, ceil(h / stride), ceil(w / stride), filters)."""
+    layer = keras.layers.Conv2D(
+        filters=kernel.shape[1],
+        kernel_size=1,
+        strides=stride,
+        use_bias=bias is not None,
+        data_format="channels_last",
+        dtype="float32",
+        name=name,
+    )
+    weights = [kernel[None, None]]  # (c, filters) -> (1, 1, c, filters)
+    return _with_weights(layer, x, *weights, *([] if bias is None else [bias]))
+
+
+def _activation(x, activation, name: str):
+    return keras.layers.Activation(activation, dtype="float32", name=name)(x)
+
+
+def _conv_bn(layer: levit_layers.ConvBN, x):
+    kernel, bias = _folded(layer)
+    x = keras.layers.ZeroPadding2D(
+        1, data_format="channels_last", dtype="float32", name=f"{layer.name}_pad"
+    )(x)
+    conv = keras.layers.Conv2D(
+        layer.filters, 3, strides=2, data_format="channels_last", dtype="float32", name=layer.name
+    )
+    return _with_weights(conv, x, kernel, bias)
+
+
+def _dense_bn(layer: levit_layers.DenseBN, x, name: str):
+    kernel, bias = _folded(layer)
+    return _pointwise(x, kernel, bias, name)
+
+
+def _mlp(layer: levit_layers.MLP, x):
+    x = _dense_bn(layer.ln1, x, f"{layer.name}_ln1")
+    x = _activation(x, layer.activation, f"{layer.name}_act")
+    return _dense_bn(layer.ln2, x, f"{layer.name}_ln2")
+
+
+def _attention(layer: levit_layers.Attention, x):
+    name = layer.name
+    keys = layer.grid[0] * layer.grid[1]
+    query, key, value = _query_key_value(layer)
+    # Over a single key the softmax is 1 and attention is the value itself.
+    weights = _attention_weights(layer, x, query, key) if keys > 1 else None
+    x = _pointwise(x, *value, f"{name}_v")
+    if weights is not None:
+        v = _tokens(x, layer.num_heads, (2, 1, 3), f"{name}_v")  # (batch, heads, keys, value_dim)
+        x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
+        # (batch, heads, queries, value_dim) -> (batch, queries, heads, value_dim)
+        x = keras.layers.Permute((2, 1, 3), name=f"{name}_merge_transpose")(x)
+        # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
+        merged = (*layer.output_grid, layer.num_heads * layer.value_dim)
+        x = keras.layers.Reshape(merged, name=f"{name}_merge_heads")(x)
+    x = _activation(x, layer.activation, f"{name}_act")
+    return _dense_bn(layer.proj, x, f"{name}_proj")
+
+
+def _attention_weights(layer: levit_layers.Attention, x, query, key):
+    """softmax(q k^T / sqrt(key_dim) + bias), (batch, heads, queries, keys)."""
+    name, heads = layer.name, layer.num_heads
+    scale = layer.key_dim**-0.5
+    q_kernel, q_bias = query
+    k_kernel, _ = key  # softmax does not see what its bias adds to all keys of a query
+    q = _pointwise(x, q_kernel * scale, q_bias * scale, f"{name}_q", stride=layer.stride)
+    k = _pointwise(x, k_kernel, None, f"{name}_k")
+    q = _tokens(q, heads, (2, 1, 3), f"{name}_q")  # (batch, heads, queries, key_dim)
+    k = _tokens(k, heads, (2, 3, 1), f"{name}_k")  # (batch, heads, key_dim, keys)
+    scores = ops.add(ops.matmul(q, k), _attention_bias_constant(layer, x))
+    return _activation(scores, "softmax", f"{name}_softmax")
+
+
+def _tokens(x, heads: int, order: tuple[int, int, int], name: str):
+    """(batch, height, width, heads * n) -> (batch, tokens, heads, n) -> permuted by `order`."""
+    _, height, width, channels = x.shape
+    x = keras.layers.Reshape((height * width, heads, channels // heads), name=f"{name}_heads")(x)
+    return keras.layers.Permute(order, name=f"{name}_transpose")(x)
+
+
+def _query_key_value(layer: levit_layers.Attention):
+    """Folded (kernel, bias) of q, k and v, each (channels, heads * dims) and (heads * dims,)."""
+
+    def split(projection, *dims):
+        parts = []
+        for weight in _folded(projection):
+            # (..., heads * n) -> (..., heads, n) -> one array for each of q, k, v
+            by_head = weight.reshape(*weight.shape[:-1], layer.num_heads, sum(dims))
+            pieces = np.split(by_head, np.cumsum(dims)[:-1], axis=-1)
+            # (..., heads, dims) -> (..., heads * dims)
+            parts.append([p.reshape(*weight.shape[:-1], -1) for p in pieces])
+        return list(zip(*parts, strict=True))
+
+    if layer.stride == 1:
+        return split(layer.qkv, layer.key_dim, layer.key_dim, layer.value_dim)
+    return [*split(layer.q, layer.key_dim), *split(layer.kv, layer.key_dim, layer.value_dim)]
+
+
+def _attention_bias_constant(layer: levit_layers.Attention, x):
+    """The expanded bias, (1, heads, queries, keys), as the only row of an Embedding.
+
+    A constant in the graph itself would be written to the `.keras` file as text, and the adding
+    layers of Keras multiply by a kernel too. A look-up of row 0 costs one copy of the bias for a
+    batch, and converters fold it away.
+    """
+    table = ops.convert_to_numpy(layer.attention_biases)
+    bias = expand_attention_bias(table, layer.grid, layer.stride)
+    row = ops.zeros_like(x[:1, 0, 0, 0], dtype="int32")  # (1,), always 0
+    look_up = keras.layers.Embedding(
+        1, bias.size, dtype="float32", name=f"{layer.name}_attention_bias"
+    )
+    constant = _with_weights(look_up, row, bias.reshape(1, -1))  # (1, heads * queries * keys)
+    # (1, heads * queries * keys) -> (1, heads, queries, keys)
+    return keras.layers.Reshape(bias.shape, name=f"{layer.name}_attention_bias_reshape")(constant)
+
+
+def _head_affine(head: levit_layers.BNDense) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel, bias) of BatchNorm then Dense as one Dense, float64."""
+    scale, shift = _batch_norm_affine(head.bn)
+    kernel, bias = head.linear.get_weights()
+    return kernel * scale[:, None], bias + shift @ kernel
+
+
+def _classifier(layer: levit_layers.Classifier, x):
+    def dense(x, kernel, bias, name):
+        layer = keras.layers.Dense(kernel.shape[1], dtype="float32", name=name)
+        return _with_weights(layer, x, kernel, bias)
+
+    heads = [_head_affine(layer.head)]
+    if layer.head_dist is not None:
+        heads.append(_head_affine(layer.head_dist))
+    if layer.heads == "both":
+        return {
+            head.name: dense(x, *affine, head.name)
+            for head, affine in zip((layer.head, layer.head_dist), heads, strict=True)
+        }
+    kernel, bias = (sum(parts) / len(heads) for parts in zip(*heads, strict=True))
+    return dense(x, kernel, bias, layer.name)
+
+
+_REWRITES = {
+    levit_layers.ConvBN: _conv_bn,
+    levit_layers.DenseBN: lambda layer, x: _dense_bn(layer, x, layer.name),
+    levit_layers.MLP: _mlp,
+    levit_layers.Attention: _attention,
+    levit_layers.DropPath: lambda layer, x: x,
+    levit_layers.Classifier: _classifier,
+}

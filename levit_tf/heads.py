@@ -1,0 +1,117 @@
+"""What stands on a backbone: feature maps by name, new classes, another use of the two heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from levit_tf.layers import Classifier
+from levit_tf.model import CLASSIFIER, STEM, average_pool, classification_top, stage_name
+from levit_tf.variants import STAGES
+
+
+def feature_extractor(model: keras.Model) -> keras.Model:
+    """A model that returns the feature maps of a LeViT by name, sharing its layers.
+
+    Args:
+      model: a LeViT in train or deploy form, with or without the top.
+
+    Returns:
+      A model of the same input with a dictionary of outputs, each (batch, height, width,
+      channels): "stem" and "stages_0" at the stem's stride of 16 pixels a token, "stages_1" at
+      32 and "stages_2" at 64 (8, 16 and 32 in the stride-8 variants).
+
+    Raises:
+      ValueError: `model` has no layers of these names.
+    """
+    outputs = {}
+    for name in (STEM, *map(stage_name, range(STAGES))):
+        try:
+            outputs[name] = model.get_layer(name).output
+        except ValueError as error:
+            raise ValueError(
+                f"Model {model.name!r} is no LeViT: it has no layer {name!r}."
+            ) from error
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+
+
+def reset_classifier(
+    model: keras.Model,
+    classes: int,
+    heads: str | None = None,
+    classifier_activation: str | Callable | None = "softmax",
+) -> keras.Model:
+    """Puts freshly initialised heads on a LeViT, sharing all layers below them.
+
+    Args:
+      model: a LeViT in train form, with or without the top.
+      classes: number of classes, at least 1.
+      heads: "average", "both" or "single"; None for what `model` has, "average" without a top.
+      classifier_activation: as in `levit_tf.LeViT`; heads="both" always returns logits.
+
+    Returns:
+      A new model.
+
+    Raises:
+      ValueError: an argument is not valid, or `model` is a fused one.
+    """
+    old = _classifier(model)
+    if old is not None:
+        features, heads = old.input, heads or old.heads
+    elif len(model.output.shape) == 4:
+        features = average_pool(model.output)
+    else:
+        features = model.output
+    outputs = classification_top(features, classes, heads or "average", classifier_activation)
+    return keras.Model(model.inputs, outputs, name=model.name)
+
+
+def with_heads(
+    model: keras.Model, heads: str, classifier_activation: str | Callable | None = "softmax"
+) -> keras.Model:
+    """The same LeViT with its trained heads used in another way.
+
+    A network trained with `heads="both"` becomes the one that is shipped by
+    `with_heads(model, "average")`. The layers below the heads are shared, the heads copied.
+
+    Args:
+      model: a LeViT in train form, with its top.
+      heads: "average", "both", or "single", which keeps only the class head.
+      classifier_activation: as in `levit_tf.LeViT`; heads="both" always returns logits.
+
+    Returns:
+      A new model.
+
+    Raises:
+      ValueError: two heads are asked for and `model` has one, or it has no top, or is fused.
+    """
+    old = _classifier(model)
+    if old is None:
+        raise ValueError(
+            f"Model {model.name!r} has no classification heads; reset_classifier() adds them."
+        )
+    if old.head_dist is None and heads != "single":
+        raise ValueError(
+            f"Model {model.name!r} has no distillation head, and heads={heads!r} needs one; "
+            "reset_classifier() makes new heads."
+        )
+    new_model = reset_classifier(model, old.classes, heads, classifier_activation)
+    new = _classifier(new_model)
+    new.head.set_weights(old.head.get_weights())
+    if new.head_dist is not None:
+        new.head_dist.set_weights(old.head_dist.get_weights())
+    return new_model
+
+
+def _classifier(model: keras.Model) -> Classifier | None:
+    """The model's heads, None where it has no top."""
+    for layer in model.layers:
+        if isinstance(layer, Classifier):
+            return layer
+        if layer.name == CLASSIFIER:
+            raise ValueError(
+                f"Model {model.name!r} is a fused LeViT, whose heads are merged; change the heads "
+                "of the train form and fuse() again."
+            )
+    return None

@@ -33,7 +33,7 @@ def feature_extractor(model: keras.Model) -> keras.Model:
             raise ValueError(
                 f"Model {model.name!r} is no LeViT: it has no layer {name!r}."
             ) from error
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_features")
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
 
 
 def reset_classifier(
@@ -64,7 +64,7 @@ def reset_classifier(
     else:
         features = model.output
     outputs = classification_top(features, classes, heads or "average", classifier_activation)
-    return keras.Model(model.inputs, outputs, name=model.name)
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def with_heads(

@@ -83,7 +83,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     elif pooling == "max":
         x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
     if input_tensor is not None:
-        inputs = keras.utils.get_source_inputs(inputs)
+        sources = keras.utils.get_source_inputs(input_tensor)
+        inputs = sources[0] if len(sources) == 1 else sources
     model = keras.Model(inputs, x, name=name or variant.name)
 
     if weights is not None:

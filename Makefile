@@ -1,0 +1,71 @@
+# The README's verbs. Everything runs in virtual environments of its own under .venv*.
+PYTHON ?= python3.11
+VENV ?= .venv
+RUN ?= runs/digits
+PIP_FLAGS ?= --quiet --disable-pip-version-check
+TIMM = timm==1.0.31
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: help demo test test-slow test-backends lint format clean
+
+help:
+	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
+	@echo "make test           install what tests need, lint, run the fast tests"
+	@echo "make test-slow      the slow tests"
+	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
+	@echo "make lint, format   ruff"
+	@echo "make clean          remove environments, runs and caches"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras that is installed.
+$(VENV)/.demo: $(VENV)/bin/python setup.py constraints.txt
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[train,tflite]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python setup.py constraints.txt
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[test]"
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps $(TIMM)
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/python -m training.main --output=$(RUN) --overwrite
+
+test: lint
+	$(VENV)/bin/python -m pytest -n 2
+
+test-slow: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.test
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+# The core must run where TensorFlow is not installed, so these have environments of their own.
+BACKEND_TESTS = tests/test_attention_bias.py tests/test_model.py tests/test_layers.py \
+	tests/test_fusion.py tests/test_heads.py tests/test_transfer.py tests/test_preprocessing.py
+GOLDEN = .venv-backends/golden
+
+test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done
+	$(VENV)/bin/python -m tests.backend_parity --write=$(GOLDEN)
+	for backend in jax torch; do \
+		export KERAS_BACKEND=$$backend; \
+		.venv-backends/$$backend/bin/python -m tests.backend_parity --check=$(GOLDEN) && \
+		.venv-backends/$$backend/bin/python -m pytest $(BACKEND_TESTS) || exit 1; \
+	done
+
+.venv-backends/%/.done: setup.py constraints.txt
+	$(PYTHON) -m venv .venv-backends/$*
+	.venv-backends/$*/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt \
+		keras numpy pillow safetensors absl-py pytest $*
+	.venv-backends/$*/bin/python -m pip install $(PIP_FLAGS) --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-backends runs build dist *.egg-info .pytest_cache .ruff_cache

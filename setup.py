@@ -1,0 +1,61 @@
+"""Package metadata of levit_tf; the tested set of exact versions is constraints.txt."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+
+def _version() -> str:
+    """The version, whose one home is levit_tf/__init__.py, read without importing Keras."""
+    source = (HERE / "levit_tf" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE).group(1)
+
+
+EXTRAS = {
+    "train": ["scikit-learn>=1.5,<2", "matplotlib>=3.9,<4"],
+    "serve": [
+        "tensorflow-serving-api>=2.19,<2.22",
+        "grpcio>=1.68,<2",
+        "aiohttp>=3.10,<4",
+        "prometheus-client>=0.20,<1",
+    ],
+    "tflite": ["ai-edge-litert>=2.1,<2.4", "ai-edge-quantizer>=0.6,<0.11"],
+    "onnx": ["tf2onnx>=1.17,<1.18", "onnxruntime>=1.22,<2"],
+    "torch": ["torch>=2.6,<2.14"],
+}
+EXTRAS["test"] = [
+    *(EXTRAS["train"] + EXTRAS["tflite"] + EXTRAS["torch"]),
+    "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
+    "ruff>=0.15,<0.18",
+    # The references that the model is tested against. timm, the other one, asks for torchvision,
+    # which has no CPU-only build for every platform, so the Makefile installs it without that.
+    "transformers>=5,<6",
+]
+EXTRAS["bench"] = [*EXTRAS["onnx"], *EXTRAS["tflite"], *EXTRAS["torch"], "transformers>=5,<6"]
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+
+setup(
+    name="levit_tf",
+    version=_version(),
+    description="LeViT for TensorFlow and Keras: training, PyTorch weights, TFLite, serving",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["levit_tf*", "converters*", "training*", "serving*"]),
+    package_data={"levit_tf": ["imagenet_classes.txt"]},
+    python_requires=">=3.11,<3.12",
+    install_requires=[
+        "tensorflow>=2.20,<2.22",
+        "keras>=3.12,<3.16",
+        "numpy>=2.0,<3",
+        "absl-py>=1.4,<3",
+        "pillow>=10.4,<14",
+        "safetensors>=0.5,<1",
+    ],
+    extras_require=EXTRAS,
+)

@@ -5,9 +5,11 @@ TensorFlow, JAX and PyTorch backends.
 """
 
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
+from levit_tf.class_names import decode_predictions
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.model import LeViT
+from levit_tf.preprocessing import preprocess_input
 from levit_tf.summary import count_flops, summary_table
 from levit_tf.transfer import TransferReport, transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
@@ -24,10 +26,12 @@ __all__ = [
     "TransferReport",
     "Variant",
     "count_flops",
+    "decode_predictions",
     "feature_extractor",
     "fuse",
     "get_variant",
     "list_variants",
+    "preprocess_input",
     "reset_classifier",
     "summary_table",
     "transfer_weights",

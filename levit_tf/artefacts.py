@@ -1,0 +1,277 @@
+"""Reads the files that are shipped: each becomes a function from plain RGB to probabilities.
+
+What differs between the files is settled here: a `.keras` model takes normalised pixels and may
+return logits, a SavedModel and a TFLite file take plain RGB by the names in `signatures`.
+TensorFlow and LiteRT are imported only for the files that need them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from levit_tf.layers import Classifier
+from levit_tf.preprocessing import preprocess_input
+from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+
+EXPECTED_FILES = "a .keras file, a .tflite file, or a SavedModel directory"
+
+
+class ModelFileError(ValueError):
+    """A model cannot be loaded. The message names the file and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a file holds.
+
+    Attributes:
+      run: (n, height, width, 3) float32, RGB 0..255 -> (n, classes) probabilities.
+      input_shape: (batch or None, height, width, 3); a batch that is not None is the only n.
+      classes: number of classes.
+    """
+
+    run: Callable[[np.ndarray], np.ndarray]
+    input_shape: tuple[int | None, int, int, int]
+    classes: int
+
+
+def read_network(path: Path) -> Network:
+    """Reads a file by its kind.
+
+    Args:
+      path: an existing `.keras` file (train or deploy form), `.tflite` file, or SavedModel
+        directory.
+
+    Raises:
+      ModelFileError: it is damaged, or something else than expected.
+      ImportError: the package that reads this kind of file is not installed.
+    """
+    if path.is_dir():
+        return _saved_model(path)
+    if path.suffix.lower() == ".keras":
+        return _keras_file(path)
+    if path.suffix.lower() == ".tflite":
+        return _tflite(path)
+    raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
+
+
+def _keras_file(path: Path) -> Network:
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(
+            f"{path}: no complete .keras file, which is a zip archive; truncated, or another kind "
+            "of file?"
+        )
+    try:
+        # Always in safe mode: a file from elsewhere must not bring code along.
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # A damaged file fails at many places, with as many types.
+        raise ModelFileError(
+            f"{path}: cannot be loaded as a .keras file. {_first_line(error)}"
+        ) from error
+    return keras_network(model, str(path))
+
+
+def keras_network(model: keras.Model, source: str) -> Network:
+    """Wraps a Keras model of normalised pixels.
+
+    Args:
+      model: its output is (batch, classes), probabilities or logits, or the logits of both heads.
+      source: where it is from, for messages.
+
+    Raises:
+      ModelFileError: the model's input or output is something else.
+    """
+    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+        raise ModelFileError(f"{source}: expected a Keras model with one input, the image.")
+    output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    if isinstance(output, dict) and set(output) == {"head", "head_dist"}:
+        classes = _classes(output["head"].shape, source)
+
+        def probabilities(x):
+            heads = model.predict_on_batch(x)
+            return _softmax((heads["head"] + heads["head_dist"]) / 2)
+
+    elif keras.utils.is_keras_tensor(output):
+        classes = _classes(output.shape, source)
+        finish = (lambda y: y) if _ends_in_softmax(model, source) else _softmax
+
+        def probabilities(x):
+            return finish(model.predict_on_batch(x))
+
+    else:
+        found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
+        raise ModelFileError(
+            f'{source}: expected one output, or the two heads "head" and "head_dist". '
+            f"Found: {found}"
+        )
+
+    def run(images):
+        return probabilities(preprocess_input(images, data_format="channels_last"))
+
+    return Network(run, _image_shape(model.input_shape, source), classes)
+
+
+def _ends_in_softmax(model: keras.Model, source: str) -> bool:
+    """Whether the output is probabilities, not logits: told by the last layer, not by values."""
+    operations = getattr(model, "operations", None) or model.layers
+    last = operations[-1]
+    if isinstance(last, keras.Model):
+        return _ends_in_softmax(last, source)
+    if isinstance(last, Classifier):
+        return False
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
+        return True
+    if activation is keras.activations.linear:
+        return False
+    found = getattr(activation, "__name__", type(last).__name__)
+    raise ModelFileError(
+        f"{source}: the last layer, {last.name!r}, must have the activation softmax "
+        f"(probabilities) or linear (logits). Found: {found}"
+    )
+
+
+def _saved_model(path: Path) -> Network:
+    if not (path / "saved_model.pb").is_file():
+        raise ModelFileError(
+            f"{path}: a directory without saved_model.pb, so no SavedModel. Expected "
+            f"{EXPECTED_FILES}."
+        )
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: a SavedModel needs TensorFlow: pip install tensorflow"
+        ) from error
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # As with .keras files: errors of many types.
+        raise ModelFileError(
+            f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {_first_line(error)}"
+        ) from error
+    found = {
+        name: (list(function.structured_input_signature[1]), list(function.structured_outputs))
+        for name, function in loaded.signatures.items()
+    }
+    output, finish = _checked_signature(found, str(path))
+    signature = loaded.signatures[SIGNATURE]
+    spec = signature.structured_input_signature[1][INPUT]
+
+    def run(images):
+        # By way of `loaded`: a signature does not keep the variables of its model alive.
+        outputs = loaded.signatures[SIGNATURE](**{INPUT: tf.cast(images, spec.dtype)})
+        return finish(outputs[output].numpy())
+
+    classes = _classes(signature.structured_outputs[output].shape, str(path))
+    return Network(run, _image_shape(spec.shape, str(path)), classes)
+
+
+def _tflite(path: Path) -> Network:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
+        ) from error
+    try:
+        interpreter = Interpreter(model_path=str(path))
+        found = {
+            name: (signature["inputs"], signature["outputs"])
+            for name, signature in interpreter.get_signature_list().items()
+        }
+    except Exception as error:  # As with .keras files: errors of many types.
+        raise ModelFileError(
+            f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
+            f"{_first_line(error)}"
+        ) from error
+    output, finish = _checked_signature(found, str(path))
+    runner = interpreter.get_signature_runner(SIGNATURE)
+    image = runner.get_input_details()[INPUT]
+    scores = runner.get_output_details()[output]
+
+    def run(images):
+        outputs = runner(**{INPUT: _quantize(images, image)})
+        return finish(_dequantize(outputs[output], scores))
+
+    input_shape = tuple(map(int, image["shape"]))
+    return Network(run, _image_shape(input_shape, str(path)), _classes(scores["shape"], str(path)))
+
+
+def _quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    """float32 -> the tensor's type: rounded to its integer grid where it is quantised."""
+    dtype = details["dtype"]
+    if not np.issubdtype(dtype, np.integer):
+        return x.astype(dtype)
+    scale, zero_point = details["quantization"]
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+
+def _dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    """The tensor's values as float32."""
+    if not np.issubdtype(x.dtype, np.integer):
+        return x.astype(np.float32)
+    scale, zero_point = details["quantization"]
+    return np.float32(scale) * (x.astype(np.float32) - zero_point)
+
+
+def _checked_signature(found: dict, source: str) -> tuple[str, Callable]:
+    """The output to read, and what turns it into probabilities.
+
+    Args:
+      found: signature name -> (names of inputs, names of outputs).
+      source: the file, for the message.
+    """
+    inputs, outputs = found.get(SIGNATURE, ((), ()))
+    if list(inputs) == [INPUT]:
+        if PROBABILITIES in outputs:
+            return PROBABILITIES, lambda y: y
+        if LOGITS in outputs:
+            return LOGITS, _softmax
+    listed = "; ".join(
+        f"{name!r}: {sorted(inputs)} -> {sorted(outputs)}"
+        for name, (inputs, outputs) in found.items()
+    )
+    raise ModelFileError(
+        f"{source}: expected a signature {SIGNATURE!r} with the one input {INPUT!r} and the "
+        f"outputs {LOGITS!r} and {PROBABILITIES!r}, as this package exports. "
+        f"Found: {listed or 'none'}"
+    )
+
+
+def _image_shape(shape: Sequence[int | None], source: str) -> tuple[int | None, int, int, int]:
+    shape = tuple(shape)
+    if len(shape) != 4 or None in shape[1:] or shape[-1] != 3:
+        raise ModelFileError(
+            f"{source}: expected an input of shape (batch, height, width, 3) with a fixed height "
+            f"and width. Found: {shape}"
+        )
+    return shape
+
+
+def _classes(shape: Sequence[int | None], source: str) -> int:
+    shape = tuple(shape)
+    if len(shape) != 2 or shape[1] is None:
+        raise ModelFileError(
+            f"{source}: expected an output of shape (batch, classes); a model without its "
+            f"classifier names nothing. Found: {shape}"
+        )
+    return int(shape[1])
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, float32."""
+    logits = logits.astype(np.float32)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _first_line(error: Exception) -> str:
+    return f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"

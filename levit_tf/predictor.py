@@ -1,0 +1,129 @@
+"""Predictors: probabilities for pictures from any file that is shipped, by one interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from levit_tf.artefacts import (
+    EXPECTED_FILES,
+    ModelFileError,
+    Network,
+    keras_network,
+    read_network,
+)
+from levit_tf.class_names import LABELS_FILE, check_class_names, imagenet_class_names, read_labels
+from levit_tf.model import LeViT
+from levit_tf.variants import get_variant, list_variants
+
+# Images that go through a network at once where its file does not say: enough to keep a CPU busy.
+BATCH_SIZE = 32
+
+
+class Predictor:
+    """Classifies pictures; made by `load_predictor`.
+
+    Attributes:
+      input_size: (height, width) of the pictures it takes, pixels.
+      classes: number of classes.
+      class_names: their names, in the order of the probabilities.
+    """
+
+    def __init__(self, network: Network, class_names: Sequence[str]):
+        self._run = network.run
+        self._batch_size = network.input_shape[0]
+        self.input_size = network.input_shape[1:3]
+        self.classes = network.classes
+        self.class_names = list(class_names)
+
+    def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities of the classes.
+
+        Args:
+          images: (n, *input_size, 3), RGB values 0..255 of any integer or floating type, such as
+            `levit_tf.images.load_images` returns; or a list of n such images.
+
+        Returns:
+          float32 of shape (n, classes), rows adding up to 1 (about, if the network is quantised).
+
+        Raises:
+          ValueError: `images` has another shape.
+        """
+        images = np.asarray(images)
+        expected = (*self.input_size, 3)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            raise ValueError(
+                f"predict takes images of shape (n, {', '.join(map(str, expected))}). "
+                f"Received: shape {images.shape}"
+            )
+        rows = [np.zeros((0, self.classes), np.float32)]
+        step = self._batch_size or BATCH_SIZE
+        for start in range(0, len(images), step):
+            batch = images[start : start + step].astype(np.float32)
+            count = len(batch)
+            if self._batch_size is not None:
+                batch = np.pad(batch, [(0, step - count), (0, 0), (0, 0), (0, 0)])
+            rows.append(self._run(batch)[:count].astype(np.float32))
+        return np.concatenate(rows)
+
+
+def load_predictor(
+    path: str | os.PathLike, class_names: Sequence[str] | str | os.PathLike | None = None
+) -> Predictor:
+    """Loads a network for classifying pictures.
+
+    Args:
+      path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
+        the signature of `levit_tf.signatures`; or the name of a variant ("LeViT256") for its
+        released ImageNet weights. A file of that name comes first.
+      class_names: names in the order of the outputs, or a file with one a line. By default
+        `labels.txt` in the SavedModel or beside the file; else ImageNet's names for 1000 classes;
+        else "class 0", "class 1" and so on.
+
+    Returns:
+      A `Predictor`.
+
+    Raises:
+      ModelFileError: no such file and no such variant; or the file is damaged, or is something else
+        than expected.
+      ValueError: the number of class names is not the number of classes.
+      ImportError: the package that reads this kind of file is not installed.
+    """
+    path = Path(path)
+    if path.exists():
+        network, folders = read_network(path), (path, path.parent)
+    else:
+        network, folders = _released(str(path)), ()
+    return Predictor(network, _class_names(class_names, folders, network.classes))
+
+
+def _class_names(given, folders: Sequence[Path], classes: int) -> list[str]:
+    if isinstance(given, (str, os.PathLike)):
+        return check_class_names(read_labels(given), classes, os.fspath(given))
+    if given is not None:
+        return check_class_names(given, classes, "class_names")
+    for folder in folders:
+        labels = folder / LABELS_FILE
+        if labels.is_file():
+            return check_class_names(read_labels(labels), classes, str(labels))
+    imagenet = imagenet_class_names()
+    return imagenet if classes == len(imagenet) else [f"class {n}" for n in range(classes)]
+
+
+def _released(name: str) -> Network:
+    # Only a plain name: get_variant() overlooks folders and endings, but a mistyped
+    # runs/levit256.keras must not become a download.
+    is_plain = Path(name).name == name and not Path(name).suffix
+    try:
+        variant = get_variant(name) if is_plain else None
+    except ValueError:
+        variant = None
+    if variant is None:
+        raise ModelFileError(
+            f"{name}: no such file, and no variant. Expected {EXPECTED_FILES}, or for released "
+            f"weights one of {', '.join(list_variants())}."
+        )
+    return keras_network(LeViT(variant, weights="imagenet"), name)

@@ -1,0 +1,145 @@
+"""The evaluation protocol: how a photograph becomes the network's input.
+
+Resize to 256 pixels, bicubic with antialiasing, for a centre crop of 224; then subtract the mean
+and divide by the standard deviation of ImageNet. This module is the one definition of it: it runs
+eagerly on every Keras backend and, on the TensorFlow backend, inside `tf.data` and in a serving
+graph, where height and width of the picture are not known beforehand.
+
+Source: `build_transform` in datasets.py of facebookresearch/LeViT (is_train=False), whose pieces
+are torchvision's Resize, CenterCrop, ToTensor and Normalize on Pillow images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, of pixels in [0, 1]
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESIZE_RATIO = (256, 224)  # side resized to : side cropped from it
+# Pictures for networks this small are not photographs: none of their border is cropped away
+# (datasets.py: `resize_im = input_size > 32`).
+LARGEST_SIDE_WITHOUT_MARGIN = 32
+
+
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Normalises pixels: the `preprocess_input` of keras.applications for LeViT.
+
+    Args:
+      x: RGB values 0..255, of any integer or floating type: one image (height, width, channels) or
+        a batch of them with a leading axis; a numpy array or a tensor. It is not modified.
+        One channel, for networks on grey pictures, is normalised by the average of the three means
+        and of the three standard deviations.
+      data_format: "channels_last" or "channels_first", the place of the channels in `x`. By default
+        `keras.config.image_data_format()`.
+
+    Returns:
+      float32 of the shape of `x`, (x / 255 - mean) / std; a numpy array if `x` is one, else a
+      tensor of the backend.
+
+    Raises:
+      ValueError: `x` has another rank, or neither 3 nor 1 channels; unknown `data_format`.
+    """
+    data_format = data_format or keras.config.image_data_format()
+    if data_format not in ("channels_last", "channels_first"):
+        raise ValueError(
+            'data_format must be "channels_last" or "channels_first". '
+            f"Received: data_format={data_format!r}"
+        )
+    if not hasattr(x, "shape"):
+        x = np.asarray(x)
+    shape = tuple(x.shape)
+    channel_axis = -1 if data_format == "channels_last" else -3
+    if len(shape) not in (3, 4) or shape[channel_axis] not in (1, 3):
+        raise ValueError(
+            "preprocess_input takes one image (height, width, channels) or a batch of them, with 3 "
+            f"channels or 1. Received: shape {shape} with data_format={data_format!r}"
+        )
+    mean, std = np.float32(IMAGENET_MEAN), np.float32(IMAGENET_STD)
+    if shape[channel_axis] == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    if channel_axis == -3:
+        mean, std = mean[:, None, None], std[:, None, None]  # (channels,) -> (channels, 1, 1)
+    if isinstance(x, np.ndarray):
+        return (x.astype(np.float32) / 255 - mean) / std
+    mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
+    return (ops.cast(x, "float32") / 255 - mean) / std
+
+
+def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
+    """Resizes an image to cover 256/224 of `size`, keeping its aspect, and crops the centre.
+
+    The result is what torchvision computes with Pillow, up to its fixed-point arithmetic: equal in
+    all but about one value in 5,000, which differ by 1 grey level, very rarely by 2. For a square
+    size that is Resize(int(size * 256 / 224), bicubic) of the shorter side and CenterCrop(size).
+    For sizes up to 32x32 there is no margin: the image just covers `size`.
+
+    Only the cropped part is ever computed, so that a picture of extreme aspect costs no memory.
+
+    Args:
+      image: (height, width, channels), values 0..255 of any integer or floating type; a numpy array
+        or a tensor, in a TensorFlow graph also one whose height and width are not known yet.
+      size: (height, width) of the result, pixels.
+
+    Returns:
+      float32 of shape (*size, channels): whole numbers 0..255. A numpy array if `image` is one,
+      else a tensor of the backend.
+
+    Raises:
+      ValueError: `image` is not one image, has no pixels, or `size` is not two positive integers.
+    """
+    shape = tuple(image.shape)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(
+            "resize_and_center_crop takes one image of shape (height, width, channels) with at "
+            f"least one pixel; resize images one by one, then stack them. Received: shape {shape}"
+        )
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise ValueError(f"size must be (height, width), positive integers. Received: {size!r}")
+    height, width = ops.shape(image)[:2]
+    cover_height, cover_width = _cover(*size)
+    # In whole numbers, as float32 would round: the side which has to grow more (or shrink less) is
+    # fitted, and the other follows, truncated as torchvision does.
+    fit_height = cover_height * width >= cover_width * height
+    resized_height = ops.where(fit_height, cover_height, cover_width * height // width)
+    resized_width = ops.where(fit_height, cover_height * width // height, cover_width)
+
+    # One direction after the other with whole grey levels in between, width first: as Pillow does.
+    # In one step, edges overshoot more and differ from Pillow's by up to 30 grey levels.
+    x = ops.cast(image, "float32")
+    x = _resize_axis(x, 1, width, resized_width, size[1])
+    x = _resize_axis(x, 0, height, resized_height, size[0])
+    return ops.convert_to_numpy(x) if isinstance(image, np.ndarray) else x
+
+
+def _cover(height: int, width: int) -> tuple[int, int]:
+    """(height, width) that a resized image has to cover for a crop of `height` x `width`."""
+    if max(height, width) <= LARGEST_SIDE_WITHOUT_MARGIN:
+        return height, width
+    numerator, denominator = RESIZE_RATIO
+    return height * numerator // denominator, width * numerator // denominator
+
+
+def _resize_axis(x: Any, axis: int, side: int, resized: Any, cropped: int) -> Any:
+    """Resizes one axis from `side` to `resized` pixels, and computes the middle `cropped` of them.
+
+    `side` and `resized` may be scalar tensors. x is (height, width, channels), float32.
+    """
+    excess = resized - cropped
+    half = excess // 2
+    start = half + excess % 2 * (half % 2)  # round(excess / 2), halves to the even: torchvision's
+    shape = list(ops.shape(x))
+    shape[axis] = cropped
+    x = ops.image.scale_and_translate(
+        x,
+        tuple(shape),
+        scale=ops.reshape(ops.cast(resized, "float32") / ops.cast(side, "float32"), (1,)),
+        translation=ops.reshape(-ops.cast(start, "float32"), (1,)),
+        spatial_dims=(axis,),
+        method="cubic",  # Keys' kernel with a = -0.5, Pillow's BICUBIC
+        antialias=True,
+    )
+    return ops.floor(ops.clip(x, 0.0, 255.0) + 0.5)  # halves upwards, as Pillow rounds

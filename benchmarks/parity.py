@@ -1,0 +1,54 @@
+"""Relative error against the PyTorch implementations, as a Markdown table.
+
+    python -m benchmarks.parity
+
+Random weights, BatchNorm state and attention biases; float32 on CPU; the error is the largest
+absolute difference over the largest absolute value. Takes about five minutes on two cores. The
+official code is included where LEVIT_OFFICIAL_REPO names a checkout of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import levit_tf
+from tests import references
+from tests.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
+
+_COLUMNS = (*DEPTHS, "head (training)", "head_dist (training)")
+_SIZES = ((224, 320), (192, 256), (240, 208))
+
+
+def _rows() -> Iterator[tuple[str, str, str, dict[str, float]]]:
+    """(variant, codebase, size, column -> error)."""
+    codebases = ["timm", "hf", *(["official"] if references.OFFICIAL_REPO else [])]
+    for variant in levit_tf.list_variants()[:5]:
+        for flavour in codebases:
+            reference = make_reference(flavour, variant)
+            model = ported(reference, variant)
+            errors = inference_errors(reference, model)
+            trained = training_errors(reference, variant, model)
+            errors |= {f"{head} (training)": error for head, error in trained.items()}
+            yield variant, flavour, "224x224", errors
+    for variant in list(references.TIMM_NAMES)[5:]:
+        reference = references.timm_by_name(variant)
+        yield variant, "timm", "224x224", inference_errors(reference, ported(reference, variant))
+    reference = make_reference("timm_conv", "LeViT128S")
+    errors = inference_errors(reference, ported(reference, "LeViT128S"))
+    yield "LeViT128S", "timm_conv", "224x224", errors
+    for size in _SIZES:
+        reference = references.timm_reference("LeViT128S", size)
+        errors = inference_errors(reference, ported(reference, "LeViT128S", size), size)
+        yield "LeViT128S", "timm", "x".join(map(str, size)), errors
+
+
+def main() -> None:
+    print("| variant | codebase | size |", " | ".join(_COLUMNS), "|")
+    print("|---" * (3 + len(_COLUMNS)) + "|")
+    for variant, codebase, size, errors in _rows():
+        cells = [f"{errors[column]:.1e}" if column in errors else "" for column in _COLUMNS]
+        print(f"| {variant} | {codebase} | {size} |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""A PyTorch LeViT checkpoint to a Keras model: official, timm or Hugging Face.
+
+    python -m converters.from_pytorch --checkpoint=LeViT-256-13b5763e.pth --output=levit256.keras
+
+The codebase that wrote the checkpoint, and the variant, are recognised. Safetensors need no torch;
+`.pth` and `.bin` need the `torch` extra and are never allowed to run code.
+"""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from converters import cli
+from levit_tf import LeViT
+from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.layers import HEADS
+from levit_tf.pytorch_recognition import CheckpointInfo, recognise
+from levit_tf.pytorch_weights import ImportReport, load_state_dict
+
+
+def convert(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    model: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    checkpoint_size: tuple[int, int] | None = None,
+    classes: int | None = None,
+    heads: str | None = None,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Writes the Keras model, in train form, of a PyTorch checkpoint.
+
+    Args:
+      checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
+      output: the `.keras` file to write.
+      model: name of the variant; recognised by default.
+      input_size: (height, width) of the images of the new model, pixels; those of the checkpoint by
+        default. Attention biases of another size are resized.
+      checkpoint_size: (height, width) of the images the checkpoint was trained on, where that is
+        neither square nor `input_size`.
+      classes: number of classes; those of the checkpoint by default. With another number the heads
+        are freshly initialised.
+      heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
+        checkpoint has two heads and "single" where it has one.
+      overwrite: whether an existing `output` is replaced.
+
+    Returns:
+      What was copied, resized, initialised and left out.
+
+    Raises:
+      FileExistsError: `output` exists and `overwrite` is false.
+      ValueError: the checkpoint cannot be read, does not fit, or an argument is out of range.
+        Nothing is written then.
+    """
+    output = os.fspath(output)
+    if not output.endswith(".keras"):
+        raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
+    with cli.atomic_path(output, overwrite) as temporary:
+        state = read_checkpoint(checkpoint)
+        info = recognise(state, variant=model, source=os.fspath(checkpoint))
+        new_heads = classes is not None and classes != info.classes
+        if info.classes is None and not new_heads:
+            raise ValueError(
+                f"{checkpoint}: has no classification head. Say how many classes a new one gets: "
+                "--classes"
+            )
+        height, width = input_size or checkpoint_size or _own_size(info, checkpoint)
+        network = LeViT(
+            info.variant,
+            input_shape=(height, width, info.channels),
+            classes=info.classes if classes is None else classes,
+            heads=heads or ("average" if info.has_head_dist else "single"),
+        )
+        report = load_state_dict(
+            network,
+            state,
+            variant=info.variant,
+            checkpoint_size=checkpoint_size,
+            new_heads=new_heads,
+            source=os.fspath(checkpoint),
+        )
+        network.save(temporary)
+    return report
+
+
+def _own_size(info: CheckpointInfo, checkpoint: str | os.PathLike) -> tuple[int, int]:
+    if info.square_size is None:
+        raise ValueError(
+            f"{checkpoint}: its attention biases belong to no square image. Say which size it was "
+            "trained on: --checkpoint_size=HEIGHTxWIDTH"
+        )
+    return info.square_size, info.square_size
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    report = convert(
+        args.checkpoint,
+        args.output,
+        model=args.model,
+        input_size=args.input_size and cli.parse_size(args.input_size),
+        checkpoint_size=args.checkpoint_size and cli.parse_size(args.checkpoint_size),
+        classes=args.classes,
+        heads=args.heads,
+        overwrite=args.overwrite,
+    )
+    print(report.summary())
+    print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("checkpoint", None, "PyTorch checkpoint: .safetensors, .pth, .pt, .bin.")
+    flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
+    flags.DEFINE_string("model", None, "Variant, such as LeViT256; recognised by default.")
+    flags.DEFINE_string("input_size", None, "HxW or one number; the checkpoint's by default.")
+    flags.DEFINE_string("checkpoint_size", None, "HxW it was trained on, where that is not square.")
+    flags.DEFINE_integer("classes", None, "Other than the checkpoint's: with new heads.")
+    flags.DEFINE_enum("heads", None, HEADS, "As in levit_tf.LeViT; what there is by default.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    flags.mark_flags_as_required(["checkpoint", "output"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

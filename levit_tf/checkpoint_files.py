@@ -1,0 +1,199 @@
+"""Reads a PyTorch checkpoint file into named numpy arrays, without trusting it.
+
+Safetensors need no torch. A `.pth`/`.pt`/`.bin` file is a pickle, which may run any code when
+loaded naively; it is read by torch with `weights_only=True`, always.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+# Where training scripts put the weights beside optimiser and epoch.
+_WRAPPERS = ("model", "state_dict")
+_EXPECTED = (
+    "Expected a PyTorch checkpoint: .safetensors, or .pth/.pt/.bin as written by torch.save()"
+)
+
+
+def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads all tensors of a checkpoint.
+
+    The format is told by the content, not by the suffix. A dictionary with the state dict under
+    "model" or "state_dict" is unwrapped. Half-precision tensors come back as float32.
+
+    Args:
+      path: a `.safetensors` file, or one written by `torch.save`.
+
+    Returns:
+      The arrays by their key.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: the file needs torch, or safetensors, which is not installed.
+      ValueError: the file is empty, truncated, of another format, holds anything other than
+        tensors, or holds weights that are not finite; the message says which.
+    """
+    path = os.fspath(path)
+    if os.path.isdir(path):
+        raise ValueError(f"{path}: a directory. {_EXPECTED}.")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file.")
+    kind = _kind(path)
+    arrays = _read_safetensors(path) if kind == "safetensors" else _read_torch(path)
+    if not arrays:
+        raise ValueError(f"{path}: a checkpoint without a single tensor.")
+    _check_finite(path, arrays)
+    return arrays
+
+
+def _kind(path: str) -> str:
+    """ "safetensors" or "torch", by the first bytes; raises for everything else."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if not head:
+        raise ValueError(f"{path}: the file is empty. {_EXPECTED}.")
+    if head.startswith(b"PK\x03\x04"):
+        _check_zip(path)
+        return "torch"
+    # A pickle begins with its protocol number; torch wrote bare pickles until version 1.6.
+    if head[0] == 0x80 and head[1] <= 5:
+        return "torch"
+    # Safetensors: eight bytes of header length, little-endian, then the header, which is JSON.
+    if head[8:9] == b"{":
+        return "safetensors"
+    if head.startswith(b"\x89HDF"):
+        found = "an HDF5 file, perhaps Keras weights (give those as `weights=`)"
+    elif all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        found = "a text file or a page that was saved in place of the download"
+    else:
+        found = "neither a zip archive nor a pickle nor safetensors"
+    raise ValueError(f"{path}: {found}. {_EXPECTED}.")
+
+
+def _check_zip(path: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path}: a truncated or damaged zip archive of {os.path.getsize(path)} bytes ({error})"
+            ". Fetch or copy the file again."
+        ) from error
+    if "model.weights.h5" in names:
+        raise ValueError(f"{path}: a Keras model (.keras), not a PyTorch checkpoint. {_EXPECTED}.")
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise ValueError(f"{path}: a zip archive, but not one of torch.save(). {_EXPECTED}.")
+
+
+def _read_safetensors(path: str) -> dict[str, np.ndarray]:
+    try:
+        import ml_dtypes  # noqa: F401, teaches numpy the name "bfloat16"
+        import safetensors
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: reading safetensors needs the safetensors package: pip install safetensors"
+        ) from error
+    try:
+        arrays = load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: truncated or damaged safetensors of {os.path.getsize(path)} bytes ({error}). "
+            "Fetch or copy the file again."
+        ) from error
+    return {key: _widened(array) for key, array in arrays.items()}
+
+
+def _read_torch(path: str) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path}: reading a pickled PyTorch checkpoint needs torch: "
+            'pip install "levit_tf[torch]". A .safetensors file needs none.'
+        ) from error
+    import pickle
+
+    try:
+        with (
+            open(path, "rb") as file,  # not the path: torch would go by its suffix
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals([argparse.Namespace]),
+        ):
+            # About pickle protocols; and the flags that the official main.py stores beside the
+            # weights are a Namespace, which is plain data.
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: refused, nothing in it was run. It holds Python objects besides tensors, and "
+            "unpickling those can run any code"
+            f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...)."
+        ) from error
+    except (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: truncated, damaged, or no checkpoint at all "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). {_EXPECTED}."
+        ) from error
+    tensors = _unwrapped(path, content)
+    return {
+        # numpy has no bfloat16, and float64 is of no use: the model computes in float32.
+        key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+        for key, tensor in tensors.items()
+    }
+
+
+def _blamed(error: Exception) -> str:
+    """The name of the offending object, where torch's long message has it."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f" (it names {found[1]})" if found else ""
+
+
+def _unwrapped(path: str, content) -> Mapping:
+    """The state dict inside what torch.load() returned; raises for anything but tensors."""
+    import torch
+
+    if isinstance(content, Mapping):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{path}: holds a {type(content).__name__}, not a state dict. {_EXPECTED}."
+        )
+    others = {
+        key: type(value).__name__
+        for key, value in content.items()
+        if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_sparse
+    }
+    if others:
+        listed = "\n  ".join(f"{key}: {name}" for key, name in others.items())
+        raise ValueError(
+            f"{path}: not a state dict; {len(others)} of {len(content)} values are not dense "
+            f"tensors:\n  {listed}"
+        )
+    return content
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """Floats of any width as float32; ml_dtypes' floats are of numpy kind "V"."""
+    return array.astype(np.float32) if array.dtype.kind in "fV" else array
+
+
+def _check_finite(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    bad = [
+        f"{key}: {np.count_nonzero(~np.isfinite(array))} of {array.size}"
+        for key, array in arrays.items()
+        if array.dtype.kind == "f" and not np.isfinite(array).all()
+    ]
+    if bad:
+        listed = "\n  ".join(bad)
+        raise ValueError(f"{path}: weights that are NaN or infinite:\n  {listed}")

@@ -1,0 +1,144 @@
+"""What `weights=` of a LeViT takes: "imagenet", a `.keras` file, or a `.weights.h5` file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import keras
+import numpy as np
+
+from levit_tf.assignment import Assignment, assign, source_grids
+from levit_tf.attention_bias import Grid
+from levit_tf.introspection import grids_of, variant_of
+from levit_tf.pytorch_names import name_table
+from levit_tf.variants import Variant
+
+
+def load_weights(model: keras.Model, weights: str | os.PathLike, variant: Variant) -> Assignment:
+    """Loads weights into a LeViT by name: all or nothing.
+
+    A model with one head takes the class head of a source with two, and a model without the top
+    takes neither. Attention biases of another input size are resized.
+
+    Args:
+      model: a LeViT in train form.
+      weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file.
+      variant: the model's variant.
+
+    Returns:
+      What became of each variable.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ConnectionError: "imagenet" is neither cached nor reachable.
+      ValueError: the source does not fit the model; everything that does not is listed, and the
+        model is unchanged.
+    """
+    if os.fspath(weights) == "imagenet":
+        # Here, so that models with weights of their own never need what fetches the released ones.
+        from levit_tf.pretrained import released_weights
+
+        _check_rgb(model, variant)
+        weights = released_weights(variant)
+    path = os.fspath(weights)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'weights={path!r}: no such file. Expected "imagenet", a .keras file of a LeViT, a '
+            ".weights.h5 file, or None."
+        )
+    if path.endswith(".keras"):
+        arrays, grids = _read_keras(path, variant)
+    elif path.endswith(".weights.h5"):
+        arrays = _read_weights_h5(path, variant)
+        grids = source_grids(model, variant, arrays, path)
+    else:
+        raise ValueError(
+            f"weights={path!r}: expected a .keras or a .weights.h5 file. A PyTorch checkpoint is "
+            "converted first: python -m converters.from_pytorch --checkpoint=FILE --output=FILE"
+        )
+    known = {entry.path for entry in name_table(variant)}
+    unexpected = [f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known]
+    return assign(model, variant, arrays, source=path, grids=grids, unexpected=unexpected)
+
+
+def _check_rgb(model: keras.Model, variant: Variant) -> None:
+    channels = model.get_layer("stem_conv1").linear.kernel.shape[2]
+    if channels != 3:
+        raise ValueError(
+            f'weights="imagenet" are for RGB images, 3 channels. {variant.name} was given an input '
+            f"of {channels}. Use weights=None, or levit_tf.transfer_weights."
+        )
+
+
+def load_train_form(path: str | os.PathLike) -> keras.Model:
+    """Loads a `.keras` file that must hold a LeViT in train form.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: truncated, not a Keras model, or not a LeViT in train form.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file.")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: truncated, or not a .keras file.")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its deserialisation meets
+        raise ValueError(f"{path}: Keras cannot load it as a model: {error}") from error
+    try:
+        variant_of(model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return model
+
+
+def _read_keras(path: str, variant: Variant) -> tuple[dict[str, np.ndarray], list[Grid]]:
+    """Arrays by path, and the grids they belong to, of a saved LeViT."""
+    saved = load_train_form(path)
+    found = variant_of(saved)
+    if found.activation != variant.activation:
+        raise ValueError(
+            f"{path}: a {found.name} with activation {found.activation}; {variant.name} has "
+            f"{variant.activation}."
+        )
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in saved.weights}
+    return arrays, grids_of(saved)
+
+
+def _read_weights_h5(path: str, variant: Variant) -> dict[str, np.ndarray]:
+    """Arrays by path of a file that `keras.Model.save_weights` wrote.
+
+    Keras itself matches such a file by the position of layers among those of their class, so a file
+    of another variant may be loaded in part. Layer names are there as attributes; these are used.
+    """
+    import h5py
+
+    order = {}  # path of a layer -> paths of its variables, in the order of `layer.weights`
+    for entry in name_table(variant):
+        order.setdefault(entry.path.rpartition("/")[0], []).append(entry.path)
+    arrays = {}
+
+    def visit(group, layers):
+        if "vars" in group:
+            layers = [*layers, group["vars"].attrs.get("name", "?")]
+            layer = "/".join(layers)
+            stored = group["vars"]
+            names = order.get(layer, [])
+            for position in stored:
+                known = int(position) < len(names)
+                name = names[int(position)] if known else f"{layer}/{position}"
+                arrays[name] = np.asarray(stored[position])
+        for name, child in group.items():
+            if name != "vars" and isinstance(child, h5py.Group):
+                visit(child, layers)
+
+    try:
+        with h5py.File(path) as file:
+            visit(file["layers"], [])
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{path}: truncated, or not a weights file of Keras 3 ({error}). Delete or replace it."
+        ) from error
+    return arrays

@@ -1,0 +1,187 @@
+"""Checkpoint files: what is read, and what each kind of bad file says."""
+
+import argparse
+import builtins
+import pickle
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from levit_tf.checkpoint_files import read_checkpoint
+
+torch = pytest.importorskip("torch")
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+@pytest.fixture
+def state():
+    return {"a.weight": torch.from_numpy(WEIGHT), "a.count": torch.tensor(3)}
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+def test_state_dicts_are_unwrapped(tmp_path, state, wrapper):
+    content = {wrapper: state, "epoch": 3} if wrapper else state
+    torch.save(content, tmp_path / "c.pth")
+    found = read_checkpoint(tmp_path / "c.pth")
+    np.testing.assert_array_equal(found["a.weight"], WEIGHT)
+    assert found["a.count"] == 3
+
+
+def test_flags_of_the_official_training_script_do_no_harm(tmp_path, state):
+    torch.save({"model": state, "args": argparse.Namespace(lr=5e-4)}, tmp_path / "c.pth")
+    assert set(read_checkpoint(tmp_path / "c.pth")) == set(state)
+
+
+def test_pickles_from_before_torch_1_6_are_read(tmp_path, state):
+    torch.save(state, tmp_path / "c.bin", _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(read_checkpoint(tmp_path / "c.bin")["a.weight"], WEIGHT)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
+def test_safetensors_of_any_precision_come_back_as_float32(tmp_path, dtype):
+    save_file({"w": WEIGHT.astype(dtype)}, tmp_path / "c.safetensors")
+    found = read_checkpoint(tmp_path / "c.safetensors")["w"]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, WEIGHT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_pickles_of_any_precision_come_back_as_float32(tmp_path, dtype):
+    torch.save({"w": torch.from_numpy(WEIGHT).to(dtype)}, tmp_path / "c.pth")
+    assert read_checkpoint(tmp_path / "c.pth")["w"].dtype == np.float32
+
+
+def test_the_content_decides_not_the_suffix(tmp_path, state):
+    torch.save(state, tmp_path / "c.safetensors")
+    assert "a.weight" in read_checkpoint(tmp_path / "c.safetensors")
+    save_file({"w": WEIGHT}, tmp_path / "c.pth")
+    assert "w" in read_checkpoint(tmp_path / "c.pth")
+
+
+def test_neither_needs_torch_for_safetensors_nor_goes_without_it_for_a_pickle(
+    tmp_path, state, monkeypatch
+):
+    torch.save(state, tmp_path / "c.pth")
+    save_file({"w": WEIGHT}, tmp_path / "c.safetensors")
+    real_import = builtins.__import__
+
+    def no_torch(name, *args, **kwargs):
+        if name.split(".")[0] == "torch":
+            raise ImportError("No module named 'torch'")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_torch)
+    assert "w" in read_checkpoint(tmp_path / "c.safetensors")
+    with pytest.raises(ImportError, match=r'c\.pth: .* pip install "levit_tf\[torch\]"'):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html>\n<title>404</title>", "a text file or a page"),
+        (b"\x00\x01\x02\x03" * 100, "neither a zip archive nor a pickle nor safetensors"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_files_of_another_kind(tmp_path, content, message, suffix):
+    path = write(tmp_path / f"c.{suffix}", content)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_checkpoint(path)
+    assert str(path) in str(raised.value)
+    assert "Expected a PyTorch checkpoint" in str(raised.value)
+
+
+def test_a_directory(tmp_path):
+    with pytest.raises(ValueError, match="a directory"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.9])
+def test_a_truncated_zip(tmp_path, state, kept):
+    torch.save(state, tmp_path / "whole.pth")
+    whole = (tmp_path / "whole.pth").read_bytes()
+    path = write(tmp_path / "c.pth", whole[: int(kept * len(whole))])
+    with pytest.raises(ValueError, match="truncated or damaged zip archive"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("kept", [12, -1])
+def test_truncated_safetensors(tmp_path, kept):
+    save_file({"w": WEIGHT}, tmp_path / "whole.safetensors")
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    path = write(tmp_path / "c.safetensors", whole[:kept])
+    with pytest.raises(ValueError, match="truncated or damaged safetensors"):
+        read_checkpoint(path)
+
+
+class _Evil:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("form", ["zip", "old torch", "bare pickle"])
+def test_a_pickle_that_runs_code_is_not_run(tmp_path, form):
+    victim, path = tmp_path / "victim", tmp_path / "c.pth"
+    content = {"model": _Evil(victim)}
+    if form == "bare pickle":
+        write(path, pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(ValueError, match="refused, nothing in it was run"):
+        read_checkpoint(path)
+    assert not victim.exists()
+
+
+def test_a_whole_pickled_module_is_refused_with_what_to_do(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=r"model\.state_dict\(\)"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_every_value_that_is_no_tensor_is_named(tmp_path, state):
+    torch.save({**state, "lr": 0.1, "name": "x"}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="lr: float\n  name: str"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_no_dictionary_at_all(tmp_path):
+    torch.save([torch.ones(2)], tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="holds a list"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_all_weights_that_are_not_finite_are_named(tmp_path):
+    bad = {"ok": WEIGHT, "nan": WEIGHT * np.nan, "inf": WEIGHT + np.array([np.inf, 0, 0], "f4")}
+    save_file(bad, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="NaN or infinite") as raised:
+        read_checkpoint(tmp_path / "c.safetensors")
+    assert "inf: 2 of 6" in str(raised.value)
+    assert "nan: 6 of 6" in str(raised.value)
+    assert "ok" not in str(raised.value).split("infinite:")[1]
+
+
+def test_a_keras_file_is_not_mistaken_for_a_checkpoint(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "m.pth", "w") as archive:
+        archive.writestr("model.weights.h5", "")
+    with pytest.raises(ValueError, match="a Keras model"):
+        read_checkpoint(tmp_path / "m.pth")

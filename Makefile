@@ -22,7 +22,7 @@ $(VENV)/bin/python:
 
 # One stamp for each set of extras that is installed.
 $(VENV)/.demo: $(VENV)/bin/python setup.py constraints.txt
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[train,tflite]"
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[train]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.py constraints.txt

@@ -22,9 +22,11 @@ def run(main: Callable[[list[str]], None]) -> None:
     Args:
       main: takes the positional arguments that absl leaves over, the program's name first.
     """
-    from absl import app
+    from absl import app, flags, logging
 
     def guarded(argv: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # libraries report their progress as INFO
         try:
             if len(argv) > 1:
                 raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}")

@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
         heads=args.heads,
         overwrite=args.overwrite,
     )
-    print(report.summary())
+    print(report)
     print(f"written: {args.output}")
 
 

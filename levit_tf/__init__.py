@@ -5,13 +5,14 @@ TensorFlow, JAX and PyTorch backends.
 """
 
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
+from levit_tf.assignment import TransferReport
 from levit_tf.class_names import decode_predictions
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.model import LeViT
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.summary import count_flops, summary_table
-from levit_tf.transfer import TransferReport, transfer_weights
+from levit_tf.transfer import transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
 
 __version__ = "0.1.0"

@@ -8,7 +8,6 @@ TensorFlow and LiteRT are imported only for the files that need them.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from levit_tf.keras_files import ModelFileError, first_line, load_keras_file
 from levit_tf.layers import Classifier
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 EXPECTED_FILES = "a .keras file, a .tflite file, or a SavedModel directory"
-
-
-class ModelFileError(ValueError):
-    """A model cannot be loaded. The message names the file and what was expected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,26 +52,10 @@ def read_network(path: Path) -> Network:
     if path.is_dir():
         return _saved_model(path)
     if path.suffix.lower() == ".keras":
-        return _keras_file(path)
+        return keras_network(load_keras_file(path), str(path))
     if path.suffix.lower() == ".tflite":
         return _tflite(path)
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
-
-
-def _keras_file(path: Path) -> Network:
-    if not zipfile.is_zipfile(path):
-        raise ModelFileError(
-            f"{path}: no complete .keras file, which is a zip archive; truncated, or another kind "
-            "of file?"
-        )
-    try:
-        # Always in safe mode: a file from elsewhere must not bring code along.
-        model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # A damaged file fails at many places, with as many types.
-        raise ModelFileError(
-            f"{path}: cannot be loaded as a .keras file. {_first_line(error)}"
-        ) from error
-    return keras_network(model, str(path))
 
 
 def keras_network(model: keras.Model, source: str) -> Network:
@@ -154,7 +134,7 @@ def _saved_model(path: Path) -> Network:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
-            f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {_first_line(error)}"
+            f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {first_line(error)}"
         ) from error
     found = {
         name: (list(function.structured_input_signature[1]), list(function.structured_outputs))
@@ -189,7 +169,7 @@ def _tflite(path: Path) -> Network:
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
             f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     output, finish = _checked_signature(found, str(path))
     runner = interpreter.get_signature_runner(SIGNATURE)
@@ -271,7 +251,3 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     logits = logits.astype(np.float32)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def _first_line(error: Exception) -> str:
-    return f"({type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''})"

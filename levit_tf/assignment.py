@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -20,20 +20,44 @@ from levit_tf.variants import Variant
 
 
 @dataclasses.dataclass
-class Assignment:
+class TransferReport:
     """What became of each variable, by Keras path.
 
     Attributes:
       copied: taken as they were.
       resized: attention biases brought to another grid: path -> (source grid, target grid).
-      initialised: left as initialised, on request.
-      dropped: arrays of heads that the model does not have, or not with so many classes.
+      adapted: the first convolution, brought to another number of input channels.
+      initialised: heads left as freshly initialised.
+      dropped: heads of the source that the model does not have, or not with so many classes.
     """
 
     copied: list[str] = dataclasses.field(default_factory=list)
     resized: dict[str, tuple[Grid, Grid]] = dataclasses.field(default_factory=dict)
+    adapted: list[str] = dataclasses.field(default_factory=list)
     initialised: list[str] = dataclasses.field(default_factory=list)
     dropped: list[str] = dataclasses.field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"copied: {len(self.copied)} variables"]
+        if self.resized:
+            grids = sorted(set(self.resized.values()), reverse=True)
+            changes = [f"{grid_text(old)} -> {grid_text(new)}" for old, new in grids]
+            lines.append(
+                f"resized: {len(self.resized)} attention bias tables, grids {', '.join(changes)}"
+            )
+        for title, paths in (
+            ("adapted to the input channels", self.adapted),
+            ("freshly initialised", self.initialised),
+            ("dropped", self.dropped),
+        ):
+            if paths:
+                lines.append(f"{title}: {', '.join(paths)}")
+        return "\n".join(lines)
+
+
+def grid_text(grid: Grid) -> str:
+    """(14, 20) as "14x20"."""
+    return f"{grid[0]}x{grid[1]}"
 
 
 def source_grids(
@@ -75,7 +99,7 @@ def source_grids(
     if side**2 != lengths[0]:
         raise ValueError(
             f"{source}: attention biases for {lengths[0]} tokens, which is neither the model's "
-            f"grid of {own[0][0]}x{own[0][1]} nor a square. Say which size it was trained on, "
+            f"grid of {grid_text(own[0])} nor a square. Say which size it was trained on, "
             "HEIGHTxWIDTH in pixels (--checkpoint_size, checkpoint_size=)."
         )
     return variant.grids((side * variant.stem_stride,) * 2)
@@ -88,11 +112,11 @@ def assign(
     *,
     source: str,
     grids: Sequence[Grid],
-    new_heads: bool = False,
+    new_heads: Collection[str] = (),
     describe: Callable[[Entry, tuple], tuple[str, tuple]] | None = None,
     unexpected: Sequence[str] = (),
     problems: Sequence[str] = (),
-) -> Assignment:
+) -> TransferReport:
     """Assigns `arrays` to the variables of `model` with the same path.
 
     Heads that the model does not have are dropped; every other array must have its variable and
@@ -104,7 +128,7 @@ def assign(
       arrays: by Keras path, in Keras layout.
       source: what the arrays came from, for errors.
       grids: token grid of each stage in the source; see `source_grids`.
-      new_heads: leaves the model's heads as initialised and drops those of the source.
+      new_heads: which of `HEAD_PREFIXES` the model keeps as initialised; the source's are dropped.
       describe: (entry, Keras shape) -> (name, shape) as the source has them, for errors; by
         default Keras' own.
       unexpected: names in the source that no LeViT of this variant has.
@@ -119,11 +143,12 @@ def assign(
     describe = describe or (lambda entry, shape: (entry.path, shape))
     variables = {variable.path: variable for variable in model.weights}
     targets = grids_of(model)
-    done, values = Assignment(), {}
+    done, values = TransferReport(), {}
     missing, misshapen, absent = [], [], []
     for entry in name_table(variant):
         path, array = entry.path, arrays.get(entry.path)
-        if entry.in_heads and (new_heads or path not in variables):
+        is_new = path.startswith(tuple(new_heads))
+        if entry.in_heads and (is_new or path not in variables):
             if path in variables:
                 done.initialised.append(path)
             if array is not None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import keras
 
-from levit_tf.layers import Classifier
-from levit_tf.model import CLASSIFIER, STEM, average_pool, classification_top, stage_name
+from levit_tf.introspection import classifier_of, variant_of
+from levit_tf.model import STEM, average_pool, classification_top, stage_name
 from levit_tf.variants import STAGES
 
 
@@ -54,9 +54,10 @@ def reset_classifier(
       A new model.
 
     Raises:
-      ValueError: an argument is not valid, or `model` is a fused one.
+      ValueError: an argument is not valid, or `model` is no LeViT in train form.
     """
-    old = _classifier(model)
+    variant_of(model)  # raises for what is no LeViT in train form
+    old = classifier_of(model)
     if old is not None:
         features, heads = old.input, heads or old.heads
     elif len(model.output.shape) == 4:
@@ -84,9 +85,11 @@ def with_heads(
       A new model.
 
     Raises:
-      ValueError: two heads are asked for and `model` has one, or it has no top, or is fused.
+      ValueError: two heads are asked for and `model` has one, or it has no top, or it is no LeViT
+        in train form.
     """
-    old = _classifier(model)
+    variant_of(model)  # raises for what is no LeViT in train form
+    old = classifier_of(model)
     if old is None:
         raise ValueError(
             f"Model {model.name!r} has no classification heads; reset_classifier() adds them."
@@ -97,21 +100,8 @@ def with_heads(
             "reset_classifier() makes new heads."
         )
     new_model = reset_classifier(model, old.classes, heads, classifier_activation)
-    new = _classifier(new_model)
+    new = classifier_of(new_model)
     new.head.set_weights(old.head.get_weights())
     if new.head_dist is not None:
         new.head_dist.set_weights(old.head_dist.get_weights())
     return new_model
-
-
-def _classifier(model: keras.Model) -> Classifier | None:
-    """The model's heads, None where it has no top."""
-    for layer in model.layers:
-        if isinstance(layer, Classifier):
-            return layer
-        if layer.name == CLASSIFIER:
-            raise ValueError(
-                f"Model {model.name!r} is a fused LeViT, whose heads are merged; change the heads "
-                "of the train form and fuse() again."
-            )
-    return None

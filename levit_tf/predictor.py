@@ -10,12 +10,12 @@ import numpy as np
 
 from levit_tf.artefacts import (
     EXPECTED_FILES,
-    ModelFileError,
     Network,
     keras_network,
     read_network,
 )
 from levit_tf.class_names import LABELS_FILE, check_class_names, imagenet_class_names, read_labels
+from levit_tf.keras_files import ModelFileError
 from levit_tf.model import LeViT
 from levit_tf.variants import get_variant, list_variants
 

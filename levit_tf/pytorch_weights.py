@@ -12,10 +12,18 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from levit_tf.assignment import Assignment, assign, source_grids
+from levit_tf.assignment import TransferReport, assign, grid_text, source_grids
 from levit_tf.attention_bias import Grid, attention_bias_index
 from levit_tf.introspection import classifier_of, grids_of, variant_of
-from levit_tf.pytorch_names import FLAVOURS, Entry, Layout, name_table, to_keras, to_pytorch
+from levit_tf.pytorch_names import (
+    FLAVOURS,
+    HEAD_PREFIXES,
+    Entry,
+    Layout,
+    name_table,
+    to_keras,
+    to_pytorch,
+)
 from levit_tf.pytorch_recognition import CheckpointInfo, canonical, recognise
 from levit_tf.variants import Variant
 
@@ -24,7 +32,7 @@ _INDEX = "attention_bias_idxs"
 
 
 @dataclasses.dataclass
-class ImportReport(Assignment):
+class ImportReport(TransferReport):
     """What a checkpoint was and what became of it; variables by Keras path, the rest by key.
 
     Attributes:
@@ -35,25 +43,8 @@ class ImportReport(Assignment):
     info: CheckpointInfo | None = None
     ignored: list[str] = dataclasses.field(default_factory=list)
 
-    def summary(self) -> str:
-        """A few lines for people."""
-        lines = [f"checkpoint: {self.info}", f"copied: {len(self.copied)} variables"]
-        if self.resized:
-            grids = sorted(set(self.resized.values()), reverse=True)
-            changes = [f"{_text(old)} -> {_text(new)}" for old, new in grids]
-            lines.append(
-                f"resized: {len(self.resized)} attention bias tables, grids {', '.join(changes)}"
-            )
-        if self.initialised:
-            lines.append(f"freshly initialised: {', '.join(self.initialised)}")
-        if self.dropped:
-            lines.append(f"dropped: {', '.join(self.dropped)}")
-        lines.append(f"ignored: {len(self.ignored)} buffers")
-        return "\n".join(lines)
-
-
-def _text(grid: Grid) -> str:
-    return f"{grid[0]}x{grid[1]}"
+    def __str__(self) -> str:
+        return f"checkpoint: {self.info}\n{super().__str__()}\nignored: {len(self.ignored)} buffers"
 
 
 def load_state_dict(
@@ -102,7 +93,7 @@ def load_state_dict(
         arrays,
         source=f"{source} ({info.flavour} naming)",
         grids=grids,
-        new_heads=new_heads,
+        new_heads=HEAD_PREFIXES if new_heads else (),
         describe=lambda entry, shape: (
             entry.key(info.flavour),
             _pytorch_shape(shape, entry.layout, info.flavour),
@@ -167,7 +158,7 @@ def _check_expressible(variant: Variant, grid: Grid, flavour: str) -> None:
     if variant.stem_convs != 4:
         reasons.append(f"its stem has {variant.stem_convs} convolutions, there it has four")
     if grid[0] != grid[1]:
-        reasons.append(f"its grid is {_text(grid)}, there it is always square")
+        reasons.append(f"its grid is {grid_text(grid)}, there it is always square")
     if reasons:
         raise ValueError(
             f"{variant.name} cannot be written as {flavour}: {'; '.join(reasons)}. "
@@ -188,7 +179,7 @@ def _index_problems(
         if not np.array_equal(state[key], attention_bias_index(grid, entry.stride)):
             problems.append(
                 f"{key}: numbers the offsets differently from |dy| * width + |dx| on a grid of "
-                f"{_text(grid)}; the checkpoint was trained on another (--checkpoint_size)"
+                f"{grid_text(grid)}; the checkpoint was trained on another (--checkpoint_size)"
             )
     return problems
 

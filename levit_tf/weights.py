@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import zipfile
 
 import keras
 import numpy as np
 
-from levit_tf.assignment import Assignment, assign, source_grids
+from levit_tf.assignment import TransferReport, assign, source_grids
 from levit_tf.attention_bias import Grid
 from levit_tf.introspection import grids_of, variant_of
+from levit_tf.keras_files import load_keras_file
 from levit_tf.pytorch_names import name_table
 from levit_tf.variants import Variant
 
 
-def load_weights(model: keras.Model, weights: str | os.PathLike, variant: Variant) -> Assignment:
+def load_weights(
+    model: keras.Model, weights: str | os.PathLike, variant: Variant
+) -> TransferReport:
     """Loads weights into a LeViT by name: all or nothing.
 
     A model with one head takes the class head of a source with two, and a model without the top
@@ -78,15 +80,7 @@ def load_train_form(path: str | os.PathLike) -> keras.Model:
       FileNotFoundError: no such file.
       ValueError: truncated, not a Keras model, or not a LeViT in train form.
     """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: truncated, or not a .keras file.")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever its deserialisation meets
-        raise ValueError(f"{path}: Keras cannot load it as a model: {error}") from error
+    model = load_keras_file(path)
     try:
         variant_of(model)
     except ValueError as error:

@@ -80,5 +80,5 @@ def test_what_the_heads_cannot_do_is_refused():
         levit_tf.with_heads(_model(heads="single"), "average")
     with pytest.raises(ValueError, match="has no classification heads"):
         levit_tf.with_heads(_model(include_top=False), "single")
-    with pytest.raises(ValueError, match="is a fused LeViT"):
+    with pytest.raises(ValueError, match="is not a LeViT in train form"):
         levit_tf.reset_classifier(levit_tf.fuse(_model()), 3)

@@ -298,11 +298,11 @@ def test_files_that_are_no_models_are_refused_by_name(model, tflite, tmp_path):
     bad = {
         "archive.keras": (
             (tmp_path / "archive.keras").read_bytes(),
-            "cannot be loaded as a .keras file",
+            "Keras cannot load it",
         ),
-        "half.keras": (whole[: len(whole) // 2], "no complete .keras file"),
-        "text.keras": (b"no model", "no complete .keras file"),
-        "empty.keras": (b"", "no complete .keras file"),
+        "half.keras": (whole[: len(whole) // 2], "truncated, or not a .keras file"),
+        "text.keras": (b"no model", "truncated, or not a .keras file"),
+        "empty.keras": (b"", "truncated, or not a .keras file"),
         "text.tflite": (b"no model" * 100, "cannot be loaded as a TFLite file"),
         "half.tflite": (flatbuffer[: len(flatbuffer) // 2], "cannot be loaded as a TFLite file"),
         "empty.tflite": (b"", "cannot be loaded as a TFLite file"),

@@ -1,0 +1,74 @@
+"""A PyTorch RegNetY checkpoint, DeiT's or timm's, to a Keras model: the teacher for distillation.
+
+    python -m converters.from_pytorch_regnet --checkpoint=regnety_160-a5fe301d.pth \
+        --output=regnety_160.keras
+
+The model takes normalised pixels of any image size and returns logits. Safetensors need no torch;
+`.pth` and `.bin` need the `torch` extra and are never allowed to run code.
+"""
+
+from __future__ import annotations
+
+import os
+
+import keras
+from absl import flags
+
+from converters import cli
+from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig, regnet_from_state_dict
+
+
+def convert(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    config: RegNetConfig = REGNETY_160,
+    overwrite: bool = False,
+) -> keras.Model:
+    """Writes the Keras model of a PyTorch RegNetY checkpoint.
+
+    Args:
+      checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
+      output: the `.keras` file to write.
+      config: the dimensions that the checkpoint must have.
+      overwrite: whether an existing `output` is replaced.
+
+    Returns:
+      The model that was written.
+
+    Raises:
+      FileExistsError: `output` exists and `overwrite` is false.
+      ValueError: the checkpoint cannot be read, or does not fit. Nothing is written then.
+    """
+    output = os.fspath(output)
+    if not output.endswith(".keras"):
+        raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
+    with cli.atomic_path(output, overwrite) as temporary:
+        state = read_checkpoint(checkpoint)
+        model = regnet_from_state_dict(config, state, source=os.fspath(checkpoint))
+        model.save(temporary)
+    return model
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    model = convert(
+        args.checkpoint, args.output, config=REGNETS[args.model], overwrite=args.overwrite
+    )
+    print(f"copied: {len(model.weights)} variables, {model.output.shape[-1]} classes")
+    print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("checkpoint", None, "PyTorch checkpoint: .safetensors, .pth, .pt, .bin.")
+    flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
+    flags.DEFINE_enum("model", REGNETY_160.name, list(REGNETS), "Which RegNetY it is.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    flags.mark_flags_as_required(["checkpoint", "output"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

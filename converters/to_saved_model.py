@@ -1,0 +1,97 @@
+"""A Keras LeViT to a TensorFlow SavedModel, as TensorFlow Serving loads it.
+
+    python -m converters.to_saved_model --model=levit256.keras --output=levit256
+
+The signature is that of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from absl import flags
+
+from converters import cli
+from converters.deploy import class_count, deploy_graph
+from levit_tf.class_names import LABELS_FILE, check_class_names, read_labels
+from levit_tf.keras_files import load_keras_file
+from levit_tf.signatures import INPUT, SIGNATURE
+
+
+def to_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes a LeViT as a SavedModel for any batch size.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      path: the directory to write.
+      class_names: one for each class; kept as `labels.txt` in the directory.
+      overwrite: whether an existing `path` is replaced.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ValueError: `model` cannot be exported, or has another number of classes. Nothing is written
+        then.
+    """
+    with cli.atomic_path(path, overwrite) as temporary:
+        graph = deploy_graph(model)
+        names = class_names and check_class_names(class_names, class_count(model), LABELS_FILE)
+        write_graph(graph, temporary)
+        if names:
+            write_labels(Path(temporary, LABELS_FILE), names)
+
+
+def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a deploy graph as a SavedModel, for the batch size it was built with.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      path: the directory to write.
+    """
+    # Keras' archive registers the variables, which a tf.Module around a Keras 3 model does not.
+    archive = keras.export.ExportArchive()
+    archive.track(graph)
+    archive.add_endpoint(
+        SIGNATURE,
+        lambda images: graph(images, training=False),
+        input_signature=[keras.InputSpec(shape=graph.input.shape, dtype="float32", name=INPUT)],
+    )
+    archive.write_out(os.fspath(path), verbose=False)
+
+
+def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
+    """Writes class names as `levit_tf.class_names.read_labels` reads them."""
+    Path(path).write_text("\n".join(class_names) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    to_saved_model(
+        load_keras_file(args.model),
+        args.output,
+        class_names=args.labels and read_labels(args.labels),
+        overwrite=args.overwrite,
+    )
+    print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "LeViT of either form, a .keras file.")
+    flags.DEFINE_string("output", None, "Directory to write.")
+    flags.DEFINE_string("labels", None, "Class names, one a line, to keep with the model.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    flags.mark_flags_as_required(["model", "output"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

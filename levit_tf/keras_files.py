@@ -1,0 +1,43 @@
+"""Loads `.keras` files that come from anywhere, with an error that says what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import keras
+
+
+class ModelFileError(ValueError):
+    """A model cannot be loaded. The message names the file and what was expected."""
+
+
+def load_keras_file(path: str | os.PathLike) -> keras.Model:
+    """Loads a `.keras` file, never with the code that it may bring along.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The model, not compiled.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is truncated, of another kind, or of a model that Keras cannot rebuild.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. Expected a .keras file.")
+    # Keras goes by the suffix, and reads a file without it as HDF5.
+    if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # A damaged file fails at many places, with as many types.
+        raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, for a message of one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"({type(error).__name__}: {lines[0]})"

@@ -1,0 +1,125 @@
+"""SavedModel export: plain RGB in, the same answers as Keras out, for every form of the network."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import levit_tf
+from converters.deploy import deploy_graph
+from converters.to_saved_model import to_saved_model
+from levit_tf.keras_files import load_keras_file
+from levit_tf.predictor import load_predictor
+from levit_tf.preprocessing import preprocess_input
+from tests.export_cases import CLASSES, make_model, relative_error, rgb_images
+
+
+def mean_logits(model, images):
+    """Logits of a model with heads="both", by the train form."""
+    heads = model.predict(preprocess_input(images), verbose=0)
+    return (heads["head"] + heads["head_dist"]) / 2
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A model with both heads, of a size that is not square, and its SavedModel."""
+    model = make_model("both", (32, 48, 3))
+    path = tmp_path_factory.mktemp("saved_model") / "levit"
+    to_saved_model(model, path, class_names=[f"name {n}" for n in range(CLASSES)])
+    return model, path
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_answers_are_those_of_keras_for_any_batch(exported, batch):
+    model, path = exported
+    images = rgb_images(batch, (32, 48))
+    loaded = tf.saved_model.load(str(path))
+    outputs = loaded.signatures["serving_default"](images=tf.constant(images))
+    logits = mean_logits(model, images)
+    assert relative_error(outputs["logits"].numpy(), logits) < 1e-5
+    assert relative_error(outputs["probabilities"].numpy(), keras.ops.softmax(logits)) < 1e-5
+
+
+def test_the_signature_is_the_documented_one(exported):
+    _, path = exported
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    ((), inputs) = signature.structured_input_signature
+    assert inputs["images"].shape.as_list() == [None, 32, 48, 3]
+    assert inputs["images"].dtype == tf.float32
+    assert {name: t.shape.as_list() for name, t in signature.structured_outputs.items()} == {
+        "logits": [None, CLASSES],
+        "probabilities": [None, CLASSES],
+    }
+
+
+def test_weights_are_variables_beside_the_graph(exported):
+    model, path = exported
+    stored = sum(
+        np.prod(shape) for _, shape in tf.train.list_variables(str(path / "variables/variables"))
+    )
+    assert stored > 0.5 * model.count_params()
+
+
+def test_class_names_travel_with_it(exported):
+    _, path = exported
+    assert load_predictor(path).class_names[3] == "name 3"
+
+
+@pytest.mark.parametrize(
+    ("heads", "fused"), [("single", False), ("both", False), ("average", True), ("both", True)]
+)
+def test_the_deploy_graph_is_the_same_function_from_every_form(heads, fused):
+    model = make_model(heads)
+    images = rgb_images(4)
+    if heads == "both":
+        expected = keras.ops.softmax(mean_logits(model, images))
+    else:
+        expected = model.predict(preprocess_input(images), verbose=0)
+    outputs = deploy_graph(levit_tf.fuse(model) if fused else model).predict(images, verbose=0)
+    assert relative_error(outputs["probabilities"], expected) < 1e-5
+
+
+def test_a_fused_file_is_exported_like_the_train_form(tmp_path):
+    model = make_model()
+    levit_tf.fuse(model).save(tmp_path / "fused.keras")
+    images = rgb_images(2)
+    expected = deploy_graph(model).predict(images, verbose=0)
+    outputs = deploy_graph(load_keras_file(tmp_path / "fused.keras")).predict(images, verbose=0)
+    np.testing.assert_array_equal(outputs["logits"], expected["logits"])
+
+
+def test_a_network_that_returns_logits_gets_probabilities():
+    model = make_model(classifier_activation=None)
+    outputs = deploy_graph(model).predict(rgb_images(2), verbose=0)
+    np.testing.assert_allclose(
+        outputs["probabilities"], keras.ops.softmax(outputs["logits"]), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: levit_tf.LeViT("LeViTTiny", include_top=False), "has no classification heads"),
+        (lambda: make_model(input_shape=(32, 32, 1)), "RGB pictures of a fixed size"),
+        (
+            lambda: levit_tf.fuse(levit_tf.LeViT("LeViTTiny", include_top=False)),
+            "no LeViT with a top",
+        ),
+    ],
+)
+def test_what_cannot_be_shipped_is_refused_and_nothing_is_written(make, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        to_saved_model(make(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_number_of_class_names_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 class names for a model of 7 classes"):
+        to_saved_model(make_model(), tmp_path / "out", class_names=["a", "b"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_is_kept(tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        to_saved_model(make_model(), tmp_path / "out")

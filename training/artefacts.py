@@ -1,0 +1,153 @@
+"""What a run leaves behind: the network in every format, each checked on held-out pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import levit_tf
+from converters.cli import atomic_path
+from converters.to_saved_model import to_saved_model, write_labels
+from converters.to_tflite import to_tflite
+from levit_tf.class_names import LABELS_FILE
+from levit_tf.predictor import load_predictor
+from training.evaluate import top1
+
+REFERENCE = "final.keras"
+TIMED_CALLS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class ArtefactReport:
+    """How one artefact did on the held-out pictures.
+
+    Attributes:
+      name: of the file or directory in the run's folder.
+      bytes: its size; of a directory, the sum over its files.
+      top1: share of pictures classified as their label, 0..1.
+      agreement: share of pictures classified as by the Keras model, 0..1.
+      ms_per_image: milliseconds for one picture at a time, a median.
+    """
+
+    name: str
+    bytes: int
+    top1: float
+    agreement: float
+    ms_per_image: float
+
+
+def write_artefacts(
+    model: keras.Model,
+    folder: Path,
+    *,
+    class_names: Sequence[str],
+    calibration_images: np.ndarray,
+    overwrite: bool = False,
+) -> list[str]:
+    """Writes a trained network in every format.
+
+    Args:
+      model: a LeViT in train form with heads="average", not distributed.
+      folder: where to; it exists.
+      class_names: one for each class.
+      calibration_images: see `converters.to_tflite.to_tflite`.
+      overwrite: whether existing files are replaced.
+
+    Returns:
+      Names of what was written, the Keras model (`REFERENCE`) first.
+
+    Raises:
+      FileExistsError: something of that name exists and `overwrite` is false.
+    """
+    names = [REFERENCE, "fused.keras", "saved_model", "fp32.tflite", "int8.tflite"]
+    final, fused, saved_model, fp32, int8 = (folder / name for name in names)
+    with atomic_path(folder / LABELS_FILE, overwrite) as temporary:
+        write_labels(temporary, class_names)
+    for path, network in ((final, model), (fused, levit_tf.fuse(model))):
+        with atomic_path(path, overwrite) as temporary:
+            network.save(temporary)
+    to_saved_model(model, saved_model, class_names=class_names, overwrite=overwrite)
+    to_tflite(model, fp32, overwrite=overwrite)
+    to_tflite(
+        model, int8, recipe="int8", calibration_images=calibration_images, overwrite=overwrite
+    )
+    return names
+
+
+def check_artefacts(
+    folder: Path, names: Sequence[str], images: np.ndarray, labels: np.ndarray
+) -> tuple[list[ArtefactReport], np.ndarray]:
+    """Classifies pictures through every artefact, as its users load it.
+
+    Args:
+      folder: where the artefacts are.
+      names: of the artefacts; the first is what the others are compared with.
+      images: (n, height, width, 3), RGB 0..255.
+      labels: (n,) integers.
+
+    Returns:
+      A report for each artefact, and the probabilities (n, classes) of the first.
+    """
+    reports, reference = [], None
+    for name in names:
+        predictor = load_predictor(folder / name)
+        probabilities = predictor.predict(images)
+        reference = probabilities if reference is None else reference
+        reports.append(
+            ArtefactReport(
+                name=name,
+                bytes=_size(folder / name),
+                top1=top1(probabilities, labels),
+                agreement=top1(probabilities, reference.argmax(axis=1)),
+                ms_per_image=1000 * _seconds(predictor.predict, images),
+            )
+        )
+    return reports, reference
+
+
+def format_table(reports: Sequence[ArtefactReport]) -> str:
+    """The reports as a Markdown table."""
+    rows = [
+        ("artefact", "size, kB", "top-1, %", "agreement with Keras, %", "ms per image"),
+        *(
+            (
+                report.name,
+                f"{report.bytes / 1000:,.0f}",
+                f"{100 * report.top1:.2f}",
+                f"{100 * report.agreement:.2f}",
+                f"{report.ms_per_image:.2f}",
+            )
+            for report in reports
+        ),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        name, *figures = row
+        cells = [name.ljust(widths[0])]
+        cells += [f.rjust(w) for f, w in zip(figures, widths[1:], strict=True)]
+        lines.append(f"| {' | '.join(cells)} |")
+    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _seconds(predict, images: np.ndarray) -> float:
+    """Median time of one call with one picture, in seconds."""
+    times = []
+    for n in range(TIMED_CALLS + 1):
+        image = images[n % len(images)][None]
+        start = time.perf_counter()
+        predict(image)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])  # the first call may compile

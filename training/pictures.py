@@ -1,0 +1,87 @@
+"""Pictures of a run, as PNG files. Matplotlib is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converters.cli import atomic_path
+from training.loop import History
+
+SHEET_COLUMNS = 10
+SHEET_IMAGES = 50
+
+
+def learning_curve(history: History, path: Path) -> None:
+    """Draws training loss and held-out top-1 over the epochs.
+
+    Args:
+      history: see `training.loop.fit`.
+      path: the PNG file; an existing one is replaced.
+    """
+    figure = _figure(8, 4)
+    epochs = range(1, len(history["loss"]) + 1)
+    loss_axes = figure.add_subplot()
+    loss_axes.plot(epochs, history["loss"], "C0.-")
+    loss_axes.set_xlabel("epoch")
+    loss_axes.set_ylabel("training loss", color="C0")
+    top1_axes = loss_axes.twinx()
+    top1_axes.plot(epochs, [100 * value for value in history["top1"]], "C1.-")
+    top1_axes.set_ylabel("top-1 on held-out pictures, %", color="C1")
+    loss_axes.set_title(f"top-1 after {len(epochs)} epochs: {100 * history['top1'][-1]:.2f} %")
+    loss_axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def contact_sheet(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    path: Path,
+) -> None:
+    """Draws pictures with their predicted and true classes, those that are wrong first.
+
+    Args:
+      images: (n, height, width, 3) uint8; at most `SHEET_IMAGES` are drawn.
+      labels: (n,) integers.
+      probabilities: (n, classes).
+      class_names: in the order of the classes.
+      path: the PNG file; an existing one is replaced.
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = predicted != labels
+    order = np.argsort(~wrong, kind="stable")[:SHEET_IMAGES]
+    rows = -(-len(order) // SHEET_COLUMNS)
+    figure = _figure(SHEET_COLUMNS * 1.1, rows * 1.35 + 0.5)
+    figure.suptitle(
+        f"predicted / true: {wrong.sum()} of {len(labels)} wrong, shown first", fontsize=11
+    )
+    for place, index in enumerate(order, start=1):
+        axes = figure.add_subplot(rows, SHEET_COLUMNS, place)
+        axes.imshow(images[index])
+        axes.set_axis_off()
+        axes.set_title(
+            f"{class_names[predicted[index]]} / {class_names[labels[index]]}",
+            fontsize=9,
+            color="red" if wrong[index] else "green",
+        )
+    _save(figure, path)
+
+
+def _figure(width: float, height: float):
+    """A figure of a size in inches, which needs no display."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'Pictures of a run need matplotlib, which is missing: pip install "levit_tf[train]"'
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure, path: Path) -> None:
+    with atomic_path(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")

@@ -1,0 +1,42 @@
+"""A terminal without the start-up chatter of TensorFlow's native code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+@contextlib.contextmanager
+def quiet_native_output() -> Iterator[None]:
+    """Holds back what is written to stderr in the block, and shows it if the block fails.
+
+    For importing TensorFlow, which says what devices it found before any setting of its own can
+    stop it. Later messages of its C++ code are reduced to fatal ones. Whoever has set
+    TF_CPP_MIN_LOG_LEVEL gets everything that asks for.
+    """
+    if _LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LEVEL] = "3"
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sys.stderr.flush()
+            held.seek(0)
+            with open(terminal, "wb", closefd=False) as shown:
+                shutil.copyfileobj(held, shown)
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -5,8 +5,6 @@ RUN ?= runs/digits
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 TIMM = timm==1.0.31
 
-export TF_CPP_MIN_LOG_LEVEL ?= 3
-
 .PHONY: help demo test test-slow test-backends lint format clean
 
 help:

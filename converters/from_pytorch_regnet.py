@@ -16,7 +16,8 @@ from absl import flags
 
 from converters import cli
 from levit_tf.checkpoint_files import read_checkpoint
-from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig, regnet_from_state_dict
+from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig
+from levit_tf.regnet_weights import regnet_from_state_dict
 
 
 def convert(

@@ -4,6 +4,7 @@ import os
 import zipfile
 
 import keras
+import numpy as np
 import pytest
 
 import levit_tf
@@ -47,7 +48,9 @@ def test_code_in_a_file_does_not_run(tmp_path):
     image = keras.Input((2,))
     layer = keras.layers.Lambda(lambda x: (open(ran, "w").close(), x)[1], output_shape=(2,))
     keras.Model(image, layer(image)).save(tmp_path / "lambda.keras")
-    os.remove(ran)  # building the model called it
+    # The file would run its code if it were let.
+    keras.saving.load_model(tmp_path / "lambda.keras", safe_mode=False)(np.zeros((1, 2)))
+    os.remove(ran)
     with pytest.raises(ModelFileError, match="Keras cannot load it"):
         load_keras_file(tmp_path / "lambda.keras")
     assert not os.path.exists(ran)

@@ -99,21 +99,3 @@ def test_a_wrong_setting_is_one_line(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("error: --set: unknown field 'epoch'. Did you mean 'epochs'?")
     assert not (tmp_path / "a").exists()
-
-
-def test_held_back_output_is_shown_when_the_block_fails():
-    script = (
-        "import os; from training.quiet import quiet_native_output\n"
-        "with quiet_native_output():\n"
-        "    os.write(2, b'native message')\n"
-        "    {}"
-    )
-    for statement, shown in (("pass", False), ("raise ValueError", True)):
-        result = subprocess.run(
-            [sys.executable, "-c", script.format(statement)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=ENVIRONMENT,
-        )
-        assert ("native message" in result.stderr) == shown

@@ -8,19 +8,15 @@ Configurations are the modules of `training.configs`; `training.config.Config` e
 
 from __future__ import annotations
 
-from absl import flags, logging
+from absl import flags
 
 from converters import cli
-from training.quiet import quiet_native_output
+from training import config, run
 
 
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    if not args["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # TensorFlow reports every file it writes
-    with quiet_native_output():  # this is where TensorFlow is imported
-        from training import config, run
     run.run(
         config.override(config.load_config(args.config), args.set),
         args.output,

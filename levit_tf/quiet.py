@@ -1,4 +1,9 @@
-"""A terminal without the start-up chatter of TensorFlow's native code."""
+"""Commands whose own words are not drowned in the start-up chatter of TensorFlow's native code.
+
+`python -m package.module` imports the package before it sets the module's `sys.argv`, so a package
+can tell that it is about to run a command. Only then is anything held back: a program that imports
+levit_tf sees all that TensorFlow has to say.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,11 @@ import tempfile
 from collections.abc import Iterator
 
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def is_starting_command() -> bool:
+    """Whether this is the import of a package for `python -m package.module`."""
+    return sys.argv[:1] == ["-m"]
 
 
 @contextlib.contextmanager

@@ -15,8 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from levit_tf.keras_files import ModelFileError, first_line, load_keras_file
-from levit_tf.layers import Classifier
+from levit_tf.keras_files import (
+    ModelFileError,
+    ends_in_softmax,
+    first_line,
+    load_keras_file,
+)
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
@@ -80,7 +84,7 @@ def keras_network(model: keras.Model, source: str) -> Network:
 
     elif keras.utils.is_keras_tensor(output):
         classes = _classes(output.shape, source)
-        finish = (lambda y: y) if _ends_in_softmax(model, source) else _softmax
+        finish = (lambda y: y) if ends_in_softmax(model, source) else _softmax
 
         def probabilities(x):
             return finish(model.predict_on_batch(x))
@@ -96,26 +100,6 @@ def keras_network(model: keras.Model, source: str) -> Network:
         return probabilities(preprocess_input(images, data_format="channels_last"))
 
     return Network(run, _image_shape(model.input_shape, source), classes)
-
-
-def _ends_in_softmax(model: keras.Model, source: str) -> bool:
-    """Whether the output is probabilities, not logits: told by the last layer, not by values."""
-    operations = getattr(model, "operations", None) or model.layers
-    last = operations[-1]
-    if isinstance(last, keras.Model):
-        return _ends_in_softmax(last, source)
-    if isinstance(last, Classifier):
-        return False
-    activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
-        return True
-    if activation is keras.activations.linear:
-        return False
-    found = getattr(activation, "__name__", type(last).__name__)
-    raise ModelFileError(
-        f"{source}: the last layer, {last.name!r}, must have the activation softmax "
-        f"(probabilities) or linear (logits). Found: {found}"
-    )
 
 
 def _saved_model(path: Path) -> Network:

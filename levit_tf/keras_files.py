@@ -7,6 +7,8 @@ import zipfile
 
 import keras
 
+from levit_tf.layers import Classifier
+
 
 class ModelFileError(ValueError):
     """A model cannot be loaded. The message names the file and what was expected."""
@@ -35,6 +37,31 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # A damaged file fails at many places, with as many types.
         raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
+
+
+def ends_in_softmax(model: keras.Model, source: str) -> bool:
+    """Whether the output is probabilities, not logits: told by the last layer, not by values.
+
+    Args:
+      model: a classifier with one output.
+      source: where it is from, for the message.
+
+    Raises:
+      ModelFileError: the last layer's activation is neither softmax nor linear.
+    """
+    last = (getattr(model, "operations", None) or model.layers)[-1]
+    if isinstance(last, keras.Model):
+        return ends_in_softmax(last, source)
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
+        return True
+    if isinstance(last, Classifier) or activation is keras.activations.linear:
+        return False
+    found = getattr(activation, "__name__", type(last).__name__)
+    raise ModelFileError(
+        f"{source}: the last layer, {last.name!r}, must have the activation softmax "
+        f"(probabilities) or linear (logits). Found: {found}"
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 import levit_tf
@@ -11,7 +12,8 @@ CLASSES = 7
 
 
 def make_model(heads="average", input_shape=(32, 32, 3), **kwargs):
-    """The smallest LeViT, randomised."""
+    """The smallest LeViT, randomised; always the same one."""
+    keras.utils.set_random_seed(0)
     model = levit_tf.LeViT(
         "LeViTTiny", input_shape=input_shape, classes=CLASSES, heads=heads, **kwargs
     )

@@ -75,7 +75,7 @@ def timm_reference(
     **kwargs,
 ) -> Reference:
     """timm's model; for a variant that timm does not list, one of its dimensions."""
-    timm_levit = _timm()
+    timm_levit = timm_levit_module()
     variant = get_variant(variant)
     dims = {
         "embed_dim": variant.embed_dim,
@@ -95,7 +95,7 @@ def timm_reference(
 
 def timm_by_name(variant: str, input_size=(224, 224), conv: bool = False) -> Reference:
     """The model that `timm.create_model` makes, with timm's own choice of heads."""
-    timm_levit = _timm()
+    timm_levit = timm_levit_module()
     name = TIMM_NAMES[variant].replace("levit_", "levit_conv_" if conv else "levit_")
     _seed()
     module = getattr(timm_levit, name)(img_size=input_size).eval()
@@ -230,7 +230,7 @@ def _as_map(tokens: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _timm():
+def timm_levit_module():
     """timm.models.levit; timm imports torchvision everywhere and LeViT uses nothing of it."""
     if importlib.util.find_spec("torchvision") is not None:
         return importlib.import_module("timm.models.levit")
@@ -276,7 +276,7 @@ class _Shell(types.ModuleType):
 @functools.cache
 def _official():
     """The official levit.py, with stand-ins for what current timm moved and for `utils`."""
-    _timm()
+    timm_levit_module()
     from timm.models import register_model
 
     registry = types.ModuleType("timm.models.registry")

@@ -1,0 +1,208 @@
+"""The teacher of distillation: any frozen classifier, as a function from images to logits.
+
+Whatever file it comes from, a teacher takes what the student takes, normalised pixels
+(`levit_tf.preprocess_input`), and gives logits. Where a network gives probabilities their logarithm
+is taken: its softmax, at any temperature, is that of the logits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.keras_files import ends_in_softmax, load_keras_file
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.regnet import REGNETS, REGNETY_160, RegNetY
+from levit_tf.regnet_weights import regnet_from_state_dict
+from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+
+_CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
+_EXPECTED = (
+    "Expected a .keras classifier; a SavedModel directory as converters.to_saved_model writes it; "
+    f"a PyTorch checkpoint of {REGNETY_160.name} ({', '.join(_CHECKPOINTS)}); or NAME:FILE, where "
+    f"NAME is {' or '.join(REGNETS)} and FILE any of these files or .weights.h5"
+)
+
+
+class Teacher:
+    """A frozen classifier; made by `load_teacher`.
+
+    Calling it works eagerly, in a `tf.function`, compiled by XLA, and in the replicas of a
+    strategy. No gradient flows through it.
+
+    Attributes:
+      source: where it is from.
+      network: the Keras model or the loaded SavedModel, kept since it owns the variables.
+    """
+
+    def __init__(self, source: str, network: Any, logits: Callable[[tf.Tensor], tf.Tensor]):
+        self.source = source
+        self.network = network
+        # Compiled even for eager callers: Keras compiles a grouped convolution on every eager call.
+        self._logits = tf.function(logits, autograph=False)
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits, up to a constant for each image.
+
+        Args:
+          images: (batch, height, width, channels), normalised pixels.
+
+        Returns:
+          (batch, classes), float32.
+        """
+        return tf.stop_gradient(tf.cast(self._logits(images), tf.float32))
+
+
+def load_teacher(
+    spec: str | os.PathLike, input_size: tuple[int, int], classes: int, channels: int = 3
+) -> Teacher:
+    """Loads a teacher. Under a strategy, call it in the scope of the strategy.
+
+    Args:
+      spec: a file or directory, by its kind: a `.keras` file of any classifier of normalised pixels
+        that returns logits, probabilities, or the logits of LeViT's two heads, which are averaged;
+        a SavedModel with the signature of `levit_tf.signatures`; a `.safetensors`, `.pth`, `.pt` or
+        `.bin` checkpoint of timm's or DeiT's regnety_160. "regnety_160:FILE" says that FILE, which
+        may then be `.weights.h5` too, is one.
+      input_size: (height, width) of the student's images, pixels.
+      classes: number of the student's classes.
+      channels: of the student's images.
+
+    Returns:
+      A `Teacher`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: reading the file needs a package that is not installed.
+      ValueError: the file is damaged or something else than expected, or its images or classes are
+        not the student's; the message names the file and what was expected.
+    """
+    name, _, rest = os.fspath(spec).partition(":")
+    config = REGNETS.get(name) if rest else None
+    path = rest if config else os.fspath(spec)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
+    shape = (*input_size, channels)
+    if path.endswith(_CHECKPOINTS):
+        state = read_checkpoint(path)
+        model = regnet_from_state_dict(config or REGNETY_160, state, shape, source=path)
+        teacher, found = _keras_teacher(model, path)
+    elif config:
+        # Rebuilt rather than loaded, so that a file saved for one size serves every other.
+        teacher, found = _keras_teacher(RegNetY(config, shape, classes, weights=path), path)
+    elif os.path.isdir(path):
+        teacher, found = _saved_model_teacher(path)
+    elif path.endswith(".keras"):
+        teacher, found = _keras_teacher(load_keras_file(path), path)
+    else:
+        raise ValueError(f"teacher {path}: not a kind of file that is known. {_EXPECTED}.")
+    _check(path, *found, shape, classes)
+    return teacher
+
+
+# A teacher as found in a file, with the shapes of its images and of its logits.
+_Found = tuple[Teacher, tuple[Sequence[int | None], Sequence[int | None]]]
+
+
+def _check(
+    path: str,
+    images: Sequence[int | None],
+    logits: Sequence[int | None],
+    shape: tuple[int, int, int],
+    classes: int,
+) -> None:
+    """Raises ValueError unless images of `shape`, in batches of any size, give `classes` logits."""
+    images, logits = tuple(images), tuple(logits)
+    fits = len(images) == 4 and all(
+        found in (None, wanted) for found, wanted in zip(images[1:], shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"teacher {path}: takes images (batch, height, width, channels) of shape {images}; the "
+            f"student's are {(None, *shape)}. Give a teacher for this size, or set the size of the "
+            "student's images."
+        )
+    if images[0] is not None:
+        raise ValueError(
+            f"teacher {path}: takes batches of {images[0]} images only. Export it for any batch "
+            "size."
+        )
+    if logits != (None, classes):
+        raise ValueError(
+            f"teacher {path}: returns an output of shape {logits}; the student's classes need "
+            f"{(None, classes)}. A teacher must have been trained on the same classes."
+        )
+
+
+def _keras_teacher(model: keras.Model, path: str) -> _Found:
+    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"teacher {path}: expected a Keras model with one input, the image.")
+    model.trainable = False
+    output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    if isinstance(output, dict) and set(output) == {"head", "head_dist"}:
+        output = output["head"]
+
+        def logits(images):
+            heads = model(images, training=False)
+            return (heads["head"] + heads["head_dist"]) / 2
+
+    elif keras.utils.is_keras_tensor(output):
+        finish = _log if ends_in_softmax(model, f"teacher {path}") else tf.identity
+
+        def logits(images):
+            return finish(model(images, training=False))
+
+    else:
+        found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
+        raise ValueError(
+            f'teacher {path}: expected one output, or the two heads "head" and "head_dist". '
+            f"Found: {found}"
+        )
+    return Teacher(path, model, logits), (model.inputs[0].shape, output.shape)
+
+
+def _saved_model_teacher(path: str) -> _Found:
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise ValueError(f"teacher {path}: a directory without saved_model.pb. {_EXPECTED}.")
+    try:
+        loaded = tf.saved_model.load(path)
+    except Exception as error:  # a damaged one fails at many places, with as many types
+        raise ValueError(f"teacher {path}: cannot be loaded as a SavedModel: {error}") from error
+    signature = loaded.signatures.get(SIGNATURE)
+    inputs = signature.structured_input_signature[1] if signature else {}
+    outputs = signature.structured_outputs if signature else {}
+    name = next((name for name in (LOGITS, PROBABILITIES) if name in outputs), None)
+    if list(inputs) != [INPUT] or inputs[INPUT].dtype != tf.float32 or name is None:
+        found = {key: value.dtype.name for key, value in {**inputs, **outputs}.items()}
+        raise ValueError(
+            f"teacher {path}: expected a signature {SIGNATURE!r} with the one input {INPUT!r}, "
+            f"float32, and the output {LOGITS!r} or {PROBABILITIES!r}, as this package exports. "
+            f"Found: {found or sorted(loaded.signatures)}"
+        )
+    finish = tf.identity if name == LOGITS else _log
+
+    def logits(images):
+        return finish(signature(**{INPUT: _plain_rgb(images)})[name])
+
+    # `loaded` is kept: a signature does not keep the variables of its model alive.
+    return Teacher(path, loaded, logits), (inputs[INPUT].shape, outputs[name].shape)
+
+
+def _plain_rgb(images: tf.Tensor) -> tf.Tensor:
+    """Normalised pixels -> 0..255 and, where augmentation left that range, beyond.
+
+    The inverse of `levit_tf.preprocess_input` for three channels, as the signature has them.
+    """
+    return (tf.cast(images, tf.float32) * IMAGENET_STD + IMAGENET_MEAN) * 255
+
+
+def _log(probabilities: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities; zero counts as the smallest normal number, whose logarithm is -87."""
+    probabilities = tf.cast(probabilities, tf.float32)
+    return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))

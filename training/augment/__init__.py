@@ -1,0 +1,22 @@
+"""The augmentation of the official recipe, stateless: every result is a function of a seed.
+
+`augment_image` or `augment_encoded` for each image, with a seed from `example_seed`; then
+`random_mixing` for each batch. All of it is TensorFlow ops that run in `tf.data`.
+"""
+
+from training.augment.mixing import MixingSettings, random_mixing
+from training.augment.pipeline import (
+    AugmentationSettings,
+    augment_encoded,
+    augment_image,
+    example_seed,
+)
+
+__all__ = [
+    "AugmentationSettings",
+    "MixingSettings",
+    "augment_encoded",
+    "augment_image",
+    "example_seed",
+    "random_mixing",
+]

@@ -1,0 +1,182 @@
+"""The part of a picture that is trained on: a random part of it, resized, or a shifted one.
+
+Source: `RandomResizedCropAndInterpolation` of timm/data/transforms.py, torchvision's
+RandomHorizontalFlip and RandomCrop, and `Image.resize` of Pillow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from training.augment.operations import size_of
+
+ATTEMPTS = 10
+# Outputs that are computed together from the inputs that they share. More of them means more
+# products with zero; fewer, more copies of inputs.
+_BLOCK = 8
+
+
+def draw_box(
+    seed: tf.Tensor,
+    height: tf.Tensor | int,
+    width: tf.Tensor | int,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tf.Tensor:
+    """Draws the part of a picture to train on.
+
+    The first of `ATTEMPTS` boxes that fits into the picture; if none does, the largest one in the
+    middle whose ratio is in bounds.
+
+    Args:
+      seed: (2,) integers; the same seed draws the same box.
+      height: of the picture, pixels.
+      width: of the picture, pixels.
+      scale: least and greatest area, as a fraction of the picture's; uniform.
+      ratio: least and greatest width / height; its logarithm is uniform.
+
+    Returns:
+      (top, left, height, width), int32.
+    """
+    draws = tf.random.stateless_uniform([4, ATTEMPTS], seed)
+    y, x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    area = (scale[0] + (scale[1] - scale[0]) * draws[0]) * y * x
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = tf.exp(low + (high - low) * draws[1])
+    heights, widths = tf.round(tf.sqrt(area / aspect)), tf.round(tf.sqrt(area * aspect))
+    fits = (heights <= y) & (widths <= x)
+    tops, lefts = tf.floor(draws[2] * (y - heights + 1)), tf.floor(draws[3] * (x - widths + 1))
+    boxes = tf.stack([tops, lefts, heights, widths], axis=1)  # (ATTEMPTS, 4)
+
+    fallback_height = tf.where(x / y < ratio[0], tf.round(x / ratio[0]), y)
+    fallback_width = tf.where(x / y > ratio[1], tf.round(y * ratio[1]), x)
+    fallback = tf.stack(
+        [
+            tf.floor((y - fallback_height) / 2),
+            tf.floor((x - fallback_width) / 2),
+            fallback_height,
+            fallback_width,
+        ]
+    )
+    first = tf.argmax(fits, output_type=tf.int32)  # 0 if there is none
+    return tf.cast(tf.where(fits[first], boxes[first], fallback), tf.int32)
+
+
+def draw_flip(seed: tf.Tensor, probability: float = 0.5) -> tf.Tensor:
+    """Whether to exchange left and right; a scalar bool."""
+    return tf.random.stateless_uniform([], seed) < probability
+
+
+def resize(image: tf.Tensor, size: tuple[int, int], flip: tf.Tensor | bool = False) -> tf.Tensor:
+    """Resizes an image, bicubic with antialiasing, as Pillow does.
+
+    Equal to `Image.resize(..., BICUBIC)` in all but about one value in 10,000, which differ by one
+    grey level. Made of matrix products over the few inputs that an output depends on, which is
+    three to five times as fast as `tf.image.resize`.
+
+    Args:
+      image: (height, width, 3) uint8; height and width need not be known while the graph is built.
+      size: (height, width) of the result, pixels.
+      flip: whether to exchange left and right too; a scalar.
+
+    Returns:
+      (*size, 3) uint8.
+    """
+    height, width = size_of(image)
+    # Pillow resizes the rows first and rounds to whole levels in between. Either way the axis to
+    # resize comes first, and the two transpositions are of plain matrices, which are fast.
+    x = tf.transpose(tf.reshape(image, [height, width * 3]))  # (width * 3, height)
+    x = _resize_first_axis(tf.reshape(x, [width, 3 * height]), size[1], flip)
+    x = tf.transpose(tf.reshape(x, [size[1] * 3, height]))  # (height, size[1] * 3)
+    return tf.reshape(_resize_first_axis(x, size[0], False), [*size, 3])
+
+
+def _resize_first_axis(x: tf.Tensor, size: int, reverse: tf.Tensor | bool) -> tf.Tensor:
+    """(n, columns) uint8 -> (size, columns) uint8, in reverse order if asked for."""
+    side = tf.shape(x)[0]
+    blocks = -(-size // _BLOCK)
+    outputs = tf.minimum(tf.range(blocks * _BLOCK), size - 1)  # the last block may be filled up
+    if reverse is not False:
+        outputs = tf.where(reverse, size - 1 - outputs, outputs)
+    scale = tf.cast(side, tf.float32) / size
+    stretch = tf.maximum(scale, 1.0)  # of the kernel: antialiasing
+    centres = tf.reshape((tf.cast(outputs, tf.float32) + 0.5) * scale, [blocks, _BLOCK])
+    lowest = tf.reduce_min(centres, axis=1) - 2 * stretch
+    span = tf.cast(tf.math.ceil((_BLOCK - 1) * scale + 4 * stretch), tf.int32) + 1
+    span = tf.minimum(span, side)
+    first = tf.clip_by_value(tf.cast(tf.floor(lowest), tf.int32), 0, side - span)
+    inputs = first[:, None] + tf.range(span)  # (blocks, span)
+    distances = tf.cast(inputs, tf.float32)[:, None, :] + 0.5 - centres[:, :, None]
+    weights = _keys(distances / stretch)  # (blocks, _BLOCK, span)
+    weights /= tf.reduce_sum(weights, axis=2, keepdims=True)
+    values = tf.matmul(weights, tf.cast(tf.gather(x, inputs), tf.float32))
+    values = tf.reshape(values, [blocks * _BLOCK, tf.shape(x)[1]])[:size]
+    return tf.cast(tf.clip_by_value(values, 0, 255) + 0.5, tf.uint8)  # halves upwards
+
+
+def _keys(x: tf.Tensor) -> tf.Tensor:
+    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC."""
+    x = tf.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
+    return tf.where(x < 1, near, tf.where(x < 2, far, 0.0))
+
+
+def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:
+    """Decodes one part of an encoded picture.
+
+    Equal to decoding all of it and cutting; of a JPEG only that part is computed.
+
+    Args:
+      contents: the bytes of a JPEG, PNG, GIF (the first frame) or BMP file, a scalar string.
+      choose_box: (height, width), int32 scalars -> (top, left, height, width), int32.
+
+    Returns:
+      (height, width, 3) uint8, neither known while the graph is built.
+    """
+
+    def part_of_jpeg():
+        size = tf.image.extract_jpeg_shape(contents)[:2]
+        box = choose_box(size[0], size[1])
+        # Colour is stored at half the resolution, and interpolated from the neighbours: a margin
+        # makes the border of the part what it is in the whole picture.
+        low = tf.maximum(box[:2] - 2, 0)
+        high = tf.minimum(box[:2] + box[2:] + 2, size)
+        # The slow, accurate cosine transform is Pillow's default, and gives its pixels.
+        image = tf.io.decode_and_crop_jpeg(
+            contents, tf.concat([low, high - low], 0), channels=3, dct_method="INTEGER_ACCURATE"
+        )
+        return cut(image, tf.concat([box[:2] - low, box[2:]], 0))
+
+    def part_of_another():
+        image = tf.io.decode_image(contents, channels=3, expand_animations=False)
+        image = tf.ensure_shape(image, [None, None, 3])
+        height, width = size_of(image)
+        return cut(image, choose_box(height, width))
+
+    return tf.cond(tf.io.is_jpeg(contents), part_of_jpeg, part_of_another)
+
+
+def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    """The part of an image in the box (top, left, height, width)."""
+    return image[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+
+
+def padded_crop(image: tf.Tensor, seed: tf.Tensor, padding: int = 4) -> tf.Tensor:
+    """A random crop of the original size out of the image with a black border.
+
+    Args:
+      image: (height, width, channels).
+      seed: (2,) integers; the same seed crops in the same place.
+      padding: pixels of border on each side.
+
+    Returns:
+      Of the shape and type of `image`.
+    """
+    border = [[padding, padding], [padding, padding], [0, 0]]
+    corner = tf.random.stateless_uniform([2], seed, 0, 2 * padding + 1, tf.int32)
+    height, width = size_of(image)
+    part = cut(tf.pad(image, border), tf.concat([corner, [height, width]], 0))
+    return tf.ensure_shape(part, image.shape)

@@ -1,0 +1,168 @@
+"""The augmentation of the official recipe for one image, a pure function of a seed.
+
+Source: `transforms_imagenet_train` of timm/data/transforms_factory.py with the arguments of
+`build_transform` in datasets.py of facebookresearch/LeViT.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from levit_tf.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LARGEST_SIDE_WITHOUT_MARGIN,
+)
+from training.augment import crop, erasing, rand_augment
+
+Seed = tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationSettings:
+    """How a training image is changed; the defaults are the official recipe's.
+
+    Attributes:
+      size: (height, width) of the result, pixels. Up to 32x32 the pictures must have this size
+        already, and are shifted instead of cropped and resized.
+      scale: least and greatest area of the crop, as a fraction of the picture's.
+      ratio: least and greatest width / height of the crop.
+      padding: pixels of black border for the shift of small pictures.
+      flip: probability of exchanging left and right.
+      operations: number of RandAugment's operations; 0 for none.
+      operation_probability: of each of these being applied.
+      magnitude: their mean magnitude, 0..10.
+      magnitude_std: its standard deviation.
+      erasing: probability of random erasing.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    padding: int = 4
+    flip: float = 0.5
+    operations: int = 2
+    operation_probability: float = 0.5
+    magnitude: float = 9.0
+    magnitude_std: float = 0.5
+    erasing: float = 0.25
+
+    def __post_init__(self) -> None:
+        for field in ("flip", "operation_probability", "erasing"):
+            self._check(field, 0 <= getattr(self, field) <= 1, "in 0..1")
+        for field in ("padding", "operations", "magnitude_std"):
+            self._check(field, getattr(self, field) >= 0, "at least 0")
+        self._check("size", len(self.size) == 2 and min(self.size) >= 3, "two numbers from 3")
+        self._check("scale", 0 < self.scale[0] <= self.scale[1] <= 1, "ascending, in 0..1")
+        self._check("ratio", 0 < self.ratio[0] <= self.ratio[1], "ascending and positive")
+        self._check("magnitude", 0 <= self.magnitude <= 10, "in 0..10")
+
+    def _check(self, field: str, valid: bool, expected: str) -> None:
+        if not valid:
+            raise ValueError(f"{field} must be {expected}. Received: {getattr(self, field)!r}")
+
+    @property
+    def crops(self) -> bool:
+        """Whether pictures are cropped and resized, rather than shifted."""
+        return max(self.size) > LARGEST_SIDE_WITHOUT_MARGIN
+
+
+def example_seed(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor) -> Seed:
+    """The seed of one image in one epoch.
+
+    Args:
+      seed: of the run.
+      epoch: number of the epoch.
+      index: number of the image, or of its copy where an epoch has several; whatever the order.
+
+    Returns:
+      (2,) int64.
+    """
+    run_and_epoch = tf.stack([tf.cast(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_fold_in(run_and_epoch, tf.cast(index, tf.int64))
+
+
+def augment_image(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
+    """Augments and normalises one image.
+
+    Args:
+      image: (height, width, 3) uint8 RGB; height and width need not be known while the graph is
+        built.
+      seed: (2,) integers, as of `example_seed`; the same seed gives the same result.
+      settings: see there.
+
+    Returns:
+      (*settings.size, 3) float32, (x / 255 - mean) / std.
+    """
+    seeds = _split(seed)
+    if not settings.crops:
+        image = tf.ensure_shape(image, [*settings.size, 3])
+        image = crop.padded_crop(image, seeds["crop"], settings.padding)
+        image = tf.where(crop.draw_flip(seeds["flip"], settings.flip), image[:, ::-1], image)
+        return _finish(image, seeds, settings)
+    box = _choose_box(seeds, settings)(*crop.size_of(image))
+    return _finish(_resize(crop.cut(image, box), seeds, settings), seeds, settings)
+
+
+def augment_encoded(contents: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
+    """Decodes, augments and normalises one picture.
+
+    Equal to `augment_image` of the decoded picture, and faster: of a JPEG only the crop is decoded.
+
+    Args:
+      contents: the bytes of a JPEG, PNG, GIF or BMP file, a scalar string.
+      seed: see `augment_image`.
+      settings: see there.
+
+    Returns:
+      See `augment_image`.
+    """
+    if not settings.crops:
+        image = crop.decode_box(contents, lambda height, width: tf.stack([0, 0, height, width]))
+        return augment_image(image, seed, settings)
+    seeds = _split(seed)
+    image = crop.decode_box(contents, _choose_box(seeds, settings))
+    return _finish(_resize(image, seeds, settings), seeds, settings)
+
+
+def _split(seed: Seed) -> dict[str, Seed]:
+    names = ("crop", "flip", "operations", "erasing")
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, len(names)))
+    return dict(zip(names, seeds, strict=True))
+
+
+def _choose_box(seeds: dict[str, Seed], settings: AugmentationSettings):
+    return lambda height, width: crop.draw_box(
+        seeds["crop"], height, width, settings.scale, settings.ratio
+    )
+
+
+def _resize(part: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSettings) -> tf.Tensor:
+    return crop.resize(part, settings.size, flip=crop.draw_flip(seeds["flip"], settings.flip))
+
+
+def _finish(image: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSettings) -> tf.Tensor:
+    """What comes after crop and flip: RandAugment, normalisation, erasing."""
+    if settings.operations:
+        draws = rand_augment.draw(
+            seeds["operations"],
+            count=settings.operations,
+            probability=settings.operation_probability,
+            magnitude=settings.magnitude,
+            magnitude_std=settings.magnitude_std,
+        )
+        image = rand_augment.apply(image, draws)
+    image = _normalize(image, settings.size)
+    if settings.erasing:
+        image = erasing.random_erasing(image, seeds["erasing"], settings.erasing)
+    return tf.ensure_shape(image, [*settings.size, 3])
+
+
+def _normalize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """`levit_tf.preprocessing.preprocess_input` on whole rows, which is several times as fast."""
+    height, width = size
+    mean, std = tf.constant(IMAGENET_MEAN * width), tf.constant(IMAGENET_STD * width)
+    rows = tf.cast(tf.reshape(image, [height, width * 3]), tf.float32)
+    return tf.reshape((rows / 255 - mean) / std, [height, width, 3])

@@ -1,0 +1,144 @@
+"""Saves a contact sheet of augmented training pictures.
+
+    python -m training.show_augmentation --images=FOLDER --output=sheet.png
+    python -m training.show_augmentation --images=digits --output=sheet.png --rows=10 --seed=1
+
+A row shows one picture, as it is and then as the official recipe changes it in one epoch after the
+other. Mixup and CutMix, which need a batch, are left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags, logging
+
+from converters import cli
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp")
+PHOTOGRAPH_SIZE = (224, 224)
+DIGITS = "digits"
+
+
+def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int, int]]:
+    """Reads pictures spread evenly over a source.
+
+    Args:
+      source: "digits", or a folder that is searched with its subfolders.
+      count: how many, at most.
+
+    Returns:
+      uint8 RGB arrays (height, width, 3), and the (height, width) that they are augmented to.
+
+    Raises:
+      ValueError: the folder has no pictures, or one that cannot be read.
+    """
+    from levit_tf import digits
+    from levit_tf.images import load_image
+
+    if source == DIGITS:
+        (images, _), _ = digits.load_data()
+        return list(_spread(images, count)), images.shape[1:3]
+    files = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(
+            f"--images: expected {DIGITS!r} or a folder with pictures ({', '.join(SUFFIXES)}). "
+            f"Received: {source!r}"
+        )
+    return [load_image(path) for path in _spread(files, count)], PHOTOGRAPH_SIZE
+
+
+def augmented_sheet(
+    pictures: list[np.ndarray], size: tuple[int, int], columns: int, seed: int
+) -> list[list[np.ndarray]]:
+    """Augments every picture a number of times.
+
+    Args:
+      pictures: uint8 RGB arrays (height, width, 3).
+      size: (height, width) to augment to, pixels.
+      columns: how often.
+      seed: of the run that is shown.
+
+    Returns:
+      A row for each picture: the picture, and its augmented versions as uint8.
+    """
+    import tensorflow as tf
+
+    from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from training.augment import AugmentationSettings, augment_image, example_seed
+
+    settings = AugmentationSettings(size=size)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int64)]
+    )
+    def augment(image, of_example):
+        return augment_image(image, of_example, settings)
+
+    def shown(index, epoch):
+        normalized = augment(pictures[index], example_seed(seed, epoch, index)).numpy()
+        pixels = (normalized * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN)) * 255
+        return np.round(pixels).clip(0, 255).astype(np.uint8)
+
+    return [
+        [picture, *(shown(index, epoch) for epoch in range(columns))]
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
+    """Draws rows of pictures into a PNG file; an existing one is replaced.
+
+    Args:
+      rows: of uint8 RGB arrays (height, width, 3) of any sizes, equally many in each.
+      path: the file.
+
+    Raises:
+      ImportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'The contact sheet needs matplotlib, which is missing: pip install "levit_tf[train]"'
+        ) from error
+    figure = Figure(figsize=(1.6 * len(rows[0]), 1.6 * len(rows)), layout="constrained")
+    for axes, image in zip(
+        figure.subplots(len(rows), len(rows[0]), squeeze=False).flat,
+        (image for row in rows for image in row),
+        strict=True,
+    ):
+        axes.imshow(image)
+        axes.set_axis_off()
+    with cli.atomic_path(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _spread(items, count: int):
+    """At most `count` of the items, at equal distances."""
+    return [items[index * len(items) // count] for index in range(count)][: len(items)]
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    if not args["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
+    pictures, size = load_pictures(args.images, args.rows)
+    save_grid(augmented_sheet(pictures, size, args.columns, args.seed), Path(args.output))
+    print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("images", DIGITS, f"A folder of pictures, or {DIGITS!r}.")
+    flags.DEFINE_string("output", None, "The PNG file to write; an existing one is replaced.")
+    flags.DEFINE_integer("rows", 6, "Pictures.", lower_bound=1)
+    flags.DEFINE_integer("columns", 8, "Augmented versions of each.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the run whose augmentation is shown.")
+    flags.mark_flag_as_required("output")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

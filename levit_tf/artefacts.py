@@ -1,8 +1,8 @@
 """Reads the files that are shipped: each becomes a function from plain RGB to probabilities.
 
 What differs between the files is settled here: a `.keras` model takes normalised pixels and may
-return logits, a SavedModel and a TFLite file take plain RGB by the names in `signatures`.
-TensorFlow and LiteRT are imported only for the files that need them.
+return logits; a SavedModel, a TFLite file and an ONNX file take plain RGB by the names in
+`signatures`. TensorFlow, LiteRT and ONNX Runtime are imported only for the files that need them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from levit_tf.keras_files import (
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
-EXPECTED_FILES = "a .keras file, a .tflite file, or a SavedModel directory"
+EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
+_ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,8 @@ def read_network(path: Path) -> Network:
     """Reads a file by its kind.
 
     Args:
-      path: an existing `.keras` file (train or deploy form), `.tflite` file, or SavedModel
-        directory.
+      path: an existing `.keras` file (train or deploy form), `.tflite` file, `.onnx` file, or
+        SavedModel directory.
 
     Raises:
       ModelFileError: it is damaged, or something else than expected.
@@ -59,6 +60,8 @@ def read_network(path: Path) -> Network:
         return keras_network(load_keras_file(path), str(path))
     if path.suffix.lower() == ".tflite":
         return _tflite(path)
+    if path.suffix.lower() == ".onnx":
+        return _onnx(path)
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
 
 
@@ -166,6 +169,43 @@ def _tflite(path: Path) -> Network:
 
     input_shape = tuple(map(int, image["shape"]))
     return Network(run, _image_shape(input_shape, str(path)), _classes(scores["shape"], str(path)))
+
+
+def _onnx(path: Path) -> Network:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: an .onnx file needs ONNX Runtime: pip install "levit_tf[onnx]"'
+        ) from error
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # As with .keras files: errors of many types.
+        raise ModelFileError(
+            f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file? "
+            f"{first_line(error)}"
+        ) from error
+    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+    outputs = {tensor.name: tensor for tensor in session.get_outputs()}
+    # An ONNX file has one graph and no names of signatures.
+    output, finish = _checked_signature({SIGNATURE: (list(inputs), list(outputs))}, str(path))
+    dtype = _ONNX_TYPES.get(inputs[INPUT].type)
+    if dtype is None:
+        raise ModelFileError(
+            f"{path}: expected an input of type {' or '.join(_ONNX_TYPES)}. Found: "
+            f"{inputs[INPUT].type}"
+        )
+
+    def run(images):
+        (scores,) = session.run([output], {INPUT: images.astype(dtype)})
+        return finish(scores)
+
+    input_shape, output_shape = (
+        # A dimension that is not fixed has a name, or none.
+        [side if isinstance(side, int) else None for side in tensor.shape]
+        for tensor in (inputs[INPUT], outputs[output])
+    )
+    return Network(run, _image_shape(input_shape, str(path)), _classes(output_shape, str(path)))
 
 
 def _quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The main job, end to end: one command leaves a folder of artefacts that agree."""
 
+import csv
 import json
 import os
 import subprocess
@@ -7,11 +8,12 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import levit_tf
 from levit_tf import digits
 from levit_tf.predictor import load_predictor
-from training.config import load_config
+from training.config import load_config, override
 from training.run import run
 
 # As in a user's terminal, whatever the tests themselves set.
@@ -27,6 +29,7 @@ def finished(tmp_path_factory):
         [
             *(sys.executable, "-m", "training.main", f"--output={folder}"),
             *("--set=epochs=3", "--set=warmup_epochs=0", "--set=batch_size=128"),
+            "--set=learning_rate=0.008",
         ],
         capture_output=True,
         text=True,
@@ -39,8 +42,9 @@ def finished(tmp_path_factory):
 
 def test_the_folder_holds_everything(finished):
     folder, _ = finished
-    expected = {*ARTEFACTS, "labels.txt", "config.json", "history.json", "artefacts.json"}
+    expected = {*ARTEFACTS, "best.keras", "labels.txt", "config.json", "artefacts.json"}
     expected |= {"fp32.tflite.json", "int8.tflite.json", "curves.png", "predictions.png"}
+    expected |= {"log.json", "log.csv", "tensorboard", "checkpoints"}
     assert {path.name for path in folder.iterdir()} == expected
     for name in ("curves.png", "predictions.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
@@ -49,7 +53,7 @@ def test_the_folder_holds_everything(finished):
 def test_the_config_is_printed_and_kept(finished):
     folder, result = finished
     config = json.loads((folder / "config.json").read_text())
-    assert (config["epochs"], config["batch_size"], config["strategy"]) == (3, 128, "default")
+    assert (config["epochs"], config["batch_size"]) == (3, 128)
     assert "epochs               3" in result.stdout
 
 
@@ -75,10 +79,49 @@ def test_the_terminal_is_quiet(finished):
     assert lines == []
 
 
-def test_the_final_network_is_the_train_form_with_averaged_heads(finished):
+@pytest.mark.parametrize("name", ["final.keras", "best.keras"])
+def test_the_last_and_the_best_network_are_in_train_form(finished, name):
     folder, _ = finished
-    model = levit_tf.LeViT("LeViTTiny", classes=10, weights=folder / "final.keras")
+    path = folder / name
+    model = levit_tf.LeViT("LeViTTiny", classes=10, heads="single", weights=path)
     assert np.shape(model.output) == (None, 10)
+
+
+def test_the_log_has_a_row_for_each_epoch(finished):
+    folder, result = finished
+    rows = json.loads((folder / "log.json").read_text())
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 11), (2, 22), (3, 33)]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["top1"] > 0.5
+    for row in rows:
+        assert 0 <= row["data_wait"] <= 1
+        assert f"epoch {row['epoch']}/3 11/11, loss {row['loss']:.4f}" in result.stdout
+    with open(folder / "log.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [float(line["loss"]) for line in table] == [row["loss"] for row in rows]
+
+
+def test_tensorboard_has_the_figures_and_augmented_pictures(finished):
+    folder, _ = finished
+    (path,) = (folder / "tensorboard").iterdir()
+    kinds = {}
+    for record in tf.data.TFRecordDataset(str(path)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            kinds.setdefault(value.tag, []).append(event.step)
+    assert kinds["loss"] == kinds["top1"] == [11, 22, 33]
+    assert kinds["augmented"] == [0]
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_exported_again_without_training(finished):
+    folder, _ = finished
+    (folder / "fp32.tflite").unlink()
+    settings = ["epochs=3", "warmup_epochs=0", "batch_size=128", "learning_rate=0.008"]
+    before = (folder / "log.json").read_text()
+    assert run(override(load_config("digits"), settings), folder)
+    assert (folder / "fp32.tflite").exists()
+    assert (folder / "log.json").read_text() == before
 
 
 def test_a_folder_with_files_is_refused(tmp_path):
@@ -86,6 +129,22 @@ def test_a_folder_with_files_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="not an empty folder"):
         run(load_config("digits"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_without_a_tpu_the_message_names_what_to_set(tmp_path):
+    environment = {**ENVIRONMENT, "TPU_NAME": "", "NO_GCE_CHECK": "true"}
+    result = subprocess.run(
+        [sys.executable, "-m", "training.main", f"--output={tmp_path / 'a'}", "--strategy=tpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --strategy=tpu found no TPU.")
+    for name in ("TPU_NAME", "--tpu=", "--tpu_zone", "--gcp_project"):
+        assert name in result.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_wrong_setting_is_one_line(tmp_path):

@@ -1,6 +1,6 @@
-"""What a training run is made of: one frozen dataclass, its checks, and `--set=field=value`.
+"""What a training run is made of: one frozen dataclass, whose defaults are the official recipe.
 
-Defaults are the official recipe (main.py of facebookresearch/LeViT) where it has the field.
+Source: main.py of facebookresearch/LeViT. Values are checked in `training.config_checks`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import math
 import pkgutil
-import typing
 from collections.abc import Iterable
 
-from levit_tf.variants import get_variant
-
-DATASETS = ("digits",)
+from training import config_checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,60 +19,119 @@ class Config:
     """The fields of a run.
 
     Attributes:
-      dataset: name of the pictures, one of `DATASETS`.
+      dataset: "digits", the name of a TFDS set, or "imagefolder:PATH"; see `training.data`.
+      split_train: TFDS split to train on; None for the set's own training part.
+      split_test: TFDS split held out; None for the set's own.
+      strict: whether a picture that cannot be read stops the run, instead of being left out.
       variant: name of the network, one of `levit_tf.list_variants()`.
-      epochs: passes over the training pictures.
-      batch_size: pictures in a step, over all replicas together.
+      input_size: (height, width) of the pictures, pixels; None for the variant's own.
+      drop_path: probability of dropping a residual branch; None for the variant's own.
+      init_from: what the weights begin with: None for random ones, "imagenet" for the released
+        ones, or a `.keras` or `.weights.h5` file of the same variant. Heads for other classes begin
+        at random, attention biases of another size are resized.
+      freeze_batch_norm: whether the network is in inference mode while it learns: moving statistics
+        in BatchNorm, no drop_path. The official code fine-tunes so.
+      epochs: passes over the training pictures; the cosine is as long.
+      cooldown_epochs: further epochs at `min_learning_rate`. The official code passes 10 to timm's
+        scheduler, which makes no use of them, and trains for `epochs`.
+      batch_size: pictures in a step, over all replicas together. The official command has 8
+        processes of 256.
+      accumulate: parts of each replica's batch that go through the network one after the other, to
+        save memory.
       learning_rate: highest rate, for a batch of 512; it grows in proportion to the batch.
       warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the highest rate.
       warmup_learning_rate: rate of the first epoch, whatever the batch.
       min_learning_rate: rate at the end of the cosine, whatever the batch.
       weight_decay: AdamW's, multiplied by the rate; not on biases, BatchNorm and attention biases.
+      clip_factor: adaptive gradient clipping: largest norm of a unit's gradient, as a share of the
+        norm of its weights; 0 for none.
+      ema_decay: share of the old weights that their moving average keeps in a step; 0 for no
+        average.
+      distillation: "none", "soft" or "hard": what the distillation head learns from the teacher.
+        With "none" the network has one head, as in the official code.
+      distillation_alpha: weight of the teacher in the loss; the labels have the rest.
+      distillation_tau: temperature of soft distillation.
+      teacher: file of the teacher; see `training.teacher.load_teacher`.
       label_smoothing: probability spread evenly over all classes.
-      crop_padding: black pixels on each side, out of which a random crop of the original size is
-        taken; 0 for no augmentation. The recipe for pictures of 32 pixels has 4 (datasets.py).
-      seed: of the initial weights, the order of the pictures and the augmentation.
+      mixup: alpha of mixup's beta distribution; 0 for no mixup.
+      cutmix: alpha of CutMix's; 0 for no CutMix.
+      mixing_probability: of mixing a batch at all.
+      cutmix_probability: of CutMix rather than mixup, where both are on.
+      rand_augment: RandAugment in timm's notation, "rand-m9-mstd0.5-inc1"; None for none. Colour
+        jitter, which the official code sets as well, has no effect beside it and does not exist.
+      erasing: probability of random erasing.
+      flip: probability of exchanging left and right.
+      crop_scale: least share of a picture's area that a random crop keeps. For inputs above 32
+        pixels.
+      crop_padding: pixels of border for the random shift that takes the crop's place for inputs of
+        up to 32 pixels.
+      repeats: repeated augmentation: copies of a picture in the list of an epoch.
+      precision: "float32", "bfloat16" or "float16", the last with loss scaling.
+      jit_compile: whether XLA compiles the step; for one replica. A TPU always does.
+      seed: of the initial weights, the order of the pictures and all random draws.
+      eval_epochs: epochs between evaluations on held-out pictures; the last is always evaluated.
+      checkpoint_epochs: epochs between checkpoints; after the last there is always one.
+      checkpoint_steps: steps between checkpoints within an epoch; 0 for none.
+      keep_checkpoints: how many of the last checkpoints are kept, beside the best.
     """
 
-    dataset: str = "digits"
-    variant: str = "LeViTTiny"
+    dataset: str = "imagenet2012"
+    split_train: str | None = None
+    split_test: str | None = None
+    strict: bool = False
+    variant: str = "LeViT256"
+    input_size: tuple[int, int] | None = None
+    drop_path: float | None = None
+    init_from: str | None = None
+    freeze_batch_norm: bool = False
     epochs: int = 1000
-    batch_size: int = 256
+    cooldown_epochs: int = 0
+    batch_size: int = 2048
+    accumulate: int = 1
     learning_rate: float = 5e-4
     warmup_epochs: int = 5
     warmup_learning_rate: float = 1e-6
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.025
+    clip_factor: float = 0.01
+    ema_decay: float = 0.99996
+    distillation: str = "none"
+    distillation_alpha: float = 0.5
+    distillation_tau: float = 1.0
+    teacher: str | None = None
     label_smoothing: float = 0.1
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    mixing_probability: float = 1.0
+    cutmix_probability: float = 0.5
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
+    erasing: float = 0.25
+    flip: float = 0.5
+    crop_scale: float = 0.08
     crop_padding: int = 4
+    repeats: int = 3
+    precision: str = "float32"
+    jit_compile: bool = False
     seed: int = 0
+    eval_epochs: int = 1
+    checkpoint_epochs: int = 1
+    checkpoint_steps: int = 0
+    keep_checkpoints: int = 3
 
     def __post_init__(self) -> None:
-        if self.dataset not in DATASETS:
-            raise ValueError(f"dataset must be one of {DATASETS}. Received: {self.dataset!r}")
-        get_variant(self.variant)  # raises for an unknown one
-        for field in ("epochs", "batch_size"):
-            self._check(field, getattr(self, field) >= 1, "at least 1")
-        for field in ("crop_padding", "seed", "warmup_epochs"):
-            self._check(field, getattr(self, field) >= 0, "at least 0")
-        for field in ("learning_rate", "warmup_learning_rate", "min_learning_rate", "weight_decay"):
-            value = getattr(self, field)
-            self._check(field, math.isfinite(value) and value >= 0, "at least 0 and finite")
-        self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs must be fewer than epochs. Received: {self.warmup_epochs} and "
-                f"{self.epochs}"
-            )
-
-    def _check(self, field: str, valid: bool, expected: str) -> None:
-        if not valid:
-            raise ValueError(f"{field} must be {expected}. Received: {getattr(self, field)!r}")
+        config_checks.check_types(self)
+        config_checks.check_values(self)
+        config_checks.check_combinations(self)
 
     @property
     def peak_learning_rate(self) -> float:
         """The highest rate for this batch size (main.py: `lr * batch_size / 512`)."""
         return self.learning_rate * self.batch_size / 512
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the run, the cool-down included."""
+        return self.epochs + self.cooldown_epochs
 
     def __str__(self) -> str:
         fields = dataclasses.asdict(self)
@@ -89,7 +144,7 @@ def override(config: Config, settings: Iterable[str]) -> Config:
 
     Args:
       config: the configuration to start from.
-      settings: each "field=value".
+      settings: each "field=value"; "none" for None, a size as "224" or "224x320".
 
     Returns:
       A new configuration.
@@ -98,27 +153,19 @@ def override(config: Config, settings: Iterable[str]) -> Config:
       ValueError: not of this form, an unknown field (the message names the nearest), or a value of
         another type or out of range.
     """
-    types = typing.get_type_hints(Config)
+    known = [field.name for field in dataclasses.fields(Config)]
     values = {}
     for setting in settings:
         field, separator, text = setting.partition("=")
         if not separator:
             raise ValueError(f"--set takes field=value. Received: {setting!r}")
-        if field not in types:
+        if field not in known:
             raise ValueError(
-                f"--set: unknown field {field!r}.{_nearest(field, types)} Known: "
-                f"{', '.join(types)}."
+                f"--set: unknown field {field!r}.{_nearest(field, known)} Known: "
+                f"{', '.join(known)}."
             )
-        try:
-            values[field] = types[field](text)
-        except ValueError as error:
-            raise ValueError(
-                f"--set: {field} is {_ARTICLES[types[field]]}. Received: {text!r}"
-            ) from error
+        values[field] = config_checks.parse(Config, field, text)
     return dataclasses.replace(config, **values)
-
-
-_ARTICLES = {int: "an integer", float: "a number"}
 
 
 def load_config(name: str) -> Config:
@@ -127,14 +174,19 @@ def load_config(name: str) -> Config:
     Raises:
       ValueError: there is none of this name; the message lists them.
     """
-    from training import configs
-
-    known = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+    known = config_names()
     if name not in known:
         raise ValueError(
             f"Unknown config {name!r}.{_nearest(name, known)} Known: {', '.join(known)}."
         )
     return importlib.import_module(f"training.configs.{name}").CONFIG
+
+
+def config_names() -> list[str]:
+    """Names of all configurations."""
+    from training import configs
+
+    return sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

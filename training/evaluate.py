@@ -1,16 +1,37 @@
-"""Accuracy of a network on labelled pictures."""
+"""Accuracy of a network on labelled pictures, by the paper's protocol.
+
+    python -m training.evaluate --model=FILE_OR_VARIANT --dataset=NAME [--output=DIR]
+
+    python -m training.evaluate --model=LeViT256 --dataset=imagenet2012
+    python -m training.evaluate --model=levit256-int8.tflite --dataset=imagenet2012_real
+    python -m training.evaluate --model=levit256.onnx --dataset=imagenet_v2/matched-frequency
+    python -m training.evaluate --model=runs/x/saved_model --dataset=imagefolder:PATH --split=all
+
+The protocol is `levit_tf.preprocessing`: resize to 256 for a centre crop of 224, bicubic,
+antialiased. `training.data.load_data` says what data sets there are. With `--output` the folder
+gets `evaluation.json`, `per_class.csv` and `confusion.png`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
-from levit_tf.preprocessing import preprocess_input
+from converters import cli
+from levit_tf.class_names import imagenet_class_names, top_classes
+from levit_tf.predictor import Predictor, load_predictor
+from training.data import Dataset, load_data
+from training.data.loading import imagenet_ids
+from training.evaluation_report import Accuracy, format_table, paper_top1, write_report
 
 BATCH_SIZE = 256
+TOP = 5
 
 
 def top1(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -23,27 +44,159 @@ def top1(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(scores.argmax(axis=1) == labels))
 
 
-def model_evaluator(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray
-) -> Callable[[], float]:
-    """A function that returns the top-1 of a model in training, by its present weights.
+def evaluate(
+    predictor: Predictor, data: Dataset, *, batch: int = BATCH_SIZE, limit: int | None = None
+) -> Accuracy:
+    """Classifies the held-out pictures of a data set.
 
     Args:
-      model: a LeViT with heads="both"; the mean of both heads' logits counts.
-      images: (n, height, width, 3), RGB 0..255.
-      labels: (n,) integers.
+      predictor: of the data set's classes, or of more: what it predicts beyond them is wrong.
+      data: of the predictor's input size.
+      batch: pictures that are in memory at once.
+      limit: at most so many pictures, evenly spread; None for all.
+
+    Returns:
+      The accuracy. Where a picture has a set of labels, each of them is right.
+
+    Raises:
+      ValueError: the classes do not match, or there are no pictures.
     """
+    class_of = class_of_output(predictor, data)
+    classes = len(data.class_names)
+    confusion = np.zeros((classes, classes + 1), np.int32)
+    totals, correct = np.zeros((2, classes), np.int64)
+    seen = hits1 = hits5 = unlabelled = 0
+    is_set = False
+    bar = keras.utils.Progbar(min(data.num_test, limit or data.num_test), unit_name="picture")
+    dataset = data.test_dataset(batch=batch, normalize=False, limit=limit)
+    for images, labels in dataset.as_numpy_iterator():
+        best = top_classes(predictor.predict(images), min(TOP, predictor.classes))
+        best = class_of[best]  # (n, 5), `classes` for what the data set has not
+        is_set = labels.ndim == 2
+        sets = labels if is_set else np.eye(classes, dtype=np.int32)[labels]
+        labelled = sets.any(axis=1)
+        sets, best = sets[labelled], best[labelled]
+        right = np.take_along_axis(np.pad(sets, [(0, 0), (0, 1)]), best, axis=1) > 0
+        totals += sets.sum(axis=0)
+        correct += sets[right[:, 0]].sum(axis=0)
+        hits1, hits5 = hits1 + right[:, 0].sum(), hits5 + right.any(axis=1).sum()
+        seen, unlabelled = seen + len(sets), unlabelled + (~labelled).sum()
+        if not is_set:
+            np.add.at(confusion, (labels, best[:, 0]), 1)
+        if sys.stdout.isatty():
+            bar.update(seen + unlabelled, finalize=False)
+    if not seen:
+        raise ValueError(f"dataset {data.name}: no labelled picture that can be read.")
+    return Accuracy(
+        top1=float(hits1 / seen),
+        top5=float(hits5 / seen),
+        pictures=int(seen),
+        unlabelled=int(unlabelled),
+        class_pictures=totals,
+        class_correct=correct,
+        confusion=None if is_set else confusion,
+    )
 
-    @tf.function(reduce_retracing=True)
-    def logits(batch):
-        heads = model(batch, training=False)
-        return (heads["head"] + heads["head_dist"]) / 2
 
-    def evaluate() -> float:
-        rows = []
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = images[start : start + BATCH_SIZE]
-            rows.append(logits(preprocess_input(batch, data_format="channels_last")).numpy())
-        return top1(np.concatenate(rows), labels)
+def class_of_output(predictor: Predictor, data: Dataset) -> np.ndarray:
+    """The data set's class for each output of a network; `len(data.class_names)` for none.
 
-    return evaluate
+    Classes are matched by their names or, where the network has ImageNet's 1000, by their WordNet
+    ids; so a network can be tried on some of its classes, and on folders in another order. A
+    network without names is taken to have the classes of the data set, in their order.
+
+    Args:
+      predictor: the network.
+      data: the data set.
+
+    Returns:
+      (predictor.classes,) int64.
+
+    Raises:
+      ValueError: there are classes that the network has not.
+    """
+    classes = len(data.class_names)
+    names = predictor.class_names
+    for known in (data.class_ids, data.class_names):
+        outputs = {name: n for n, name in enumerate(names)} if len(set(names)) == len(names) else {}
+        if names == imagenet_class_names():
+            outputs = {**outputs, **imagenet_ids()}
+        if all(name in outputs for name in known):
+            class_of = np.full(predictor.classes, classes)
+            class_of[[outputs[name] for name in known]] = np.arange(classes)
+            return class_of
+    named = names != [f"class {n}" for n in range(predictor.classes)]
+    if predictor.classes == classes and not (named and set(names) & set(data.class_names)):
+        return np.arange(classes)
+    raise ValueError(
+        f"dataset {data.name}: its {classes} classes ({data.class_ids[0]!r}, ...) are not among "
+        f"the {predictor.classes} of the model ({names[0]!r}, ...). --labels takes a file with the "
+        "names of the model's classes, one a line."
+    )
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    predictor = load_predictor(args.model, args.labels)
+    data = load_data(
+        args.dataset,
+        split_test=args.split,
+        input_size=predictor.input_size,
+        strict=args.strict,
+        with_train=False,
+    )
+    start = time.perf_counter()
+    try:
+        accuracy = evaluate(predictor, data, batch=args.batch, limit=args.limit)
+    except tf.errors.OpError as error:
+        raise (data.failure or error) from error
+    speed = accuracy.pictures / (time.perf_counter() - start)
+    paper = paper_top1(args.variant or args.model, args.dataset, args.split)
+    skipped = data.skipped
+    for name, reason in skipped:
+        print(f"skipped: {name}: {reason}", file=sys.stderr)
+    header = ("model", "data", "pictures", "top-1, %", "top-5, %", "the paper's top-1, %")
+    row = (
+        Path(args.model).name,
+        args.dataset + (f" {args.split}" if args.split else ""),
+        f"{accuracy.pictures:,}",
+        f"{100 * accuracy.top1:.2f}",
+        f"{100 * accuracy.top5:.2f}",
+        f"{paper:.1f}" if paper else "-",
+    )
+    print(format_table([header, row]))
+    left = data.num_test - accuracy.pictures
+    print(
+        f"{left:,} of {data.num_test:,} pictures left out: {accuracy.unlabelled} without a label, "
+        f"{len(skipped)} that cannot be read, the rest by --limit. {speed:.0f} pictures/s."
+    )
+    if args.output:
+        summary = {
+            "model": args.model,
+            "dataset": args.dataset,
+            "split": args.split,
+            **{key: getattr(accuracy, key) for key in ("pictures", "unlabelled", "top1", "top5")},
+            "paper_top1_percent": paper,
+            "skipped": skipped,
+        }
+        write_report(Path(args.output), summary, accuracy, data)
+        print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "A .keras, .tflite or .onnx file, SavedModel, or variant.")
+    flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
+    flags.DEFINE_string("split", None, "Part of it: a TFDS split; of a folder, also `all`.")
+    flags.DEFINE_string("output", None, "Folder for evaluation.json, per_class.csv, confusion.png.")
+    flags.DEFINE_string("labels", None, "Names of the model's classes, one a line.")
+    flags.DEFINE_string("variant", None, "Whose published top-1 to show, if no name tells.")
+    flags.DEFINE_integer("limit", None, "At most so many pictures, evenly spread.", lower_bound=1)
+    flags.DEFINE_integer("batch", BATCH_SIZE, "Pictures in memory at once.", lower_bound=1)
+    flags.DEFINE_bool("strict", False, "Stop at the first picture that cannot be read.")
+    flags.mark_flags_as_required(["model", "dataset"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,129 +1,180 @@
-"""The training loop: `tf.GradientTape` under `strategy.run`, on the Keras model."""
+"""The training loop: epochs of compiled steps, evaluations, rows of the log, checkpoints."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import keras
 import tensorflow as tf
 
-from training.losses import two_head_loss
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from training.log import Log, Row
+from training.progress import Progress
 
+# By column of the log, one value an epoch.
 History = dict[str, list[float]]
+SHOWN_IMAGES = 16
 
 
 class NonFiniteLossError(ValueError):
     """The loss of a step is infinite or not a number; the message names the step."""
 
 
-def synchronize_batch_norm(model: keras.Model) -> None:
-    """Makes every BatchNorm take its statistics over all replicas together.
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When what happens in a run.
 
-    Otherwise each replica normalises by its own part of the batch, and the moving statistics of the
-    replicas drift apart.
-    """
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-
-
-def make_train_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    strategy: tf.distribute.Strategy,
-    *,
-    batch_size: int,
-    label_smoothing: float,
-) -> Callable:
-    """Compiles one step.
-
-    Args:
-      model: a LeViT with heads="both", built in the scope of `strategy`.
-      optimizer: built for the model's trainable variables.
-      strategy: the replicas.
+    Attributes:
+      epochs: how many, the cool-down included.
+      steps_per_epoch: optimizer steps in each.
       batch_size: pictures in a step, over all replicas.
-      label_smoothing: see `training.losses.cross_entropy`.
-
-    Returns:
-      A function (images, labels) -> mean loss over the batch, of what a distributed dataset yields.
+      rate: number of an epoch, counted from 0 -> its learning rate.
+      eval_epochs: epochs between evaluations.
+      checkpoint_epochs: epochs between checkpoints.
+      checkpoint_steps: steps between checkpoints within an epoch; 0 for none.
     """
 
-    def replica_step(images, labels):
-        with tf.GradientTape() as tape:
-            outputs = model(images, training=True)
-            # Over the whole batch, not this replica's part: gradients are summed over replicas.
-            losses = two_head_loss(labels, outputs, label_smoothing)
-            loss = tf.reduce_sum(losses) / batch_size
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
+    epochs: int
+    steps_per_epoch: int
+    batch_size: int
+    rate: Callable[[int], float]
+    eval_epochs: int = 1
+    checkpoint_epochs: int = 1
+    checkpoint_steps: int = 0
 
-    @tf.function(jit_compile=False)
-    def train_step(images, labels):
-        losses = strategy.run(replica_step, args=(images, labels))
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.epochs * self.steps_per_epoch
 
-    return train_step
+    def is_due(self, period: int, epoch: int) -> bool:
+        """Whether what happens every `period` epochs happens after an epoch, as after the last."""
+        return (epoch + 1) % period == 0 or epoch + 1 == self.epochs
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluators:
+    """Functions that return the top-1 on held-out pictures, 0..1.
+
+    Attributes:
+      raw: of the weights as they are.
+      ema: of their moving average; None without one.
+    """
+
+    raw: Callable[[], float]
+    ema: Callable[[], float] | None = None
 
 
 def fit(
-    train_step: Callable,
-    dataset: tf.data.Dataset,
-    strategy: tf.distribute.Strategy,
+    train_step: Callable[..., tf.Tensor],
+    batches: Iterator,
+    schedule: Schedule,
     *,
-    epochs: int,
-    steps_per_epoch: int,
-    batch_size: int,
-    evaluate: Callable[[], float],
-    learning_rate: Callable[[], float],
-) -> History:
-    """Runs the epochs, with a progress bar for each.
+    first_step: int,
+    epoch_loss: tf.Variable,
+    evaluators: Evaluators,
+    log: Log,
+    save: Callable[[bool], None],
+    stop_wanted: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Runs the epochs, or what is left of them.
 
     Args:
-      train_step: a result of `make_train_step`.
-      dataset: (images, labels), `epochs * steps_per_epoch` batches.
-      strategy: the replicas.
-      epochs: how many.
-      steps_per_epoch: steps in each.
-      batch_size: pictures in a step, over all replicas.
-      evaluate: called after each epoch; top-1 on held-out pictures, 0..1.
-      learning_rate: the rate of the step that comes next.
+      train_step: a result of `training.step.make_train_step`.
+      batches: distributed (images, targets), from `first_step` on.
+      schedule: of the run.
+      first_step: number of steps that were done before.
+      epoch_loss: sum of the losses of the present epoch's steps, float64, part of the checkpoints.
+      evaluators: called where the schedule says so.
+      log: gets a row after each epoch.
+      save: writes a checkpoint; its argument tells whether this is the best epoch so far.
+      stop_wanted: whether somebody asks for the end; the step in progress is finished first.
 
     Returns:
-      One value an epoch: "loss" (mean over its steps), "top1", "learning_rate",
-      "images_per_second".
+      Whether all epochs are done. If not, a checkpoint of the last step is.
 
     Raises:
       NonFiniteLossError: a loss is infinite or not a number.
     """
-    history: History = {"loss": [], "top1": [], "learning_rate": [], "images_per_second": []}
-    batches = iter(strategy.experimental_distribute_dataset(dataset))
-    for epoch in range(epochs):
-        rate = learning_rate()
-        print(f"epoch {epoch + 1}/{epochs}, learning rate {rate:.2e}")
-        bar = keras.utils.Progbar(
-            steps_per_epoch,
-            verbose=1 if sys.stdout.isatty() else 2,
-            stateful_metrics=["loss", "images/s", "top-1 %"],
+    per_epoch = schedule.steps_per_epoch
+    step, stop = first_step, 0.0
+    for epoch in range(first_step // per_epoch, schedule.epochs):
+        progress = Progress(
+            f"epoch {epoch + 1}/{schedule.epochs}",
+            per_epoch,
+            step % per_epoch,
+            schedule.batch_size,
+            schedule.steps - step,
         )
-        start, total = time.perf_counter(), 0.0
-        for step in range(1, steps_per_epoch + 1):
-            loss = float(train_step(*next(batches)))
+        for place in range(step % per_epoch + 1, per_epoch + 1):
+            start = time.perf_counter()
+            images, targets = next(batches)
+            waited = time.perf_counter() - start
+            if step == 0:
+                log.images("augmented", _pictures(images), step)
+            wish = tf.constant(float(stop_wanted()))  # a tensor: a number would be compiled in
+            loss, stop = train_step(images, targets, wish).numpy().tolist()
+            step += 1
             if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"The loss of step {epoch * steps_per_epoch + step} (epoch {epoch + 1}) is "
-                    f"{loss}. A lower learning_rate or more warmup_epochs may help."
-                )
-            total += loss
-            speed = step * batch_size / (time.perf_counter() - start)
-            values = [("loss", total / step), ("images/s", speed)]
-            if step < steps_per_epoch:
-                bar.update(step, values, finalize=False)
-        top1 = evaluate()
-        bar.update(steps_per_epoch, [*values, ("top-1 %", 100 * top1)], finalize=True)
-        for name, value in zip(history, (total / steps_per_epoch, top1, rate, speed), strict=True):
-            history[name].append(value)
-    return history
+                raise NonFiniteLossError(f"The loss of step {step} (epoch {epoch + 1}) is {loss}.")
+            epoch_loss.assign_add(loss)
+            progress.step(waited, float(epoch_loss) / place)
+            if place < per_epoch and (stop or _divides(schedule.checkpoint_steps, step)):
+                save(False)
+            if place < per_epoch and stop:
+                progress.finish(float(epoch_loss) / place)
+                return False
+        is_best = _finish_epoch(epoch, step, schedule, progress, epoch_loss, evaluators, log)
+        if stop or is_best or schedule.is_due(schedule.checkpoint_epochs, epoch):
+            save(is_best)
+        if stop and epoch + 1 < schedule.epochs:
+            return False
+    return True
+
+
+def _pictures(images) -> tf.Tensor:
+    """The first normalised pictures of a distributed batch as uint8 RGB."""
+    if isinstance(images, tf.distribute.DistributedValues):
+        images = images.values[0]
+    rgb = (images[:SHOWN_IMAGES] * IMAGENET_STD + IMAGENET_MEAN) * 255
+    return tf.cast(tf.clip_by_value(tf.round(rgb), 0, 255), tf.uint8)
+
+
+def _divides(period: int, step: int) -> bool:
+    return period > 0 and step % period == 0
+
+
+def _finish_epoch(epoch, step, schedule, progress, epoch_loss, evaluators, log) -> bool:
+    """Evaluates, writes the row, and says whether this is the best epoch so far."""
+    loss = float(epoch_loss) / schedule.steps_per_epoch
+    speed, data_wait = progress.images_per_second, progress.data_wait
+    top1 = ema_top1 = None
+    if schedule.is_due(schedule.eval_epochs, epoch):
+        top1 = evaluators.raw()
+        ema_top1 = evaluators.ema() if evaluators.ema else None
+    figures = (("top-1", top1), ("of the average", ema_top1))
+    found = [f"{name} {100 * value:.2f} %" for name, value in figures if value is not None]
+    rate = schedule.rate(epoch)
+    progress.finish(loss, f"rate {rate:.2e}", *found)
+    earlier = [_score(row) for row in log.rows]
+    row = Row(
+        epoch=epoch + 1,
+        step=step,
+        learning_rate=rate,
+        loss=loss,
+        top1=top1,
+        ema_top1=ema_top1,
+        images_per_second=speed,
+        data_wait=data_wait,
+    )
+    log.add(row)
+    epoch_loss.assign(0)
+    return top1 is not None and all(_score(row) > score for score in earlier)
+
+
+def _score(row: Row) -> float:
+    """What makes an epoch the best: the top-1 of the weights that are shipped."""
+    score = row.top1 if row.ema_top1 is None else row.ema_top1
+    return -1.0 if score is None else score

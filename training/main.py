@@ -4,33 +4,43 @@
     python -m training.main --output=DIR --config=digits --set=epochs=5 --set=seed=1
 
 Configurations are the modules of `training.configs`; `training.config.Config` explains the fields.
+The same command goes on with a run that was stopped.
 """
 
 from __future__ import annotations
+
+import sys
 
 from absl import flags
 
 from converters import cli
 from training import config, run
+from training.strategy import STRATEGIES, TPUNotFoundError, make_strategy
+
+NO_TPU = 2  # exit code
 
 
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    run.run(
-        config.override(config.load_config(args.config), args.set),
-        args.output,
-        strategy=args.strategy,
-        overwrite=args.overwrite,
-    )
+    settings = config.override(config.load_config(args.config), args.set)
+    try:
+        strategy = make_strategy(args.strategy, args.tpu, args.tpu_zone, args.gcp_project)
+    except TPUNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(NO_TPU)
+    run.run(settings, args.output, strategy=strategy, overwrite=args.overwrite)
 
 
 def define_flags() -> None:
     flags.DEFINE_string("config", "digits", "Name of a module in training.configs.")
-    flags.DEFINE_string("output", None, "Folder of the run; it must be new or empty.")
-    flags.DEFINE_string("strategy", "default", "default, onedevice or mirrored.")
+    flags.DEFINE_string("output", None, "Folder of the run: new, empty, or of the same run before.")
+    flags.DEFINE_string("strategy", "default", f"{', '.join(STRATEGIES)}.")
+    flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu.")
+    flags.DEFINE_string("tpu_zone", None, "Its Google Cloud zone, if not this machine's.")
+    flags.DEFINE_string("gcp_project", None, "Its Google Cloud project, if not this machine's.")
     flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
-    flags.DEFINE_bool("overwrite", False, "Replace the files of an earlier run in the folder.")
+    flags.DEFINE_bool("overwrite", False, "Begin anew where the folder has a run already.")
     flags.mark_flag_as_required("output")
 
 

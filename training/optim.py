@@ -1,6 +1,6 @@
-"""The optimizer of the recipe: AdamW, its weight-decay exclusions, warm-up and cosine.
+"""The optimizer of the recipe: AdamW as PyTorch computes it, with adaptive gradient clipping.
 
-Source: main.py of facebookresearch/LeViT, which takes them from timm.
+Source: main.py of facebookresearch/LeViT, which takes `adamw` from timm, which takes PyTorch's.
 """
 
 from __future__ import annotations
@@ -8,82 +8,98 @@ from __future__ import annotations
 import math
 
 import keras
-from keras import ops
+import tensorflow as tf
 
-from training.config import Config
+from training import agc
+from training.mixed_precision import LossScale
+from training.schedule import WarmupCosine
 
-EPSILON = 1e-8
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
-@keras.saving.register_keras_serializable(package="levit_tf")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """timm's cosine schedule as the recipe uses it: the rate changes from epoch to epoch.
+class AdamW(keras.optimizers.Adam):
+    """AdamW, step for step that of `torch.optim.AdamW`, under any `tf.distribute` strategy.
 
-    Epoch e has `warmup_rate + e * (peak_rate - warmup_rate) / warmup_epochs` in the warm-up, then
-    `min_rate + (peak_rate - min_rate) * (1 + cos(pi * e / epochs)) / 2`: the cosine runs from the
-    first epoch on, and the warm-up hides its beginning. After the last epoch it is `min_rate`.
+    `keras.optimizers.AdamW` differs in three ways that show: its epsilon is added before the bias
+    correction, not after; it decays the weights before gradients are clipped by their norm; and it
+    computes the bias corrections with a relative error of 5e-5 in the first steps.
+
+    Clipping comes after the gradients of all replicas are summed.
 
     Args:
-      peak_rate: learning rate of the cosine's beginning.
-      epochs: length of the cosine.
-      steps_per_epoch: optimizer steps in an epoch.
-      warmup_epochs: epochs of linear growth.
-      warmup_rate: rate of the first of them.
-      min_rate: rate at the end of the cosine.
+      learning_rate: a schedule, or a float.
+      weight_decay: multiplied by the learning rate; of the variables that `decays` names.
+      clip_factor: of `training.agc.clip`; 0 for no clipping.
+      loss_scale: where float16 needs one: a step whose gradients are not finite changes nothing.
     """
 
     def __init__(
         self,
-        peak_rate: float,
-        epochs: int,
-        steps_per_epoch: int,
-        warmup_epochs: int = 0,
-        warmup_rate: float = 0.0,
-        min_rate: float = 0.0,
+        learning_rate: keras.optimizers.schedules.LearningRateSchedule | float,
+        weight_decay: float = 0.0,
+        clip_factor: float = 0.0,
+        loss_scale: LossScale | None = None,
     ):
-        self.peak_rate = peak_rate
-        self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.warmup_epochs = warmup_epochs
-        self.warmup_rate = warmup_rate
-        self.min_rate = min_rate
+        # Keras' own weight decay stays unused: see above.
+        super().__init__(learning_rate, BETA_1, BETA_2, EPSILON, name="adamw")
+        self.decoupled_decay = weight_decay
+        self.clip_factor = clip_factor
+        self.loss_scale = loss_scale
 
-    def __call__(self, step):
-        epoch = ops.cast(step // self.steps_per_epoch, "float32")
-        growth = (self.peak_rate - self.warmup_rate) / max(self.warmup_epochs, 1)
-        warmup = self.warmup_rate + epoch * growth
-        amplitude = (self.peak_rate - self.min_rate) / 2
-        cosine = self.min_rate + amplitude * (1 + ops.cos(math.pi * epoch / self.epochs))
-        rate = ops.where(epoch < self.warmup_epochs, warmup, cosine)
-        return ops.where(epoch < self.epochs, rate, self.min_rate)
+    def build(self, var_list):
+        if self.built:
+            return
+        super().build(var_list)
+        self._rules = [(agc.unit_axes(v), decays(v)) for v in var_list]
 
-    def get_config(self):
-        return dict(vars(self))
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        m, v = self._momentums[index], self._velocities[index]
+        axes, is_decayed = self._rules[index]
+        rate = tf.cast(learning_rate, variable.dtype)
+        gradient, weights = tf.cast(gradient, variable.dtype), tf.convert_to_tensor(variable)
+        if self.clip_factor:
+            gradient = agc.clip(gradient, weights, axes, self.clip_factor)
+        if is_decayed:
+            weights *= 1 - rate * self.decoupled_decay
+        new_m = m + (1 - BETA_1) * (gradient - m)
+        new_v = BETA_2 * v + (1 - BETA_2) * tf.square(gradient)
+        steps = tf.cast(self._updates() + 1, variable.dtype)
+        denominator = tf.sqrt(new_v) / tf.sqrt(_bias_correction(BETA_2, steps)) + EPSILON
+        weights -= rate / _bias_correction(BETA_1, steps) * (new_m / denominator)
+        if self.loss_scale is not None:
+            finite = tf.math.is_finite(tf.reduce_sum(gradient))
+            weights = tf.where(finite, weights, variable)
+            new_m, new_v = tf.where(finite, new_m, m), tf.where(finite, new_v, v)
+        self.assign(m, new_m)
+        self.assign(v, new_v)
+        self.assign(variable, weights)
+
+    def _updates(self):
+        """Steps that have changed the weights so far."""
+        steps = tf.convert_to_tensor(self.iterations)
+        return steps if self.loss_scale is None else steps - self.loss_scale.skipped_steps
 
 
-def make_optimizer(
-    model: keras.Model, config: Config, steps_per_epoch: int
-) -> keras.optimizers.AdamW:
-    """Builds the optimizer of a run for the variables of `model`."""
-    schedule = WarmupCosine(
-        config.peak_learning_rate,
-        config.epochs,
-        steps_per_epoch,
-        config.warmup_epochs,
-        config.warmup_learning_rate,
-        config.min_learning_rate,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay, beta_1=0.9, beta_2=0.999, epsilon=EPSILON
-    )
-    # By variable: `var_names` are patterns, and "bias" would match every attention's projection.
-    optimizer.exclude_from_weight_decay(
-        var_list=[v for v in model.trainable_variables if not decays(v)]
-    )
-    optimizer.build(model.trainable_variables)
-    return optimizer
+def _bias_correction(beta: float, steps: tf.Tensor) -> tf.Tensor:
+    """1 - beta ** steps, without the cancellation."""
+    return -tf.math.expm1(steps * math.log(beta))
 
 
 def decays(variable: keras.Variable) -> bool:
     """Whether weight decay applies: to kernels, not to vectors, not to attention biases."""
-    return len(variable.shape) > 1 and not variable.path.endswith("/attention_biases")
+    return len(variable.shape) > 1 and variable.name != "attention_biases"
+
+
+def make_optimizer(
+    model: keras.Model,
+    schedule: WarmupCosine,
+    *,
+    weight_decay: float,
+    clip_factor: float,
+    loss_scale: LossScale | None = None,
+) -> AdamW:
+    """Builds the optimizer of a run for the trainable variables of `model`, in their strategy."""
+    optimizer = AdamW(schedule, weight_decay, clip_factor, loss_scale)
+    optimizer.build(model.trainable_variables)
+    return optimizer

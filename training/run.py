@@ -2,131 +2,205 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import keras
-import numpy as np
+import tensorflow as tf
 
-import levit_tf
-from converters.calibration import spread
+from converters.calibration import CALIBRATION_IMAGES
 from converters.cli import atomic_path
+from training import folder as run_folder
+from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts
+from training.checkpoint import OTHER_WORKERS, Checkpoints
 from training.config import Config
-from training.data import ImageData, load_data, steps_per_epoch, train_dataset
-from training.evaluate import model_evaluator
-from training.loop import History, fit, make_train_step, synchronize_batch_norm
-from training.optim import make_optimizer
+from training.data import Dataset, load_data
+from training.log import Log
+from training.loop import NonFiniteLossError, fit
 from training.pictures import contact_sheet, learning_curve
-from training.strategy import make_strategy
+from training.preemption import stop_on_sigterm
+from training.session import Session, make_session
+from training.strategy import make_strategy, meet, worker_of
+
+CHECKED_IMAGES = 1000
+SHOWN_SKIPPED = 20
 
 
-def run(config: Config, output: str, *, strategy: str = "default", overwrite: bool = False) -> None:
+class WorkerLostError(OSError):
+    """Another worker of the same run is gone; the message says how to go on."""
+
+
+def run(
+    config: Config,
+    output: str | os.PathLike,
+    *,
+    strategy: str | tf.distribute.Strategy = "default",
+    overwrite: bool = False,
+) -> bool:
     """Trains, exports, checks every artefact, and draws the pictures.
 
-    Args:
-      config: what to train.
-      output: folder of the run; it is created.
-      strategy: one of `training.strategy.STRATEGIES`.
-      overwrite: whether `output` may hold files already; those of the same names are replaced.
-
-    Raises:
-      FileExistsError: `output` is not empty and `overwrite` is false.
-      ValueError: an argument is not valid, or the loss is not finite.
-    """
-    folder = Path(output)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not overwrite):
-        raise FileExistsError(
-            f"--output: {output} is not an empty folder. Choose another, or replace what is there "
-            "with --overwrite."
-        )
-    data = load_data(config.dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    print(config)
-    _write_json(folder / "config.json", {**dataclasses.asdict(config), "strategy": strategy})
-
-    model, history = train(config, data, strategy)
-    _write_json(folder / "history.json", history)
-    learning_curve(history, folder / "curves.png")
-
-    print("\nexporting and checking every artefact on the held-out pictures ...")
-    train_images, _ = data.train
-    names = write_artefacts(
-        model,
-        folder,
-        class_names=data.class_names,
-        calibration_images=train_images[spread(len(train_images))],
-        overwrite=overwrite,
-    )
-    reports, probabilities = check_artefacts(folder, names, *data.test)
-    _write_json(folder / "artefacts.json", [dataclasses.asdict(report) for report in reports])
-    contact_sheet(*data.test, probabilities, data.class_names, folder / "predictions.png")
-    print(f"\n{format_table(reports)}\n\nwritten: {folder}")
-
-
-def train(
-    config: Config, data: ImageData, strategy_name: str = "default"
-) -> tuple[keras.Model, History]:
-    """Trains a network.
+    A folder with an earlier run of the same configuration goes on where that one stopped.
 
     Args:
       config: what to train.
-      data: pictures of the network's input size.
-      strategy_name: one of `training.strategy.STRATEGIES`.
+      output: folder of the run; it is created. Several workers need a folder that they share.
+      strategy: one of `training.strategy.STRATEGIES`, or the strategy itself.
+      overwrite: whether to begin anew where there is a run already.
 
     Returns:
-      The network with heads="average", outside of any strategy; and the history of
-      `training.loop.fit`.
+      Whether the run is finished; if not, SIGTERM has stopped it, and the same call goes on.
+
+    Raises:
+      FileExistsError: `output` holds something else, a run of another configuration, or one that
+        is in progress.
+      NonFiniteLossError: the loss is infinite or not a number.
+      OSError: a checkpoint cannot be written, or another worker is gone.
+      ValueError: an argument is not valid.
     """
-    images, labels = data.train
-    steps = steps_per_epoch(len(images), config.batch_size)
-    strategy = make_strategy(strategy_name)
-    keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
-        model = _network(config, images, data, heads="both")
-        if strategy.num_replicas_in_sync > 1:
-            synchronize_batch_norm(model)
-        optimizer = make_optimizer(model, config, steps)
-    dataset = train_dataset(
-        images,
-        labels,
-        batch_size=config.batch_size,
-        steps=config.epochs * steps,
-        seed=config.seed,
-        crop_padding=config.crop_padding,
+    folder = Path(output)
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    replicas = make_strategy(strategy) if isinstance(strategy, str) else strategy
+    worker = worker_of(replicas)
+    with run_folder.locked(folder / OTHER_WORKERS / str(worker) if worker else folder):
+        session = make_session(config, load_config_data(config), replicas)
+        with other_workers_explained(replicas, folder):
+            if worker == 0:
+                run_folder.prepare(folder, dataclasses.asdict(config), name, overwrite)
+                print(config)
+            meet(replicas)  # no worker looks for checkpoints before the folder is ready
+            is_finished = train(session, folder)
+        _report_skipped(session.data)
+        if worker == 0 and is_finished:
+            _export(session, folder)
+            print(f"\nwritten: {folder}")
+    return is_finished
+
+
+def train(session: Session, folder: Path) -> bool:
+    """Trains from the newest checkpoint in a folder, if there is one, to the end, or to SIGTERM.
+
+    Leaves the log, the learning curve, checkpoints and the best network so far in the folder.
+
+    Args:
+      session: what to train.
+      folder: of the run; it exists.
+
+    Returns:
+      Whether the end was reached.
+
+    Raises:
+      NonFiniteLossError: the loss is infinite or not a number.
+      OSError: a checkpoint cannot be read or written.
+    """
+    worker = worker_of(session.strategy)
+    is_chief = worker == 0
+    checkpoints = Checkpoints(
+        folder,
+        session.state,
+        session.optimizer.iterations.value,
+        keep=session.config.keep_checkpoints,
+        worker=worker,
     )
-    history = fit(
-        make_train_step(
-            model,
-            optimizer,
-            strategy,
-            batch_size=config.batch_size,
-            label_smoothing=config.label_smoothing,
-        ),
-        dataset,
-        strategy,
-        epochs=config.epochs,
-        steps_per_epoch=steps,
-        batch_size=config.batch_size,
-        evaluate=model_evaluator(model, *data.test),
-        learning_rate=lambda: float(np.asarray(optimizer.learning_rate)),
+    beginning = session.beginning
+    if checkpoints.restore():
+        beginning = f"goes on after step {session.step} of {session.schedule.steps}"
+    if is_chief:
+        print(f"{beginning}\n")
+    log = Log(folder, session.step, writes=is_chief)
+
+    def save(is_best: bool) -> None:
+        if is_best and is_chief:
+            with atomic_path(folder / run_folder.BEST_FILE, overwrite=True) as temporary:
+                session.shipped().save(temporary)
+        checkpoints.save(is_best)
+
+    with stop_on_sigterm() as stop_wanted:
+        try:
+            is_finished = fit(
+                session.train_step(),
+                session.train_batches(session.step),
+                session.schedule,
+                first_step=session.step,
+                epoch_loss=session.epoch_loss,
+                evaluators=session.evaluators(),
+                log=log,
+                save=save,
+                stop_wanted=stop_wanted,
+            )
+        except NonFiniteLossError as error:
+            raise NonFiniteLossError(f"{error} {_advice(session.config, checkpoints)}") from error
+    if is_chief and is_finished:
+        learning_curve(log.history(), folder / "curves.png")
+    elif is_chief:
+        print(
+            f"\nstopped by SIGTERM after step {session.step} of {session.schedule.steps}; "
+            f"saved: {checkpoints.latest}. The same command goes on from there."
+        )
+    return is_finished
+
+
+def load_config_data(config: Config) -> Dataset:
+    """Opens the pictures that a configuration names, in the size that its network takes."""
+    return load_data(
+        config.dataset,
+        split_train=config.split_train,
+        split_test=config.split_test,
+        input_size=network.input_size(config),
+        strict=config.strict,
     )
-    final = _network(config, images, data, heads="average")
-    levit_tf.transfer_weights(model, final)
-    return final, history
 
 
-def _network(config: Config, images: np.ndarray, data: ImageData, heads: str) -> keras.Model:
-    return levit_tf.LeViT(
-        config.variant,
-        input_shape=images.shape[1:],
-        classes=len(data.class_names),
-        heads=heads,
+def _report_skipped(data: Dataset) -> None:
+    """Says which pictures could not be read, the first few by name."""
+    skipped = data.skipped
+    if skipped:
+        shown = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:SHOWN_SKIPPED])
+        more = f"\n  and {len(skipped) - SHOWN_SKIPPED} more" * (len(skipped) > SHOWN_SKIPPED)
+        print(f"\n{len(skipped)} pictures could not be read and were left out:\n{shown}{more}")
+
+
+def _export(session: Session, folder: Path) -> None:
+    """Writes every artefact of the last network, and checks each on held-out pictures."""
+    print("\nexporting and checking every artefact on the held-out pictures ...")
+    data = session.data
+    names = write_artefacts(
+        session.shipped(),
+        folder,
+        class_names=data.class_names,
+        calibration_images=data.calibration_images(CALIBRATION_IMAGES),
+        overwrite=True,
     )
+    images, labels = data.test_images(CHECKED_IMAGES)
+    reports, probabilities = check_artefacts(folder, names, images, labels)
+    run_folder.write_json(
+        folder / "artefacts.json", [dataclasses.asdict(report) for report in reports]
+    )
+    contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
+    print(f"\n{format_table(reports)}")
 
 
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_path(path, overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+def _advice(config: Config, checkpoints: Checkpoints) -> str:
+    last = checkpoints.latest
+    kept = f"The last good checkpoint is {last}." if last else "There is no checkpoint before it."
+    advice = "Try a lower learning_rate, more warmup_epochs"
+    advice += "" if config.clip_factor else ", clip_factor=0.01"
+    advice += "" if config.precision == "float32" else ", precision=float32"
+    return f"{kept} {advice}, in a new folder."
+
+
+@contextlib.contextmanager
+def other_workers_explained(strategy: tf.distribute.Strategy, folder: Path) -> Iterator[None]:
+    """Turns what TensorFlow says of a lost worker into what to do about it."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        raise WorkerLostError(
+            "Another worker of this run is gone, so this one stops too. Start all of them again "
+            f"with the same command: they go on from the last checkpoint in {folder}. "
+            f"({str(error).strip().splitlines()[0]})"
+        ) from error

@@ -2,27 +2,121 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import tensorflow as tf
 
-STRATEGIES = ("default", "onedevice", "mirrored")
+STRATEGIES = ("default", "onedevice", "mirrored", "multiworker", "tpu")
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Creates a strategy.
+class TPUNotFoundError(ValueError):
+    """There is no TPU to be found; the message names what to set."""
+
+
+def make_strategy(
+    name: str, tpu: str | None = None, zone: str | None = None, project: str | None = None
+) -> tf.distribute.Strategy:
+    """Creates a strategy. With several processes, before any TensorFlow op runs.
 
     Args:
       name: "default" is TensorFlow's own choice of device; "onedevice" the first GPU, or the CPU;
-        "mirrored" all GPUs of this machine, or all logical CPUs where it has none.
+        "mirrored" all GPUs of this machine, or all logical CPUs where it has none; "multiworker"
+        the processes that TF_CONFIG names; "tpu" a TPU or a slice of several.
+      tpu: name or grpc:// address of the TPU; by default that of TPU_NAME, or the machine's own.
+      zone: its Google Cloud zone, where it is not this machine's.
+      project: its Google Cloud project, where it is not this machine's.
 
     Raises:
-      ValueError: unknown name; the message lists them.
+      TPUNotFoundError: "tpu" without one.
+      ValueError: unknown name, or one that cannot be had; the message says what can.
     """
+    if name == "parameterserver":
+        raise ValueError(
+            "--strategy=parameterserver is not supported: its workers update the weights one after "
+            "the other, with gradients of old weights, so BatchNorm over all replicas, the recipe "
+            "and an exact resume are impossible. Use multiworker."
+        )
     if name not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name!r}")
+    if name != "tpu" and (tpu or zone or project):
+        raise ValueError(
+            f"--tpu, --tpu_zone and --gcp_project need --strategy=tpu. Received: {name!r}"
+        )
     if name == "default":
         return tf.distribute.get_strategy()
+    if name == "multiworker":
+        return _multi_worker()
+    if name == "tpu":
+        return _tpu(tpu, zone, project)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     names = [device.name for device in devices]
     if name == "onedevice":
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
+
+
+def worker_of(strategy: tf.distribute.Strategy) -> int:
+    """Number of this process among the workers of a strategy; the first, 0, is the chief."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0
+    workers = resolver.cluster_spec().as_dict()
+    chiefs = len(workers.get("chief", []))
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+
+
+def meet(strategy: tf.distribute.Strategy) -> None:
+    """Waits until all workers are here."""
+
+    @tf.function
+    def count():
+        replicas = strategy.run(lambda: tf.constant(1))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
+
+    count()
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    example = (
+        'TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
+        '"worker", "index": 0}}\', with an index of its own on every host'
+    )
+    try:
+        found = json.loads(os.environ.get("TF_CONFIG", ""))
+        workers, index = found["cluster"]["worker"], found["task"]["index"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "--strategy=multiworker needs the environment variable TF_CONFIG, the same cluster on "
+            f"every host: {example}. Received: {os.environ.get('TF_CONFIG')!r}"
+        ) from error
+    if found["task"]["type"] == "worker" and not 0 <= index < len(workers):
+        raise ValueError(f"TF_CONFIG: there is no worker {index} among {len(workers)}.")
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _tpu(tpu: str | None, zone: str | None, project: str | None) -> tf.distribute.Strategy:
+    """The one place that can only be run with a TPU: there is no such thing as a fake one."""
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=tpu, zone=zone, project=project
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TPUNotFoundError(
+            "--strategy=tpu found no TPU. On a TPU machine set the environment variable "
+            "TPU_NAME=local, or give --tpu=local; for a TPU elsewhere give --tpu=NAME (or "
+            "TPU_NAME=NAME) with --tpu_zone=ZONE and --gcp_project=PROJECT, or "
+            f"--tpu=grpc://ADDRESS:8470. ({reason})"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def is_tpu(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the replicas are TPU cores."""
+    return isinstance(strategy, tf.distribute.TPUStrategy)

@@ -3,7 +3,7 @@
     python -m training.main --output=DIR
 
 About a minute on 2 CPU cores, export and evaluation included. Top-1 on the 360 held-out digits:
-99.4 % with the default seed, 98.3 to 99.4 % over five seeds (one picture is 0.28 points).
+100.0 % with the default seed, 98.6 to 100.0 % over five seeds (one picture is 0.28 points).
 """
 
 from training.config import Config
@@ -15,5 +15,13 @@ CONFIG = Config(
     batch_size=64,
     learning_rate=0.016,  # 0.002 at this batch
     warmup_epochs=2,
+    clip_factor=0.0,
+    ema_decay=0.0,  # too few steps for an average
+    mixup=0.0,
+    cutmix=0.0,
+    rand_augment=None,
+    erasing=0.0,
+    flip=0.0,  # digits have a left and a right
     crop_padding=2,  # half a pixel of the scanned pictures
+    repeats=1,
 )

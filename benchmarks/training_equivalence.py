@@ -1,0 +1,48 @@
+"""Trains a LeViT here and in PyTorch side by side, and prints how far the losses are apart.
+
+    python -m benchmarks.training_equivalence --variant=LeViT128S --steps=50 --batch=8
+
+Same initial weights with random statistics and attention biases, same pictures, targets and
+teacher; the optimizer, clipping, schedule and moving average of the other side are timm's.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from converters import cli
+from levit_tf.variants import get_variant
+from tests.training_parity import Case, largest_difference, train_keras, train_pytorch
+from training.losses import Distillation
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    loss = Distillation(args.distillation, tau=args.tau)
+    case = Case(get_variant(args.variant).name, args.steps, args.batch, loss=loss)
+    expected, found = train_pytorch(case), train_keras(case, jit_compile=args.jit_compile)
+    differences = []
+    print("| step | PyTorch | here | relative difference |\n|---:|---:|---:|---:|")
+    for step, (theirs, ours) in enumerate(zip(expected.losses, found.losses, strict=True)):
+        differences.append(abs(ours - theirs) / abs(theirs))
+        print(f"| {step + 1} | {theirs:.6f} | {ours:.6f} | {differences[-1]:.1e} |")
+    print(
+        f"\nlargest relative difference of a loss {max(differences):.1e}, of a final variable "
+        f"{largest_difference(found.state, expected.state):.1e}, of an averaged variable "
+        f"{largest_difference(found.ema, expected.ema):.1e}"
+    )
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("variant", "LeViT128S", "Which network.")
+    flags.DEFINE_integer("steps", 50, "How many.", lower_bound=1)
+    flags.DEFINE_integer("batch", 8, "Pictures in a step.", lower_bound=2)
+    flags.DEFINE_enum("distillation", "hard", ["hard", "soft"], "Kind.")
+    flags.DEFINE_float("tau", 1.0, "Temperature of soft distillation.", lower_bound=0.0)
+    flags.DEFINE_bool("jit_compile", False, "Compile the step here with XLA.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,0 +1,44 @@
+"""The learning rate against timm's scheduler."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.references import timm_levit_module
+from training.schedule import WarmupCosine
+
+RECIPE = {"epochs": 100, "warmup_epochs": 5, "warmup_rate": 1e-6, "min_rate": 1e-5}
+
+
+def test_every_epoch_has_the_rate_of_timm_to_the_digit():
+    timm_levit_module()
+    import torch
+    from timm.scheduler import CosineLRScheduler
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-3)
+    timm = CosineLRScheduler(
+        optimizer, t_initial=100, lr_min=1e-5, warmup_t=5, warmup_lr_init=1e-6, cycle_limit=1
+    )
+    ours = WarmupCosine(2e-3, steps_per_epoch=10, **RECIPE)
+    for epoch in range(110):  # ten of the cool-down
+        timm.step(epoch)
+        (group,) = optimizer.param_groups
+        assert ours.rate(epoch) == group["lr"]
+        for step in (10 * epoch, 10 * epoch + 9):
+            assert float(ours(step)) == np.float32(group["lr"])
+
+
+def test_without_a_warm_up_the_cosine_begins_at_its_top():
+    schedule = WarmupCosine(1e-3, epochs=4, steps_per_epoch=2)
+    found = [float(schedule(step)) for step in range(10)]
+    expected = np.repeat([1e-3, 1e-3 * (1 + 0.5**0.5) / 2, 5e-4, 1e-3 * (1 - 0.5**0.5) / 2, 0], 2)
+    assert found == pytest.approx(expected)
+
+
+def test_the_schedule_is_saved_with_an_optimizer():
+    schedule = WarmupCosine(2e-3, steps_per_epoch=10, **RECIPE)
+    config = keras.saving.serialize_keras_object(schedule)
+    again = keras.saving.deserialize_keras_object(config)
+    assert [float(again(step)) for step in (0, 30, 999)] == [
+        float(schedule(step)) for step in (0, 30, 999)
+    ]

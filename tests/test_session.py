@@ -1,0 +1,133 @@
+"""What a configuration becomes: networks, initial weights, teacher, batches."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import levit_tf
+from levit_tf.preprocessing import preprocess_input
+from tests.randomize import randomize_keras
+from training import network
+from training.augment import MixingSettings
+from training.batches import test_batches as batches_of
+from training.batches import train_batches
+from training.config import load_config, override
+from training.data import load_data
+from training.session import make_session
+from training.strategy import make_strategy
+
+DIGITS = ("warmup_epochs=0", "batch_size=64", "epochs=1")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits", input_size=(32, 32))
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A LeViT of five classes and two heads."""
+    path = tmp_path_factory.mktemp("weights") / "pretrained.keras"
+    model = levit_tf.LeViT("LeViTTiny", classes=5)
+    randomize_keras(model)
+    model.save(path)
+    return path
+
+
+def config_of(*settings):
+    return override(load_config("digits"), (*DIGITS, *settings))
+
+
+def test_a_student_has_two_heads_where_there_is_a_teacher():
+    taught = config_of("distillation=hard", "teacher=a.keras")
+    assert set(network.student(taught, 10).output) == {"head", "head_dist"}
+    assert network.student(config_of(), 10).output.shape == (None, 10)
+
+
+def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pretrained):
+    config = config_of(f"init_from={pretrained}", "input_size=64")
+    model = network.student(config, 10)
+    text = network.initialise(config, model)
+    source = levit_tf.LeViT("LeViTTiny", classes=5, weights=pretrained)
+    name = "stages_0_blocks_0_attn"
+    np.testing.assert_array_equal(
+        model.get_layer(name).qkv.linear.kernel, source.get_layer(name).qkv.linear.kernel
+    )
+    assert f"initial weights from {pretrained}" in text
+    assert "resized" in text
+
+
+def test_weights_of_another_variant_are_refused(pretrained):
+    config = config_of(f"init_from={pretrained}", "variant=LeViTNano")
+    with pytest.raises(ValueError, match="LeViTTiny"):
+        network.initialise(config, network.student(config, 10))
+
+
+def test_distilled_fine_tuning_learns_from_the_teacher(tmp_path, digits, pretrained):
+    teacher = levit_tf.LeViT("LeViTTiny", classes=10)
+    randomize_keras(teacher, seed=3)
+    teacher.save(tmp_path / "teacher.keras")
+    config = config_of(
+        *("distillation=hard", f"teacher={tmp_path / 'teacher.keras'}", "distillation_alpha=1.0"),
+        *(f"init_from={pretrained}", "freeze_batch_norm=true", "learning_rate=0.1"),
+    )
+    session = make_session(config, digits, make_strategy("default"))
+    step, batches = session.train_step(), session.train_batches(0)
+    found = [float(step(*next(batches), tf.constant(0.0))[0]) for _ in range(12)]
+    assert np.mean(found[-3:]) < 0.8 * found[0]
+    model = session.shipped()
+    assert model.output.shape == (None, 10)
+    np.testing.assert_allclose(np.sum(model(np.zeros((1, 32, 32, 3), "f4"))), 1, rtol=1e-5)
+
+
+def test_a_teacher_of_other_classes_is_refused(digits, pretrained):
+    config = config_of("distillation=soft", f"teacher={pretrained}")
+    with pytest.raises(ValueError, match="same classes"):
+        make_session(config, digits, make_strategy("default"))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(digits):
+    strategy = make_strategy("default")
+    config = config_of("accumulate=64")
+    assert make_session(config, digits, strategy).config is config
+
+    class Three:
+        num_replicas_in_sync = 3
+
+    with pytest.raises(ValueError, match=r"multiple of replicas \* accumulate, 3 \* 64"):
+        make_session(config, digits, Three())
+
+
+def test_every_held_out_picture_is_evaluated_once_in_full_batches(digits):
+    def shard(num_shards, number):
+        return digits.test_dataset(batch=100, num_shards=num_shards, shard=number)
+
+    found = list(batches_of(shard, make_strategy("default"), batch_size=100, images=360))
+    assert {x.shape[0] for x, _ in found} == {100}
+    labels = np.concatenate([y.numpy() for _, y in found])
+    images = np.concatenate([x.numpy() for x, _ in found])
+    expected, expected_labels = digits.test_images()
+    assert (labels >= 0).sum() == 360
+    np.testing.assert_array_equal(labels[labels >= 0], expected_labels)
+    np.testing.assert_allclose(images[labels >= 0], preprocess_input(expected), atol=1e-5)
+
+
+def test_mixing_is_a_function_of_the_step(digits):
+    def batches(first_step):
+        return train_batches(
+            lambda num_shards, shard: digits.train_dataset(
+                global_batch=32, steps=6, first_step=first_step, seed=1, augment=None
+            ),
+            make_strategy("default"),
+            mixing=MixingSettings(),
+            classes=10,
+            seed=1,
+            first_step=first_step,
+        )
+
+    whole = list(batches(0))[4:]
+    for (x, y), (expected_x, expected_y) in zip(batches(4), whole, strict=True):
+        np.testing.assert_array_equal(x, expected_x)
+        np.testing.assert_array_equal(y, expected_y)
+        np.testing.assert_allclose(np.sum(y, axis=1), 1, rtol=1e-5)
+    assert np.abs(whole[0][1] - whole[1][1]).max() > 0

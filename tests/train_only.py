@@ -1,0 +1,54 @@
+"""`python -m tests.train_only`: the training command up to its exports, printing every loss.
+
+python -m tests.train_only --output=DIR --strategy=NAME --set=field=value ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from absl import flags
+
+from converters import cli
+from training import config, folder, main, run
+from training.session import Session, make_session
+from training.strategy import make_strategy, meet, worker_of
+
+
+class _Printing(Session):
+    def train_step(self):
+        step = super().train_step()
+
+        def printing(*batch):
+            found = step(*batch)
+            print(f"loss {float(found[0]):.9g}", flush=True)
+            return found
+
+        return printing
+
+
+def train_only(argv: list[str]) -> None:
+    del argv
+    args = flags.FLAGS
+    settings = config.override(config.load_config(args.config), args.set)
+    strategy = make_strategy(args.strategy)
+    made = make_session(settings, run.load_config_data(settings), strategy)
+    session = _Printing(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
+    path = Path(args.output)
+    path.mkdir(parents=True, exist_ok=True)
+    if worker_of(strategy) == 0:
+        folder.prepare(path, dataclasses.asdict(settings), args.strategy, args.overwrite)
+    meet(strategy)
+    with run.other_workers_explained(strategy, path):
+        run.train(session, path)
+    for variable in made.model.variables:
+        copies = getattr(variable.value, "values", [variable.value])
+        same = all((copy.numpy() == copies[0].numpy()).all() for copy in copies)
+        if not same and "seed_generator" not in variable.path:
+            print(f"replicas differ: {variable.path}")
+
+
+if __name__ == "__main__":
+    main.define_flags()
+    cli.run(train_only)

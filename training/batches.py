@@ -1,0 +1,103 @@
+"""Batches for the replicas of a strategy: shards for workers, mixed pictures, full batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from training.augment import MixingSettings, random_mixing
+
+# (number of shards, shard) -> batches of images and labels, of which a shard has its part.
+MakeDataset = Callable[[int, int], tf.data.Dataset]
+# Tells the mixing of a batch from other draws of the same run.
+_MIXING = 1
+
+
+def train_batches(
+    make_dataset: MakeDataset,
+    strategy: tf.distribute.Strategy,
+    *,
+    mixing: MixingSettings,
+    classes: int,
+    seed: int,
+    first_step: int,
+) -> Iterator:
+    """Batches for a training step.
+
+    Pictures are mixed with others of the same input pipeline, which is the whole batch for one
+    process and the worker's part of it for several, with one lambda for all of them.
+
+    Args:
+      make_dataset: of (images, labels), the batch of each step or a shard's part of it.
+      strategy: the replicas.
+      mixing: mixup, CutMix and label smoothing.
+      classes: number of classes.
+      seed: of the mixing.
+      first_step: number of the step that the first batch is for.
+
+    Returns:
+      An iterator of distributed (images, targets); targets are (batch, classes) float32.
+    """
+
+    def mixed(step, batch):
+        of_run = tf.constant([seed, _MIXING], tf.int64)
+        draw = tf.random.experimental.stateless_fold_in(of_run, step)
+        return random_mixing(*batch, draw, mixing, classes=classes)
+
+    def of_pipeline(context):
+        dataset = make_dataset(context.num_input_pipelines, context.input_pipeline_id)
+        dataset = dataset.enumerate(first_step).map(mixed, num_parallel_calls=tf.data.AUTOTUNE)
+        return _per_replica(dataset, context)
+
+    return iter(strategy.distribute_datasets_from_function(of_pipeline))
+
+
+def test_batches(
+    make_dataset: MakeDataset,
+    strategy: tf.distribute.Strategy,
+    *,
+    batch_size: int,
+    images: int,
+) -> Iterator:
+    """Batches for an evaluation step: all of the same size, as many for every worker.
+
+    Args:
+      make_dataset: of (images, labels); a shard has every so many of the pictures.
+      strategy: the replicas.
+      batch_size: of a step, over all replicas.
+      images: number of test pictures, over all shards.
+
+    Returns:
+      An iterator of distributed (images, labels). The last batches are filled up with black
+      pictures of label -1.
+    """
+
+    def of_pipeline(context):
+        pipelines = context.num_input_pipelines
+        batch, steps = batch_size // pipelines, -(-images // batch_size)
+
+        def filled(x, y):
+            missing = batch - tf.shape(y)[0]
+            x = tf.pad(x, [[0, missing], [0, 0], [0, 0], [0, 0]])
+            y = tf.pad(y, [[0, missing]], constant_values=-1)
+            return tf.ensure_shape(x, [batch, *x.shape[1:]]), tf.ensure_shape(y, [batch])
+
+        dataset = make_dataset(pipelines, context.input_pipeline_id)
+        empty = dataset.take(1).map(lambda x, y: (x[:0], y[:0])).repeat()
+        dataset = dataset.concatenate(empty).take(steps).map(filled)
+        return _per_replica(dataset, context)
+
+    return iter(strategy.distribute_datasets_from_function(of_pipeline))
+
+
+def _per_replica(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """Cuts each batch into one for each replica that this input pipeline feeds."""
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines
+    if replicas > 1:
+
+        def cut(*batch):
+            return tuple(tf.stack(tf.split(part, replicas)) for part in batch)
+
+        dataset = dataset.map(cut).unbatch()
+    return dataset.prefetch(2 * replicas)

@@ -1,0 +1,199 @@
+"""Types, ranges and combinations of a configuration's fields, and how they are read from text."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from typing import Any
+
+from converters.cli import parse_size
+from levit_tf.variants import get_variant
+from training.losses import DISTILLATIONS
+from training.mixed_precision import POLICIES
+
+Size = tuple[int, int]
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Size: "a size such as 224 or 224x320",
+}
+_TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
+
+
+def check_types(config: Any) -> None:
+    """Raises TypeError for a field whose value has another type than its annotation."""
+    for name, (kind, is_optional) in _kinds(type(config)).items():
+        value = getattr(config, name)
+        if not (is_optional and value is None) and not _is_a(value, kind):
+            raise TypeError(f"{name} must be {_describe(kind, is_optional)}. Received: {value!r}")
+
+
+def parse(config_class: type, name: str, text: str) -> Any:
+    """The value of a field from text.
+
+    Raises:
+      ValueError: the text is none of this type.
+    """
+    kind, is_optional = _kinds(config_class)[name]
+    if is_optional and text.lower() == _NONE:
+        return None
+    try:
+        if kind is bool:
+            return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
+        return parse_size(text) if kind == Size else kind(text)
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"--set: {name} is {_describe(kind, is_optional)}. Received: {text!r}"
+        ) from error
+
+
+def check_values(config: Any) -> None:
+    """Raises ValueError for a field out of its range."""
+    get_variant(config.variant)  # raises for an unknown one
+
+    def check(names, is_valid, expected):
+        for name in names.split():
+            value = getattr(config, name)
+            if value is not None and not is_valid(value):
+                raise ValueError(f"{name} must be {expected}. Received: {value!r}")
+
+    check(
+        "epochs batch_size accumulate repeats eval_epochs checkpoint_epochs keep_checkpoints",
+        lambda value: value >= 1,
+        "at least 1",
+    )
+    check(
+        "cooldown_epochs warmup_epochs crop_padding seed checkpoint_steps",
+        lambda value: value >= 0,
+        "at least 0",
+    )
+    check(
+        "learning_rate warmup_learning_rate min_learning_rate weight_decay clip_factor mixup "
+        "cutmix",
+        lambda value: math.isfinite(value) and value >= 0,
+        "at least 0 and finite",
+    )
+    check("label_smoothing ema_decay drop_path", lambda value: 0 <= value < 1, "in [0, 1)")
+    check(
+        "distillation_alpha mixing_probability cutmix_probability erasing flip",
+        lambda value: 0 <= value <= 1,
+        "in [0, 1]",
+    )
+    check("crop_scale", lambda value: 0 < value <= 1, "in (0, 1]")
+    check(
+        "distillation_tau", lambda value: math.isfinite(value) and value > 0, "above 0 and finite"
+    )
+    for name, known in (("distillation", DISTILLATIONS), ("precision", tuple(POLICIES))):
+        _check_one_of(name, getattr(config, name), known)
+    if config.rand_augment is not None:
+        parse_rand_augment(config.rand_augment)
+
+
+def check_combinations(config: Any) -> None:
+    """Raises ValueError for fields that contradict one another, naming what to change."""
+    if config.warmup_epochs >= config.epochs:
+        raise ValueError(
+            f"warmup_epochs must be fewer than epochs. Received: {config.warmup_epochs} and "
+            f"{config.epochs}"
+        )
+    if config.batch_size % config.accumulate:
+        raise ValueError(
+            f"accumulate must divide batch_size. Received: {config.accumulate} and "
+            f"{config.batch_size}"
+        )
+    if config.distillation == "none" and config.teacher is not None:
+        raise ValueError(
+            f"teacher={config.teacher!r} needs distillation=hard or distillation=soft. Received: "
+            "distillation='none'"
+        )
+    if config.distillation != "none" and config.teacher is None:
+        raise ValueError(
+            f"distillation={config.distillation!r} needs a teacher: set teacher to its file, or "
+            "distillation=none."
+        )
+    if config.distillation != "soft" and config.distillation_tau != 1:
+        raise ValueError(
+            "distillation_tau is for distillation=soft. Received: "
+            f"{config.distillation_tau} with distillation={config.distillation!r}"
+        )
+    if config.freeze_batch_norm and config.init_from is None:
+        raise ValueError(
+            "freeze_batch_norm needs the statistics of trained weights: set init_from, or "
+            "freeze_batch_norm=false."
+        )
+    if config.freeze_batch_norm and config.drop_path:
+        raise ValueError(
+            f"drop_path={config.drop_path} has no effect with freeze_batch_norm, which runs the "
+            "network in inference mode. Leave one of them out."
+        )
+    if config.input_size is not None:
+        get_variant(config.variant).grids(config.input_size)  # raises for what the stem refuses
+
+
+def parse_rand_augment(text: str) -> dict[str, float]:
+    """Reads RandAugment in timm's notation, "rand-m9-mstd0.5-inc1".
+
+    Returns:
+      "magnitude", "magnitude_std", "operations" and "operation_probability".
+
+    Raises:
+      ValueError: of another form; the message says of which.
+    """
+    patterns = {
+        r"m(\d+(?:\.\d+)?)": ("magnitude", float),
+        r"mstd(\d+(?:\.\d+)?)": ("magnitude_std", float),
+        r"n(\d+)": ("operations", int),
+        r"p(\d+(?:\.\d+)?)": ("operation_probability", float),
+    }
+    values = {"magnitude": 10.0, "magnitude_std": 0.0, "operations": 2}
+    values["operation_probability"] = 0.5  # these are timm's defaults
+    first, *parts = text.split("-")
+    understood = first == "rand" and "inc1" in parts
+    for part in parts:
+        matches = [(re.fullmatch(pattern, part), *field) for pattern, field in patterns.items()]
+        found = [(name, kind(match[1])) for match, name, kind in matches if match]
+        understood = understood and (part == "inc1" or len(found) == 1)
+        values.update(found)
+    if not understood or not 0 <= values["magnitude"] <= 10:
+        raise ValueError(
+            "rand_augment is written as 'rand-m9-mstd0.5-inc1': m magnitude (0 to 10), mstd its "
+            "standard deviation, n operations, p their probability, inc1 (always: magnitudes that "
+            f"grow). Received: {text!r}"
+        )
+    return values
+
+
+def _kinds(config_class: type) -> dict[str, tuple[Any, bool]]:
+    """Type of each field, and whether it may be None."""
+    hints = typing.get_type_hints(config_class)
+    kinds = {}
+    for field in dataclasses.fields(config_class):
+        hint = hints[field.name]
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        kinds[field.name] = (options[0], types.NoneType in options)
+    return kinds
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if kind == Size:
+        return isinstance(value, tuple) and len(value) == 2 and all(_is_a(n, int) for n in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _describe(kind: Any, is_optional: bool) -> str:
+    return f"{_NAMES[kind]}{' or none' if is_optional else ''}"
+
+
+def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        nearest = difflib.get_close_matches(value, known, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"{name} must be one of {', '.join(known)}.{hint} Received: {value!r}")

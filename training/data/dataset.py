@@ -1,0 +1,276 @@
+"""A data set with its training and its held-out part, as `tf.data` pipelines and as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from levit_tf.images import ImageError
+from levit_tf.preprocessing import preprocess_input
+from training.augment import AugmentationSettings, example_seed
+from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped
+from training.data.order import draw_step, shard_positions, spread, steps_per_epoch
+from training.data.sources import Fetched, Source
+
+# Pictures that are looked up together; lookups that are under way while others are decoded.
+_CHUNK = 64
+_LOOKUPS = 4
+
+
+class Dataset:
+    """Labelled pictures; made by `load_data`.
+
+    Attributes:
+      name: what `load_data` was given.
+      class_names: in the order of the labels, for people.
+      class_ids: the same as the source writes them, such as WordNet ids.
+      input_size: (height, width) of the pictures that come out, pixels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        train: Source | None,
+        test: Source | None,
+        class_names: Sequence[str],
+        input_size: tuple[int, int],
+        class_ids: Sequence[str] | None = None,
+        skipped: Skipped | None = None,
+    ):
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.class_ids = tuple(class_ids or class_names)
+        self.input_size = tuple(input_size)
+        self._train = train
+        self._test = test
+        self._skipped = skipped or Skipped()
+
+    @property
+    def num_train(self) -> int:
+        """Number of training pictures; 0 for sets that are for evaluation only."""
+        return len(self._train) if self._train else 0
+
+    @property
+    def num_test(self) -> int:
+        """Number of held-out pictures."""
+        return len(self._test) if self._test else 0
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """(name, reason) of pictures that could not be read, those found by now."""
+        return self._skipped.list()
+
+    @property
+    def failure(self) -> ImageError | None:
+        """Why an iteration stopped with a `tf.errors.OpError`, if it was for unreadable pictures.
+
+        With `strict` one is enough; without, a hundred in a row.
+        """
+        return self._skipped.failure
+
+    def steps_per_epoch(self, global_batch: int, repeats: int = 1) -> int:
+        """Full batches in an epoch, which has as many examples as there are training pictures.
+
+        Args:
+          global_batch: pictures in a step, over all shards.
+          repeats: see `train_dataset`; it does not make epochs longer (samplers.py).
+
+        Raises:
+          ValueError: there are fewer pictures than fill one batch.
+        """
+        del repeats
+        return steps_per_epoch(self.num_train, global_batch)
+
+    def train_dataset(
+        self,
+        *,
+        global_batch: int,
+        steps: int,
+        first_step: int,
+        seed: int,
+        augment: AugmentationSettings | None,
+        repeats: int = 1,
+        num_shards: int = 1,
+        shard: int = 0,
+    ) -> tf.data.Dataset:
+        """Batches of shuffled, augmented and normalised training pictures.
+
+        All of it is a pure function of (seed, epoch, index), so that it goes on at any step, and
+        the shards together see in each step what one alone sees. Every epoch is a permutation of
+        its own; what does not fill its last batch is left out of it, so that all steps have the
+        same weight (main.py: `drop_last=True`). A picture that turns out to be unreadable is
+        replaced by the one with the next index, and listed in `skipped`.
+
+        Args:
+          global_batch: pictures in a step, over all shards.
+          steps: number of the step to stop before, counted from the beginning of the run.
+          first_step: number of the step to begin with.
+          seed: of order and augmentation.
+          augment: how pictures are changed; None for the evaluation protocol.
+          repeats: copies of each picture in the list of an epoch, each augmented in its own way.
+            Copies go to different shards (the official recipe has 3).
+          num_shards: number of workers that share each batch.
+          shard: which of them this is.
+
+        Returns:
+          A dataset of (images (global_batch // num_shards, *input_size, 3) float32, labels
+          (global_batch // num_shards,) int32), `steps - first_step` batches.
+
+        Raises:
+          ValueError: the data set has no training part, or not enough pictures for one batch; the
+            batch cannot be shared evenly; or `augment` is for another size.
+        """
+        source = self._part("training")
+        if augment is not None and tuple(augment.size) != self.input_size:
+            raise ValueError(
+                f"augment.size must be the input size, {self.input_size}. Received: {augment.size}"
+            )
+        if repeats < 1:
+            raise ValueError(f"repeats must be at least 1. Received: {repeats}")
+        positions = shard_positions(global_batch, num_shards, shard)
+        pictures = self.num_train
+        steps_per_epoch(pictures, global_batch)  # raises here rather than in the graph
+
+        def draw(step):
+            examples = draw_step(
+                step,
+                positions,
+                pictures=pictures,
+                global_batch=global_batch,
+                seed=seed,
+                repeats=repeats,
+            )
+            epochs = tf.fill([len(positions)], examples.epoch)
+            return examples.indices, epochs, examples.copies
+
+        def seeded(index, epoch, copy):
+            return index, example_seed(seed, epoch, copy)
+
+        order = tf.data.Dataset.range(first_step, steps).map(draw).unbatch().map(seeded)
+        transform = Augmentation(augment) if augment else Evaluation(self.input_size)
+        loader = Loader(source, transform, self._skipped, replace=True)
+        batches = _load(source, order, loader).batch(len(positions), drop_remainder=True)
+        return _finish(batches if augment else _normalize(batches))
+
+    def test_dataset(
+        self,
+        *,
+        batch: int,
+        num_shards: int = 1,
+        shard: int = 0,
+        normalize: bool = True,
+        limit: int | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of held-out pictures by the evaluation protocol, every picture once.
+
+        Pictures that turn out to be unreadable are left out, and listed in `skipped`.
+
+        Args:
+          batch: pictures in a batch; the last one may have fewer.
+          num_shards: number of workers that share the pictures.
+          shard: which of them this is. Shards differ in size by one picture at most.
+          normalize: whether to apply `levit_tf.preprocess_input`; if not, RGB 0..255.
+          limit: at most so many pictures over all shards, evenly spread; None for all.
+
+        Returns:
+          A dataset of (images (n, *input_size, 3) float32, labels (n,) int32). Where a picture has
+          a set of labels (ImageNet-ReaL), labels are (n, classes) int32, 1 for each of the set.
+
+        Raises:
+          ValueError: the data set has no held-out part, or there is no such shard.
+        """
+        if not 0 <= shard < num_shards:
+            raise ValueError(f"shard must lie in 0..{num_shards - 1}. Received: {shard}")
+        source = self._part("held-out")
+        indices = spread(len(source), limit)
+        low, high = (len(indices) * n // num_shards for n in (shard, shard + 1))
+        indices = tf.data.Dataset.from_tensor_slices(indices[low:high])
+        batches = self._pictures(source, indices).batch(batch)
+        if not normalize:
+            return _finish(batches.map(lambda x, y: (tf.cast(x, tf.float32), y)))
+        return _finish(_normalize(batches))
+
+    def test_images(self, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Held-out pictures in memory, by the evaluation protocol.
+
+        Args:
+          limit: at most so many, evenly spread; None for all.
+
+        Returns:
+          Images (n, *input_size, 3) uint8 RGB 0..255, and labels as of `test_dataset`.
+
+        Raises:
+          ValueError: the data set has no held-out part.
+        """
+        return self._arrays("held-out", limit)
+
+    def calibration_images(self, count: int) -> np.ndarray:
+        """Training pictures for a quantiser to learn ranges from, by the evaluation protocol.
+
+        Args:
+          count: at most so many, evenly spread.
+
+        Returns:
+          (n, *input_size, 3) uint8 RGB 0..255.
+
+        Raises:
+          ValueError: the data set has no training part.
+        """
+        return self._arrays("training", count)[0]
+
+    def _part(self, part: str) -> Source:
+        source = {"training": self._train, "held-out": self._test}[part]
+        if source is None:
+            raise ValueError(f"dataset {self.name}: has no {part} part.")
+        return source
+
+    def _arrays(self, part: str, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+        source = self._part(part)
+        indices = spread(len(source), count)
+        pictures = self._pictures(source, tf.data.Dataset.from_tensor_slices(indices))
+        found = list(pictures.as_numpy_iterator())
+        if not found:
+            raise ValueError(f"dataset {self.name}: none of the pictures asked for can be read.")
+        images, labels = zip(*found, strict=True)
+        return np.stack(images), np.stack(labels)
+
+    def _pictures(self, source: Source, indices: tf.data.Dataset) -> tf.data.Dataset:
+        """(image uint8, label) of indices, by the evaluation protocol."""
+        order = indices.map(lambda index: (index, tf.zeros([2], tf.int64)))
+        loader = Loader(source, Evaluation(self.input_size), self._skipped, replace=False)
+        return _load(source, order, loader).filter(
+            lambda image, label: tf.reduce_all(label != NO_LABEL)
+        )
+
+
+def _load(source: Source, order: tf.data.Dataset, loader: Loader) -> tf.data.Dataset:
+    """(index, seed) -> (image, label), in the same order."""
+
+    def fetch(indices, seeds):
+        return indices, source.fetch(indices), seeds
+
+    # Looked up many at a time, decoded one by one.
+    fetched = order.batch(_CHUNK).map(fetch, num_parallel_calls=_LOOKUPS, deterministic=True)
+    return fetched.unbatch().map(
+        lambda index, contents, seed: loader(index, Fetched(*contents), seed),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _normalize(batches: tf.data.Dataset) -> tf.data.Dataset:
+    return batches.map(
+        lambda images, labels: (preprocess_input(images, data_format="channels_last"), labels),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    # Shards are taken here; tf.distribute must not take a part of a part.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,0 +1,123 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from levit_tf import digits
+from levit_tf.class_names import decode_predictions, imagenet_class_names
+from training.data.dataset import Dataset
+from training.data.decoding import Skipped
+from training.data.folders import load_folder
+from training.data.sources import PixelSource
+from training.data.tfds_sets import load_tfds
+
+DIGITS, FOLDER, TFDS = "digits", "imagefolder", "tfds"
+DEFAULT_SIZE = (224, 224)  # of pictures that come in all sizes
+EXPECTED = (
+    f"Expected {DIGITS} (embedded), {FOLDER}:/path, or a set of TensorFlow Datasets by its name, "
+    f"such as cifar10 or {TFDS}:imagenet_v2/matched-frequency"
+)
+
+
+class DatasetName(NamedTuple):
+    """A name taken apart.
+
+    Attributes:
+      kind: `DIGITS`, `FOLDER` or `TFDS`.
+      source: path of the folder, or name of the set.
+    """
+
+    kind: str
+    source: str
+
+
+def parse_dataset_name(dataset: str) -> DatasetName:
+    """Takes the name of a data set apart, without looking whether there is such a set.
+
+    Raises:
+      ValueError: it is of none of the kinds.
+    """
+    kind, separator, source = dataset.partition(":")
+    if dataset == DIGITS:
+        return DatasetName(DIGITS, DIGITS)
+    if separator and kind in (FOLDER, TFDS) and source:
+        return DatasetName(kind, source)
+    # A version is behind a colon, too: cifar10:3.0.2.
+    if dataset and kind not in (FOLDER, TFDS, "") and not dataset.startswith(("/", ".", "~")):
+        return DatasetName(TFDS, dataset)
+    raise ValueError(f"Unknown dataset {dataset!r}. {EXPECTED}.")
+
+
+def load_data(
+    dataset: str,
+    *,
+    split_train: str | None = None,
+    split_test: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    strict: bool = False,
+    with_train: bool = True,
+) -> Dataset:
+    """Opens a data set.
+
+    Args:
+      dataset: "digits", the embedded ones; "imagefolder:/path", see `training.data.folders`; or
+        the name of a set of TensorFlow Datasets that is prepared in its usual place or in the
+        folder of the environment variable TFDS_DATA_DIR, with or without "tfds:" before it.
+      split_train: the part to train on. Of sets of TensorFlow Datasets in their notation, such as
+        "train[:90%]"; of folders, see `training.data.folders.load_folder`.
+      split_test: the part to hold out. By default both are the usual ones.
+      input_size: (height, width) that the network takes, pixels. By default that of the pictures
+        if all have the same, else 224x224.
+      strict: whether a picture that cannot be read stops the run, rather than being skipped.
+      with_train: whether to open the training part too, which takes a while if it is large.
+
+    Returns:
+      The data set. It may lack a training part (ImageNet-V2, ImageNet-ReaL).
+
+    Raises:
+      ValueError: no such data set, folder or split, not prepared, or not for image classification;
+        the message says how to get it. With `strict`, also `ImageError`, naming the file.
+      ImportError: a package that this data set needs is not installed.
+    """
+    kind, source = parse_dataset_name(dataset)
+    skipped = Skipped(strict)
+    size = DEFAULT_SIZE
+    if kind == DIGITS:
+        if split_train or split_test:
+            raise ValueError(f"dataset {DIGITS}: its two parts are fixed; give no splits.")
+        train, test = (PixelSource(*part) for part in digits.load_data())
+        ids, size = digits.CLASS_NAMES, (digits.IMAGE_SIZE, digits.IMAGE_SIZE)
+    elif kind == FOLDER:
+        train, test, ids = load_folder(source, split_train, split_test, skipped, with_train)
+    else:
+        train, test, ids, found = load_tfds(source, split_train, split_test, with_train)
+        size = found or size
+    return Dataset(
+        dataset,
+        train=train,
+        test=test,
+        class_names=_names(ids),
+        class_ids=ids,
+        input_size=input_size or size,
+        skipped=skipped,
+    )
+
+
+@functools.cache
+def imagenet_ids() -> dict[str, int]:
+    """Labels of the 1000 ImageNet classes by their WordNet ids."""
+    in_order = decode_predictions(-np.arange(len(imagenet_class_names()))[None], top=1000)[0]
+    return {wordnet_id: label for label, (wordnet_id, _, _) in enumerate(in_order)}
+
+
+def _names(ids: Sequence[str]) -> list[str]:
+    """Names for people: in place of WordNet ids, if all of them are ImageNet's."""
+    known = imagenet_ids()
+    if not all(name in known for name in ids):
+        return list(ids)
+    return [imagenet_class_names()[known[name]] for name in ids]

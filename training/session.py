@@ -1,0 +1,237 @@
+"""Everything that a run trains with, built in the scope of its strategy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from training import config_checks, network
+from training.augment import AugmentationSettings, MixingSettings
+from training.batch_norm import prepare_batch_norm
+from training.batches import test_batches, train_batches
+from training.config import Config
+from training.data import Dataset
+from training.ema import Ema
+from training.loop import Evaluators, Schedule
+from training.losses import Distillation
+from training.mixed_precision import LossScale, precision
+from training.optim import AdamW, make_optimizer
+from training.schedule import WarmupCosine
+from training.step import make_train_step
+from training.strategy import is_tpu
+from training.teacher import Teacher, load_teacher
+from training.validation import make_validator
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a run consists of.
+
+    Attributes:
+      config: the configuration.
+      data: the pictures.
+      strategy: the replicas.
+      schedule: of the run.
+      model: the network that learns.
+      optimizer: for it.
+      ema: its moving average, None without.
+      teacher: None without.
+      epoch_loss: sum of the losses of the present epoch's steps.
+      beginning: a text that says what the weights began with.
+    """
+
+    config: Config
+    data: Dataset
+    strategy: tf.distribute.Strategy
+    schedule: Schedule
+    model: keras.Model
+    optimizer: AdamW
+    ema: Ema | None
+    teacher: Teacher | None
+    epoch_loss: tf.Variable
+    beginning: str
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def state(self) -> dict[str, list]:
+        """All variables that the next step depends on, by group."""
+        scale = self.optimizer.loss_scale
+        return {
+            "model": [v for v in self.model.variables if not _is_seed(v)],
+            "optimizer": self.optimizer.variables,
+            "ema": [v for v in self.ema.model.variables if not _is_seed(v)] if self.ema else [],
+            "loss_scale": scale.variables if scale else [],
+            "loop": [self.epoch_loss],
+        }
+
+    def train_step(self) -> Callable[..., tf.Tensor]:
+        """See `training.step.make_train_step`."""
+        config = self.config
+        return make_train_step(
+            self.model,
+            self.optimizer,
+            self.strategy,
+            batch_size=config.batch_size,
+            loss=Distillation(
+                config.distillation, config.distillation_alpha, config.distillation_tau
+            ),
+            teacher=self.teacher,
+            ema=self.ema,
+            accumulate=config.accumulate,
+            freeze_batch_norm=config.freeze_batch_norm,
+            jit_compile=config.jit_compile and not is_tpu(self.strategy),  # that compiles anyway
+            seed=config.seed,
+        )
+
+    def train_batches(self, first_step: int):
+        """See `training.batches.train_batches`."""
+        config = self.config
+
+        def shard(num_shards, number):
+            return self.data.train_dataset(
+                global_batch=config.batch_size,
+                steps=self.schedule.steps,
+                first_step=first_step,
+                seed=config.seed,
+                augment=augmentation(config),
+                repeats=config.repeats,
+                num_shards=num_shards,
+                shard=number,
+            )
+
+        return train_batches(
+            shard,
+            self.strategy,
+            mixing=MixingSettings(
+                mixup=config.mixup,
+                cutmix=config.cutmix,
+                probability=config.mixing_probability,
+                switch_probability=config.cutmix_probability,
+                label_smoothing=config.label_smoothing,
+            ),
+            classes=len(self.data.class_names),
+            seed=config.seed,
+            first_step=first_step,
+        )
+
+    def evaluators(self) -> Evaluators:
+        """See `training.validation.make_validator`."""
+        batch_size = self.config.batch_size
+
+        def batches():
+            return test_batches(
+                lambda num_shards, shard: self.data.test_dataset(
+                    batch=batch_size // num_shards, num_shards=num_shards, shard=shard
+                ),
+                self.strategy,
+                batch_size=batch_size,
+                images=self.data.num_test,
+            )
+
+        def of(model):
+            return make_validator(model, self.strategy, batches)
+
+        return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
+
+    def shipped(self) -> keras.Model:
+        """The present network for use, outside of any strategy; the average where there is one."""
+        trained = self.ema.model if self.ema else self.model
+        return network.shipped(self.config, trained, len(self.data.class_names))
+
+
+def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
+    """Builds what a configuration describes.
+
+    Args:
+      config: what to train.
+      data: pictures of the network's input size.
+      strategy: the replicas.
+
+    Raises:
+      ValueError: the batch cannot be shared evenly, XLA cannot compile for this strategy, or the
+        data, the teacher or the initial weights do not fit.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % (replicas * config.accumulate):
+        raise ValueError(
+            f"batch_size must be a multiple of replicas * accumulate, {replicas} * "
+            f"{config.accumulate}. Received: {config.batch_size}"
+        )
+    if config.jit_compile and replicas > 1 and not is_tpu(strategy):
+        raise ValueError(
+            f"jit_compile is for one replica, or a TPU; here are {replicas}: on CPUs and GPUs XLA "
+            "cannot compile the sums over replicas that BatchNorm needs. Set jit_compile=false."
+        )
+    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.repeats)
+    rates = WarmupCosine(
+        config.peak_learning_rate,
+        config.epochs,
+        steps_per_epoch,
+        config.warmup_epochs,
+        config.warmup_learning_rate,
+        config.min_learning_rate,
+    )
+    classes = len(data.class_names)
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope(), precision(config.precision):
+        model = network.student(config, classes)
+        average = network.student(config, classes) if config.ema_decay else None
+        beginning = network.initialise(config, model)
+        prepare_batch_norm(model, replicas)
+        optimizer = make_optimizer(
+            model,
+            rates,
+            weight_decay=config.weight_decay,
+            clip_factor=config.clip_factor,
+            loss_scale=LossScale() if config.precision == "float16" else None,
+        )
+        ema = Ema(model, average, config.ema_decay) if average else None
+    with strategy.scope():
+        teacher = load_teacher(config.teacher, data.input_size, classes) if config.teacher else None
+    return Session(
+        config=config,
+        data=data,
+        strategy=strategy,
+        schedule=Schedule(
+            epochs=config.total_epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=config.batch_size,
+            rate=rates.rate,
+            eval_epochs=config.eval_epochs,
+            checkpoint_epochs=config.checkpoint_epochs,
+            checkpoint_steps=config.checkpoint_steps,
+        ),
+        model=model,
+        optimizer=optimizer,
+        ema=ema,
+        teacher=teacher,
+        epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
+        beginning=beginning,
+    )
+
+
+def augmentation(config: Config) -> AugmentationSettings:
+    """How a configuration changes its training pictures."""
+    drawn = {"operations": 0}
+    if config.rand_augment is not None:
+        drawn = config_checks.parse_rand_augment(config.rand_augment)
+    return AugmentationSettings(
+        size=network.input_size(config),
+        scale=(config.crop_scale, 1.0),
+        padding=config.crop_padding,
+        flip=config.flip,
+        erasing=config.erasing,
+        **drawn,
+    )
+
+
+def _is_seed(variable: keras.Variable) -> bool:
+    """Whether it is the state of random draws, which `training.draws` sets before every step."""
+    return not variable.dtype.startswith("float")

@@ -10,19 +10,8 @@ Cost: 85,000 steps. The paper has the top-1 to expect in its table of transfer r
 has run it here.
 """
 
-from training.config import Config
+import dataclasses
 
-CONFIG = Config(
-    dataset="i_naturalist2018",
-    split_test="validation",
-    variant="LeViT256",
-    init_from="imagenet",
-    freeze_batch_norm=True,
-    epochs=100,
-    warmup_epochs=5,
-    batch_size=512,
-    learning_rate=2e-4,
-    min_learning_rate=1e-6,
-    ema_decay=0.9998,  # a run of few steps
-    repeats=1,
-)
+from training.configs.cifar10 import CONFIG as CIFAR10
+
+CONFIG = dataclasses.replace(CIFAR10, dataset="i_naturalist2018", split_test="validation")

@@ -10,20 +10,14 @@ Cost: 1,500 steps. The paper has the top-1 to expect in its table of transfer re
 has run it here.
 """
 
-from training.config import Config
+import dataclasses
 
-CONFIG = Config(
+from training.configs.cifar10 import CONFIG as CIFAR10
+
+CONFIG = dataclasses.replace(
+    CIFAR10,
     dataset="oxford_flowers102",
     split_train="train+validation",  # 2,040 pictures
     split_test="test",
-    variant="LeViT256",
-    init_from="imagenet",
-    freeze_batch_norm=True,
     epochs=500,
-    warmup_epochs=5,
-    batch_size=512,
-    learning_rate=2e-4,
-    min_learning_rate=1e-6,
-    ema_decay=0.9998,  # a run of few steps
-    repeats=1,
 )

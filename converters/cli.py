@@ -86,6 +86,16 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         if os.path.exists(path) and os.path.isdir(path) != os.path.isdir(temporary):
             kind = "directory" if os.path.isdir(path) else "file"
             raise FileExistsError(f"{path} is a {kind}, which is not what would replace it.")
+        if os.path.isfile(temporary):
+            # Some writers make their files private; the output is as readable as any other file.
+            os.chmod(temporary, 0o666 & ~_umask())
         if os.path.isdir(path):  # cannot be renamed onto: it has content
             os.rename(path, os.path.join(scratch, "replaced"))
         os.replace(temporary, path)
+
+
+def _umask() -> int:
+    """The process' file mode creation mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -241,3 +241,10 @@ def test_a_file_does_not_replace_a_directory(tmp_path):
     with pytest.raises(FileExistsError, match="is a directory"):
         write()
     assert os.listdir(tmp_path / "export") == ["precious"]
+
+
+def test_atomic_files_are_as_readable_as_others(tmp_path):
+    (tmp_path / "other").touch()
+    with cli.atomic_path(tmp_path / "private") as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert (tmp_path / "private").stat().st_mode == (tmp_path / "other").stat().st_mode

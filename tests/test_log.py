@@ -1,7 +1,10 @@
 """The log of a run and what a terminal shows."""
 
+import dataclasses
 import json
 import math
+
+import pytest
 
 from training.log import Log, Row
 from training.progress import Progress
@@ -59,3 +62,9 @@ def test_a_line_says_how_far_how_fast_and_how_long(capsys, monkeypatch):
         "epoch 2/3 10/10, loss 1.2500, 32 images/s, data wait 50%, ETA 0:00:10, top-1 50.00 %"
     )
     assert line == expected
+
+
+def test_the_lag_of_the_average_is_what_it_costs_to_ship_it():
+    assert dataclasses.replace(row(1, 0.56), ema_top1=0.24).average_lag == pytest.approx(0.32)
+    assert dataclasses.replace(row(1, 0.5), ema_top1=0.6).average_lag == 0
+    assert dataclasses.replace(row(1, None), ema_top1=None).average_lag == 0

@@ -39,6 +39,13 @@ class Row:
     images_per_second: float
     data_wait: float
 
+    @property
+    def average_lag(self) -> float:
+        """By how much the averaged weights are worse than the raw ones; 0 where not measured."""
+        if self.top1 is None or self.ema_top1 is None:
+            return 0.0
+        return max(self.top1 - self.ema_top1, 0.0)
+
 
 class Log:
     """The rows of a run in a folder.

@@ -26,6 +26,7 @@ from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
+WORRYING_LAG = 0.01  # of top-1, 0..1
 SHOWN_SKIPPED = 20
 
 
@@ -134,6 +135,13 @@ def train(session: Session, folder: Path) -> bool:
             raise NonFiniteLossError(f"{error} {_advice(session.config, checkpoints)}") from error
     if is_chief and is_finished:
         learning_curve(log.history(), folder / "curves.png")
+        if log.rows[-1].average_lag > WORRYING_LAG:
+            print(
+                f"\nThe averaged weights, which are shipped, score "
+                f"{100 * log.rows[-1].average_lag:.1f} points less than the raw ones: the run is "
+                f"short for ema_decay={session.config.ema_decay}. A smaller one averages fewer "
+                "steps, and --set=ema_decay=0 ships the raw weights."
+            )
     elif is_chief:
         print(
             f"\nstopped by SIGTERM after step {session.step} of {session.schedule.steps}; "

@@ -60,6 +60,15 @@ def grid_text(grid: Grid) -> str:
     return f"{grid[0]}x{grid[1]}"
 
 
+def listed(problems: Mapping[str, Sequence[str]]) -> str:
+    """All problems of a load, by kind, as the end of an error message; empty without any."""
+    return "".join(
+        f"\n{title} ({len(lines)}):" + "".join(f"\n  {line}" for line in lines)
+        for title, lines in problems.items()
+        if lines
+    )
+
+
 def source_grids(
     model: keras.Model,
     variant: Variant,
@@ -173,19 +182,16 @@ def assign(
             done.resized[path] = (tuple(grids[entry.stage]), tuple(targets[entry.stage]))
             values[path] = resize_attention_bias(array, *done.resized[path])
 
-    lists = (
-        ("missing", missing),
-        ("unexpected", list(unexpected)),
-        ("of another shape", misshapen),
-        ("not in the model", absent),
-        ("wrong", list(problems)),
+    text = listed(
+        {
+            "missing": missing,
+            "unexpected": unexpected,
+            "of another shape": misshapen,
+            "not in the model": absent,
+            "wrong": problems,
+        }
     )
-    if any(lines for _, lines in lists):
-        text = "".join(
-            f"\n{title} ({len(lines)}):" + "".join(f"\n  {line}" for line in lines)
-            for title, lines in lists
-            if lines
-        )
+    if text:
         height, width = (side * variant.stem_stride for side in targets[0])
         raise ValueError(
             f"{source} does not fit {variant.name} for images of {height}x{width}. "

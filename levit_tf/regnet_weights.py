@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
+from levit_tf.assignment import listed
 from levit_tf.regnet import HEAD, IMAGENET_CLASSES, RegNetConfig, RegNetY
 
 Shape = tuple[int, ...]
@@ -118,7 +119,7 @@ def _assign(
       ValueError: anything is missing, unexpected or of another shape.
     """
     wanted = {name: stored_shape(tuple(variable.shape)) for name, variable in variables.items()}
-    lists = {
+    problems = {
         "missing": [f"{n}, shape {shape}" for n, shape in wanted.items() if n not in arrays],
         "unexpected": [f"{n}, shape {a.shape}" for n, a in arrays.items() if n not in wanted],
         "of another shape": [
@@ -127,13 +128,8 @@ def _assign(
             if name in arrays and arrays[name].shape != shape
         ],
     }
-    if any(lists.values()):
-        text = "".join(
-            f"\n{title} ({len(lines)}):" + "".join(f"\n  {line}" for line in lines)
-            for title, lines in lists.items()
-            if lines
-        )
-        raise ValueError(f"{complaint}. Nothing was loaded.{text}")
+    if any(problems.values()):
+        raise ValueError(f"{complaint}. Nothing was loaded.{listed(problems)}")
     for name, variable in variables.items():
         variable.assign(to_keras(arrays[name]))
 

@@ -14,6 +14,7 @@ import numpy as np
 from converters.cli import atomic_path
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
+from training.figures import make_figure, save_figure
 
 # Above this, the names of classes on the axes of the confusion picture would not be readable.
 NAMED_CLASSES = 40
@@ -123,16 +124,10 @@ def write_report(folder: Path, summary: dict[str, Any], accuracy: Accuracy, data
 
 
 def _draw_confusion(accuracy: Accuracy, data: Dataset, path: Path) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'The confusion picture needs matplotlib: pip install "levit_tf[train]"'
-        ) from error
     names = [*data.class_names, "another class"]
     columns = len(names) if accuracy.confusion[:, -1].any() else len(names) - 1
     totals = np.maximum(accuracy.class_pictures[:, None], 1)
-    figure = Figure(figsize=(9, 8), layout="constrained")  # inches
+    figure = make_figure(9, 8)
     axes = figure.add_subplot()
     shares = axes.imshow(100 * accuracy.confusion[:, :columns] / totals, vmin=0, vmax=100)
     figure.colorbar(shares, label="% of the pictures of a class", shrink=0.8)
@@ -142,5 +137,4 @@ def _draw_confusion(accuracy: Accuracy, data: Dataset, path: Path) -> None:
     if columns <= NAMED_CLASSES:
         axes.set_xticks(range(columns), names[:columns], rotation=90, fontsize=8)
         axes.set_yticks(range(len(names) - 1), names[:-1], fontsize=8)
-    with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)

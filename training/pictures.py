@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.cli import atomic_path
+from training.figures import make_figure, save_figure
 from training.loop import History
 
 SHEET_COLUMNS = 10
@@ -21,7 +21,7 @@ def learning_curve(history: History, path: Path) -> None:
       history: see `training.loop.fit`.
       path: the PNG file; an existing one is replaced.
     """
-    figure = _figure(8, 4)
+    figure = make_figure(8, 4)
     epochs = range(1, len(history["loss"]) + 1)
     loss_axes = figure.add_subplot()
     loss_axes.plot(epochs, history["loss"], "C0.-")
@@ -32,7 +32,7 @@ def learning_curve(history: History, path: Path) -> None:
     top1_axes.set_ylabel("top-1 on held-out pictures, %", color="C1")
     loss_axes.set_title(f"top-1 after {len(epochs)} epochs: {100 * history['top1'][-1]:.2f} %")
     loss_axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def contact_sheet(
@@ -55,7 +55,7 @@ def contact_sheet(
     wrong = predicted != labels
     order = np.argsort(~wrong, kind="stable")[:SHEET_IMAGES]
     rows = -(-len(order) // SHEET_COLUMNS)
-    figure = _figure(SHEET_COLUMNS * 1.1, rows * 1.35 + 0.5)
+    figure = make_figure(SHEET_COLUMNS * 1.1, rows * 1.35 + 0.5)
     figure.suptitle(
         f"predicted / true: {wrong.sum()} of {len(labels)} wrong, shown first", fontsize=11
     )
@@ -68,20 +68,4 @@ def contact_sheet(
             fontsize=9,
             color="red" if wrong[index] else "green",
         )
-    _save(figure, path)
-
-
-def _figure(width: float, height: float):
-    """A figure of a size in inches, which needs no display."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Pictures of a run need matplotlib, which is missing: pip install "levit_tf[train]"'
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure, path: Path) -> None:
-    with atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)

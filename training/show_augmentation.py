@@ -12,11 +12,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 
 from converters import cli
+from converters.calibration import SUFFIXES
+from training.figures import make_figure, save_figure
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp")
 PHOTOGRAPH_SIZE = (224, 224)
 DIGITS = "digits"
 
@@ -97,13 +98,7 @@ def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
     Raises:
       ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'The contact sheet needs matplotlib, which is missing: pip install "levit_tf[train]"'
-        ) from error
-    figure = Figure(figsize=(1.6 * len(rows[0]), 1.6 * len(rows)), layout="constrained")
+    figure = make_figure(1.6 * len(rows[0]), 1.6 * len(rows))
     for axes, image in zip(
         figure.subplots(len(rows), len(rows[0]), squeeze=False).flat,
         (image for row in rows for image in row),
@@ -111,8 +106,7 @@ def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
     ):
         axes.imshow(image)
         axes.set_axis_off()
-    with cli.atomic_path(path, overwrite=True) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)
 
 
 def _spread(items, count: int):
@@ -123,8 +117,6 @@ def _spread(items, count: int):
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    if not args["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)
     pictures, size = load_pictures(args.images, args.rows)
     save_grid(augmented_sheet(pictures, size, args.columns, args.seed), Path(args.output))
     print(f"written: {args.output}")

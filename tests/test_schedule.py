@@ -1,6 +1,5 @@
 """The learning rate against timm's scheduler."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -33,12 +32,3 @@ def test_without_a_warm_up_the_cosine_begins_at_its_top():
     found = [float(schedule(step)) for step in range(10)]
     expected = np.repeat([1e-3, 1e-3 * (1 + 0.5**0.5) / 2, 5e-4, 1e-3 * (1 - 0.5**0.5) / 2, 0], 2)
     assert found == pytest.approx(expected)
-
-
-def test_the_schedule_is_saved_with_an_optimizer():
-    schedule = WarmupCosine(2e-3, steps_per_epoch=10, **RECIPE)
-    config = keras.saving.serialize_keras_object(schedule)
-    again = keras.saving.deserialize_keras_object(config)
-    assert [float(again(step)) for step in (0, 30, 999)] == [
-        float(schedule(step)) for step in (0, 30, 999)
-    ]

@@ -64,8 +64,7 @@ def test_the_running_variance_is_the_unbiased_one_as_in_pytorch():
 
 def one_step(model, batch=8, classes=3, **options):
     """Loss of a step, and the gradients as the optimizer saw them; the model changes in place."""
-    optimizer = AdamW(0.01)
-    optimizer.build(model.trainable_variables)
+    optimizer = AdamW(model.trainable_variables, 0.01)
     train_step = make_train_step(
         model,
         optimizer,
@@ -77,7 +76,7 @@ def one_step(model, batch=8, classes=3, **options):
     images = tf.random.stateless_normal([batch, 32, 32, 3], [1, 2])
     targets = tf.one_hot(np.arange(batch) % classes, classes)
     loss = float(train_step(images, targets, tf.constant(0.0))[0])
-    return loss, [momentum / (1 - BETA_1) for momentum in optimizer._momentums]
+    return loss, [momentum / (1 - BETA_1) for momentum in optimizer.momentums]
 
 
 def network(**options):

@@ -18,7 +18,7 @@ from tests.references import timm_reference
 from training.batch_norm import prepare_batch_norm
 from training.ema import Ema
 from training.losses import Distillation
-from training.optim import make_optimizer
+from training.optim import AdamW
 from training.schedule import WarmupCosine
 from training.step import make_train_step
 
@@ -161,7 +161,7 @@ def train_keras(case: Case, **step_options) -> Trained:
     schedule = WarmupCosine(
         PEAK_RATE, EPOCHS, case.steps_per_epoch, WARMUP_EPOCHS, WARMUP_RATE, MIN_RATE
     )
-    optimizer = make_optimizer(model, schedule, weight_decay=WEIGHT_DECAY, clip_factor=CLIP_FACTOR)
+    optimizer = AdamW(model.trainable_variables, schedule, WEIGHT_DECAY, CLIP_FACTOR)
     average = Ema(model, network(), EMA_DECAY)
     kernel = tf.constant(case.teacher_kernel())
     train_step = make_train_step(

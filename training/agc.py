@@ -9,11 +9,13 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from training.variables import own_name
+
 SMALLEST_WEIGHT_NORM = 1e-3
 SMALLEST_GRADIENT_NORM = 1e-6
 
 
-def unit_axes(variable: keras.Variable) -> tuple[int, ...]:
+def unit_axes(variable: keras.Variable | tf.Variable) -> tuple[int, ...]:
     """The axes over which the norm of one unit of a variable is taken.
 
     A unit is what leads to one output: a column of a dense kernel (in, out), a filter of a
@@ -23,7 +25,7 @@ def unit_axes(variable: keras.Variable) -> tuple[int, ...]:
     rank = len(variable.shape)
     if rank <= 1:
         return tuple(range(rank))
-    if variable.name == "attention_biases":
+    if own_name(variable) == "attention_biases":
         return tuple(range(1, rank))
     return tuple(range(rank - 1))
 
@@ -44,8 +46,8 @@ def clip(
     """
     largest = factor * tf.maximum(_norm(weights, axes), SMALLEST_WEIGHT_NORM)
     norm = _norm(gradient, axes)
-    clipped = gradient * (largest / tf.maximum(norm, SMALLEST_GRADIENT_NORM))
-    return tf.where(norm < largest, gradient, clipped)
+    scale = largest / tf.maximum(norm, SMALLEST_GRADIENT_NORM)
+    return gradient * tf.where(norm < largest, 1.0, scale)
 
 
 def _norm(x: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 
 class TrainingBatchNorm(keras.layers.BatchNormalization):
@@ -20,34 +19,51 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         if not training:
             return super().call(inputs, training=training, mask=mask)
-        x = ops.cast(inputs, "float32")  # (batch, ..., channels)
+        normalise = self._together if self.synchronized else self._alone
+        outputs, mean, unbiased = normalise(inputs)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, unbiased)
+        return outputs
+
+    def _alone(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Normalised inputs, their mean and unbiased variance, by TensorFlow's one operation."""
+        channels = x.shape[-1]
+        # (batch, ..., channels) -> (batch * ..., 1, 1, channels)
+        flat = tf.reshape(x, (-1, 1, 1, channels))
+        unused = tf.zeros([0])
+        outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=flat,
+            scale=self.gamma,
+            offset=self.beta,
+            mean=unused,
+            variance=unused,
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        return tf.reshape(outputs, tf.shape(x)), mean, unbiased  # back to (batch, ..., channels)
+
+    def _together(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The same with the statistics of all replicas."""
+        x = tf.cast(inputs, tf.float32)  # (batch, ..., channels)
         axes = list(range(len(x.shape) - 1))
-        mean = self._over_replicas(tf.reduce_mean(x, axes))
+        mean = _over_replicas(tf.reduce_mean(x, axes))
         # Around the mean, in a second pass. Keras' synchronized E[x^2] - E[x]^2 cancels: where
         # pictures hardly differ it makes gradients wrong by 1e-4.
         deviation = tf.math.squared_difference(x, tf.stop_gradient(mean))
-        variance = self._over_replicas(tf.reduce_mean(deviation, axes))
-        count = tf.cast(tf.size(x) // x.shape[-1], "float32")
-        if self.synchronized:
-            count *= tf.distribute.get_replica_context().num_replicas_in_sync
+        variance = _over_replicas(tf.reduce_mean(deviation, axes))
+        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+        count *= tf.distribute.get_replica_context().num_replicas_in_sync
         unbiased = variance * (count / tf.maximum(count - 1, 1))
-        self._move(self.moving_mean, mean)
-        self._move(self.moving_variance, unbiased)
-        x = ops.batch_normalization(
-            x, mean, variance, axis=-1, offset=self.beta, scale=self.gamma, epsilon=self.epsilon
-        )
-        return ops.cast(x, self.compute_dtype)
-
-    def _over_replicas(self, statistic: tf.Tensor) -> tf.Tensor:
-        """Mean over the replicas, whose parts of the batch are of the same size."""
-        if not self.synchronized:
-            return statistic
-        return tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.MEAN, statistic
-        )
+        x = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
+        return tf.cast(x, inputs.dtype), mean, unbiased
 
     def _move(self, statistic: keras.Variable, value: tf.Tensor) -> None:
         statistic.assign(statistic * self.momentum + value * (1 - self.momentum))
+
+
+def _over_replicas(statistic: tf.Tensor) -> tf.Tensor:
+    """Mean over the replicas, whose parts of the batch are of the same size."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistic)
 
 
 def prepare_batch_norm(model: keras.Model, replicas: int) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from training.variables import raw, unique_name
+
 CHECKPOINTS, BEST, OTHER_WORKERS = "checkpoints", "best", "workers"
 
 
@@ -120,9 +122,8 @@ def _by_name(variables: Iterable[keras.Variable | tf.Variable]) -> dict[str, tf.
     """TensorFlow's variables by unique name."""
     named = {}
     for variable in variables:
-        is_keras = isinstance(variable, keras.Variable)
-        name = variable.path if is_keras else variable.name
+        name = unique_name(variable)
         if name in named:
             raise ValueError(f"Two variables are named {name}.")
-        named[name] = variable.value if is_keras else variable
+        named[name] = raw(variable)
     return named

@@ -8,6 +8,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from training.variables import raw, unique_name, update_copies
+
 
 class Ema:
     """A second network whose weights follow those of the first.
@@ -24,27 +26,22 @@ class Ema:
     def __init__(self, model: keras.Model, average: keras.Model, decay: float):
         pairs = list(zip(average.variables, model.variables, strict=True))
         # The state of random draws is an integer, and none of the network's.
-        pairs = [(a, m) for a, m in pairs if m.dtype == "float32"]
+        pairs = [(a, m) for a, m in pairs if raw(m).dtype == tf.float32]
         for averaged, weight in pairs:
-            if averaged.path != weight.path or averaged.shape != weight.shape:
-                raise ValueError(f"Not the same network: {averaged.path} and {weight.path}")
+            names = unique_name(averaged), unique_name(weight)
+            if names[0] != names[1] or averaged.shape != weight.shape:
+                raise ValueError(f"Not the same network: {' and '.join(names)}")
             averaged.assign(weight)
         self.model = average
         self.decay = decay
-        self._averaged = [averaged.value for averaged, _ in pairs]
-        self._weights = [weight.value for _, weight in pairs]
+        self._averaged = [raw(averaged) for averaged, _ in pairs]
+        self._weights = [raw(weight) for _, weight in pairs]
 
     def update(self) -> None:
         """Takes one step, in replica context, after the optimizer's."""
 
-        def move(average, weight):
-            average.assign(average * self.decay + weight * (1 - self.decay))
+        def move(_, average, weight, shared):
+            del shared
+            average.assign_sub((average - weight) * (1 - self.decay))
 
-        def on_each_device(strategy, averaged, weights):
-            for average, weight in zip(averaged, weights, strict=True):
-                strategy.extended.update(average, move, args=(weight,), group=False)
-
-        # As Keras' optimizers do: every device moves its own copy, and nothing is communicated.
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            on_each_device, tf.distribute.get_strategy(), self._averaged, self._weights
-        )
+        update_copies(move, self._averaged, self._weights)

@@ -65,17 +65,14 @@ class LossScale:
         """Gradients of the loss itself, in replica context.
 
         Returns:
-          The gradients, all of them NaN where any of any replica is not finite; and whether all
-          are finite, a bool scalar.
+          The gradients, and whether all of them are finite on all replicas, a bool scalar.
         """
         scale = tf.convert_to_tensor(self.scale)
         gradients = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
         finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(g)) for g in gradients])
         context = tf.distribute.get_replica_context()
         bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.float32))
-        finite = tf.equal(bad, 0)
-        nan = tf.constant(float("nan"))
-        return [tf.where(finite, g, tf.cast(nan, g.dtype)) for g in gradients], finite
+        return gradients, tf.equal(bad, 0)
 
     def update(self, finite: tf.Tensor) -> None:
         """Counts the step, in replica context, after the optimizer has seen it."""

@@ -101,7 +101,7 @@ def train(session: Session, folder: Path) -> bool:
     checkpoints = Checkpoints(
         folder,
         session.state,
-        session.optimizer.iterations.value,
+        session.optimizer.iterations,
         keep=session.config.keep_checkpoints,
         worker=worker,
     )

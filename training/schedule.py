@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 
-import keras
-from keras import ops
+import tensorflow as tf
 
 
-@keras.saving.register_keras_serializable(package="levit_tf")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupCosine:
     """timm's cosine schedule as the recipe uses it: the rate changes from epoch to epoch.
 
     Epoch e has `warmup_rate + e * (peak_rate - warmup_rate) / warmup_epochs` in the warm-up, then
@@ -60,9 +58,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         amplitude = (self.peak_rate - self.min_rate) / 2
         return self.min_rate + amplitude * (1 + math.cos(math.pi * epoch / self.epochs))
 
-    def __call__(self, step):
-        epoch = ops.minimum(ops.cast(step // self.steps_per_epoch, "int32"), self.epochs)
-        return ops.take(ops.convert_to_tensor(self._rates, dtype="float32"), epoch)
-
-    def get_config(self):
-        return {name: value for name, value in vars(self).items() if name != "_rates"}
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of a step, counted from 0; a float32 scalar."""
+        epoch = tf.minimum(step // self.steps_per_epoch, self.epochs)
+        return tf.gather(tf.constant(self._rates, tf.float32), epoch)

@@ -18,7 +18,7 @@ from training.ema import Ema
 from training.loop import Evaluators, Schedule
 from training.losses import Distillation
 from training.mixed_precision import LossScale, precision
-from training.optim import AdamW, make_optimizer
+from training.optim import AdamW
 from training.schedule import WarmupCosine
 from training.step import make_train_step
 from training.strategy import is_tpu
@@ -185,8 +185,8 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         average = network.student(config, classes) if config.ema_decay else None
         beginning = network.initialise(config, model)
         prepare_batch_norm(model, replicas)
-        optimizer = make_optimizer(
-            model,
+        optimizer = AdamW(
+            model.trainable_variables,
             rates,
             weight_decay=config.weight_decay,
             clip_factor=config.clip_factor,

@@ -57,7 +57,7 @@ def make_train_step(
     loss_scale = optimizer.loss_scale
 
     def part_of_step(images, targets, part):
-        draws.set(optimizer.iterations.value, part)
+        draws.set(optimizer.iterations, part)
         taught = None if teacher is None else teacher(images)
         with tf.GradientTape() as tape:
             outputs = model(images, training=not freeze_batch_norm)
@@ -75,9 +75,10 @@ def make_train_step(
             total += part_loss
             pairs = zip(gradients or of_part, of_part, strict=True)
             gradients = [a + b for a, b in pairs] if gradients else of_part
+        finite = True
         if loss_scale is not None:
             gradients, finite = loss_scale.scale_down(gradients)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.apply(gradients, finite)
         if loss_scale is not None:
             loss_scale.update(finite)
         if ema is not None:

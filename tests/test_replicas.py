@@ -1,6 +1,8 @@
 """Several replicas equal one device on the same global batch, and fail and go on together."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -127,3 +129,17 @@ def test_xla_for_several_replicas_is_refused(tmp_path, settings):
     result = workers.finish(process)
     assert result.returncode == 1
     assert "jit_compile is for one replica, or a TPU; here are 2" in result.stderr
+
+
+def test_two_replicas_under_xla_have_the_losses_of_one(tmp_path):
+    path = tmp_path / "initial.keras"
+    model = levit_tf.LeViT("LeViTTiny", classes=10, heads="both")
+    randomize_keras(model)
+    model.save(path)
+    command = [sys.executable, "-m", "tests.replicated_steps", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, env=workers.ENVIRONMENT)
+    assert result.returncode == 0, result.stderr
+    one, two, compiled = ([float(x) for x in line.split()] for line in result.stdout.splitlines())
+    assert len(one) == 6
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    np.testing.assert_allclose(compiled, one, rtol=1e-5)

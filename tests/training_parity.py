@@ -122,7 +122,7 @@ def train_pytorch(case: Case) -> Trained:
         images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())  # to NCHW
         head, head_dist = model(images)
         taught = images.mean((2, 3)) @ kernel
-        loss = _official_loss(case.loss, head, head_dist, torch.from_numpy(targets), taught)
+        loss = official_loss(case.loss, head, head_dist, torch.from_numpy(targets), taught)
         optimizer.zero_grad()
         loss.backward()
         adaptive_clip_grad(model.parameters(), CLIP_FACTOR)
@@ -133,7 +133,7 @@ def train_pytorch(case: Case) -> Trained:
     return Trained(losses, *({k: v.numpy().copy() for k, v in s.items()} for s in states))
 
 
-def _official_loss(loss: Distillation, head, head_dist, targets, taught):
+def official_loss(loss: Distillation, head, head_dist, targets, taught):
     """The formulas of losses.py in PyTorch, and timm's SoftTargetCrossEntropy."""
     from torch.nn import functional as F  # noqa: N812, everybody's name for it
 

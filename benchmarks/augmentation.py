@@ -36,6 +36,9 @@ def ours(paths: list[str]) -> Callable[[], int]:
 
     from training.augment import AugmentationSettings, augment_encoded, example_seed
 
+    # As on a machine of one core: more threads than that look for work, which takes time too.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     settings = AugmentationSettings()
     names = tf.constant(paths)
 

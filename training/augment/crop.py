@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from training.augment.operations import size_of
@@ -41,27 +42,21 @@ def draw_box(
       (top, left, height, width), int32.
     """
     draws = tf.random.stateless_uniform([4, ATTEMPTS], seed)
-    y, x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    area = (scale[0] + (scale[1] - scale[0]) * draws[0]) * y * x
+    size = tf.cast(tf.stack([height, width]), tf.float32)
+    bounds = size[:, None]  # (2, 1), of all attempts
+    area = (scale[0] + (scale[1] - scale[0]) * draws[0]) * tf.reduce_prod(size)
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = tf.exp(low + (high - low) * draws[1])
-    heights, widths = tf.round(tf.sqrt(area / aspect)), tf.round(tf.sqrt(area * aspect))
-    fits = (heights <= y) & (widths <= x)
-    tops, lefts = tf.floor(draws[2] * (y - heights + 1)), tf.floor(draws[3] * (x - widths + 1))
-    boxes = tf.stack([tops, lefts, heights, widths], axis=1)  # (ATTEMPTS, 4)
-
-    fallback_height = tf.where(x / y < ratio[0], tf.round(x / ratio[0]), y)
-    fallback_width = tf.where(x / y > ratio[1], tf.round(y * ratio[1]), x)
-    fallback = tf.stack(
-        [
-            tf.floor((y - fallback_height) / 2),
-            tf.floor((x - fallback_width) / 2),
-            fallback_height,
-            fallback_width,
-        ]
-    )
+    log_ratio = low + (high - low) * draws[1]
+    # Heights and widths, (2, ATTEMPTS): sqrt(area / ratio) and sqrt(area * ratio).
+    sides = tf.round(tf.sqrt(area * tf.exp(log_ratio * [[-1.0], [1.0]])))
+    corners = tf.floor(draws[2:] * (bounds - sides + 1))
+    fits = tf.reduce_all(sides <= bounds, axis=0)
     first = tf.argmax(fits, output_type=tf.int32)  # 0 if there is none
-    return tf.cast(tf.where(fits[first], boxes[first], fallback), tf.int32)
+
+    largest = tf.minimum(size, tf.round(size[::-1] * [1 / ratio[0], ratio[1]]))
+    fallback = tf.concat([tf.floor((size - largest) / 2), largest], axis=0)
+    box = tf.gather(tf.concat([corners, sides], axis=0), first, axis=1)
+    return tf.cast(tf.where(fits[first], box, fallback), tf.int32)
 
 
 def draw_flip(seed: tf.Tensor, probability: float = 0.5) -> tf.Tensor:
@@ -85,35 +80,63 @@ def resize(image: tf.Tensor, size: tuple[int, int], flip: tf.Tensor | bool = Fal
       (*size, 3) uint8.
     """
     height, width = size_of(image)
+    inputs, weights = _filters((width, height), (size[1], size[0]), (flip, False))
     # Pillow resizes the rows first and rounds to whole levels in between. Either way the axis to
     # resize comes first, and the two transpositions are of plain matrices, which are fast.
     x = tf.transpose(tf.reshape(image, [height, width * 3]))  # (width * 3, height)
-    x = _resize_first_axis(tf.reshape(x, [width, 3 * height]), size[1], flip)
+    x = _filtered(tf.reshape(x, [width, 3 * height]), inputs[0], weights[0], size[1])
     x = tf.transpose(tf.reshape(x, [size[1] * 3, height]))  # (height, size[1] * 3)
-    return tf.reshape(_resize_first_axis(x, size[0], False), [*size, 3])
+    return tf.reshape(_filtered(x, inputs[1], weights[1], size[0]), [*size, 3])
 
 
-def _resize_first_axis(x: tf.Tensor, size: int, reverse: tf.Tensor | bool) -> tf.Tensor:
-    """(n, columns) uint8 -> (size, columns) uint8, in reverse order if asked for."""
-    side = tf.shape(x)[0]
-    blocks = -(-size // _BLOCK)
-    outputs = tf.minimum(tf.range(blocks * _BLOCK), size - 1)  # the last block may be filled up
-    if reverse is not False:
-        outputs = tf.where(reverse, size - 1 - outputs, outputs)
-    scale = tf.cast(side, tf.float32) / size
+def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """What each block of outputs is made of, for both axes: in one go, as there are many small ops.
+
+    Args:
+      sides: of the image, pixels.
+      sizes: of the result, pixels.
+      reverse: whether the outputs are in reverse order.
+
+    Returns:
+      For each axis the numbers of the inputs, (blocks, span), and their weights, (blocks, _BLOCK,
+      span).
+    """
+    blocks = [-(-size // _BLOCK) for size in sizes]
+    outputs = []
+    for count, size, backwards in zip(blocks, sizes, reverse, strict=True):
+        numbers = np.minimum(np.arange(count * _BLOCK), size - 1)  # the last block may be filled up
+        numbers = numbers.reshape(count, _BLOCK).astype(np.float32) + 0.5
+        outputs.append(
+            numbers if backwards is False else tf.where(backwards, size - numbers, numbers)
+        )
+    # Both axes below each other: (blocks, 1) each.
+    side = tf.repeat(tf.stack(sides), blocks)[:, None]
+    scale = tf.cast(side, tf.float32) / np.repeat(sizes, blocks).astype(np.float32)[:, None]
     stretch = tf.maximum(scale, 1.0)  # of the kernel: antialiasing
-    centres = tf.reshape((tf.cast(outputs, tf.float32) + 0.5) * scale, [blocks, _BLOCK])
-    lowest = tf.reduce_min(centres, axis=1) - 2 * stretch
-    span = tf.cast(tf.math.ceil((_BLOCK - 1) * scale + 4 * stretch), tf.int32) + 1
-    span = tf.minimum(span, side)
-    first = tf.clip_by_value(tf.cast(tf.floor(lowest), tf.int32), 0, side - span)
-    inputs = first[:, None] + tf.range(span)  # (blocks, span)
-    distances = tf.cast(inputs, tf.float32)[:, None, :] + 0.5 - centres[:, :, None]
-    weights = _keys(distances / stretch)  # (blocks, _BLOCK, span)
+    centres = tf.concat(outputs, axis=0) * scale  # (blocks, _BLOCK)
+    lowest = tf.reduce_min(centres, axis=1, keepdims=True) - 2 * stretch
+    span = tf.cast(tf.reduce_max((_BLOCK - 1) * scale + 4 * stretch), tf.int32) + 2
+    inputs = tf.cast(tf.floor(lowest), tf.int32) + tf.range(span)  # (blocks, span)
+    distances = (tf.cast(inputs, tf.float32) + 0.5)[:, None, :] - centres[:, :, None]
+    inside = tf.clip_by_value(inputs, 0, side - 1)
+    weights = (
+        _keys(distances / stretch[:, :, None]) * tf.cast(inside == inputs, tf.float32)[:, None]
+    )
     weights /= tf.reduce_sum(weights, axis=2, keepdims=True)
+    return tf.split(inside, blocks), tf.split(weights, blocks)
+
+
+def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
+    """(n, columns) uint8 -> (size, columns) uint8."""
+    columns = tf.shape(x)[1]
     values = tf.matmul(weights, tf.cast(tf.gather(x, inputs), tf.float32))
-    values = tf.reshape(values, [blocks * _BLOCK, tf.shape(x)[1]])[:size]
-    return tf.cast(tf.clip_by_value(values, 0, 255) + 0.5, tf.uint8)  # halves upwards
+    # (blocks, _BLOCK, columns) -> (blocks * _BLOCK, columns)
+    values = tf.reshape(values, [-1, columns])
+    if weights.shape[0] * _BLOCK != size:
+        values = values[:size]
+    # One pass over the values, where tf.clip_by_value makes two.
+    values = tf.raw_ops.ClipByValue(t=values + 0.5, clip_value_min=0.5, clip_value_max=255.5)
+    return tf.cast(values, tf.uint8)  # halves upwards
 
 
 def _keys(x: tf.Tensor) -> tf.Tensor:
@@ -161,7 +184,8 @@ def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:
 
 def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
     """The part of an image in the box (top, left, height, width)."""
-    return image[box[0] : box[0] + box[2], box[1] : box[1] + box[3]]
+    corner, sides = tf.split(box, 2)
+    return tf.slice(image, tf.concat([corner, [0]], 0), tf.concat([sides, image.shape[2:]], 0))
 
 
 def padded_crop(image: tf.Tensor, seed: tf.Tensor, padding: int = 4) -> tf.Tensor:

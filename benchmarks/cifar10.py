@@ -1,0 +1,183 @@
+"""Top-1 on CIFAR-10 after the same training here and in PyTorch, epoch by epoch.
+
+    python -m benchmarks.cifar10 --images=FOLDER --output=cifar10 --epochs=6 --seeds=3
+
+FOLDER has CIFAR-10 as train/CLASS/*.png and test/CLASS/*.png. Both sides train the network of the
+config `cifar10_scratch` by its recipe, each from random weights by its own rules, on the very same
+batches of augmented pictures. The PyTorch side is timm's LeViT with timm's optimizer and schedule.
+Writes cifar10.json and cifar10.png; `--side` trains one of them only, so that both can run at the
+same time, and a later call with `--compare` puts two JSON files into one table and picture. Costs
+about 3 minutes an epoch and seed on one core for both sides.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from converters import cli
+
+SIDES = {"ours": "levit_tf", "pytorch": "PyTorch, timm"}
+COLORS = {"ours": "tab:blue", "pytorch": "tab:orange"}
+Curve = list[float]
+
+
+def session_of(images: str, epochs: int, seed: int):
+    """The config with a number of epochs, without the moving average, as a session."""
+    from training.config import load_config, override
+    from training.run import load_config_data
+    from training.session import make_session
+    from training.strategy import make_strategy
+
+    settings = (
+        *(f"dataset=imagefolder:{images}", f"epochs={epochs}", "cooldown_epochs=0"),
+        *("warmup_epochs=1", "ema_decay=0", f"seed={seed}"),
+    )
+    config = override(load_config("cifar10_scratch"), settings)
+    return make_session(config, load_config_data(config), make_strategy("default"))
+
+
+def train_ours(session) -> Curve:
+    """Top-1 after each epoch of this package's training."""
+    import tensorflow as tf
+
+    step, evaluate = session.train_step(), session.evaluators().raw
+    stop = tf.constant(0.0)
+    return _curve(session, lambda images, targets: step(images, targets, stop), evaluate)
+
+
+def train_pytorch(session) -> Curve:
+    """The same in PyTorch, on the session's batches."""
+    from tests.references import timm_reference
+
+    config, schedule = session.config, session.schedule
+    size = session.data.input_size
+    classes = len(session.data.class_names)
+    reference = timm_reference(config.variant, size, distilled=False, num_classes=classes)
+    import torch
+    from timm.optim import create_optimizer_v2
+    from timm.utils.agc import adaptive_clip_grad
+
+    torch.set_num_threads(flags.FLAGS.threads)
+    torch.manual_seed(config.seed)
+    model = reference.module
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
+            module.reset_parameters()
+    head = model.head.linear
+    torch.nn.init.trunc_normal_(head.weight, std=0.02)
+    torch.nn.init.zeros_(head.bias)
+    optimizer = create_optimizer_v2(model, "adamw", lr=0.0, weight_decay=config.weight_decay)
+    done = 0
+
+    def channels_first(images) -> torch.Tensor:
+        # (batch, height, width, 3) -> (batch, 3, height, width)
+        return torch.from_numpy(images.numpy().transpose(0, 3, 1, 2).copy())
+
+    def step(images, targets) -> None:
+        nonlocal done
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate(done // schedule.steps_per_epoch)
+        done += 1
+        logits = torch.log_softmax(model(channels_first(images)), dim=-1)
+        loss = -(torch.from_numpy(targets.numpy()) * logits).sum(-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        if config.clip_factor:
+            adaptive_clip_grad(model.parameters(), config.clip_factor)
+        optimizer.step()
+
+    def evaluate() -> float:
+        right = count = 0
+        with torch.no_grad():
+            model.eval()
+            for images, labels in session.data.test_dataset(batch=config.batch_size):
+                found = model(channels_first(images)).argmax(1).numpy()
+                right, count = right + (found == labels.numpy()).sum(), count + len(found)
+            model.train()
+        return right / count
+
+    model.train()
+    return _curve(session, step, evaluate)
+
+
+def _curve(session, step: Callable, evaluate: Callable[[], float]) -> Curve:
+    batches: Iterator = session.train_batches(0)
+    curve = []
+    for epoch in range(session.schedule.epochs):
+        start = time.perf_counter()
+        for _ in range(session.schedule.steps_per_epoch):
+            step(*next(batches))
+        seconds = time.perf_counter() - start
+        curve.append(100 * float(evaluate()))
+        print(f"epoch {epoch + 1}: top-1 {curve[-1]:.2f} %, {seconds:.0f} s", flush=True)
+    return curve
+
+
+def write(results: dict[str, list[Curve]], output: str) -> None:
+    """Prints the table, and writes the JSON file and the picture."""
+    from training.figures import make_figure, save_figure
+
+    print(
+        "| side | final top-1, %, of each seed | mean | standard deviation |\n|---|---|---:|---:|"
+    )
+    figure = make_figure(7, 4.5)
+    axes = figure.subplots()
+    for side, curves in sorted(results.items()):
+        finals = [curve[-1] for curve in curves]
+        deviation = statistics.stdev(finals) if len(finals) > 1 else float("nan")
+        shown = ", ".join(f"{final:.2f}" for final in finals)
+        print(f"| {SIDES[side]} | {shown} | {np.mean(finals):.2f} | {deviation:.2f} |")
+        for number, curve in enumerate(curves):
+            label = None if number else f"{SIDES[side]}, {len(curves)} seeds"
+            axes.plot(range(1, len(curve) + 1), curve, color=COLORS[side], alpha=0.7, label=label)
+    axes.set(xlabel="epoch", ylabel="top-1, %", title="CIFAR-10, LeViTTiny at 32x32 from scratch")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, Path(f"{output}.png"))
+    with cli.atomic_path(f"{output}.json", overwrite=True) as temporary:
+        Path(temporary).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    if args.compare:
+        files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in args.compare]
+        write({side: curves for found in files for side, curves in found.items()}, args.output)
+        return
+    if args.images is None:
+        raise ValueError("--images: name the folder with CIFAR-10, or two files with --compare.")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    train = {"ours": train_ours, "pytorch": train_pytorch}
+    results = {}
+    for seed in range(args.seeds):
+        for side in SIDES if args.side == "both" else [args.side]:
+            print(f"{SIDES[side]}, seed {seed}", flush=True)
+            curve = train[side](session_of(args.images, args.epochs, seed))
+            results.setdefault(side, []).append(curve)
+    write(results, args.output)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("images", None, "CIFAR-10 as a folder: train/CLASS/*, test/CLASS/*.")
+    flags.DEFINE_string("output", "cifar10", "Where to write, without the suffix.")
+    flags.DEFINE_integer("epochs", 6, "How many.", lower_bound=2)
+    flags.DEFINE_integer("seeds", 3, "Runs of each side.", lower_bound=1)
+    flags.DEFINE_integer("threads", 2, "Of every side.", lower_bound=1)
+    flags.DEFINE_enum("side", "both", ["both", *SIDES], "What to train.")
+    flags.DEFINE_list("compare", [], "JSON files of earlier runs, to be put together.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

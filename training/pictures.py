@@ -15,10 +15,10 @@ SHEET_IMAGES = 50
 
 
 def learning_curve(history: History, path: Path) -> None:
-    """Draws training loss and held-out top-1 over the epochs.
+    """Draws training loss and held-out top-1, of raw and averaged weights, over the epochs.
 
     Args:
-      history: see `training.loop.fit`.
+      history: see `training.log.Log.history`.
       path: the PNG file; an existing one is replaced.
     """
     figure = make_figure(8, 4)
@@ -28,8 +28,13 @@ def learning_curve(history: History, path: Path) -> None:
     loss_axes.set_xlabel("epoch")
     loss_axes.set_ylabel("training loss", color="C0")
     top1_axes = loss_axes.twinx()
-    top1_axes.plot(epochs, [100 * value for value in history["top1"]], "C1.-")
-    top1_axes.set_ylabel("top-1 on held-out pictures, %", color="C1")
+    for column, label, style in (("top1", "raw weights", "C1.-"), ("ema_top1", "average", "C2.-")):
+        # Not every epoch need be evaluated, and not every run has an average.
+        found = [(n, 100 * x) for n, x in zip(epochs, history[column], strict=True) if x == x]
+        if found:
+            top1_axes.plot(*zip(*found, strict=True), style, label=label)
+    top1_axes.set_ylabel("top-1 on held-out pictures, %")
+    top1_axes.legend(loc="lower right")
     loss_axes.set_title(f"top-1 after {len(epochs)} epochs: {100 * history['top1'][-1]:.2f} %")
     loss_axes.grid(alpha=0.3)
     save_figure(figure, path)

@@ -1,5 +1,7 @@
 """SavedModel export: plain RGB in, the same answers as Keras out, for every form of the network."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -52,12 +54,59 @@ def test_the_signature_is_the_documented_one(exported):
     }
 
 
-def test_weights_are_variables_beside_the_graph(exported):
-    model, path = exported
-    stored = sum(
-        np.prod(shape) for _, shape in tf.train.list_variables(str(path / "variables/variables"))
+def executed_operations(path, images):
+    """How often TensorFlow runs which kernel, fused ones with what is fused into them."""
+    tf1 = tf.compat.v1
+    with tf.Graph().as_default(), tf1.Session() as session:
+        signature = tf1.saved_model.load(session, ["serve"], str(path)).signature_def[
+            "serving_default"
+        ]
+        metadata = tf1.RunMetadata()
+        session.run(
+            signature.outputs["logits"].name,
+            {signature.inputs["images"].name: images},
+            options=tf1.RunOptions(output_partition_graphs=True),
+            run_metadata=metadata,
+        )
+    return collections.Counter(
+        (node.op.removeprefix("_MklNative"), *node.attr["fused_ops"].list.s)
+        for graph in metadata.partition_graphs
+        for node in graph.node
     )
-    assert stored > 0.5 * model.count_params()
+
+
+def test_every_hard_swish_is_part_of_a_convolution(exported):
+    model, path = exported
+    found = executed_operations(path, rgb_images(2, (32, 48)))
+    if not any("BiasAdd" in str(key) for key in found):
+        pytest.skip("this TensorFlow has no oneDNN kernels for this processor")
+    swishes = sum(count for key, count in found.items() if b"_FusedHardSwish" in key)
+    expected = sum(
+        isinstance(layer, keras.layers.Activation)
+        and layer.activation is keras.activations.hard_silu
+        for layer in levit_tf.fuse(model).layers
+    )
+    assert swishes == expected > 5
+    assert not found[("Relu6",)]
+
+
+def test_bfloat16_is_near_float32_and_takes_and_gives_float32(exported, tmp_path):
+    model, path = exported
+    to_saved_model(model, tmp_path / "half", precision="bfloat16")
+    images = tf.constant(rgb_images(5, (32, 48)))
+    half, whole = (
+        tf.saved_model.load(str(folder)).signatures["serving_default"](images=images)["logits"]
+        for folder in (tmp_path / "half", path)
+    )
+    assert half.dtype == tf.float32
+    assert 1e-4 < relative_error(half.numpy(), whole.numpy()) < 5e-2
+
+
+def test_an_unknown_precision_is_refused(exported, tmp_path):
+    model, _ = exported
+    with pytest.raises(ValueError, match=r"one of \('float32', 'bfloat16'\).*'float8'"):
+        to_saved_model(model, tmp_path / "none", precision="float8")
+    assert not list(tmp_path.iterdir())
 
 
 def test_class_names_travel_with_it(exported):

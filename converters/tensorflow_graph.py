@@ -57,8 +57,8 @@ def tensorflow_function(
     normalize, probabilities = graph.get_layer(NORMALIZE), graph.get_layer(PROBABILITIES)
     (core,) = (layer for layer in graph.layers if isinstance(layer, keras.Model))
     core = _respelled(core, precision)
-    weights = [
-        [tf.constant(np.asarray(v.numpy()), v.dtype) for v in variables]
+    arrays = [
+        [keras.ops.convert_to_numpy(v) for v in variables]
         for variables in (core.trainable_variables, core.non_trainable_variables)
     ]
 
@@ -66,6 +66,8 @@ def tensorflow_function(
         input_signature=[tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)], autograph=False
     )
     def serve(images):
+        # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
+        weights = [[tf.constant(array) for array in group] for group in arrays]
         x = tf.cast(normalize(images), precision)
         logits, _ = core.stateless_call(*weights, x, training=False)
         return {LOGITS: logits, PROBABILITIES: probabilities(logits)}

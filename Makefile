@@ -4,6 +4,8 @@ VENV ?= .venv
 RUN ?= runs/digits
 PIP_FLAGS ?= --quiet --disable-pip-version-check
 TIMM = timm==1.0.31
+# Without what they ask for: its absl-py is too new for quantisation-aware training.
+MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
 .PHONY: help demo test test-slow test-backends lint format clean
 
@@ -25,7 +27,7 @@ $(VENV)/.demo: $(VENV)/bin/python setup.py constraints.txt
 
 $(VENV)/.test: $(VENV)/bin/python setup.py constraints.txt
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[test]"
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps $(TIMM)
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps $(TIMM) $(MEDIAPIPE)
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -18,7 +18,6 @@ def _version() -> str:
 # not released yet; where only one version was tried, both close in on it.
 EXTRAS = {
     "train": [
-        "scikit-learn>=1.5,<2",
         "matplotlib>=3.10,<4",
         "tensorflow-datasets>=4.9.10,<5",
         "importlib_resources",  # which tensorflow-datasets imports and does not ask for
@@ -29,14 +28,20 @@ EXTRAS = {
         "aiohttp>=3.14,<4",
         "prometheus-client>=0.26,<1",
     ],
-    "tflite": ["ai-edge-litert>=2.3,<2.4", "ai-edge-quantizer>=0.10,<0.11"],
-    "onnx": ["tf2onnx>=1.17,<1.18", "onnxruntime>=1.31,<2"],
+    "tflite": [
+        "ai-edge-litert>=2.3,<2.4",
+        "ai-edge-quantizer>=0.10,<0.11",
+        "flatbuffers>=25.9,<26",
+        "scikit-learn>=1.5,<2",  # whose pictures every file is checked on
+    ],
+    "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
+    "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],
 }
-# A training run ends with its artefacts, each of them checked.
+# A training run ends with its artefacts, each of them checked; the digits are scikit-learn's too.
 EXTRAS["train"] += EXTRAS["tflite"]
 EXTRAS["test"] = [
-    *(EXTRAS["train"] + EXTRAS["onnx"] + EXTRAS["torch"]),
+    *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"]),
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.17,<0.18",

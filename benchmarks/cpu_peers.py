@@ -60,7 +60,9 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
         images = None
         if RECIPES[name].calibrated:
             images = calibration_images("photographs", model.input_shape[1:3])
-        to_tflite(model, folder / f"{name}.tflite", recipe=name, calibration_images=images)
+        # Logits: of an untrained network, probabilities are all nearly the same.
+        path = folder / f"{name}.tflite"
+        to_tflite(model, path, recipe=name, outputs="logits", calibration_images=images)
 
 
 def _recipe(contender: str) -> str:

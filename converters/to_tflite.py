@@ -1,59 +1,42 @@
 """A Keras LeViT to a TFLite file, by a named recipe.
 
-    python -m converters.to_tflite --model=levit256.keras --recipe=fp32 --output=levit256.tflite
+    python -m converters.to_tflite --model=levit256.keras --recipe=fp16 --output=levit256.tflite
     python -m converters.to_tflite --model=levit256.keras --recipe=int8 --output=levit256.tflite \\
         --calibration=imagefolder:/path/to/pictures
 
-The signature is that of `levit_tf.signatures`, with a batch of one image. Beside the file,
-FILE.json says how it was made.
+The file takes one plain RGB picture, 0..255, and returns probabilities or, with --outputs, logits
+or both, by the names of `levit_tf.signatures`. It carries the metadata that MediaPipe and Android
+Studio read, class names included. It is compared with Keras before it is put in place, and
+FILE.json beside it says how it was made and how far it is from Keras.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
 from absl import flags
 
-import levit_tf
 from converters import calibration, cli
-from converters.deploy import deploy_graph
-from converters.quantize import quantize_mixed_int8
+from converters.deploy import class_count, deploy_graph
+from converters.pixel_normalization import normalize_rows
+from converters.recipes import RECIPES, Recipe, recipe_by_name
+from converters.tflite_files import sha256, write_tflite
 from converters.to_saved_model import write_graph
+from levit_tf.class_names import LABELS_FILE, read_labels
 from levit_tf.keras_files import load_keras_file
-from levit_tf.signatures import SIGNATURE
+from levit_tf.predictor import class_names_for
+from levit_tf.signatures import LOGITS, PROBABILITIES, SIGNATURE
 
-
-class Recipe(NamedTuple):
-    """One way to make a TFLite file.
-
-    Attributes:
-      description: what is in the file.
-      quantize: (float32 file, calibration pictures) -> file; None leaves the float32 file.
-    """
-
-    description: str
-    quantize: Callable[[bytes, np.ndarray], bytes] | None
-
-
-RECIPES = {
-    "fp32": Recipe("float32 throughout", None),
-    "int8": Recipe(
-        "int8 convolutions and dense layers, per channel; attention core in float32; float32 "
-        "input and outputs",
-        quantize_mixed_int8,
-    ),
+OUTPUTS = {
+    PROBABILITIES: (PROBABILITIES,),
+    LOGITS: (LOGITS,),
+    "both": (LOGITS, PROBABILITIES),
 }
-
-_PACKAGES = ("keras", "tensorflow", "ai-edge-quantizer")
 
 
 def to_tflite(
@@ -61,64 +44,105 @@ def to_tflite(
     path: str | os.PathLike,
     *,
     recipe: str = "fp32",
+    outputs: str = PROBABILITIES,
+    io_dtype: str | None = None,
     calibration_images: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    source: str | os.PathLike | None = None,
     overwrite: bool = False,
-) -> None:
-    """Writes a LeViT as a TFLite file for a batch of one image, and a JSON about it.
+) -> dict:
+    """Writes a LeViT as a TFLite file for one picture at a time, and a JSON about it.
 
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .tflite.
-      recipe: one of `RECIPES`.
+      recipe: one of `converters.recipes.RECIPES`.
+      outputs: one of `OUTPUTS`. MediaPipe wants a single output.
+      io_dtype: type of the input and the outputs, one of the recipe's; its usual one by default.
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
-        will see; needed by the recipes that quantise activations, and by no other.
+        will see. Recipes that quantise activations need them; with all recipes the file is compared
+        with Keras on them, and without them on pictures that come with scikit-learn.
+      class_names: in the order of the outputs; by default ImageNet's for 1000 classes, else
+        "class 0", "class 1" and so on.
+      source: the file that `model` is from, for the JSON.
       overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      What the JSON says.
 
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ValueError: an argument is not valid, or `model` cannot be exported. Nothing is written then.
+      ImportError: a package is missing that the recipe needs.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
+        what `model` does. Nothing is written then.
     """
     path = Path(path)
     if path.suffix != ".tflite":
         raise ValueError(f"--output: expected a file name ending in .tflite. Received: {path}")
-    chosen = _recipe(recipe)
+    if outputs not in OUTPUTS:
+        raise ValueError(f"--outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}")
+    chosen = recipe_by_name(recipe)
+    io_dtype = _io_dtype(recipe, chosen, io_dtype)
     with cli.atomic_path(path, overwrite) as temporary:
         graph = deploy_graph(model, batch_size=1)
-        if chosen.quantize:
-            calibration_images = _check_calibration(recipe, calibration_images, graph)
-        elif calibration_images is not None:
-            raise ValueError(f"Recipe {recipe!r} needs no calibration data; leave it out.")
-        content = _convert(graph)
-        if chosen.quantize:
-            content = chosen.quantize(content, calibration_images)
+        chosen_outputs = {name: graph.output[name] for name in OUTPUTS[outputs]}
+        graph = keras.Model(graph.input, chosen_outputs, name=graph.name)
+        names = class_names_for(class_names, (), class_count(graph))
+        images = _checked_images(recipe, chosen, calibration_images, graph)
         about = {
             "recipe": recipe,
             "description": chosen.description,
-            "model": model.name,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            "calibration_images": len(calibration_images) if chosen.quantize else 0,
-            "versions": {"levit_tf": levit_tf.__version__, **_versions()},
+            "input_and_output_type": io_dtype,
+            "source": source and {"file": Path(source).name, "sha256": sha256(source)},
+            "calibration_images": len(images) if chosen.calibrated else 0,
         }
-        # What describes a file is of no use to anyone else, so it always follows the file.
-        with cli.atomic_path(f"{path}.json", overwrite=True) as temporary_json:
-            Path(temporary_json).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-            Path(temporary).write_bytes(content)
-
-
-def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        known = "\n".join(f"  {key}: {recipe.description}" for key, recipe in RECIPES.items())
-        raise ValueError(f"Unknown recipe {name!r}. Known:\n{known}")
-    return RECIPES[name]
-
-
-def _check_calibration(recipe: str, images, graph: keras.Model) -> np.ndarray:
-    if images is None:
-        raise ValueError(
-            f"Recipe {recipe!r} needs calibration data, pictures like those that the network will "
-            f"see. Name them with --calibration: {calibration.CHOICES}."
+        return write_tflite(
+            temporary,
+            chosen.make(float32_file(graph), images, io_dtype),
+            graph,
+            about,
+            json_path=f"{path}.json",
+            name=model.name,
+            class_names=names,
+            images=images,
+            tolerance=chosen.tolerance,
         )
+
+
+def float32_file(graph: keras.Model) -> bytes:
+    """Converts a deploy graph to a float32 TFLite file.
+
+    By way of a SavedModel, because quantising needs the signature, and because a conversion from
+    functions leaves variables of a Keras 3 model in the graph instead of constants.
+
+    Args:
+      graph: see `converters.deploy.deploy_graph`, for a batch of a fixed size.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_graph(graph, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        return normalize_rows(converter.convert())
+
+
+def _io_dtype(name: str, recipe: Recipe, io_dtype: str | None) -> str:
+    if io_dtype is not None and io_dtype not in recipe.io_dtypes:
+        raise ValueError(
+            f"--io_dtype: recipe {name!r} has an input and outputs of type "
+            f"{' or '.join(recipe.io_dtypes)}. Received: {io_dtype!r}"
+        )
+    return io_dtype or recipe.io_dtypes[0]
+
+
+def _checked_images(name: str, recipe: Recipe, images, graph: keras.Model) -> np.ndarray | None:
+    if images is None:
+        if recipe.calibrated:
+            raise ValueError(
+                f"Recipe {name!r} needs calibration data, pictures like those that the network "
+                f"will see. Name them with --calibration: {calibration.CHOICES}."
+            )
+        return None
     images = np.asarray(images)
     expected = graph.input.shape[1:]
     if images.shape[1:] != expected or not len(images):
@@ -131,52 +155,59 @@ def _check_calibration(recipe: str, images, graph: keras.Model) -> np.ndarray:
     return images
 
 
-def _convert(graph: keras.Model) -> bytes:
-    """The float32 file of a deploy graph.
-
-    By way of a SavedModel, because quantising later needs the signature, and because a conversion
-    from functions leaves variables of a Keras 3 model in the graph instead of constants.
-    """
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_graph(graph, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        return converter.convert()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
     model = load_keras_file(args.model)
     images = None
     if args.calibration is not None:
-        images = calibration.calibration_images(args.calibration, model.input_shape[1:3])
-    to_tflite(
+        # Whatever else was loaded is refused here, in words.
+        size = deploy_graph(model).input.shape[1:3]
+        images = calibration.calibration_images(args.calibration, size)
+    about = to_tflite(
         model,
         args.output,
         recipe=args.recipe,
+        outputs=args.outputs,
+        io_dtype=args.io_dtype,
         calibration_images=images,
+        class_names=_labels(args.labels, Path(args.model)),
+        source=args.model,
         overwrite=args.overwrite,
     )
-    print(f"written: {args.output}")
+    found = about["compared_with_keras"]
+    name = next(name for name in (LOGITS, PROBABILITIES) if name in found)
+    print(
+        f"written: {args.output}, {about['bytes'] / 1e6:.1f} MB; on {found['pictures']} pictures "
+        f"{found['same_top1']:.1%} of the answers are those of Keras, {name} differ by "
+        f"{found[name]['relative_difference']:.1e} of the largest"
+    )
+
+
+def _labels(given: str | None, model: Path) -> list[str] | None:
+    """Class names from a file that was named, or that lies beside the model."""
+    beside = model.parent / LABELS_FILE
+    if given is None and not beside.is_file():
+        return None
+    return read_labels(given or beside)
 
 
 def define_flags() -> None:
+    known = "; ".join(f"{name}: {recipe.description}" for name, recipe in RECIPES.items())
     flags.DEFINE_string("model", None, "LeViT of either form, a .keras file.")
-    flags.DEFINE_string("recipe", "fp32", f"One of: {', '.join(RECIPES)}.")
+    flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
-    flags.DEFINE_string("calibration", None, f"Pictures for int8: {calibration.CHOICES}.")
+    flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
+    flags.DEFINE_string("io_dtype", None, "Input and outputs of int8_full: uint8 (usual) or int8.")
+    flags.DEFINE_string(
+        "calibration",
+        None,
+        "Pictures that int8 and int8_full learn ranges from, and that every file is compared with "
+        f"Keras on: {calibration.CHOICES}.",
+    )
+    flags.DEFINE_string(
+        "labels", None, "Class names, one a line; by default labels.txt beside the model."
+    )
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
     flags.mark_flags_as_required(["model", "output"])
 

@@ -97,10 +97,22 @@ def load_predictor(
         network, folders = read_network(path), (path, path.parent)
     else:
         network, folders = _released(str(path)), ()
-    return Predictor(network, _class_names(class_names, folders, network.classes))
+    return Predictor(network, class_names_for(class_names, folders, network.classes))
 
 
-def _class_names(given, folders: Sequence[Path], classes: int) -> list[str]:
+def class_names_for(
+    given: str | os.PathLike | Sequence[str] | None, folders: Sequence[Path], classes: int
+) -> list[str]:
+    """The names of a network's classes.
+
+    Args:
+      given: see `load_predictor`.
+      folders: where `labels.txt` is looked for.
+      classes: how many there are.
+
+    Raises:
+      ValueError: there are more names, or fewer.
+    """
     if isinstance(given, (str, os.PathLike)):
         return check_class_names(read_labels(given), classes, os.fspath(given))
     if given is not None:

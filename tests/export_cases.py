@@ -11,13 +11,13 @@ from tests.randomize import random_images, randomize_keras
 CLASSES = 7
 
 
-def make_model(heads="average", input_shape=(32, 32, 3), **kwargs):
-    """The smallest LeViT, randomised; always the same one."""
-    keras.utils.set_random_seed(0)
+def make_model(heads="average", input_shape=(32, 32, 3), seed=0, **kwargs):
+    """The smallest LeViT, randomised; for the same seed always the same one."""
+    keras.utils.set_random_seed(seed)
     model = levit_tf.LeViT(
         "LeViTTiny", input_shape=input_shape, classes=CLASSES, heads=heads, **kwargs
     )
-    randomize_keras(model)
+    randomize_keras(model, seed)
     return model
 
 

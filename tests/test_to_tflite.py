@@ -1,21 +1,22 @@
-"""TFLite export: the same answers as Keras, one XNNPACK partition, and refusals that help."""
+"""TFLite export: Keras' answers by every recipe, XNNPACK partitions, what goes with them."""
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from converters.calibration import calibration_images
+from converters import recipes
+from converters.recipes import RECIPES
+from converters.tflite_graph import Graph
 from converters.to_tflite import to_tflite
-from levit_tf import digits
 from levit_tf.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.export_cases import CLASSES, make_model, relative_error, rgb_images
+
+CALIBRATED = ("int8", "int8_full")
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +26,36 @@ def model():
 
 @pytest.fixture(scope="module")
 def files(model, tmp_path_factory):
-    """The file of each recipe."""
+    """The file of each recipe, with both outputs."""
     folder = tmp_path_factory.mktemp("tflite")
-    paths = {recipe: folder / f"{recipe}.tflite" for recipe in ("fp32", "int8")}
-    to_tflite(model, paths["fp32"])
-    to_tflite(model, paths["int8"], recipe="int8", calibration_images=rgb_images(32, seed=3))
-    return paths
+    return {name: convert(model, folder / f"{name}.tflite", name) for name in RECIPES}
 
 
-def logits_of(path, images):
-    runner = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
-    return np.concatenate([runner(images=image[None])["logits"] for image in images])
+def convert(model, path, recipe, **options):
+    images = rgb_images(32, seed=3) if recipe in CALIBRATED else None
+    to_tflite(
+        model, path, recipe=recipe, **{"outputs": "both", "calibration_images": images} | options
+    )
+    return path
+
+
+def runner_of(path):
+    return Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+
+
+def outputs_of(path, images):
+    """The outputs as float32, by name; pictures are given as the file wants them."""
+    runner = runner_of(path)
+    shift = 128 if runner.get_input_details()["images"]["dtype"] == np.int8 else 0
+    dtype = runner.get_input_details()["images"]["dtype"]
+    found = {name: [] for name in runner.get_output_details()}
+    for image in images:
+        for name, y in runner(images=(image[None] - shift).astype(dtype)).items():
+            scale, zero_point = runner.get_output_details()[name]["quantization"]
+            if scale:
+                y = np.float32(scale) * (y.astype(np.float32) - zero_point)
+            found[name].append(y)
+    return {name: np.concatenate(rows) for name, rows in found.items()}
 
 
 def ops_of(path):
@@ -51,26 +71,39 @@ def ops_of(path):
 def test_fp32_answers_are_those_of_keras(model, files):
     images = rgb_images(16)
     expected = model.predict(preprocess_input(images), verbose=0)
-    assert relative_error(logits_of(files["fp32"], images), expected) < 1e-5
+    found = outputs_of(files["fp32"], images)
+    assert relative_error(found["logits"], expected) < 1e-5
+    np.testing.assert_allclose(found["probabilities"], keras.ops.softmax(expected), atol=1e-5)
 
 
-def test_int8_answers_stay_close_to_float(model, files):
+# An untrained network decides narrowly: the distance counts more than the winner.
+@pytest.mark.parametrize(
+    ("recipe", "mean_error", "agreement"),
+    [("fp16", 2e-3, 0.95), ("dynamic", 0.05, 0.85), ("int8", 0.05, 0.85), ("int8_full", 0.1, 0.7)],
+)
+def test_smaller_files_stay_close_to_keras(model, files, recipe, mean_error, agreement):
     images = rgb_images(64)
     expected = model.predict(preprocess_input(images), verbose=0)
-    found = logits_of(files["int8"], images)
-    # An untrained network decides narrowly: the distance counts more than the winner.
-    assert np.abs(found - expected).mean() < 0.05 * expected.std()
-    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.85
+    found = outputs_of(files[recipe], images)["logits"]
+    assert np.abs(found - expected).mean() < mean_error * expected.std()
+    assert np.mean(found.argmax(1) == expected.argmax(1)) >= agreement
+    assert not np.array_equal(found, outputs_of(files["fp32"], images)["logits"])
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+@pytest.mark.parametrize(
+    ("recipe", "share"), [("fp16", 0.55), ("dynamic", 0.4), ("int8", 0.4), ("int8_full", 0.4)]
+)
+def test_smaller_files_are_smaller(files, recipe, share):
+    assert files[recipe].stat().st_size < share * files["fp32"].stat().st_size
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
 def test_the_signature_is_the_documented_one(files, recipe):
     interpreter = Interpreter(model_path=str(files[recipe]))
     assert interpreter.get_signature_list() == {
         "serving_default": {"inputs": ["images"], "outputs": ["logits", "probabilities"]}
     }
-    runner = interpreter.get_signature_runner("serving_default")
-    outputs = runner(images=rgb_images(1))
+    outputs = interpreter.get_signature_runner("serving_default")(images=rgb_images(1))
     assert {name: (y.shape, y.dtype) for name, y in outputs.items()} == {
         "logits": ((1, CLASSES), np.float32),
         "probabilities": ((1, CLASSES), np.float32),
@@ -81,7 +114,7 @@ def test_the_signature_is_the_documented_one(files, recipe):
     )
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
 def test_the_whole_network_is_one_xnnpack_partition(files, recipe):
     names = [name for name, _ in ops_of(files[recipe])]
     assert names.count("DELEGATE") == 1
@@ -93,12 +126,13 @@ def test_int8_has_all_convolutions_in_int8_and_the_attention_core_in_float(files
     for name, outputs in ops_of(files["int8"]):
         types.setdefault(name, set()).update(outputs)
     assert types["CONV_2D"] == types["FULLY_CONNECTED"] == {"int8"}
-    for name in ("BATCH_MATMUL", "SOFTMAX", "HARD_SWISH", "MUL"):
+    for name in ("BATCH_MATMUL", "SOFTMAX", "HARD_SWISH", "DEPTHWISE_CONV_2D"):
         assert types[name] == {"float32"}
 
 
-def test_int8_weights_have_a_scale_for_each_channel(files):
-    interpreter = Interpreter(model_path=str(files["int8"]))
+@pytest.mark.parametrize("recipe", ["dynamic", "int8", "int8_full"])
+def test_int8_weights_have_a_scale_for_each_channel(files, recipe):
+    interpreter = Interpreter(model_path=str(files[recipe]))
     scales = [
         len(tensor["quantization_parameters"]["scales"])
         for tensor in interpreter.get_tensor_details()
@@ -108,6 +142,58 @@ def test_int8_weights_have_a_scale_for_each_channel(files):
     assert min(scales) > 1
 
 
+def test_int8_full_has_no_float_in_it(files):
+    interpreter = Interpreter(model_path=str(files["int8_full"]))
+    types = {np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
+    assert types <= {"int8", "uint8", "int32"}
+
+
+def test_int8_full_leaves_xnnpack_for_softmax_only(files):
+    names = [name for name, _ in ops_of(files["int8_full"])]
+    assert "HARD_SWISH" not in names
+    # Before the first softmax, between two, and the ends, which turn uint8 into int8 and back.
+    assert 1 < names.count("DELEGATE") <= names.count("SOFTMAX")
+
+
+def test_uint8_pictures_are_the_pixels_themselves(model, files, tmp_path):
+    details = runner_of(files["int8_full"]).get_input_details()["images"]
+    assert (details["dtype"], details["quantization"]) == (np.uint8, (1.0, 0))
+    signed = convert(model, tmp_path / "int8.tflite", "int8_full", io_dtype="int8")
+    details = runner_of(signed).get_input_details()["images"]
+    assert (details["dtype"], details["quantization"]) == (np.int8, (1.0, -128))
+    images = rgb_images(4)
+    for name, expected in outputs_of(signed, images).items():
+        np.testing.assert_array_equal(
+            outputs_of(files["int8_full"], images)[name], expected, err_msg=name
+        )
+
+
+def test_fp16_may_be_computed_in_float16(files):
+    model = Graph(files["fp16"].read_bytes()).model
+    metadata = {m.name: bytes(model.buffers[m.buffer].data) for m in model.metadata}
+    assert metadata[b"reduced_precision_support"] == b"fp16accfp16"
+    others = Graph(files["fp32"].read_bytes()).model.metadata
+    assert b"reduced_precision_support" not in {m.name for m in others}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["probabilities"]),
+        ({"outputs": "logits"}, ["logits"]),
+        ({"outputs": "both"}, ["logits", "probabilities"]),
+    ],
+)
+def test_the_file_returns_what_was_asked_for(model, options, expected, tmp_path):
+    to_tflite(model, tmp_path / "out.tflite", **options)
+    interpreter = Interpreter(model_path=str(tmp_path / "out.tflite"))
+    assert interpreter.get_signature_list()["serving_default"]["outputs"] == expected
+    images = rgb_images(3)
+    probabilities = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    predictor = load_predictor(tmp_path / "out.tflite")
+    np.testing.assert_allclose(predictor.predict(images), probabilities, atol=1e-5)
+
+
 def test_predictors_read_every_file(model, files):
     images = rgb_images(3)
     expected = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
@@ -115,102 +201,46 @@ def test_predictors_read_every_file(model, files):
         np.testing.assert_allclose(load_predictor(path).predict(images), expected, atol=0.1)
 
 
-def test_a_json_beside_the_file_says_how_it_was_made(files):
+def test_a_json_beside_the_file_says_how_it_was_made(model, files, tmp_path):
     for recipe, path in files.items():
         about = json.loads(path.with_name(f"{path.name}.json").read_text())
         assert about["recipe"] == recipe
         assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert about["calibration_images"] == (32 if recipe == "int8" else 0)
+        assert about["calibration_images"] == (32 if recipe in CALIBRATED else 0)
+        assert about["compared_with_keras"]["logits"]["relative_difference"] < 0.5
+        assert about["source"] is None
+    source = tmp_path / "model.keras"
+    model.save(source)
+    about = to_tflite(model, tmp_path / "out.tflite", source=source)
+    assert about["source"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "out.tflite.json").read_text()) == about
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"recipe": "int4"}, r"Unknown recipe 'int4'. Known:\n  fp32: .*\n  int8: "),
-        ({"recipe": "int8"}, r"needs calibration data.*--calibration: digits \(embedded\)"),
-        ({"calibration_images": rgb_images(1)}, "'fp32' needs no calibration data"),
-        (
-            {"recipe": "int8", "calibration_images": rgb_images(1, (48, 48))},
-            r"must have shape \(n, 32, 32, 3\).* Received: \(1, 48, 48, 3\)",
-        ),
-        (
-            {"recipe": "int8", "calibration_images": preprocess_input(rgb_images(1))},
-            "plain RGB 0..255, not normalised",
-        ),
-        (
-            {"recipe": "int8", "calibration_images": rgb_images(1) / 255},
-            "plain RGB 0..255, not normalised",
-        ),
-    ],
-)
-def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        to_tflite(model, tmp_path / "out.tflite", **options)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("recipe", ["fp32", "int8_full"])
+def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):
+    again = convert(model, tmp_path / "again.tflite", recipe)
+    assert again.read_bytes() == files[recipe].read_bytes()
 
 
-def test_an_existing_file_is_kept(model, tmp_path):
-    path = tmp_path / "out.tflite"
-    path.write_text("precious")
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        to_tflite(model, path)
-    assert path.read_text() == "precious"
-    with pytest.raises(ValueError, match=r"ending in \.tflite"):
-        to_tflite(model, tmp_path / "out.bin")
+def test_a_file_that_computes_something_else_is_not_written(model, tmp_path, monkeypatch):
+    other = make_model(classifier_activation=None, seed=1)
+    wrong = convert(other, tmp_path / "other.tflite", "fp32").read_bytes()
+    monkeypatch.setitem(recipes.RECIPES, "fp32", RECIPES["fp32"]._replace(make=lambda *_: wrong))
+    with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
+        to_tflite(model, tmp_path / "out.tflite", outputs="both")
+    assert not list(tmp_path.glob("out*"))
 
 
-def test_calibration_pictures_are_spread_over_the_training_digits():
-    images = calibration_images("digits", (32, 32))
-    (train, labels), _ = digits.load_data()
-    assert images.shape == (128, 32, 32, 3)
-    flat = {image.tobytes(): label for image, label in zip(train, labels, strict=True)}
-    assert {flat[image.tobytes()] for image in images} == set(range(10))
-
-
-def test_calibration_pictures_from_a_folder(tmp_path):
-    from PIL import Image
-
-    (tmp_path / "class").mkdir()
-    Image.new("RGB", (70, 50), (10, 200, 30)).save(tmp_path / "class" / "a.png")
-    images = calibration_images(f"imagefolder:{tmp_path}", (32, 48))
-    assert images.shape == (1, 32, 48, 3)
-    np.testing.assert_array_equal(images[0, 5, 5], [10, 200, 30])
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("noise", "Unknown calibration data 'noise'. Expected digits"),
-        ("imagefolder:/no/such/folder", "no such folder"),
-    ],
-)
-def test_wrong_calibration_sources_are_named(source, message):
-    with pytest.raises(ValueError, match=message):
-        calibration_images(source, (32, 32))
-
-
-def test_digits_do_not_calibrate_networks_of_another_size():
-    with pytest.raises(ValueError, match="32x32 pixels; this one takes 224x224"):
-        calibration_images("digits", (224, 224))
-
-
-def test_a_folder_without_pictures_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no pictures in"):
-        calibration_images(f"imagefolder:{tmp_path}", (32, 32))
-
-
-def test_the_command_reports_errors_in_one_line(model, tmp_path):
-    model.save(tmp_path / "model.keras")
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "converters.to_tflite", "--recipe=int8"),
-            *(f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'out.tflite'}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert "error: Recipe 'int8' needs calibration data" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "out.tflite").exists()
+def test_other_classifiers_than_levit_are_converted_too(tmp_path):
+    layers = keras.layers
+    x = inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
+    images = rgb_images(2, (16, 16))
+    to_tflite(model, tmp_path / "out.tflite", recipe="int8_full", calibration_images=images)
+    expected = model.predict(preprocess_input(images), verbose=0)
+    found = outputs_of(tmp_path / "out.tflite", images)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    with pytest.raises(ValueError, match="does not end in an activation layer named 'predictions'"):
+        to_tflite(keras.Model(inputs, x), tmp_path / "headless.tflite")

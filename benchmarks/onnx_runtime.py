@@ -1,0 +1,133 @@
+"""Time in ONNX Runtime, beside exports of timm's models, as a Markdown table.
+
+    python -m benchmarks.onnx_runtime --variant=LeViT256 --batch=1
+
+Ours is `converters.to_onnx` with a dynamic batch, with and without its rewriting; timm's models,
+`levit_*` and `levit_conv_*`, are exported by `torch.onnx.export` with a fixed batch. All of them
+take plain RGB pictures, channels-last. Random weights and BatchNorm state, on which time does not
+depend. One thread, all files in turns in this process; milliseconds are medians over the turns, of
+the processor's time, which other programs on the machine stretch only by using its caches. Takes
+about two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+import unittest.mock
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import flags
+
+import levit_tf
+from converters import cli, onnx_layout
+from converters.to_onnx import DEFAULT_OPSET, to_onnx
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.variants import get_variant
+from tests.randomize import randomize_keras, randomize_torch
+from tests.references import timm_by_name
+
+_WARM_UP = 3
+
+
+def _ours(variant: str, folder: Path) -> dict[str, Path]:
+    keras.utils.set_random_seed(0)
+    model = levit_tf.LeViT(variant)
+    randomize_keras(model)
+    paths = {"to_onnx": folder / "ours.onnx", "to_onnx, not rewritten": folder / "plain.onnx"}
+    to_onnx(model, paths["to_onnx"])
+    with unittest.mock.patch.object(onnx_layout, "to_channels_first", return_value=None):
+        to_onnx(model, paths["to_onnx, not rewritten"])
+    return paths
+
+
+def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
+    import torch
+
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+
+    class FromPixels(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, images):
+            x = images.permute(0, 3, 1, 2)  # (batch, height, width, 3) -> (batch, 3, height, width)
+            return self.module((x / 255 - mean) / std)
+
+    size = get_variant(variant).input_size
+    paths = {}
+    for name, conv in (("timm levit", False), ("timm levit_conv", True)):
+        module = timm_by_name(variant, conv=conv).module
+        randomize_torch(module)
+        paths[name] = folder / f"timm{conv}.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter, about itself
+            torch.onnx.export(
+                FromPixels(module).eval(),
+                (torch.zeros(batch, size, size, 3),),
+                paths[name],
+                opset_version=DEFAULT_OPSET,
+                dynamo=False,
+            )
+    return paths
+
+
+def _runner(path: Path, batch: int) -> Callable[[], None]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    image = session.get_inputs()[0]
+    shape = [side if isinstance(side, int) else batch for side in image.shape]
+    feed = {image.name: np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)}
+    return lambda: session.run(None, feed)
+
+
+def _measure(runners: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
+    """Milliseconds by name."""
+    for run in runners.values():
+        for _ in range(_WARM_UP):
+            run()
+    times = {name: [] for name in runners}
+    for _ in range(turns):
+        for name, run in runners.items():
+            run()  # brings its weights back into the caches
+            start = time.process_time()
+            run()
+            times[name].append(1000 * (time.process_time() - start))
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    variant = get_variant(args.variant).name
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = {**_ours(variant, folder), **_timm(variant, folder, args.batch)}
+        runners = {name: _runner(path, args.batch) for name, path in paths.items()}
+        times = _measure(runners, args.turns)
+    ours = times["to_onnx"]
+    print(
+        f"{variant}, batch {args.batch}, one thread\n\n| file | ms | to_onnx is |\n|---|---:|---:|"
+    )
+    for name, milliseconds in times.items():
+        print(f"| {name} | {milliseconds:.2f} | {ours / milliseconds:.2f} |")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("variant", "LeViT256", "Which network; one that timm has.")
+    flags.DEFINE_integer("batch", 1, "Pictures at once.", lower_bound=1)
+    flags.DEFINE_integer("turns", 100, "Of all files.", lower_bound=1)
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

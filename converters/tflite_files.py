@@ -1,0 +1,87 @@
+"""What is shipped with a TFLite file: metadata in it, a comparison with Keras, a JSON beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import levit_tf
+from converters import cli
+from converters.metadata import add_metadata
+from converters.tflite_check import check
+
+_PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+
+
+def write_tflite(
+    path: str | os.PathLike,
+    content: bytes,
+    graph: keras.Model,
+    about: Mapping[str, Any],
+    *,
+    json_path: str | os.PathLike,
+    name: str,
+    class_names: Sequence[str],
+    images: np.ndarray | None = None,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
+    """Writes a TFLite file with metadata, compares it with Keras, and writes a JSON about it.
+
+    Args:
+      path: the file to write, usually the temporary one of `converters.cli.atomic_path`.
+      content: the file as it is so far.
+      graph: the deploy graph that it was made from.
+      about: what the JSON is to say of how it was made; "description" goes into the file too.
+      json_path: the JSON to write, which replaces one that exists: what describes a file is of no
+        use to anyone else, so it always follows the file.
+      name: of the model, for the metadata.
+      class_names: in the order of the outputs.
+      images: see `converters.tflite_check.check`.
+      tolerance: see `converters.tflite_check.check`.
+
+    Returns:
+      What the JSON says.
+
+    Raises:
+      ImportError, ValueError: see `converters.tflite_check.check`.
+    """
+    content = add_metadata(
+        content, name=name, description=about["description"], class_names=class_names
+    )
+    Path(path).write_bytes(content)
+    report = {
+        **about,
+        "model": name,
+        "outputs": list(graph.output),
+        "sha256": sha256(path),
+        "bytes": len(content),
+        "compared_with_keras": check(path, graph, images, tolerance),
+        "versions": {"levit_tf": levit_tf.__version__, **_versions()},
+    }
+    with cli.atomic_path(json_path, overwrite=True) as temporary:
+        Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

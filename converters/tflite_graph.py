@@ -1,0 +1,275 @@
+"""TFLite files as graphs that can be followed, changed and written again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+# Ops that hand on the values of their first input, some of them, or more zeros.
+PASSING_ON = ("PAD", "RESHAPE", "TRANSPOSE")
+_ALIGNMENT = 16  # bytes; the schema asks for it where constants begin
+
+
+class Graph:
+    """The main graph of a TFLite file.
+
+    Attributes:
+      model: the whole file, as the object that flatbuffers generate for the schema (a `ModelT`).
+      tensors: name -> `TensorT`.
+    """
+
+    def __init__(self, content: bytes):
+        """Reads a file.
+
+        Raises:
+          ImportError: ai-edge-litert is not installed.
+        """
+        flatbuffer_utils, schema = _schema()
+        self.model = flatbuffer_utils.read_model_from_bytearray(bytes(content))
+        self._graph = self.model.subgraphs[0]
+        self._codes = {
+            code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()
+        }
+        self.tensors = {tensor.name.decode(): tensor for tensor in self._graph.tensors}
+
+    @property
+    def operators(self) -> list:
+        """The ops, in the order in which they run."""
+        return self._graph.operators
+
+    def kind(self, operator) -> str:
+        """The name of an op in the schema, such as "CONV_2D"."""
+        return self._codes[self.model.operatorCodes[operator.opcodeIndex].builtinCode]
+
+    def inputs_of(self, operator) -> list[str]:
+        """Names of what an op reads, constants included."""
+        return [self._name(index) for index in operator.inputs if index >= 0]
+
+    def outputs_of(self, operator) -> list[str]:
+        """Names of what an op writes."""
+        return [self._name(index) for index in operator.outputs]
+
+    def inputs(self) -> list[str]:
+        """Names of the graph's inputs."""
+        return [self._name(index) for index in self._graph.inputs]
+
+    def outputs(self) -> list[str]:
+        """Names of the graph's outputs."""
+        return [self._name(index) for index in self._graph.outputs]
+
+    def signature_outputs(self) -> list[str]:
+        """Names that the signature gives to the graph's outputs, in their order."""
+        names = {o.tensorIndex: o.name.decode() for o in self.model.signatureDefs[0].outputs}
+        return [names[index] for index in self._graph.outputs]
+
+    def consumers(self, name: str) -> Iterator:
+        """The ops that read a tensor."""
+        return (op for op in self.operators if name in self.inputs_of(op))
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value of a float32 constant; None if the tensor is none.
+
+        Not to be written to.
+        """
+        tensor = self.tensors[name]
+        data = self.model.buffers[tensor.buffer].data
+        if data is None:
+            return None
+        return np.frombuffer(memoryview(data), np.float32).reshape(tensor.shape)
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is part of the file."""
+        return self.model.buffers[self.tensors[name].buffer].data is not None
+
+    def first_of_chain(self) -> dict[str, str]:
+        """For the outputs of ops that only pass values on: the tensor where these come from."""
+        first = {}
+        for operator in self.operators:
+            if self.kind(operator) in PASSING_ON:
+                source = self.inputs_of(operator)[0]
+                first[self.outputs_of(operator)[0]] = first.get(source, source)
+        return first
+
+    def set_constant(self, name: str, value: np.ndarray) -> None:
+        """Replaces the value of a constant, for this tensor only."""
+        self.tensors[name].buffer = self._add_buffer(value)
+
+    def add_constant(self, name: str, value: np.ndarray) -> int:
+        """Adds a constant of a type that numpy has; returns its index."""
+        return self._add_tensor(name, value.shape, value.dtype.name, self._add_buffer(value))
+
+    def add_activation(self, name: str, shape: Sequence[int]) -> int:
+        """Adds a float32 tensor; returns its index."""
+        return self._add_tensor(name, shape, "float32", 0)
+
+    def operator(self, kind: str, inputs: list[int], outputs: list[int], **options):
+        """Makes an op, which is to be put among `operators`.
+
+        Args:
+          kind: its name in the schema, such as "ADD"; its options are those named after it.
+          inputs: indices of tensors.
+          outputs: indices of tensors.
+          **options: of the op, by their names in the schema's Python classes.
+        """
+        _, schema = _schema()
+        name = kind.title().replace("_", "") + "Options"  # CONV_2D has Conv2DOptions
+        return schema.OperatorT(
+            opcodeIndex=self._code_index(getattr(schema.BuiltinOperator, kind)),
+            inputs=inputs,
+            outputs=outputs,
+            builtinOptionsType=getattr(schema.BuiltinOptions, name),
+            builtinOptions=getattr(schema, f"{name}T")(**options),
+        )
+
+    def reshape(self, source: int, target: int):
+        """Makes the RESHAPE from one tensor to another, both by their index."""
+        output = self._graph.tensors[target]
+        shape = list(output.shape)
+        name = f"{output.name.decode()}/shape"
+        constant = self.add_constant(name, np.array(shape, np.int32))
+        return self.operator("RESHAPE", [source, constant], [target], newShape=shape)
+
+    def store_as_float16(self, name: str) -> None:
+        """Stores a float32 constant as float16, before a DEQUANTIZE op that expands it."""
+        value = self.constant(name).astype(np.float16)
+        stored = self.add_constant(f"{name}_float16", value)
+        self.tensors[name].buffer = 0
+        self.operators.insert(0, self.operator("DEQUANTIZE", [stored], [self._index(name)]))
+
+    def set_metadata(self, name: str, value: bytes) -> None:
+        """Sets an entry of the file's metadata."""
+        _, schema = _schema()
+        others = [m for m in self.model.metadata or [] if m.name.decode() != name]
+        buffer = self._add_buffer(np.frombuffer(value, np.uint8))
+        self.model.metadata = [*others, schema.MetadataT(name=name.encode(), buffer=buffer)]
+
+    def make_uint8(self, name: str) -> None:
+        """Turns an int8 input or output of the graph into uint8, by a QUANTIZE op next to it."""
+        _, schema = _schema()
+        inner = self.tensors[name]
+        outer = copy.deepcopy(inner)
+        outer.name, outer.type = f"{name}_uint8".encode(), schema.TensorType.UINT8
+        outer.quantization.zeroPoint = [point + 128 for point in inner.quantization.zeroPoint]
+        old, new = self._index(name), self._append(outer)
+        signature = self.model.signatureDefs[0]
+        if old in self._graph.inputs:
+            ends, maps = self._graph.inputs, signature.inputs
+            self.operators.insert(0, self.operator("QUANTIZE", [new], [old]))
+        else:
+            ends, maps = self._graph.outputs, signature.outputs
+            self.operators.append(self.operator("QUANTIZE", [old], [new]))
+        ends[ends.index(old)] = new
+        for entry in maps:
+            if entry.tensorIndex == old:
+                entry.tensorIndex = new
+
+    def content(self) -> bytes:
+        """The file, with its constants inside the flatbuffer and aligned."""
+        flatbuffer_utils, _ = _schema()
+        self._drop_unused()
+        buffers = self.model.buffers
+        self.model.buffers = [_Aligned(buffer) for buffer in buffers]
+        try:
+            return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+        finally:
+            self.model.buffers = buffers
+
+    def _name(self, index: int) -> str:
+        return self._graph.tensors[index].name.decode()
+
+    def _add_buffer(self, data: np.ndarray) -> int:
+        _, schema = _schema()
+        self.model.buffers.append(schema.BufferT(data=np.frombuffer(data.tobytes(), np.uint8)))
+        return len(self.model.buffers) - 1
+
+    def _add_tensor(self, name: str, shape: Sequence[int], dtype: str, buffer: int) -> int:
+        _, schema = _schema()
+        tensor = schema.TensorT(
+            shape=list(shape),
+            type=getattr(schema.TensorType, dtype.upper()),
+            buffer=buffer,
+            name=name.encode(),
+            quantization=schema.QuantizationParametersT(),
+            hasRank=True,
+        )
+        return self._append(tensor)
+
+    def _append(self, tensor) -> int:
+        name = tensor.name.decode()
+        if name in self.tensors:
+            raise ValueError(f"The file has a tensor {name!r} already.")
+        self._graph.tensors.append(tensor)
+        self.tensors[name] = tensor
+        return len(self._graph.tensors) - 1
+
+    def _index(self, name: str) -> int:
+        return next(n for n, t in enumerate(self._graph.tensors) if t is self.tensors[name])
+
+    def _drop_unused(self) -> None:
+        """Drops tensors that no op reads or writes, constants and kinds of ops that none uses."""
+        graph, signatures = self._graph, self.model.signatureDefs or []
+        used = {*graph.inputs, *graph.outputs}
+        for operator in graph.operators:
+            used |= {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
+        place = {old: new for new, old in enumerate(sorted(used))}
+        place[-1] = -1  # an operand that is left out
+        graph.tensors = [graph.tensors[index] for index in sorted(used)]
+        self.tensors = {tensor.name.decode(): tensor for tensor in graph.tensors}
+        for ends in (graph, *graph.operators):
+            ends.inputs = [place[index] for index in ends.inputs]
+            ends.outputs = [place[index] for index in ends.outputs]
+        for entry in (entry for s in signatures for entry in (*s.inputs, *s.outputs)):
+            entry.tensorIndex = place[entry.tensorIndex]
+
+        users = [tensor for subgraph in self.model.subgraphs for tensor in subgraph.tensors]
+        users += self.model.metadata or []
+        kept = sorted({0, *(user.buffer for user in users)})  # the first is the empty one
+        place = {old: new for new, old in enumerate(kept)}
+        for user in users:
+            user.buffer = place[user.buffer]
+        self.model.buffers = [self.model.buffers[index] for index in kept]
+
+        users = [op for subgraph in self.model.subgraphs for op in subgraph.operators]
+        kept = sorted({user.opcodeIndex for user in users})
+        place = {old: new for new, old in enumerate(kept)}
+        for user in users:
+            user.opcodeIndex = place[user.opcodeIndex]
+        self.model.operatorCodes = [self.model.operatorCodes[index] for index in kept]
+
+    def _code_index(self, code: int) -> int:
+        _, schema = _schema()
+        codes = self.model.operatorCodes
+        for index, known in enumerate(codes):
+            if known.builtinCode == code:
+                return index
+        # Old readers look at the deprecated field, which holds one byte.
+        codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code))
+        return len(codes) - 1
+
+
+class _Aligned:
+    """A constant that begins at a multiple of 16 bytes; the generated classes see to none."""
+
+    def __init__(self, buffer):
+        self._buffer = buffer
+
+    def Pack(self, builder):  # noqa: N802, the name that flatbuffers gave it
+        data = self._buffer.data
+        if data is not None:
+            self._buffer.data = np.frombuffer(memoryview(data), np.uint8)
+            builder.Prep(_ALIGNMENT, len(self._buffer.data))
+        return self._buffer.Pack(builder)
+
+
+def _schema():
+    """(helpers, schema) of LiteRT."""
+    try:
+        from ai_edge_litert import schema_py_generated
+        from ai_edge_litert.tools import flatbuffer_utils
+    except ImportError as error:
+        raise ImportError(
+            'Writing TFLite files needs LiteRT, which is missing: pip install "levit_tf[tflite]"'
+        ) from error
+    return flatbuffer_utils, schema_py_generated

@@ -1,0 +1,237 @@
+"""A Keras LeViT to an ONNX file.
+
+    python -m converters.to_onnx --model=levit256.keras --output=levit256.onnx
+
+Names are those of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out. The
+file runs channels-first inside, see `converters.onnx_layout`, and is compared with Keras in ONNX
+Runtime before it gets its name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from absl import flags
+
+from converters import cli
+from converters.deploy import deploy_graph
+from levit_tf.keras_files import load_keras_file
+from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
+
+# From the first with HardSwish to the last that tf2onnx 1.17 writes.
+OPSETS = range(14, 19)
+DEFAULT_OPSET = 17
+DYNAMIC = "dynamic"
+# Float32 arithmetic in another order stays a hundred times below.
+TOLERANCE = 1e-4
+
+_BATCH_DIMENSION = "batch"
+# While the graph is traced. Not 1, which optimisers drop, and which is a dimension of much else.
+_TRACED_BATCH = 2
+_CHECK_SEED = 0
+
+
+def to_onnx(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    opset: int = DEFAULT_OPSET,
+    batch_size: int | None = None,
+    overwrite: bool = False,
+) -> float:
+    """Writes a LeViT as an ONNX file.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      path: the file to write, ending in .onnx.
+      opset: version of ONNX's operators, one of `OPSETS`.
+      batch_size: images in a batch; None for any number.
+      overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      The largest difference of an output from Keras', relative to that output's largest value.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ImportError: a package of the `onnx` extra is not installed.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
+        what Keras does. Nothing is written then.
+    """
+    path = Path(path)
+    if path.suffix != ".onnx":
+        raise ValueError(f"--output: expected a file name ending in .onnx. Received: {path}")
+    if opset not in OPSETS:
+        raise ValueError(f"--opset: expected {OPSETS[0]} to {OPSETS[-1]}. Received: {opset}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"--batch: expected {DYNAMIC} or at least 1. Received: {batch_size}")
+    _check_packages()
+    with cli.atomic_path(path, overwrite) as temporary:
+        graph = deploy_graph(model)
+        _write(graph, temporary, opset, batch_size)
+        error = _compare(graph, temporary, batch_size)
+        if not error <= TOLERANCE:  # so that NaN is refused, too
+            raise ValueError(
+                f"The ONNX file does not compute what Keras does: an output differs by {error:.1e} "
+                f"of its largest value, more than {TOLERANCE:.0e}. It was not kept."
+            )
+    return error
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX export needs {error.name}, which is missing: pip install "levit_tf[onnx]"'
+        ) from error
+
+
+def _write(graph: keras.Model, path: str, opset: int, batch_size: int | None) -> None:
+    import onnx
+    import onnx_ir
+    from onnx_ir.passes import common
+
+    from converters.onnx_layout import to_channels_first
+
+    proto = onnx.shape_inference.infer_shapes(_convert(graph, opset))
+    proto.graph.name = graph.name
+    model = onnx_ir.from_proto(proto)
+    to_channels_first(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _set_batch_size(model, batch_size)
+    common.RemoveUnusedNodesPass()(model)  # and constants
+    common.DeduplicateInitializersPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+    _rename(model, set(_layer_names(graph)))
+    common.ShapeInferencePass(check_type=True, strict_mode=True)(model)
+    onnx.save_model(onnx_ir.to_proto(model), path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _convert(graph: keras.Model, opset: int):
+    """The ONNX model of tf2onnx, for `_TRACED_BATCH` images."""
+    import tensorflow as tf
+    import tf2onnx
+
+    spec = tf.TensorSpec((_TRACED_BATCH, *graph.input.shape[1:]), tf.float32, name=INPUT)
+    function = tf.function(lambda images: graph(images, training=False), input_signature=[spec])
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    return proto
+
+
+def _set_batch_size(model, batch_size: int | None) -> None:
+    """Replaces the batch size that the graph was traced with, which only shapes contain."""
+    import onnx_ir
+
+    graph = model.graph
+    for node in graph:
+        shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
+        if shape[0] == _TRACED_BATCH:
+            # A zero keeps the input's dimension.
+            array = np.array([0, *shape[1:]], np.int64)
+            kept = onnx_ir.Value(name=f"{node.name}/shape", const_value=onnx_ir.tensor(array))
+            graph.register_initializer(kept)
+            node.replace_input_with(1, kept)
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None  # of the old batch; inferred anew
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *value.shape[1:]])
+
+
+def _layer_names(graph: keras.Model) -> Iterator[str]:
+    for layer in graph.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layer_names(layer)
+        else:
+            yield layer.name
+
+
+def _rename(model, layers: set[str]) -> None:
+    """Names nodes, and what they compute, by the Keras layer that they are from and their kind."""
+    taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
+    for node in model.graph:
+        weights = [value for value in node.inputs if value.is_initializer()]
+        sources = [node.name, *(value.name for value in (*node.outputs, *weights))]
+        layer = next(filter(None, (_layer_of(name, layers) for name in sources)), None)
+        stem = f"{layer}/{node.op_type}" if layer else node.op_type
+        name, count = stem, 1
+        while name in taken:
+            name, count = f"{stem}_{count}", count + 1
+        taken.add(name)
+        node.name = name
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = name
+        if node.op_type in ("Conv", "Gemm"):
+            for value, leaf in zip(weights, ("kernel", "bias"), strict=False):
+                value.name = f"{name}/{leaf}"
+
+
+def _layer_of(name: str, layers: set[str]) -> str | None:
+    """The layer in a path such as `deploy_1/LeViT256_1/stem_conv1_1/convolution`."""
+    for part in name.split("/"):
+        for candidate in (part, re.sub(r"_\d+$", "", part)):  # TensorFlow numbers repeated scopes
+            if candidate in layers:
+                return candidate
+    return None
+
+
+def _compare(graph: keras.Model, path: str, batch_size: int | None) -> float:
+    """Largest difference of an output in ONNX Runtime from Keras', relative to its largest."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(_CHECK_SEED)
+    errors = []
+    for count in (batch_size,) if batch_size else (1, 3):
+        images = rng.integers(0, 256, (count, *graph.input.shape[1:])).astype(np.float32)
+        expected = graph.predict_on_batch(images)
+        for name in (LOGITS, PROBABILITIES):
+            (found,) = session.run([name], {INPUT: images})
+            errors.append(np.abs(found - expected[name]).max() / np.abs(expected[name]).max())
+    return float(np.max(errors))
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    error = to_onnx(
+        load_keras_file(args.model),
+        args.output,
+        opset=args.opset,
+        batch_size=_parse_batch(args.batch),
+        overwrite=args.overwrite,
+    )
+    print(f"written: {args.output}, opset {args.opset}, batch {args.batch}")
+    print(f"largest difference from Keras in ONNX Runtime: {error:.1e} of the largest value")
+
+
+def _parse_batch(text: str) -> int | None:
+    if text == DYNAMIC:
+        return None
+    if not text.isdecimal():
+        raise ValueError(f"--batch: expected {DYNAMIC} or a positive number. Received: {text!r}")
+    return int(text)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "LeViT of either form, a .keras file.")
+    flags.DEFINE_string("output", None, "File to write, ending in .onnx.")
+    flags.DEFINE_integer("opset", DEFAULT_OPSET, f"ONNX opset, {OPSETS[0]} to {OPSETS[-1]}.")
+    flags.DEFINE_string("batch", DYNAMIC, f"Images in a batch: a number, or {DYNAMIC}.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    flags.mark_flags_as_required(["model", "output"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,0 +1,229 @@
+"""Compares any two files of a network on real pictures, and says where they part.
+
+    python -m converters.verify levit256.keras levit256.tflite --images=FOLDER --layers
+
+Each is a `.keras` file, a SavedModel, a `.tflite`, an `.onnx`, or a PyTorch checkpoint of any
+codebase that `converters.from_pytorch` knows, which needs no PyTorch if it is of safetensors. The
+first is what is expected. Without `--images` they see pictures that come with scikit-learn: digits
+where the network takes 32x32 pixels, parts of two photographs otherwise.
+
+`--layers` compares what the stem's convolutions, each attention, each MLP and the sums after them
+return, found by their names in either file, and names the first that differs.
+
+The exit code is 0 if the logits differ by at most the tolerance, 1 if by more, and 2 if the files
+cannot be compared. A difference is the largest one over the largest logit expected; the default
+tolerance is that of the coarser of the two files, see `converters.verify_artefact`. Of a file that
+keeps no logits it is the probabilities that are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from converters import cli
+from converters.verify_artefact import Artefact
+from converters.verify_compare import (
+    Difference,
+    LayerDifferences,
+    OutputDifferences,
+    check_comparable,
+    compare_layers,
+    compare_outputs,
+)
+from converters.verify_pictures import MAXIMUM, comparison_pictures
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+KINDS = (
+    "a .keras file, a SavedModel directory, a .tflite file, an .onnx file, or a PyTorch checkpoint "
+    f"({', '.join(CHECKPOINT_SUFFIXES)})"
+)
+
+
+def open_artefact(
+    path: str | os.PathLike, checkpoint_size: tuple[int, int] | None = None
+) -> Artefact:
+    """Opens a file by its kind.
+
+    Args:
+      path: one of `KINDS`.
+      checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on,
+        where that is not square.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged, or none of `KINDS`.
+      ImportError: the package that reads this kind is not installed.
+    """
+    # In here, so that a kind of file needs its own packages only.
+    from converters import verify_graphs, verify_keras
+
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Expected {KINDS}.")
+    if path.is_dir():
+        return verify_graphs.saved_model_artefact(path)
+    if suffix in CHECKPOINT_SUFFIXES:
+        return verify_keras.checkpoint_artefact(path, checkpoint_size)
+    readers = {
+        ".keras": verify_keras.keras_artefact,
+        ".tflite": verify_graphs.tflite_artefact,
+        ".onnx": verify_graphs.onnx_artefact,
+    }
+    if suffix not in readers:
+        raise ValueError(f"{path}: unknown kind of file. Expected {KINDS}.")
+    return readers[suffix](path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+      arguments: what stands after the program's name; `sys.argv`'s by default.
+
+    Returns:
+      The exit status: 0, 1 or 2, see above.
+
+    Raises:
+      SystemExit: the arguments make no sense (status 2), or ask for help.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return _verify(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _verify(options: argparse.Namespace) -> int:
+    if options.limit < 1:
+        raise ValueError(f"--limit: expected at least 1. Received: {options.limit}")
+    size = options.checkpoint_size and cli.parse_size(options.checkpoint_size)
+    a, b = (open_artefact(path, size) for path in (options.a, options.b))
+    check_comparable(a, b)
+    images = comparison_pictures(options.images, a.network.input_shape[1:3], options.limit)
+    tolerance = options.tolerance
+    if tolerance is None:
+        tolerance = max(a.precision.tolerance, b.precision.tolerance)
+    outputs = compare_outputs(a, b, images)
+    layers = compare_layers(a, b, images, outputs) if options.layers else None
+    print(_report(a, b, outputs, layers, tolerance))
+    if options.json:
+        with cli.atomic_path(options.json, overwrite=True) as temporary:
+            content = json.dumps(_as_json(a, b, outputs, layers, tolerance), indent=2)
+            Path(temporary).write_text(content + "\n", encoding="utf-8")
+    return 0 if outputs.within(tolerance) else 1
+
+
+def _report(
+    a: Artefact,
+    b: Artefact,
+    outputs: OutputDifferences,
+    layers: LayerDifferences | None,
+    tolerance: float,
+) -> str:
+    height, width = a.network.input_shape[1:3]
+    count = outputs.pictures
+    lines = [
+        *(f"{x}  {y.source}: {y.kind}, {y.precision.name}" for x, y in (("A", a), ("B", b))),
+        f"{count} pictures of {height}x{width}, {a.network.classes} classes",
+        "",
+        f"{'':30} {'largest':>9} {'relative':>9} {'mean':>9} {'cosine':>11}",
+        *(_row(name, difference) for name, difference in outputs.outputs.items()),
+        f"same top-1: {outputs.same_top1} of {count} ({100 * outputs.same_top1 / count:.1f} %)",
+    ]
+    if layers is not None:
+        lines += ["", *_layer_lines(layers, tolerance)]
+    word = "within" if outputs.within(tolerance) else "NOT within"
+    relative = outputs.outputs[outputs.deciding].relative
+    lines += ["", f"{outputs.deciding}: {relative:.1e}, {word} the tolerance of {tolerance:.1e}"]
+    return "\n".join(lines)
+
+
+def _row(name: str, difference: Difference | None) -> str:
+    if difference is None:
+        return f"{name:30} shapes differ"
+    return (
+        f"{name:30} {difference.maximum:9.1e} {difference.relative:9.1e} {difference.mean:9.1e} "
+        f"{difference.cosine:11.8f}"
+    )
+
+
+def _layer_lines(layers: LayerDifferences, tolerance: float) -> list[str]:
+    lines = [_row(name, difference) for name, difference in layers.layers.items()]
+    for side, names in (("A", layers.only_a), ("B", layers.only_b)):
+        if names:
+            lines.append(f"only in {side}, not compared: {', '.join(names)}")
+    if not layers.layers:
+        return [*lines, "No layer has the same name in both files: they cannot be compared so."]
+    first = layers.first_beyond(tolerance)
+    if first is None:
+        return [*lines, f"No layer differs by more than {tolerance:.1e}."]
+    return [*lines, f"First layer that differs by more than {tolerance:.1e}: {first}"]
+
+
+def _as_json(
+    a: Artefact,
+    b: Artefact,
+    outputs: OutputDifferences,
+    layers: LayerDifferences | None,
+    tolerance: float,
+) -> dict:
+    content = {
+        **{
+            key: {"source": x.source, "kind": x.kind, "precision": x.precision.name}
+            for key, x in (("a", a), ("b", b))
+        },
+        "pictures": outputs.pictures,
+        "same_top1": outputs.same_top1,
+        "outputs": {name: vars(difference) for name, difference in outputs.outputs.items()},
+        "tolerance": tolerance,
+        "within_tolerance": outputs.within(tolerance),
+    }
+    if layers is not None:
+        content["layers"] = {
+            name: difference and vars(difference) for name, difference in layers.layers.items()
+        }
+        content["first_layer_beyond_tolerance"] = layers.first_beyond(tolerance)
+        content["layers_only_in_a"] = layers.only_a
+        content["layers_only_in_b"] = layers.only_b
+    return content
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m converters.verify",
+        description="Compares two files of a network on real pictures.",
+        epilog="Exit code: 0 within the tolerance, 1 beyond it, 2 not comparable.",
+    )
+    parser.add_argument("a", metavar="A", help=f"what is expected: {KINDS}")
+    parser.add_argument("b", metavar="B", help="what is compared with it: any of these, too")
+    parser.add_argument("--images", metavar="FOLDER", help="pictures (default: embedded ones)")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=MAXIMUM,
+        help="pictures of the folder, spread over it, at most (default: %(default)s)",
+    )
+    parser.add_argument("--layers", action="store_true", help="compare layer by layer, too")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        help="largest difference over the largest logit (default: by the files' precision)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to a file")
+    parser.add_argument(
+        "--checkpoint_size",
+        metavar="HxW",
+        help="pictures that a PyTorch checkpoint was trained on, where those are not square",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Pictures on which two artefacts are compared: the user's, or real ones that need no download."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from converters.calibration import SUFFIXES
+from levit_tf import digits
+from levit_tf.images import load_images
+from levit_tf.preprocessing import resize_and_center_crop
+
+EMBEDDED_DIGITS = 64
+# Of a folder, so that memory does not depend on it: 300 MB of 224x224 pixels.
+MAXIMUM = 500
+# Squares of scikit-learn's two photographs: one in this many columns and rows of each.
+_CROPS = (4, 2)
+
+
+def comparison_pictures(
+    folder: str | os.PathLike | None, size: tuple[int, int], limit: int = MAXIMUM
+) -> np.ndarray:
+    """Loads pictures to compare artefacts on.
+
+    Args:
+      folder: with pictures, searched with its sub-folders; None for embedded ones, which are test
+        digits (`levit_tf.digits`) at their own size, and parts of scikit-learn's two sample
+        photographs at any other.
+      size: (height, width) that the artefacts take, pixels.
+      limit: how many of the folder are taken at most, spread evenly over it.
+
+    Returns:
+      RGB 0..255, float32 of shape (n, *size, 3).
+
+    Raises:
+      ValueError: no such folder, no pictures in it, or one that cannot be read.
+      ImportError: no `folder`, and scikit-learn is not installed.
+    """
+    if folder is not None:
+        paths = _pictures_in(Path(folder))
+        indices = np.linspace(0, len(paths) - 1, min(len(paths), limit)).astype(int)
+        return load_images([paths[n] for n in indices], size)
+    if tuple(size) == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
+        _, (images, _) = digits.load_data()
+        return images[:EMBEDDED_DIGITS].astype(np.float32)
+    return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ValueError(f"--images: no such folder: {str(folder)!r}.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ValueError(
+            f"--images: no pictures in {str(folder)!r}; looked for {', '.join(SUFFIXES)}."
+        )
+    return paths
+
+
+def _photograph_parts() -> list[np.ndarray]:
+    """uint8 (height, width, 3), overlapping by nothing."""
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise ImportError(
+            "The embedded photographs come with scikit-learn, which is missing: pip install "
+            '"levit_tf[train]". Or name a folder with pictures: --images=FOLDER'
+        ) from error
+    columns, rows = _CROPS
+    return [
+        part
+        for photograph in load_sample_images().images
+        for strip in np.array_split(photograph, rows, axis=0)
+        for part in np.array_split(strip, columns, axis=1)
+    ]

@@ -14,6 +14,7 @@ from converters import cli
 from training import config, folder, main, run
 from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
+from training.variables import raw, unique_name
 
 
 class _Printing(Session):
@@ -43,10 +44,10 @@ def train_only(argv: list[str]) -> None:
     with run.other_workers_explained(strategy, path):
         run.train(session, path)
     for variable in made.model.variables:
-        copies = getattr(variable.value, "values", [variable.value])
+        copies = getattr(raw(variable), "values", [raw(variable)])
         same = all((copy.numpy() == copies[0].numpy()).all() for copy in copies)
-        if not same and "seed_generator" not in variable.path:
-            print(f"replicas differ: {variable.path}")
+        if not same and "seed_generator" not in unique_name(variable):
+            print(f"replicas differ: {unique_name(variable)}")
 
 
 if __name__ == "__main__":

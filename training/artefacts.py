@@ -13,6 +13,8 @@ import numpy as np
 
 import levit_tf
 from converters.cli import atomic_path
+from converters.qat import export
+from converters.qat_model import QuantizedModel
 from converters.to_saved_model import to_saved_model, write_labels
 from converters.to_tflite import to_tflite
 from levit_tf.class_names import LABELS_FILE
@@ -20,6 +22,7 @@ from levit_tf.predictor import load_predictor
 from training.evaluate import top1
 
 REFERENCE = "final.keras"
+FAKE_QUANTIZED = "fake_quantized"
 TIMED_CALLS = 30
 
 
@@ -43,7 +46,7 @@ class ArtefactReport:
 
 
 def write_artefacts(
-    model: keras.Model,
+    model: keras.Model | QuantizedModel,
     folder: Path,
     *,
     class_names: Sequence[str],
@@ -53,18 +56,22 @@ def write_artefacts(
     """Writes a trained network in every format.
 
     Args:
-      model: a LeViT in train form with heads="average", not distributed.
+      model: a LeViT in train form with heads="average", not distributed; or what
+        quantisation-aware training has made.
       folder: where to; it exists.
       class_names: one for each class.
       calibration_images: see `converters.to_tflite.to_tflite`.
       overwrite: whether existing files are replaced.
 
     Returns:
-      Names of what was written, the Keras model (`REFERENCE`) first.
+      Names of what was written, first the network as it was trained: `REFERENCE`, or after
+      quantisation-aware training `FAKE_QUANTIZED`.
 
     Raises:
       FileExistsError: something of that name exists and `overwrite` is false.
     """
+    if isinstance(model, QuantizedModel):
+        return _write_quantized(model, folder, class_names, calibration_images, overwrite)
     names = [REFERENCE, "fused.keras", "saved_model", "fp32.tflite", "int8.tflite"]
     final, fused, saved_model, fp32, int8 = (folder / name for name in names)
     with atomic_path(folder / LABELS_FILE, overwrite) as temporary:
@@ -77,6 +84,28 @@ def write_artefacts(
     to_tflite(
         model, int8, recipe="int8", calibration_images=calibration_images, overwrite=overwrite
     )
+    return names
+
+
+def _write_quantized(
+    model: QuantizedModel,
+    folder: Path,
+    class_names: Sequence[str],
+    images: np.ndarray,
+    overwrite: bool,
+) -> list[str]:
+    """Writes what quantisation-aware training has made: as trained, to go on from, and to ship."""
+    from converters.qat_saved_model import write_fake_quantized  # needs what other runs do not
+
+    names = [FAKE_QUANTIZED, REFERENCE, f"{model.target}.tflite"]
+    trained, final, tflite = (folder / name for name in names)
+    with atomic_path(folder / LABELS_FILE, overwrite) as temporary:
+        write_labels(temporary, class_names)
+    with atomic_path(trained, overwrite) as temporary:
+        write_fake_quantized(model, temporary)
+    with atomic_path(final, overwrite) as temporary:
+        model.save(temporary)
+    export(model, tflite, images=images, class_names=class_names, overwrite=overwrite)
     return names
 
 

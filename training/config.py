@@ -29,6 +29,10 @@ class Config:
       init_from: what the weights begin with: None for random ones, "imagenet" for the released
         ones, or a `.keras` or `.weights.h5` file of the same variant. Heads for other classes begin
         at random, attention biases of another size are resized.
+      qat: quantisation-aware training for a recipe of `converters.to_tflite`: "int8" or
+        "int8_full"; None for a float network. It begins with the trained network of `init_from`, a
+        `.keras` file in train or deploy form, or "imagenet"; and that is the teacher where
+        `teacher` names none. --set=qat=true is int8.
       freeze_batch_norm: whether the network is in inference mode while it learns: moving statistics
         in BatchNorm, no drop_path. The official code fine-tunes so.
       epochs: passes over the training pictures; the cosine is as long.
@@ -83,6 +87,7 @@ class Config:
     input_size: tuple[int, int] | None = None
     drop_path: float | None = None
     init_from: str | None = None
+    qat: str | None = None
     freeze_batch_norm: bool = False
     epochs: int = 1000
     cooldown_epochs: int = 0
@@ -144,7 +149,8 @@ def override(config: Config, settings: Iterable[str]) -> Config:
 
     Args:
       config: the configuration to start from.
-      settings: each "field=value"; "none" for None, a size as "224" or "224x320".
+      settings: each "field=value"; "none" for None, a size as "224" or "224x320". "init" is short
+        for "init_from".
 
     Returns:
       A new configuration.
@@ -157,6 +163,7 @@ def override(config: Config, settings: Iterable[str]) -> Config:
     values = {}
     for setting in settings:
         field, separator, text = setting.partition("=")
+        field = "init_from" if field == "init" else field
         if not separator:
             raise ValueError(f"--set takes field=value. Received: {setting!r}")
         if field not in known:

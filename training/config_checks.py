@@ -11,6 +11,7 @@ import typing
 from typing import Any
 
 from converters.cli import parse_size
+from converters.qat_model import TARGETS
 from levit_tf.variants import get_variant
 from training.losses import DISTILLATIONS
 from training.mixed_precision import POLICIES
@@ -41,6 +42,8 @@ def parse(config_class: type, name: str, text: str) -> Any:
       ValueError: the text is none of this type.
     """
     kind, is_optional = _kinds(config_class)[name]
+    if name == "qat" and text.lower() in (*_TRUE, *_FALSE):
+        return TARGETS[0] if text.lower() in _TRUE else None
     if is_optional and text.lower() == _NONE:
         return None
     try:
@@ -91,6 +94,8 @@ def check_values(config: Any) -> None:
     )
     for name, known in (("distillation", DISTILLATIONS), ("precision", tuple(POLICIES))):
         _check_one_of(name, getattr(config, name), known)
+    if config.qat is not None:
+        _check_one_of("qat", config.qat, TARGETS)
     if config.rand_augment is not None:
         parse_rand_augment(config.rand_augment)
 
@@ -112,7 +117,7 @@ def check_combinations(config: Any) -> None:
             f"teacher={config.teacher!r} needs distillation=hard or distillation=soft. Received: "
             "distillation='none'"
         )
-    if config.distillation != "none" and config.teacher is None:
+    if config.distillation != "none" and config.teacher is None and config.qat is None:
         raise ValueError(
             f"distillation={config.distillation!r} needs a teacher: set teacher to its file, or "
             "distillation=none."
@@ -132,8 +137,29 @@ def check_combinations(config: Any) -> None:
             f"drop_path={config.drop_path} has no effect with freeze_batch_norm, which runs the "
             "network in inference mode. Leave one of them out."
         )
+    if config.qat is not None:
+        _check_qat(config)
     if config.input_size is not None:
         get_variant(config.variant).grids(config.input_size)  # raises for what the stem refuses
+
+
+def _check_qat(config: Any) -> None:
+    source = config.init_from
+    if source is None or not (source == "imagenet" or source.endswith(".keras")):
+        raise ValueError(
+            f"qat={config.qat!r} begins with a trained network: set init_from to its .keras file, "
+            f"or to imagenet. Received: {source!r}"
+        )
+    for name, wanted, reason in (
+        ("precision", "float32", "what is rounded to int8 must not be rounded before"),
+        ("freeze_batch_norm", False, "the network has no BatchNorm, and its ranges must move"),
+        ("drop_path", None, "the int8 file has none"),
+    ):
+        if (value := getattr(config, name)) != wanted:
+            raise ValueError(
+                f"{name}={value} does not go with qat={config.qat!r}: {reason}. Set "
+                f"{name}={str(wanted).lower()}."
+            )
 
 
 def parse_rand_augment(text: str) -> dict[str, float]:

@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import keras
 
 import levit_tf
+from converters.qat_model import QuantizedModel
 from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
+from training.batch_norm import prepare_batch_norm
 from training.config import Config
+from training.teacher import Teacher
+
+if TYPE_CHECKING:
+    import tf_keras
+
+    Network = keras.Model | tf_keras.Model
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """What a run trains, built in the scope of its strategy.
+
+    Attributes:
+      student: normalised images -> logits, of both heads where there is a teacher, else of one.
+      average: another of the same structure for the moving average; None without one.
+      beginning: a text that says what the weights began with.
+      shipped: makes a student the network that is used, outside of any strategy.
+      teacher: None where there is none, or where the configuration names it.
+    """
+
+    student: Network
+    average: Network | None
+    beginning: str
+    shipped: Callable[[Network], keras.Model | QuantizedModel]
+    teacher: Teacher | None = None
+
+
+def make_networks(config: Config, classes: int, replicas: int) -> Networks:
+    """Builds the networks of a float run, in the scope of its strategy.
+
+    Args:
+      config: what to train.
+      classes: number of classes.
+      replicas: how many train together.
+
+    Raises:
+      ValueError: the initial weights do not fit.
+      OSError: they cannot be read.
+    """
+    model = student(config, classes)
+    average = student(config, classes) if config.ema_decay else None
+    beginning = initialise(config, model)
+    prepare_batch_norm(model, replicas)
+    return Networks(
+        model, average, beginning, shipped=lambda trained: shipped(config, trained, classes)
+    )
 
 
 def input_size(config: Config) -> tuple[int, int]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
+from converters.qat_model import QuantizedModel
 from training import config_checks, network
 from training.augment import AugmentationSettings, MixingSettings
-from training.batch_norm import prepare_batch_norm
 from training.batches import test_batches, train_batches
 from training.config import Config
 from training.data import Dataset
@@ -24,6 +25,7 @@ from training.step import make_train_step
 from training.strategy import is_tpu
 from training.teacher import Teacher, load_teacher
 from training.validation import make_validator
+from training.variables import Variable, raw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +37,32 @@ class Session:
       data: the pictures.
       strategy: the replicas.
       schedule: of the run.
-      model: the network that learns.
+      networks: the one that learns, and what becomes of it.
       optimizer: for it.
       ema: its moving average, None without.
       teacher: None without.
       epoch_loss: sum of the losses of the present epoch's steps.
-      beginning: a text that says what the weights began with.
     """
 
     config: Config
     data: Dataset
     strategy: tf.distribute.Strategy
     schedule: Schedule
-    model: keras.Model
+    networks: network.Networks
     optimizer: AdamW
     ema: Ema | None
     teacher: Teacher | None
     epoch_loss: tf.Variable
-    beginning: str
+
+    @property
+    def model(self) -> network.Network:
+        """The network that learns."""
+        return self.networks.student
+
+    @property
+    def beginning(self) -> str:
+        """A text that says what the weights began with."""
+        return self.networks.beginning
 
     @property
     def step(self) -> int:
@@ -140,10 +150,9 @@ class Session:
 
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
-    def shipped(self) -> keras.Model:
+    def shipped(self) -> keras.Model | QuantizedModel:
         """The present network for use, outside of any strategy; the average where there is one."""
-        trained = self.ema.model if self.ema else self.model
-        return network.shipped(self.config, trained, len(self.data.class_names))
+        return self.networks.shipped(self.ema.model if self.ema else self.model)
 
 
 def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
@@ -180,21 +189,26 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     )
     classes = len(data.class_names)
     keras.utils.set_random_seed(config.seed)
+    if config.qat:
+        from training import qat  # which needs packages that no other run does
+
+        make_networks = qat.prepare(config, data)
+    else:
+        make_networks = functools.partial(network.make_networks, config, classes, replicas)
     with strategy.scope(), precision(config.precision):
-        model = network.student(config, classes)
-        average = network.student(config, classes) if config.ema_decay else None
-        beginning = network.initialise(config, model)
-        prepare_batch_norm(model, replicas)
+        networks = make_networks()
         optimizer = AdamW(
-            model.trainable_variables,
+            networks.student.trainable_variables,
             rates,
             weight_decay=config.weight_decay,
             clip_factor=config.clip_factor,
             loss_scale=LossScale() if config.precision == "float16" else None,
         )
-        ema = Ema(model, average, config.ema_decay) if average else None
-    with strategy.scope():
-        teacher = load_teacher(config.teacher, data.input_size, classes) if config.teacher else None
+        ema = networks.average and Ema(networks.student, networks.average, config.ema_decay)
+    teacher = networks.teacher
+    if config.teacher:
+        with strategy.scope():
+            teacher = load_teacher(config.teacher, data.input_size, classes)
     return Session(
         config=config,
         data=data,
@@ -208,12 +222,11 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
             checkpoint_epochs=config.checkpoint_epochs,
             checkpoint_steps=config.checkpoint_steps,
         ),
-        model=model,
+        networks=networks,
         optimizer=optimizer,
         ema=ema,
         teacher=teacher,
         epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
-        beginning=beginning,
     )
 
 
@@ -232,6 +245,6 @@ def augmentation(config: Config) -> AugmentationSettings:
     )
 
 
-def _is_seed(variable: keras.Variable) -> bool:
+def _is_seed(variable: Variable) -> bool:
     """Whether it is the state of random draws, which `training.draws` sets before every step."""
-    return not variable.dtype.startswith("float")
+    return not raw(variable).dtype.is_floating

@@ -1,0 +1,152 @@
+"""The networks of quantisation-aware training: they round where the int8 file will.
+
+They begin with a trained float network, in deploy form: no BatchNorm, no drop_path, one head. With
+distillation that head learns from labels and teacher alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+import levit_tf
+from converters.calibration import CALIBRATION_IMAGES
+from converters.deploy import class_count, deploy_graph
+from converters.qat_model import QuantizedModel
+from converters.qat_network import (
+    fake_quantize,
+    float_ranges,
+    quantized_weights,
+    ranges_of,
+    set_ranges,
+)
+from converters.qat_packages import tf_keras
+from converters.twin import set_graph_weights
+from levit_tf.introspection import classifier_of, variant_of
+from levit_tf.keras_files import load_keras_file
+from levit_tf.layers import Classifier
+from levit_tf.model import PREDICTIONS
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.variants import get_variant
+from training.config import Config
+from training.data import Dataset
+from training.network import Networks
+from training.teacher import Teacher
+
+
+class Student(tf_keras.Model):
+    """A fake-quantised network that takes and returns what the training loop gives and expects.
+
+    Args:
+      network: see `converters.qat_network.fake_quantize`.
+      distils: whether to return the logits as those of two heads, for labels and for a teacher.
+    """
+
+    def __init__(self, network: tf_keras.Model, distils: bool):
+        super().__init__(name=network.name)
+        self.network = network
+        self._distils = distils
+        self.built = True
+
+    def call(self, images, training=None):
+        """Normalised images (batch, height, width, 3) -> logits (batch, classes)."""
+        pixels = (images * IMAGENET_STD + IMAGENET_MEAN) * 255
+        logits = self.network(pixels, training=training)
+        return {"head": logits, "head_dist": logits} if self._distils else logits
+
+
+def prepare(config: Config, data: Dataset) -> Callable[[], Networks]:
+    """Loads the float network of a run.
+
+    Args:
+      config: with `qat` and `init_from`.
+      data: pictures of the network's input size and classes.
+
+    Returns:
+      What builds the networks, to be called in the scope of the strategy.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is damaged.
+      ValueError: it is not of a LeViT that the run can begin with.
+    """
+    source = float_network(config, data)
+    pictures = data.calibration_images(CALIBRATION_IMAGES)
+    ranges = float_ranges(deploy_graph(source), config.qat, pictures)
+    distils = config.distillation != "none"
+
+    def make() -> Networks:
+        def student():
+            network = fake_quantize(deploy_graph(source), config.qat)
+            set_ranges(network, ranges)
+            return Student(network, distils)
+
+        return Networks(
+            student(),
+            student() if config.ema_decay else None,
+            beginning=f"fake-quantised for {config.qat}, weights from {config.init_from}",
+            shipped=lambda trained: shipped(source, config.qat, trained),
+            teacher=_float_teacher(source) if distils and config.teacher is None else None,
+        )
+
+    return make
+
+
+def float_network(config: Config, data: Dataset) -> keras.Model:
+    """The trained network that a run begins with, fused.
+
+    Raises:
+      See `prepare`.
+    """
+    if config.init_from == "imagenet":
+        model = levit_tf.LeViT(config.variant, weights="imagenet")
+    else:
+        model = load_keras_file(config.init_from)
+    if not hasattr(model, "operations"):  # a Sequential, or of another making
+        raise ValueError(f"init_from={config.init_from}: is no LeViT.")
+    classifier = classifier_of(model)
+    if isinstance(classifier, Classifier):
+        found, expected = variant_of(model).name, get_variant(config.variant).name
+        if found != expected:
+            raise ValueError(f"init_from={config.init_from}: a {found}; variant is {expected}.")
+        if classifier.heads == "both":
+            model = levit_tf.with_heads(model, "average")
+        model = levit_tf.fuse(model)
+    if isinstance(model.output, dict):
+        raise ValueError(
+            f"init_from={config.init_from}: fused with two heads, and the int8 file has one. Give "
+            "the train form, or fuse levit_tf.with_heads(model, 'average')."
+        )
+    size, classes = deploy_graph(model).input.shape[1:3], class_count(model)
+    if (size, classes) != (tuple(data.input_size), len(data.class_names)):
+        raise ValueError(
+            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels and knows {classes} "
+            f"classes; the data are {data.input_size[0]}x{data.input_size[1]} pixels of "
+            f"{len(data.class_names)}. Quantisation-aware training begins with a network that was "
+            "trained for them."
+        )
+    return model
+
+
+def shipped(source: keras.Model, target: str, student: Student) -> QuantizedModel:
+    """The present weights and ranges of a student, outside of any strategy.
+
+    Args:
+      source: the float network, fused; it is not changed.
+      target: one of `converters.qat_model.TARGETS`.
+      student: the network.
+    """
+    model = keras.models.clone_model(source)
+    # The layers of this graph are those of the model.
+    set_graph_weights(deploy_graph(model), quantized_weights(student.network))
+    return QuantizedModel(model, target, ranges_of(student.network))
+
+
+def _float_teacher(source: keras.Model) -> Teacher:
+    """The float network as a teacher, with weights of its own."""
+    logits = source.get_layer(PREDICTIONS).input
+    network = keras.models.clone_model(keras.Model(source.input, logits))
+    network.set_weights(source.get_weights())
+    network.trainable = False
+    return Teacher("the float network", network, lambda images: network(images, training=False))

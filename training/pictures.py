@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.figures import make_figure, save_figure
+from levit_tf.figures import make_figure, save_figure
 from training.loop import History
 
 SHEET_COLUMNS = 10

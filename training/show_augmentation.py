@@ -16,7 +16,7 @@ from absl import flags
 
 from converters import cli
 from converters.calibration import SUFFIXES
-from training.figures import make_figure, save_figure
+from levit_tf.figures import make_figure, save_figure
 
 PHOTOGRAPH_SIZE = (224, 224)
 DIGITS = "digits"

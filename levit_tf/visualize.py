@@ -1,0 +1,171 @@
+"""Draws a LeViT: its layers with shapes, its attention biases, and what it attends to in a picture.
+
+    python -m levit_tf.visualize --model=LeViT256 --output=pictures photo.jpg
+    python -m levit_tf.visualize --model=levit256.keras --output=pictures --point=0.3,0.6 photo.jpg
+
+Writes network.png and attention_biases.png, and for each picture attention-NAME.png. The model is a
+`.keras` file of the train form, since a fused one has no attention layers any more. How far a
+quantised file is from its model, layer by layer, is drawn by `python -m converters.verify`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from levit_tf.attention_maps import attention_layers, attention_maps, bias_picture
+from levit_tf.figures import make_figure, save_figure
+from levit_tf.images import load_images
+from levit_tf.keras_files import load_keras_file
+from levit_tf.model import LeViT
+from levit_tf.network_diagram import draw_network
+from levit_tf.preprocessing import preprocess_input
+from levit_tf.variants import list_variants
+
+
+def draw_attention_biases(model: keras.Model, path: Path) -> None:
+    """The bias tables: a row for each attention layer, a column for each head.
+
+    The middle of a table is the query's own place. Each has its own scale, blue below zero and red
+    above it: the paper's figure 5.
+
+    Args:
+      model: a LeViT in train form.
+      path: the PNG file to write.
+    """
+    layers = attention_layers(model)
+    columns = max(layer.num_heads for layer in layers)
+    figure = make_figure(1 + 0.8 * columns, 0.4 + 0.85 * len(layers))
+    figure.suptitle(f"{model.name}: attention bias by offset of key to query, a column a head")
+    all_axes = figure.subplots(len(layers), columns, squeeze=False)
+    for layer, row in zip(layers, all_axes, strict=True):
+        tables = keras.ops.convert_to_numpy(layer.attention_biases)
+        for head, axes in enumerate(row):
+            if head >= layer.num_heads:
+                axes.set_visible(False)
+                continue
+            picture = bias_picture(tables[head], layer.grid)
+            largest = max(float(np.abs(picture).max()), np.finfo(np.float32).tiny)
+            axes.imshow(picture, cmap="RdBu_r", vmin=-largest, vmax=largest)
+            axes.set(xticks=[], yticks=[])
+        _name_row(row[0], layer)
+    save_figure(figure, path)
+
+
+def draw_attention_maps(
+    model: keras.Model, pixels: np.ndarray, point: tuple[float, float], path: Path
+) -> None:
+    """What one place of a picture attends to: a row for each attention layer, a column for each
+    head, the first column being their mean.
+
+    Args:
+      model: a LeViT in train form.
+      pixels: (height, width, 3), RGB 0..255, of the model's input size.
+      point: (y, x) of the place, shares of height and width.
+      path: the PNG file to write.
+    """
+    layers = attention_layers(model)
+    maps = attention_maps(model, preprocess_input(pixels, data_format="channels_last"), point)
+    columns = 1 + max(layer.num_heads for layer in layers)
+    figure = make_figure(1 + 0.8 * columns, 0.4 + 0.85 * len(layers))
+    figure.suptitle(f"{model.name}: attention of the marked place; all heads, then each")
+    height, width = pixels.shape[:2]
+    for layer, row in zip(layers, figure.subplots(len(layers), columns), strict=True):
+        heads = maps[layer.name]
+        for axes, picture in zip(row, [heads.mean(axis=0), *heads], strict=False):
+            axes.imshow(pixels.astype(np.uint8), extent=(0, width, height, 0))
+            axes.imshow(picture, cmap="inferno", alpha=0.65, extent=(0, width, height, 0))
+            axes.plot(point[1] * width, point[0] * height, "c+", markersize=5)
+        for column, axes in enumerate(row):
+            axes.set(xticks=[], yticks=[])
+            axes.set_visible(column <= layer.num_heads)
+        _name_row(row[0], layer)
+    save_figure(figure, path)
+
+
+def _name_row(axes, layer: keras.layers.Layer) -> None:
+    name = layer.name.removeprefix("stages_").removesuffix("_attn").replace("_blocks_", ".")
+    axes.set_ylabel(name.replace("_downsample", "\ndown"), fontsize=7)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+      arguments: what stands after the program's name; `sys.argv`'s by default.
+
+    Returns:
+      The exit status: 0; or 1 if the model or a picture could not be read, or nothing be written.
+
+    Raises:
+      SystemExit: the arguments make no sense (status 2), or ask for help.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        for path in _draw(options):
+            print(f"written: {path}")
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _draw(options: argparse.Namespace):
+    named = options.model in list_variants()
+    model = LeViT(options.model, weights="imagenet") if named else load_keras_file(options.model)
+    attention_layers(model)  # refuses other models before anything is written
+    images = load_images(options.pictures, model.input_shape[1:3])
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_network(model, folder / "network.png")
+    yield folder / "network.png"
+    draw_attention_biases(model, folder / "attention_biases.png")
+    yield folder / "attention_biases.png"
+    for picture, pixels in zip(options.pictures, images, strict=True):
+        path = folder / f"attention-{Path(picture).stem}.png"
+        draw_attention_maps(model, pixels, options.point, path)
+        yield path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m levit_tf.visualize",
+        description="Draws a LeViT, its attention biases, and what it attends to in pictures.",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="FILE_OR_VARIANT",
+        help="a .keras file of the train form, or the name of a variant for its released weights",
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the PNG files go")
+    parser.add_argument(
+        "--point",
+        type=_point,
+        default=(0.5, 0.5),
+        metavar="Y,X",
+        help="the place whose attention is shown, shares of height and width (default: 0.5,0.5)",
+    )
+    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="JPEG, PNG, GIF, BMP, WebP")
+    return parser
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        y = x = -1.0
+    if not (0 <= y < 1 and 0 <= x < 1):
+        raise argparse.ArgumentTypeError(f"expected Y,X, two shares in [0, 1), got {text!r}")
+    return y, x
+
+
+if __name__ == "__main__":
+    sys.exit(main())

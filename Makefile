@@ -7,13 +7,19 @@ TIMM = timm==1.0.31
 # Without what they ask for: its absl-py is too new for quantisation-aware training.
 MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
-.PHONY: help demo test test-slow test-backends lint format clean
+.PHONY: help demo test test-slow test-backends test-arm64 bazel-test wheel-test \
+	docs-test bench lint format clean
 
 help:
 	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
 	@echo "make test           install what tests need, lint, run the fast tests"
 	@echo "make test-slow      the slow tests"
 	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
+	@echo "make test-arm64     the TFLite files on an emulated ARM64 CPU against this one"
+	@echo "make bazel-test     build every target and run the fast tests with Bazel"
+	@echo "make wheel-test     the wheel in a clean environment, outside the repository"
+	@echo "make docs-test      every command and code block of the documentation"
+	@echo "make bench          the benchmarks of inference, in an environment of their own"
 	@echo "make lint, format   ruff"
 	@echo "make clean          remove environments, runs and caches"
 
@@ -67,5 +73,48 @@ test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done
 	.venv-backends/$*/bin/python -m pip install $(PIP_FLAGS) --no-deps -e .
 	@touch $@
 
+# An emulated ARM64 CPU: QEMU and Python from the Debian mirrors of this machine, LiteRT from where
+# pip looks. All of it stays in the folder. Packages that these depend on come with them.
+ARM64 ?= .venv-arm64
+ARM64_SOURCES ?= /etc/apt/sources.list.d/debian.sources
+ARM64_EMULATOR ?= qemu-user
+ARM64_PYTHON ?= 3.11
+ARM64_PACKAGES ?= python$(ARM64_PYTHON) libstdc++6
+
+test-arm64: $(ARM64)/machine/.done $(ARM64)/files/.done
+	$(VENV)/bin/python -m tests.arm64.compare --machine=$(ARM64)/machine --files=$(ARM64)/files
+
+$(ARM64)/machine/.done: tests/arm64/prepare.py tests/arm64/machine.py constraints.txt | $(VENV)/.test
+	$(VENV)/bin/python -m tests.arm64.prepare --folder=$(@D) --sources=$(ARM64_SOURCES) \
+		--emulator=$(ARM64_EMULATOR) --packages $(ARM64_PACKAGES) --python=$(ARM64_PYTHON)
+
+$(ARM64)/files/.done: tests/arm64/files.py tests/randomize.py \
+		$(wildcard levit_tf/*.py converters/*.py) | $(VENV)/.test
+	$(VENV)/bin/python -m tests.arm64.files --folder=$(@D)
+
+BAZEL_TARGETS ?= //...
+
+bazel-test: $(VENV)/.test
+	$(VENV)/bin/python tools/bazel_offline/bazel_test.py --folder=.venv-bazel $(BAZEL_TARGETS)
+
+wheel-test:
+	$(PYTHON) tests/check_wheel.py
+
+docs-test: $(VENV)/.test
+	$(VENV)/bin/python -m tests.run_docs README.md docs/*.md CONTRIBUTING.md
+
+BENCHMARKS ?= cpu_inference efficientnet scaling
+
+bench: .venv-bench/.done
+	for name in $(BENCHMARKS); do .venv-bench/bin/python -m benchmarks.$$name || exit 1; done
+
+.venv-bench/.done: setup.py constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[bench]"
+	.venv-bench/bin/python -m pip install $(PIP_FLAGS) --no-deps $(TIMM)
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-backends runs build dist *.egg-info .pytest_cache .ruff_cache
+	@chmod -R u+w .venv-bazel 2>/dev/null || true  # Bazel protects what it made
+	rm -rf .venv .venv-backends .venv-bench .venv-arm64 .venv-bazel
+	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache

@@ -27,6 +27,7 @@ EXTRAS = {
         "grpcio>=1.80,<2",
         "aiohttp>=3.14,<4",
         "prometheus-client>=0.26,<1",
+        "urllib3>=2,<3",
     ],
     "tflite": [
         "ai-edge-litert>=2.3,<2.4",
@@ -41,15 +42,24 @@ EXTRAS = {
 # A training run ends with its artefacts, each of them checked; the digits are scikit-learn's too.
 EXTRAS["train"] += EXTRAS["tflite"]
 EXTRAS["test"] = [
-    *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"]),
+    *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["serve"]),
+    "hypothesis>=6.150,<7",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.17,<0.18",
+    "selenium>=4.40,<5",
     # The references that the model is tested against. timm, the other one, asks for torchvision,
     # which has no CPU-only build for every platform, so the Makefile installs it without that.
     "transformers>=5.23,<6",
 ]
-EXTRAS["bench"] = [*EXTRAS["onnx"], *EXTRAS["tflite"], *EXTRAS["torch"], "transformers>=5.23,<6"]
+# The peers that are measured beside it; timm again by the Makefile.
+EXTRAS["bench"] = [
+    *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["serve"]),
+    "keras-cv-attention-models>=1.4.3,<1.5",
+    "nncf>=3.4,<3.5",
+    "openvino>=2026.4,<2026.5",
+    "transformers>=5.23,<6",
+]
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 
 setup(
@@ -61,7 +71,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["levit_tf*", "converters*", "training*", "serving*"]),
-    package_data={"levit_tf": ["imagenet_classes.txt"]},
+    package_data={"levit_tf": ["imagenet_classes.txt"], "serving": ["web/*"]},
     python_requires=">=3.11,<3.12",
     install_requires=[
         "tensorflow>=2.20,<2.22",

@@ -52,8 +52,8 @@ def interpreted(path: Path, image: np.ndarray) -> tuple[Callable[[], None], int]
     return interpreter.invoke, partitions
 
 
-def half_precision(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """A float32 file computed in float16 on one thread: image (1, h, w, 3) -> logits (classes,).
+def half_precision(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.ndarray]:
+    """A float32 file computed in float16: image (1, h, w, 3) -> logits (classes,).
 
     Quick only where the CPU has float16 arithmetic (AVX512-FP16, ARMv8.2).
     """
@@ -63,7 +63,7 @@ def half_precision(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     options = Options(
         hardware_accelerators=HardwareAccelerator.CPU,
-        cpu_options=CpuOptions(num_threads=1, xnnpack_flags=FORCE_FP16),
+        cpu_options=CpuOptions(num_threads=threads, xnnpack_flags=FORCE_FP16),
     )
     model = CompiledModel.from_file(str(path), options=options)
     inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)

@@ -67,6 +67,8 @@ def _image_size(model: keras.Model) -> tuple[int, int]:
 
 def _logits(model: keras.Model) -> tuple[keras.Model, object]:
     """The fused network up to its logits, and the activation that follows."""
+    if isinstance(model, keras.Sequential):  # which has no `output`
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     if any(isinstance(layer, (Attention, ConvBN, Classifier)) for layer in model.layers):
         head = classifier_of(model)
         if head is None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from converters.to_tflite import to_tflite
@@ -45,6 +46,17 @@ def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, options, m
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_model_that_is_no_levit_is_refused_in_words(kind, tmp_path):
+    stack = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(CLASSES)]
+    other = keras.Sequential([keras.Input((32, 32, 3)), *stack], name="other")
+    if kind == "functional":
+        other = keras.Model(other.inputs, other.outputs[0], name="other")
+    with pytest.raises(ValueError, match="Model 'other' is no LeViT with a top: it does not end"):
+        to_tflite(other, tmp_path / "out.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_file_is_kept(model, tmp_path):
     path = tmp_path / "out.tflite"
     path.write_text("precious")
@@ -57,7 +69,8 @@ def test_an_existing_file_is_kept(model, tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_named(model, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match="file"):
+    message = r"file/out\.tflite: its folder cannot be written to \(File exists\)"
+    with pytest.raises(OSError, match=message):
         to_tflite(model, tmp_path / "file" / "out.tflite")
 
 

@@ -1,0 +1,94 @@
+"""Instructions of an inference on emulated ARM64 CPUs, as a Markdown table.
+
+    make test-arm64  # which makes the machine and the files
+    python -m benchmarks.arm64_instructions --machine=.venv-arm64/machine --files=.venv-arm64/files
+
+A stand-in for the time on a phone where there is none: it knows what a CPU's instructions save, and
+nothing of caches, memory and what runs side by side. LeViT-128S, one thread. The start is taken off
+by running one picture and then several. Counts vary by less than 1 %. Needs a C compiler; takes two
+minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from converters import cli
+from tests.arm64 import run
+from tests.arm64.compare import TOLERANCES
+from tests.arm64.machine import CPUS, PICTURES, python_command
+
+PLUGIN_SOURCE = Path(__file__).with_suffix(".c")
+
+
+def build_plugin(folder: Path) -> Path:
+    """Compiles QEMU's plugin that counts.
+
+    Raises:
+      ValueError: the compiler refuses.
+      FileNotFoundError: there is none.
+    """
+    plugin = folder / "instructions.so"
+    command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O2", "-o", plugin, PLUGIN_SOURCE]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ValueError(f"{PLUGIN_SOURCE.name} does not compile:\n{result.stderr.strip()}")
+    return plugin
+
+
+def instructions(command: list[str], file: Path, pictures: int) -> float:
+    """Instructions for one picture.
+
+    Args:
+      command: Python on the emulated CPU, with the plugin.
+      file: a TFLite file, with pictures beside it.
+      pictures: how many more than one are run.
+    """
+    counts = []
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        for count in (1, 1 + pictures):
+            arguments = [run.__file__, file, file.parent / PICTURES, f"{scratch}/answers", count]
+            result = subprocess.run(
+                [*command, *map(str, arguments)], capture_output=True, text=True, check=False
+            )
+            found = re.search(r"^instructions: (\d+)$", result.stderr, re.MULTILINE)
+            if result.returncode or not found:
+                raise ValueError(f"{file.name} fails on the emulated CPU:\n{result.stderr}")
+            counts.append(int(found[1]))
+    return (counts[1] - counts[0]) / pictures
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    files = Path(args.files).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = build_plugin(Path(folder))
+        print("| CPU | recipe | million instructions | relative to fp32 |")
+        print("|---|---|---:|---:|")
+        for cpu in CPUS:
+            command = python_command(args.machine, cpu, "-plugin", str(plugin))
+            found = {
+                recipe: instructions(command, files / f"{recipe}.tflite", args.pictures)
+                for recipe in TOLERANCES
+            }
+            for recipe, count in found.items():
+                ratio = count / found["fp32"]
+                print(f"| {cpu} | {recipe} | {count / 1e6:.0f} | {ratio:.2f} |", flush=True)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("machine", None, "Folder of tests.arm64.prepare.", required=True)
+    flags.DEFINE_string("files", None, "Folder of tests.arm64.files.", required=True)
+    flags.DEFINE_integer("pictures", 2, "More than one, of each file.", lower_bound=1)
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

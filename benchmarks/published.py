@@ -1,0 +1,167 @@
+"""Networks with published ImageNet accuracies that LeViT is measured against, random weights.
+
+Top-1 on ImageNet-1k is the publications', at their own input sizes; nobody measured it here:
+
+- EfficientNet: Tan and Le, arXiv 1905.11946, Table 2;
+- MobileNetV2: Sandler et al., arXiv 1801.04381, Table 4;
+- MobileNetV3-Large: Howard et al., arXiv 1905.02244, Table 3;
+- DeiT, without distillation: Touvron et al., arXiv 2012.12877, Table 5;
+- LeViT: `levit_tf.variants`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from levit_tf.variants import get_variant
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One network of a family.
+
+    Attributes:
+      family: for the picture.
+      name: as its authors spell it.
+      top1: published, percent.
+      size: side of its input, pixels.
+      build: makes it with random weights: a Keras or tf_keras model.
+    """
+
+    family: str
+    name: str
+    top1: float
+    size: int
+    build: Callable[[], object]
+
+
+def networks() -> dict[str, Network]:
+    """All of them by name, each family from small to large."""
+    found = [
+        Network("LeViT", name, get_variant(name).published.top1, 224, _levit(name))
+        for name in ("LeViT128S", "LeViT128", "LeViT192", "LeViT256", "LeViT384")
+    ]
+    efficient = [(77.1, 224), (79.1, 240), (80.1, 260), (81.6, 300), (82.9, 380)]
+    for number, (top1, size) in enumerate(efficient):
+        name = f"EfficientNetB{number}"
+        found.append(Network("EfficientNet", name, top1, size, _application(name)))
+    found += [
+        Network("MobileNet", "MobileNetV2", 72.0, 224, _application("MobileNetV2")),
+        Network("MobileNet", "MobileNetV3Large", 75.2, 224, _application("MobileNetV3Large")),
+        Network("MobileNet", "MobileNetV2-1.4", 74.7, 224, _application("MobileNetV2", alpha=1.4)),
+        Network("DeiT", "DeiT-Ti", 72.2, 224, _deit(192, 3)),
+        Network("DeiT", "DeiT-S", 79.9, 224, _deit(384, 6)),
+    ]
+    return {network.name: network for network in sorted(found, key=lambda n: (n.family, n.top1))}
+
+
+def write_fp32_tflite(model, path: Path) -> None:
+    """The network as a float32 TFLite file for one picture."""
+    path.write_bytes(_converter(model).convert())
+
+
+def write_int8_tflite(model, path: Path) -> None:
+    """As TFLite's own converter quantises it, int8 activations and per-channel weights."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    shape = (1, *model.input_shape[1:])
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [rng.uniform(0, 255, shape).astype(np.float32)] for _ in range(16)
+    )
+    path.write_bytes(converter.convert())
+
+
+def write_dynamic_tflite(model, path: Path) -> None:
+    """As TFLite's own converter makes it, int8 weights and float32 activations."""
+    import tensorflow as tf
+
+    converter = _converter(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    path.write_bytes(converter.convert())
+
+
+def write_saved_model(model, path: Path) -> None:
+    """The network as a SavedModel for any batch size, its weights being constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    shape = [None, *model.input_shape[1:]]
+    function = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
+    )
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    serve = tf.function(
+        lambda images: {"logits": frozen(images)[0]},
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
+    )
+    tf.saved_model.save(tf.Module(), str(path), signatures={"serving_default": serve})
+
+
+def _converter(model):
+    import tensorflow as tf
+
+    shape = [1, *model.input_shape[1:]]
+    function = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
+    )
+    return tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], model
+    )
+
+
+def _levit(name: str):
+    def build():
+        import keras
+
+        import levit_tf
+        from tests.randomize import randomize_keras
+
+        keras.utils.set_random_seed(0)
+        model = levit_tf.LeViT(name)
+        randomize_keras(model)
+        return model
+
+    return build
+
+
+def _application(name: str, **options):
+    def build():
+        import keras
+
+        return getattr(keras.applications, name)(
+            weights=None, classifier_activation=None, **options
+        )
+
+    return build
+
+
+def _deit(channels: int, heads: int):
+    def build():
+        import os
+
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"  # it is written for Keras 2
+        from keras_cv_attention_models import beit
+
+        return beit.ViT(
+            embed_dim=channels,
+            num_heads=heads,
+            depth=12,
+            patch_size=16,
+            input_shape=(224, 224, 3),
+            num_classes=1000,
+            classifier_activation=None,
+            pretrained=None,
+        )
+
+    return build

@@ -1,0 +1,105 @@
+"""What a benchmark found: a table on the terminal, the numbers as JSON, a picture."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from levit_tf.files import atomic_path
+
+FOLDER = "runs/benchmarks"
+_PACKAGES = (
+    *("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "nncf", "torch"),
+    *("timm", "transformers", "keras-cv-attention-models", "numpy"),
+)
+# Those that decide how quick a matrix product is, in each precision.
+_EXTENSIONS = (
+    *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16"),
+)
+
+
+def machine() -> dict[str, object]:
+    """The processor, its cores that may be used, and the versions of what is measured."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "versions": versions,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; columns of numbers are flushed right."""
+    numbers = [
+        bool(rows) and all(isinstance(row[n], (int, float)) for row in rows if row[n] is not None)
+        for n in range(len(columns))
+    ]
+    lines = [f"| {' | '.join(columns)} |"]
+    lines.append("|" + "|".join("---:" if number else "---" for number in numbers) + "|")
+    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def publish(
+    name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str
+) -> Path:
+    """Prints a table and writes it as `NAME.json`.
+
+    Args:
+      name: of the benchmark.
+      columns: their names.
+      rows: cells in the order of the columns; None where there is nothing.
+      folder: where the JSON goes.
+
+    Returns:
+      The folder.
+    """
+    print(table(columns, rows))
+    content = {
+        "benchmark": name,
+        **machine(),
+        "rows": [dict(zip(columns, row, strict=True)) for row in rows],
+    }
+    path = Path(folder, f"{name}.json")
+    with atomic_path(path, overwrite=True) as temporary:
+        Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path.parent
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return str(value)
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        lines = [line.partition(":") for line in file]
+    facts = {key.strip(): value.strip() for key, _, value in lines}
+    known = facts.get("flags", "").split()
+    wanted = (
+        "avx2",
+        "avx512f",
+        "avx512_vnni",
+        "avx512_bf16",
+        "avx512_fp16",
+        "amx_int8",
+        "amx_bf16",
+    )
+    has = [flag for flag in wanted if flag in known]
+    return f"{platform.machine()}, {' '.join(has) or facts.get('model name', 'unknown')}"

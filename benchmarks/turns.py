@@ -1,0 +1,135 @@
+"""Contenders in processes of their own that take turns, so that each has the cores to itself.
+
+A benchmark starts itself again for each contender (`Contender`), and in there calls `serve_turns`.
+Both read the contender's settings from the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+WARM_UP = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Of one contender.
+
+    Attributes:
+      wall: seconds of a call, for each turn.
+      cpu: seconds of the processors' time of a call, for each turn.
+      memory: most bytes that the process ever had in memory.
+    """
+
+    wall: list[float]
+    cpu: list[float]
+    memory: int
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds of a call, wall time, median over the turns."""
+        return 1e3 * statistics.median(self.wall)
+
+    @property
+    def cpu_ms(self) -> float:
+        """Milliseconds of a call, time of the processors, median over the turns."""
+        return 1e3 * statistics.median(self.cpu)
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles of wall time over its median."""
+        if len(self.wall) < 2:
+            return 0.0
+        low, middle, high = statistics.quantiles(self.wall, n=4)
+        return (high - low) / middle
+
+
+def serve_turns(call: Callable[[], object]) -> None:
+    """A contender's process: for every number that comes in, so many calls; their times go out."""
+    for _ in range(WARM_UP):
+        call()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        count = int(line)
+        call()  # not counted: the caches are still another contender's
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            call()
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        print(f"result {wall / count} {cpu / count} {_peak_memory()}", flush=True)
+
+
+class Contender:
+    """A process that waits for its turn.
+
+    Args:
+      module: to start with `python -m`.
+      flags: its command line.
+      threads: how many cores it is pinned to.
+
+    Raises:
+      ValueError: the process ended before it was ready; its own messages are on stderr.
+    """
+
+    def __init__(self, module: str, flags: Sequence[str], threads: int):
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        self._name = " ".join(flags)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        self._wall, self._cpu, self._memory = [], [], 0
+        self._answer("ready")
+
+    def turn(self, seconds: float) -> None:
+        """Measures as many calls as fit into `seconds`, by the turn before; at least one."""
+        calls = max(1, round(seconds / self._wall[-1])) if self._wall else 1
+        self._process.stdin.write(f"{calls}\n")
+        self._process.stdin.flush()
+        wall, cpu, memory = self._answer("result").split()[1:]
+        self._wall.append(float(wall))
+        self._cpu.append(float(cpu))
+        self._memory = int(memory)
+
+    def stop(self) -> Times:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+        # The first turn was one call, to find out how long it takes.
+        skip = 1 if len(self._wall) > 1 else 0
+        return Times(self._wall[skip:], self._cpu[skip:], self._memory)
+
+    def _answer(self, kind: str) -> str:
+        for line in self._process.stdout:
+            if line.startswith(kind):
+                return line
+        raise ValueError(f"{self._name}: failed with exit code {self._process.wait()}; see above")
+
+
+def race(contenders: dict[str, Contender], turns: int, seconds: float) -> dict[str, Times]:
+    """Lets contenders take turns.
+
+    Args:
+      contenders: by name.
+      turns: of each.
+      seconds: of a turn, about.
+    """
+    for _ in range(turns + 1):
+        for contender in contenders.values():
+            contender.turn(seconds)
+    return {name: contender.stop() for name, contender in contenders.items()}
+
+
+def _peak_memory() -> int:
+    with open("/proc/self/status", encoding="ascii") as status:
+        (line,) = (line for line in status if line.startswith("VmHWM"))
+    return 1024 * int(line.split()[1])

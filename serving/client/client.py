@@ -1,0 +1,275 @@
+"""Clients of TensorFlow Serving and of the stand-in, blocking and for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from serving import signatures
+from serving.client import transports
+from serving.client.calls import Call, Codec, Target
+from serving.client.errors import ReplyError, RequestError, TransportError
+from serving.client.grpc_codec import GrpcCodec
+from serving.client.pictures import batches
+from serving.client.rest_codec import RestCodec
+from serving.client.results import Metadata, Prediction, VersionStatus
+from serving.client.retries import Attempts, Deadline, RetryPolicy
+from serving.client.tensors import as_array
+from serving.client.transports import Tls
+
+DEFAULT_MODEL = "levit256"
+DEFAULT_TIMEOUT_S = 30.0
+Picture = bytes | str | os.PathLike
+_Result = TypeVar("_Result")
+
+
+class _Base:
+    """What both clients share: everything but the waiting."""
+
+    def __init__(
+        self,
+        server: str,
+        model: str = DEFAULT_MODEL,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        retries: RetryPolicy | None = None,
+        tls: Tls | None = None,
+    ):
+        """Connects with the first call.
+
+        Args:
+          server: "localhost:8500" for gRPC; "http://localhost:8501", or https, for REST.
+          model: the name of a model there.
+          version: one version of it; the newest by default.
+          label: or the label of a version, such as "stable".
+          timeout_s: seconds that a call may take with all its attempts, unless told otherwise.
+          retries: when an attempt that failed is made again.
+          tls: encryption of gRPC; own certificates for https.
+
+        Raises:
+          ValueError: an argument makes no sense, or a file of `tls` cannot be read.
+        """
+        Deadline(timeout_s)  # refuses what is no time
+        self._target = Target(model, version, label)
+        self._timeout_s = timeout_s
+        self._policy = retries or RetryPolicy()
+        self._rng = random.Random()
+        self._server = server
+        self._is_rest = is_rest(server)
+        if self._is_rest and tls is not None and not server.startswith("https:"):
+            raise ValueError(f"{server}: tls needs an https address.")
+        self._codec: Codec = RestCodec() if self._is_rest else GrpcCodec()
+        self._metadata: Metadata | None = None  # cached for REST's answers, which have no types
+
+    def _deadline(self, timeout_s: float | None) -> Deadline:
+        return Deadline(self._timeout_s if timeout_s is None else timeout_s)
+
+    def _attempts(self, deadline: Deadline) -> Attempts:
+        return Attempts(self._policy, deadline, self._rng)
+
+    def _failure(self, error: TransportError | ReplyError, attempts: Attempts) -> RequestError:
+        code = getattr(error, "code", "INTERNAL")
+        return RequestError(code, str(error), self._server, self._target.model, attempts.count)
+
+    def _predict_call(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        signature_name: str,
+        output_filter: Sequence[str],
+    ) -> Call[dict[str, np.ndarray]]:
+        return self._codec.predict(
+            self._target, inputs, signature_name, output_filter, self._metadata
+        )
+
+
+class Client(_Base):
+    """Asks a server, and waits for its answer; any number of threads may share one.
+
+        with Client("localhost:8500", "levit256") as client:
+            for name, probability in client.classify(["cat.jpg"])[0]:
+                print(name, probability)
+
+    Every call raises `RequestError` if the server could not be reached in time, or says that
+    something is wrong, or says what makes no sense; and `ValueError` for wrong arguments.
+    """
+
+    def __init__(self, server: str, model: str = DEFAULT_MODEL, **options: Any):
+        super().__init__(server, model, **options)
+        kind = transports.RestTransport if self._is_rest else transports.GrpcTransport
+        self._transport = kind(server.rstrip("/"), options.get("tls"))
+
+    def classify(
+        self, images: Sequence[Picture], *, timeout_s: float | None = None
+    ) -> list[list[Prediction]]:
+        """Names what is in pictures; the files are sent as they are, a batch at a time.
+
+        Args:
+          images: paths, or contents of picture files.
+          timeout_s: seconds for the whole call; the client's own by default.
+
+        Returns:
+          For each picture the likeliest classes, best first, as many as the server names.
+
+        Raises:
+          RequestError: see the class.
+          ValueError: a file cannot be read or is empty.
+        """
+        deadline = self._deadline(timeout_s)
+        found = []
+        for batch in batches(images):
+            found += self._send(self._codec.classify(self._target, batch), deadline)
+        return found
+
+    def predict(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        signature_name: str = signatures.SERVING_DEFAULT,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature of the model.
+
+        Args:
+          inputs: by name; arrays are sent with the type they have, bytes and strings as strings.
+          signature_name: which one.
+          output_filter: the outputs that are wanted; all by default.
+          timeout_s: seconds for the whole call; the client's own by default.
+
+        Returns:
+          The outputs by name; strings as object arrays of bytes.
+
+        Raises:
+          RequestError: see the class.
+          ValueError: an input is no tensor.
+        """
+        deadline = self._deadline(timeout_s)
+        arrays = {name: as_array(value, name) for name, value in inputs.items()}
+        if self._is_rest and self._metadata is None:
+            self._metadata = self._send(self._codec.metadata(self._target), deadline)
+        return self._send(self._predict_call(arrays, signature_name, output_filter), deadline)
+
+    def model_status(self, *, timeout_s: float | None = None) -> list[VersionStatus]:
+        """States of the model's versions, or of the one that the client asks for."""
+        return self._send(self._codec.model_status(self._target), self._deadline(timeout_s))
+
+    def metadata(self, *, timeout_s: float | None = None) -> Metadata:
+        """The model's signatures."""
+        return self._send(self._codec.metadata(self._target), self._deadline(timeout_s))
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _send(self, call: Call[_Result], deadline: Deadline) -> _Result:
+        attempts = self._attempts(deadline)
+        while True:
+            try:
+                return call.parse(self._transport.send(call.path, call.body, attempts.begin()))
+            except ReplyError as error:
+                raise self._failure(error, attempts) from error
+            except TransportError as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise self._failure(error, attempts) from error
+            time.sleep(pause)
+
+
+class AsyncClient(_Base):
+    """`Client` for asyncio: the same calls, awaited, on one event loop.
+
+    async with AsyncClient("http://localhost:8501", "levit256") as client:
+        predictions = await client.classify(["cat.jpg"])
+    """
+
+    def __init__(self, server: str, model: str = DEFAULT_MODEL, **options: Any):
+        super().__init__(server, model, **options)
+        kind = transports.AsyncRestTransport if self._is_rest else transports.AsyncGrpcTransport
+        self._transport = kind(server.rstrip("/"), options.get("tls"))
+
+    async def classify(
+        self, images: Sequence[Picture], *, timeout_s: float | None = None
+    ) -> list[list[Prediction]]:
+        """See `Client.classify`."""
+        deadline = self._deadline(timeout_s)
+        found = []
+        for batch in batches(images):
+            found += await self._send(self._codec.classify(self._target, batch), deadline)
+        return found
+
+    async def predict(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        signature_name: str = signatures.SERVING_DEFAULT,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """See `Client.predict`."""
+        deadline = self._deadline(timeout_s)
+        arrays = {name: as_array(value, name) for name, value in inputs.items()}
+        if self._is_rest and self._metadata is None:
+            self._metadata = await self._send(self._codec.metadata(self._target), deadline)
+        return await self._send(self._predict_call(arrays, signature_name, output_filter), deadline)
+
+    async def model_status(self, *, timeout_s: float | None = None) -> list[VersionStatus]:
+        """See `Client.model_status`."""
+        return await self._send(self._codec.model_status(self._target), self._deadline(timeout_s))
+
+    async def metadata(self, *, timeout_s: float | None = None) -> Metadata:
+        """See `Client.metadata`."""
+        return await self._send(self._codec.metadata(self._target), self._deadline(timeout_s))
+
+    async def close(self) -> None:
+        """Ends the connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[_Result], deadline: Deadline) -> _Result:
+        attempts = self._attempts(deadline)
+        while True:
+            try:
+                reply = await self._transport.send(call.path, call.body, attempts.begin())
+                return call.parse(reply)
+            except ReplyError as error:
+                raise self._failure(error, attempts) from error
+            except TransportError as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise self._failure(error, attempts) from error
+            await asyncio.sleep(pause)
+
+
+def is_rest(server: str) -> bool:
+    """Whether an address is one for REST, not for gRPC.
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if re.match(r"https?://[^/]", server):
+        return True
+    if "://" in server and not re.match(r"(dns|unix|ipv4|ipv6|xds):", server):
+        raise ValueError(f"{server}: expected HOST:PORT for gRPC, or http://HOST:PORT for REST.")
+    if not re.fullmatch(r"(unix|dns|ipv4|ipv6|xds):.+|.+:\d+", server):
+        raise ValueError(f"{server}: the port is missing; TensorFlow Serving's are 8500 and 8501.")
+    return False

@@ -1,0 +1,147 @@
+"""The messages of TensorFlow Serving's gRPC API that the client speaks, without TensorFlow.
+
+The official classes (tensorflow_serving.apis) import TensorFlow, which costs a client seconds and
+700 MB before its first request. The field numbers below are the protocol: a table of what the
+client uses, made into message classes in a descriptor pool of its own, so that a program may import
+the official ones too. tests/test_serving_client_messages.py holds the table against those.
+
+Enumerations are int32 here, which is the same on the wire.
+"""
+
+from __future__ import annotations
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+# message -> field -> (number, type); a type is a scalar, a message of this table, "[type]" for a
+# repeated field, or "{type}" for a map from strings.
+MESSAGES = {
+    "google.protobuf.Int64Value": {"value": (1, "int64")},
+    "google.protobuf.Any": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "tensorflow.TensorShapeProto.Dim": {"size": (1, "int64"), "name": (2, "string")},
+    "tensorflow.TensorShapeProto": {
+        "dim": (2, "[tensorflow.TensorShapeProto.Dim]"),
+        "unknown_rank": (3, "bool"),
+    },
+    "tensorflow.TensorProto": {
+        "dtype": (1, "int32"),
+        "tensor_shape": (2, "tensorflow.TensorShapeProto"),
+        "tensor_content": (4, "bytes"),
+        "half_val": (13, "[int32]"),
+        "float_val": (5, "[float]"),
+        "double_val": (6, "[double]"),
+        "int_val": (7, "[int32]"),
+        "string_val": (8, "[bytes]"),
+        "scomplex_val": (9, "[float]"),
+        "int64_val": (10, "[int64]"),
+        "bool_val": (11, "[bool]"),
+        "dcomplex_val": (12, "[double]"),
+        "uint32_val": (16, "[uint32]"),
+        "uint64_val": (17, "[uint64]"),
+    },
+    "tensorflow.TensorInfo": {
+        "name": (1, "string"),
+        "dtype": (2, "int32"),
+        "tensor_shape": (3, "tensorflow.TensorShapeProto"),
+    },
+    "tensorflow.SignatureDef": {
+        "inputs": (1, "{tensorflow.TensorInfo}"),
+        "outputs": (2, "{tensorflow.TensorInfo}"),
+        "method_name": (3, "string"),
+    },
+    "tensorflow.serving.ModelSpec": {
+        "name": (1, "string"),
+        "version": (2, "google.protobuf.Int64Value"),
+        "version_label": (4, "string"),
+        "signature_name": (3, "string"),
+    },
+    "tensorflow.serving.PredictRequest": {
+        "model_spec": (1, "tensorflow.serving.ModelSpec"),
+        "inputs": (2, "{tensorflow.TensorProto}"),
+        "output_filter": (3, "[string]"),
+    },
+    "tensorflow.serving.PredictResponse": {
+        "outputs": (1, "{tensorflow.TensorProto}"),
+        "model_spec": (2, "tensorflow.serving.ModelSpec"),
+    },
+    "tensorflow.serving.StatusProto": {"error_code": (1, "int32"), "error_message": (2, "string")},
+    "tensorflow.serving.ModelVersionStatus": {
+        "version": (1, "int64"),
+        "state": (2, "int32"),
+        "status": (3, "tensorflow.serving.StatusProto"),
+    },
+    "tensorflow.serving.GetModelStatusRequest": {"model_spec": (1, "tensorflow.serving.ModelSpec")},
+    "tensorflow.serving.GetModelStatusResponse": {
+        "model_version_status": (1, "[tensorflow.serving.ModelVersionStatus]")
+    },
+    "tensorflow.serving.SignatureDefMap": {"signature_def": (1, "{tensorflow.SignatureDef}")},
+    "tensorflow.serving.GetModelMetadataRequest": {
+        "model_spec": (1, "tensorflow.serving.ModelSpec"),
+        "metadata_field": (2, "[string]"),
+    },
+    "tensorflow.serving.GetModelMetadataResponse": {
+        "model_spec": (1, "tensorflow.serving.ModelSpec"),
+        "metadata": (2, "{google.protobuf.Any}"),
+    },
+}
+# tensorflow.serving.ModelVersionStatus.State
+STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+# google.rpc.Code, which is also grpc.StatusCode and tensorflow.error.Code
+CODES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    "UNAUTHENTICATED",
+)
+
+_Field = descriptor_pb2.FieldDescriptorProto
+
+
+def _build() -> dict[str, type]:
+    """Message classes by their names in the table."""
+    pool = descriptor_pool.DescriptorPool()
+    # One file for all packages: the wire does not see what a message is called.
+    file = descriptor_pb2.FileDescriptorProto(name="serving_client.proto", syntax="proto3")
+    for name, fields in MESSAGES.items():
+        message = file.message_type.add(name=_flat(name))
+        for field, (number, kind) in fields.items():
+            _add_field(message, field, number, kind)
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(_flat(name)))
+        for name in MESSAGES
+    }
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+    if kind.startswith("["):
+        field.label, kind = _Field.LABEL_REPEATED, kind[1:-1]
+    elif kind.startswith("{"):
+        entry = message.nested_type.add(name=f"{name.title().replace('_', '')}Entry")
+        entry.options.map_entry = True
+        _add_field(entry, "key", 1, "string")
+        _add_field(entry, "value", 2, kind[1:-1])
+        field.label, field.type = _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE
+        field.type_name = f".{message.name}.{entry.name}"
+        return
+    if kind in MESSAGES:
+        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_flat(kind)}"
+    else:
+        field.type = _Field.Type.Value(f"TYPE_{kind.upper()}")
+
+
+_CLASSES = _build()
+TensorProto = _CLASSES["tensorflow.TensorProto"]
+TensorInfo = _CLASSES["tensorflow.TensorInfo"]
+ModelSpec = _CLASSES["tensorflow.serving.ModelSpec"]
+PredictRequest = _CLASSES["tensorflow.serving.PredictRequest"]
+PredictResponse = _CLASSES["tensorflow.serving.PredictResponse"]
+GetModelStatusRequest = _CLASSES["tensorflow.serving.GetModelStatusRequest"]
+GetModelStatusResponse = _CLASSES["tensorflow.serving.GetModelStatusResponse"]
+GetModelMetadataRequest = _CLASSES["tensorflow.serving.GetModelMetadataRequest"]
+GetModelMetadataResponse = _CLASSES["tensorflow.serving.GetModelMetadataResponse"]
+SignatureDefMap = _CLASSES["tensorflow.serving.SignatureDefMap"]

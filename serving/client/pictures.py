@@ -1,0 +1,63 @@
+"""Reads what is to be classified: contents of picture files, which are sent as they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+# What goes into one request at most. A server with batching refuses more pictures than its largest
+# batch, which is 16 where serving.export has written its parameters, and all limit the bytes.
+BATCH_PICTURES = 16
+BATCH_BYTES = 32 * 2**20
+
+
+def read_picture(source: bytes | str | os.PathLike) -> bytes:
+    """The content of a picture file. Whether it is a picture is for the server to say.
+
+    Args:
+      source: a path, or the content itself.
+
+    Raises:
+      ValueError: the file does not exist or cannot be read, or there is nothing in it; the message
+        names it.
+      TypeError: `source` is something else, such as an array.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content, name = bytes(source), "image bytes"
+    elif isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        try:
+            content = Path(source).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{name}: cannot be read: {error.strerror}.") from error
+    else:
+        raise TypeError(
+            "classify takes paths or contents of picture files; predict takes arrays. "
+            f"Received: {type(source).__name__}"
+        )
+    if not content:
+        raise ValueError(f"{name}: empty (0 bytes).")
+    return content
+
+
+def batches(sources: Sequence[bytes | str | os.PathLike]) -> Iterator[list[bytes]]:
+    """Contents of pictures, as many as go into one request.
+
+    Raises:
+      ValueError: see `read_picture`.
+      TypeError: see `read_picture`; or `sources` is one picture and no sequence of them.
+    """
+    if isinstance(sources, (str, bytes, bytearray, memoryview, os.PathLike)):
+        raise TypeError("classify takes a sequence of pictures. Received: one; write [picture].")
+    batch: list[bytes] = []
+    size = 0
+    for source in sources:
+        content = read_picture(source)
+        if batch and (len(batch) == BATCH_PICTURES or size + len(content) > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(content)
+        size += len(content)
+    if batch:
+        yield batch

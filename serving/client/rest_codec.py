@@ -1,0 +1,185 @@
+"""The client's calls as paths and JSON of TensorFlow Serving's REST API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from serving import signatures
+from serving.client.calls import Call, Target, output, predictions
+from serving.client.errors import ReplyError
+from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
+from serving.client.tensors import encode, from_json, to_json
+
+# HTTP status -> the status that TensorFlow Serving makes it of; the likeliest, where several are
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    409: "ABORTED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+# What says "not now": 502 is a proxy's, whose server is away.
+RETRYABLE = frozenset({429, 502, 503})
+_CLASS_OUTPUTS = (signatures.CLASSES, signatures.SCORES)
+_LONGEST_QUOTE = 200  # characters of an answer in a message
+
+
+class RestCodec:
+    """See `calls.Codec`."""
+
+    def classify(self, target: Target, pictures: Sequence[bytes]) -> Call[list[list[Prediction]]]:
+        body = picture_request(pictures)
+
+        def parse(reply: bytes) -> list[list[Prediction]]:
+            outputs = _parsed(reply, "outputs")
+            if not isinstance(outputs, dict):
+                raise ReplyError(f"expected the outputs {', '.join(_CLASS_OUTPUTS)}")
+            classes, scores = (from_json(output(outputs, n), n, None) for n in _CLASS_OUTPUTS)
+            return predictions(classes, scores, len(pictures))
+
+        return Call(predict_path(target), body, parse)
+
+    def predict(
+        self,
+        target: Target,
+        inputs: Mapping[str, np.ndarray],
+        signature_name: str,
+        output_filter: Sequence[str],
+        metadata: Metadata | None,
+    ) -> Call[dict[str, np.ndarray]]:
+        values = {name: to_json(array, name) for name, array in inputs.items()}
+        signature = metadata.signatures.get(signature_name) if metadata else None
+        specs = signature.outputs if signature else {}
+
+        def parse(reply: bytes) -> dict[str, np.ndarray]:
+            outputs = _parsed(reply, "outputs")
+            if not isinstance(outputs, dict):  # a single output comes without its name
+                if len(specs) != 1:
+                    raise ReplyError("the one output came without its name")
+                outputs = {next(iter(specs)): outputs}
+            names = output_filter or outputs
+            return {n: from_json(output(outputs, n), n, specs.get(n)) for n in names}
+
+        body = {"signature_name": signature_name, "inputs": values}
+        return Call(predict_path(target), json.dumps(body).encode(), parse)
+
+    def model_status(self, target: Target) -> Call[list[VersionStatus]]:
+        def parse(reply: bytes) -> list[VersionStatus]:
+            found = _parsed(reply, "model_version_status")
+            try:
+                return [
+                    VersionStatus(
+                        int(one["version"]),
+                        one["state"],
+                        one["status"]["error_code"],
+                        one["status"]["error_message"],
+                    )
+                    for one in found
+                ]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ReplyError(f"the status is no status: {_quoted(reply)}") from error
+
+        return Call(_path(target), None, parse)
+
+    def metadata(self, target: Target) -> Call[Metadata]:
+        def parse(reply: bytes) -> Metadata:
+            found = _parsed(reply, "metadata")
+            spec = _parsed(reply, "model_spec")
+            try:
+                return Metadata(
+                    spec["name"],
+                    int(spec["version"]),
+                    {
+                        name: Signature(
+                            _specs(one["inputs"]), _specs(one["outputs"]), one["method_name"]
+                        )
+                        for name, one in found["signature_def"]["signature_def"].items()
+                    },
+                )
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ReplyError(f"the metadata are no metadata: {_quoted(reply)}") from error
+
+        return Call(f"{_path(target)}/metadata", None, parse)
+
+
+def predict_path(target: Target) -> str:
+    """The path of a Predict call."""
+    return f"{_path(target)}:predict"
+
+
+def picture_request(
+    pictures: Sequence[bytes],
+    *,
+    signature_name: str = signatures.SERVING_DEFAULT,
+    input_name: str = signatures.IMAGE_BYTES,
+) -> bytes:
+    """The JSON of a Predict call with contents of files as its one input, string (batch,)."""
+    inputs = {input_name: [encode(picture) for picture in pictures]}
+    return json.dumps({"signature_name": signature_name, "inputs": inputs}).encode()
+
+
+def code_of(status: int) -> str:
+    """gRPC's name for an HTTP status."""
+    return _CODES.get(status, "UNKNOWN")
+
+
+def error_message(status: int, reply: bytes) -> str:
+    """What an error's answer says: TensorFlow Serving's words, or a proxy's beginning."""
+    try:
+        message = json.loads(reply)["error"]
+        if isinstance(message, str) and message:
+            return message
+    except (ValueError, KeyError, TypeError):
+        pass
+    return f"HTTP status {status}: {_quoted(reply)}"
+
+
+def _path(target: Target) -> str:
+    path = f"/v1/models/{quote(target.model, safe='')}"
+    if target.version is not None:
+        path += f"/versions/{target.version}"
+    if target.label is not None:
+        path += f"/labels/{quote(target.label, safe='')}"
+    return path
+
+
+def _parsed(reply: bytes, key: str) -> Any:
+    try:
+        content = json.loads(reply)
+    except ValueError as error:
+        raise ReplyError(f"the answer is no JSON: {_quoted(reply)}") from error
+    if not isinstance(content, dict) or key not in content:
+        raise ReplyError(f"the answer lacks {key}: {_quoted(reply)}")
+    return content[key]
+
+
+def _quoted(reply: bytes) -> str:
+    text = reply[:_LONGEST_QUOTE].decode("utf-8", "replace")
+    return repr(text + ("..." if len(reply) > _LONGEST_QUOTE else ""))
+
+
+def _specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: _tensor_spec(info) for name, info in tensors.items()}
+
+
+def _tensor_spec(info: Mapping[str, Any]) -> TensorSpec:
+    shape = info["tensor_shape"]
+    dtype = info["dtype"].removeprefix("DT_").lower()
+    if shape.get("unknown_rank"):
+        return TensorSpec(dtype, None)
+    sizes = (int(dim["size"]) for dim in shape.get("dim", ()))
+    return TensorSpec(dtype, tuple(None if size < 0 else size for size in sizes))

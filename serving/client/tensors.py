@@ -1,0 +1,185 @@
+"""NumPy arrays as the tensors of both protocols, and back."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from serving.client.errors import ReplyError
+from serving.client.messages import TensorProto
+from serving.client.results import TensorSpec
+
+# tensorflow.DataType: number -> (its name, NumPy's name, the field of values where not in bytes)
+_TYPES = {
+    1: ("float", "float32", "float_val"),
+    2: ("double", "float64", "double_val"),
+    3: ("int32", "int32", "int_val"),
+    4: ("uint8", "uint8", "int_val"),
+    5: ("int16", "int16", "int_val"),
+    6: ("int8", "int8", "int_val"),
+    7: ("string", "object", "string_val"),
+    8: ("complex64", "complex64", "scomplex_val"),
+    9: ("int64", "int64", "int64_val"),
+    10: ("bool", "bool", "bool_val"),
+    14: ("bfloat16", "bfloat16", "half_val"),
+    17: ("uint16", "uint16", "int_val"),
+    18: ("complex128", "complex128", "dcomplex_val"),
+    19: ("half", "float16", "half_val"),
+    22: ("uint32", "uint32", "uint32_val"),
+    23: ("uint64", "uint64", "uint64_val"),
+}
+_NUMBERS = {numpy_name: number for number, (_, numpy_name, _) in _TYPES.items()}
+_NUMPY_NAMES = {name: numpy_name for name, numpy_name, _ in _TYPES.values()}
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """An array that can be sent; strings and bytes as an array of bytes objects.
+
+    Args:
+      value: an array, or what NumPy makes one of.
+      name: of the input, for the message.
+
+    Raises:
+      ValueError: ragged lists, or elements that no tensor has.
+    """
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
+            # NumPy's own strings lose zero bytes at the end.
+            array = np.asarray(value, dtype=object)
+    except ValueError as error:
+        raise ValueError(f"{name}: not an array: {error}") from error
+    if array.dtype.kind in "SUO":
+        flat = [item.encode() if isinstance(item, str) else item for item in array.ravel().tolist()]
+        for item in flat:
+            if not isinstance(item, bytes):
+                kind = type(item).__name__
+                raise ValueError(f"{name}: expected numbers or bytes. Received: {kind}")
+        array = np.fromiter(flat, object, len(flat)).reshape(array.shape)
+    elif array.dtype.name not in _NUMBERS:
+        raise ValueError(f"{name}: tensors cannot hold {array.dtype.name}.")
+    return array
+
+
+def to_proto(array: np.ndarray) -> TensorProto:
+    """The message of an array of `as_array`."""
+    proto = TensorProto(dtype=_NUMBERS[array.dtype.name])
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.dtype == object:
+        proto.string_val.extend(array.ravel().tolist())
+    else:
+        little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        proto.tensor_content = little_endian.tobytes()
+    return proto
+
+
+def from_proto(proto: TensorProto, name: str) -> np.ndarray:
+    """The array of a message; strings as an object array of bytes.
+
+    Values come as bytes, or in the field of their type, where the last one stands for all that
+    are missing.
+
+    Args:
+      proto: the message.
+      name: of the output, for the message.
+
+    Raises:
+      ReplyError: an unknown type, or fewer or more bytes or values than the shape asks for.
+    """
+    if proto.dtype not in _TYPES:
+        raise ReplyError(f"output {name} has the type {proto.dtype}, which is unknown here")
+    _, numpy_name, field = _TYPES[proto.dtype]
+    dtype = _dtype(numpy_name)
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    count = math.prod(shape)
+    try:
+        if min(shape, default=0) < 0:
+            raise ValueError("negative size")
+        if proto.tensor_content:
+            return np.frombuffer(proto.tensor_content, dtype).reshape(shape).copy()
+        values = list(getattr(proto, field))
+        if field == "half_val":
+            flat = np.array(values, np.uint16).view(dtype)
+        elif field in ("scomplex_val", "dcomplex_val"):
+            parts = "float32" if field == "scomplex_val" else "float64"
+            flat = np.array(values, parts).view(dtype)
+        elif field == "string_val":
+            flat = np.fromiter(values, object, len(values))
+        else:
+            flat = np.array(values, dtype)
+        if len(flat) > count or (field == "string_val" and len(flat) < count):
+            raise ValueError(f"{len(flat)} values")
+        if len(flat) < count:
+            flat = np.pad(flat, (0, count - len(flat)), mode="edge" if len(flat) else "constant")
+        return flat.reshape(shape)
+    except (ValueError, TypeError, MemoryError) as error:
+        raise ReplyError(f"output {name} of shape {shape} cannot be read: {error}") from error
+
+
+def _dtype(numpy_name: str) -> np.dtype:
+    if numpy_name == "bfloat16":
+        import ml_dtypes  # which adds the type to NumPy
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(numpy_name)
+
+
+def to_json(array: np.ndarray, name: str) -> Any:
+    """The JSON value of an array of `as_array`: nested lists, bytes in base64.
+
+    Raises:
+      ValueError: complex numbers, which TensorFlow Serving's JSON has none of.
+    """
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name}: REST carries no complex numbers; gRPC does.")
+    if array.dtype != object:
+        return array.astype(float).tolist() if array.dtype.kind == "V" else array.tolist()
+    values = np.fromiter((encode(item) for item in array.ravel()), object, array.size)
+    return values.reshape(array.shape).tolist()
+
+
+def encode(content: bytes) -> dict[str, str]:
+    """Bytes as TensorFlow Serving's JSON wants them."""
+    return {"b64": base64.b64encode(content).decode("ascii")}
+
+
+def from_json(value: Any, name: str, spec: TensorSpec | None) -> np.ndarray:
+    """The array of a JSON value; strings as an object array of bytes.
+
+    Args:
+      value: nested lists.
+      name: of the output, for the message.
+      spec: its type; None takes what the values look like.
+
+    Raises:
+      ReplyError: the value is no tensor.
+    """
+    numpy_name = _NUMPY_NAMES.get(spec.dtype) if spec else None
+    try:
+        array = np.array(value) if numpy_name is None else np.array(value, _dtype(numpy_name))
+        if array.dtype.kind in "UO":
+            flat = [_text(item) for item in np.array(value, dtype=object).ravel().tolist()]
+            array = np.fromiter(flat, object, len(flat)).reshape(array.shape)
+        return array
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ReplyError(f"output {name} is no tensor: {error}") from error
+
+
+def _text(item: Any) -> bytes:
+    if isinstance(item, Mapping) and list(item) == ["b64"]:
+        return base64.b64decode(item["b64"], validate=True)
+    if isinstance(item, str):
+        return item.encode()
+    raise TypeError(f"holds {type(item).__name__} where text was expected")
+
+
+def tensor_spec(dtype: int, shape: tuple[int, ...] | None) -> TensorSpec:
+    """A `TensorSpec` from the number of a type and a shape with -1 for any size."""
+    name = _TYPES[dtype][0] if dtype in _TYPES else f"type {dtype}"
+    sizes = None if shape is None else tuple(None if size < 0 else size for size in shape)
+    return TensorSpec(name, sizes)

@@ -1,0 +1,233 @@
+"""The generator of load: sends prepared requests at set times, and notes what became of each.
+
+Open loop: the times are set beforehand and do not wait for answers, and a latency begins at the
+time that was set, so that a server which stalls is seen to delay everyone who came meanwhile (no
+coordinated omission). Closed loop: so many requests are always under way, which finds the highest
+throughput.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from serving.client.client import is_rest
+from serving.client.errors import TransportError
+from serving.client.transports import AsyncGrpcTransport, AsyncRestTransport, Tls
+
+OK = "OK"
+ARRIVALS = ("poisson", "uniform")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent.
+
+    Attributes:
+      server: HOST:PORT for gRPC, http://HOST:PORT for REST.
+      path: the gRPC method, or the path of the URL.
+      bodies: the requests; each time one of them is drawn.
+      rate: requests a second; None sends as many as the server answers.
+      duration_s: for how long it is measured.
+      warmup_s: for how long it is sent before that.
+      arrivals: "poisson" (exponential gaps, as independent users make them) or "uniform" ones.
+      concurrency: requests under way where there is no rate.
+      connections: gRPC channels; REST has a connection for each request under way.
+      timeout_s: after how many seconds from its time a request is given up.
+      seed: of times and of the choice of bodies.
+      tls: encryption, see `serving.client.Tls`.
+    """
+
+    server: str
+    path: str
+    bodies: Sequence[bytes]
+    rate: float | None
+    duration_s: float
+    warmup_s: float = 1.0
+    arrivals: str = "poisson"
+    concurrency: int = 16
+    connections: int = 1
+    timeout_s: float = 10.0
+    seed: int = 0
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What became of the requests; times in seconds from the start.
+
+    Attributes:
+      intended: float64 (n,), when each should have been sent.
+      sent: float64 (n,), when it was.
+      done: float64 (n,), when it was answered or given up.
+      codes: n statuses by gRPC's name, "OK" for an answer.
+      messages: status -> the first message that came with it.
+      cpu_s: processor time of the generator.
+    """
+
+    intended: np.ndarray
+    sent: np.ndarray
+    done: np.ndarray
+    codes: np.ndarray
+    messages: dict[str, str]
+    cpu_s: float
+
+
+def generate(load: Load, processes: int = 1) -> Samples:
+    """Sends the load and waits for the last answer.
+
+    Args:
+      load: what is sent.
+      processes: among how many processes it is divided; one is this one.
+    """
+    parts = [_part(load, index, processes) for index in range(processes)]
+    if processes == 1:
+        return asyncio.run(_generate(parts[0]))
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(processes), context.Queue()
+    workers = [context.Process(target=_work, args=(part, barrier, queue)) for part in parts]
+    for worker in workers:
+        worker.start()
+    try:
+        return _merged([_received(queue, workers) for _ in workers])
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def open_transport(load: Load) -> AsyncGrpcTransport | AsyncRestTransport:
+    """A connection to the load's server, which is opened by its first request.
+
+    Raises:
+      ValueError: its address makes no sense, or a file of its encryption cannot be read.
+    """
+    kind = AsyncRestTransport if is_rest(load.server) else AsyncGrpcTransport
+    return kind(load.server.rstrip("/"), load.tls)
+
+
+def arrival_times(load: Load) -> np.ndarray:
+    """When the requests of an open loop are sent, float64 seconds from the start, rising."""
+    length = load.warmup_s + load.duration_s
+    if load.arrivals == "uniform":
+        return np.arange(0, length, 1 / load.rate)
+    rng = np.random.default_rng(load.seed)
+    # Given their number, the times of a Poisson process are independent and evenly distributed.
+    return np.sort(rng.uniform(0, length, rng.poisson(load.rate * length)))
+
+
+def _part(load: Load, index: int, processes: int) -> Load:
+    """The share of one process."""
+    share = replace(
+        load,
+        seed=load.seed + index,
+        concurrency=len(range(index, load.concurrency, processes)),
+        connections=max(1, len(range(index, load.connections, processes))),
+    )
+    return share if load.rate is None else replace(share, rate=load.rate / processes)
+
+
+def _work(load: Load, barrier: Any, queue: Any) -> None:
+    queue.put(asyncio.run(_generate(load, barrier.wait)))
+
+
+def _received(queue: Any, workers: Sequence[Any]) -> Samples:
+    import queue as queues
+
+    while True:
+        try:
+            return queue.get(timeout=1)
+        except queues.Empty:
+            failed = [worker.exitcode for worker in workers if worker.exitcode]
+            if failed:
+                raise OSError(f"a process of the generator failed, exit code {failed[0]}") from None
+
+
+def _merged(parts: Sequence[Samples]) -> Samples:
+    return Samples(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS),
+        {code: text for part in parts for code, text in part.messages.items()},
+        sum(part.cpu_s for part in parts),
+    )
+
+
+_ARRAYS = ("intended", "sent", "done", "codes")
+
+
+async def _generate(load: Load, ready: Callable[[], object] = lambda: None) -> Samples:
+    count = 1 if is_rest(load.server) else load.connections
+    senders = [open_transport(load) for _ in range(count)]
+    try:
+        ready()
+        gc.freeze()  # what was loaded until here is not looked through again and again
+        run = _Run(load, senders)
+        await (run.open_loop() if load.rate else run.closed_loop())
+        return run.samples()
+    finally:
+        gc.unfreeze()
+        for sender in senders:
+            await sender.close()
+
+
+class _Run:
+    """One process' requests."""
+
+    def __init__(self, load: Load, senders: Sequence[Any]):
+        self._load = load
+        self._senders = senders
+        self._rows: list[tuple[float, float, float, str]] = []
+        self._messages: dict[str, str] = {}
+        self._choices = np.random.default_rng((load.seed, 1))
+        self._cpu = time.process_time()
+        self._start = time.monotonic()
+
+    async def open_loop(self) -> None:
+        times = arrival_times(self._load)
+        bodies = self._choices.integers(len(self._load.bodies), size=len(times)).tolist()
+        pending = set()
+        for index, intended in enumerate(times.tolist()):
+            # Also where it is late already: answers must be read, or they would seem late too.
+            await asyncio.sleep(max(0.0, self._start + intended - time.monotonic()))
+            task = asyncio.create_task(self._send(index, bodies[index], intended))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+        await asyncio.gather(*pending)
+
+    async def closed_loop(self) -> None:
+        length = self._load.warmup_s + self._load.duration_s
+
+        async def user(number: int) -> None:
+            index = number
+            while (now := time.monotonic() - self._start) < length:
+                body = int(self._choices.integers(len(self._load.bodies)))
+                await self._send(index, body, now)
+                index += self._load.concurrency
+
+        await asyncio.gather(*(user(number) for number in range(self._load.concurrency)))
+
+    async def _send(self, index: int, body: int, intended: float) -> None:
+        load, start = self._load, self._start
+        sent = time.monotonic() - start
+        code = OK
+        try:
+            await self._senders[index % len(self._senders)].send(
+                load.path, load.bodies[body], max(1e-3, intended + load.timeout_s - sent)
+            )
+        except TransportError as error:
+            code = error.code
+            self._messages.setdefault(code, error.message)
+        self._rows.append((intended, sent, time.monotonic() - start, code))
+
+    def samples(self) -> Samples:
+        columns = list(zip(*self._rows, strict=True)) or [(), (), (), ()]
+        intended, sent, done = (np.array(column, np.float64) for column in columns[:3])
+        codes = np.array(columns[3], dtype="U32")
+        cpu = time.process_time() - self._cpu
+        return Samples(intended, sent, done, codes, self._messages, cpu)

@@ -1,0 +1,51 @@
+"""Names in what is served: the one definition for the export, the client, the tests and the page.
+
+A served version has three signatures:
+
+- `serving_default` takes `image_bytes`, string (batch,): contents of picture files of any sizes,
+  which are decoded, turned upright and resized in the graph;
+- `image_tensor` takes `images`, float32 (batch, height, width, 3): plain RGB 0..255;
+- `classify` takes `inputs`, string (batch,): serialized `tf.Example`s with the contents of such a
+  file as the bytes feature `image/encoded`.
+
+All return `classes`, string (batch, k), and `scores`, float32 (batch, k): the likeliest classes by
+name, best first, with their probabilities. The first two return `probabilities`, float32
+(batch, classes), in the order of the classes, and `image_tensor` also `logits` of that shape.
+
+Nothing is imported here, so that a client starts quickly; the names that `levit_tf.signatures` has
+too are the same there, which tests/test_serving_export_signatures.py holds.
+"""
+
+from __future__ import annotations
+
+SERVING_DEFAULT = "serving_default"
+IMAGE_TENSOR = "image_tensor"
+CLASSIFY = "classify"
+# In SignatureDef.method_name; the Classify method of TF Serving accepts only the latter.
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+IMAGE_BYTES = "image_bytes"  # input of SERVING_DEFAULT
+IMAGES = "images"  # input of IMAGE_TENSOR
+EXAMPLES = "inputs"  # input of CLASSIFY; TF Serving prescribes the name
+ENCODED_FEATURE = "image/encoded"  # bytes feature of an example
+
+CLASSES = "classes"  # TF Serving prescribes this name and the next for CLASSIFY
+SCORES = "scores"
+PROBABILITIES = "probabilities"
+LOGITS = "logits"
+
+# signature -> its input, and its outputs
+INPUTS = {SERVING_DEFAULT: IMAGE_BYTES, IMAGE_TENSOR: IMAGES, CLASSIFY: EXAMPLES}
+OUTPUTS = {
+    SERVING_DEFAULT: (CLASSES, SCORES, PROBABILITIES),
+    IMAGE_TENSOR: (CLASSES, SCORES, PROBABILITIES, LOGITS),
+    CLASSIFY: (CLASSES, SCORES),
+}
+
+TFLITE_OUTPUTS = (PROBABILITIES, LOGITS)  # of IMAGE_TENSOR in a `model.tflite`
+
+TOP_K = 5  # how many classes are named, where there are so many
+LABELS_ASSET = "assets/labels.txt"  # in a version directory: one class name a line
+WARMUP_RECORDS = "assets.extra/tf_serving_warmup_requests"  # TF Serving prescribes the path
+TFLITE_MODEL = "model.tflite"  # TF Serving prescribes the name

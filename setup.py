@@ -25,6 +25,7 @@ EXTRAS = {
     "serve": [
         "tensorflow-serving-api>=2.21,<2.22",
         "grpcio>=1.80,<2",
+        "grpcio-health-checking>=1.80,<2",
         "aiohttp>=3.14,<4",
         "prometheus-client>=0.26,<1",
         "urllib3>=2,<3",

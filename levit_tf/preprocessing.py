@@ -23,6 +23,9 @@ RESIZE_RATIO = (256, 224)  # side resized to : side cropped from it
 # Pictures for networks this small are not photographs: none of their border is cropped away
 # (datasets.py: `resize_im = input_size > 32`).
 LARGEST_SIDE_WITHOUT_MARGIN = 32
+# Outputs that are resized together from the inputs that they share. More of them means more
+# products with zero; fewer, more copies of inputs.
+_BLOCK = 8
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
@@ -100,18 +103,23 @@ def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
     if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
         raise ValueError(f"size must be (height, width), positive integers. Received: {size!r}")
     height, width = ops.shape(image)[:2]
+    channels = shape[2]
     cover_height, cover_width = _cover(*size)
     # In whole numbers, as float32 would round: the side which has to grow more (or shrink less) is
     # fitted, and the other follows, truncated as torchvision does.
     fit_height = cover_height * width >= cover_width * height
-    resized_height = ops.where(fit_height, cover_height, cover_width * height // width)
-    resized_width = ops.where(fit_height, cover_height * width // height, cover_width)
+    resized_height = _where(fit_height, cover_height, cover_width * height // width)
+    resized_width = _where(fit_height, cover_height * width // height, cover_width)
 
     # One direction after the other with whole grey levels in between, width first: as Pillow does.
-    # In one step, edges overshoot more and differ from Pillow's by up to 30 grey levels.
-    x = ops.cast(image, "float32")
-    x = _resize_axis(x, 1, width, resized_width, size[1])
-    x = _resize_axis(x, 0, height, resized_height, size[0])
+    # In one step, edges overshoot more and differ from Pillow's by up to 30 grey levels. The axis
+    # to resize always comes first, and what is transposed are plain matrices, which is fast.
+    x = ops.transpose(ops.reshape(image, (height, width * channels)))
+    x = ops.reshape(x, (width, channels * height))
+    x = _resize_rows(x, width, resized_width, size[1])  # (size[1], channels * height)
+    x = ops.transpose(ops.reshape(x, (size[1] * channels, height)))
+    x = _resize_rows(x, height, resized_height, size[0])  # (size[0], size[1] * channels)
+    x = ops.reshape(x, (*size, channels))
     return ops.convert_to_numpy(x) if isinstance(image, np.ndarray) else x
 
 
@@ -123,23 +131,50 @@ def _cover(height: int, width: int) -> tuple[int, int]:
     return height * numerator // denominator, width * numerator // denominator
 
 
-def _resize_axis(x: Any, axis: int, side: int, resized: Any, cropped: int) -> Any:
-    """Resizes one axis from `side` to `resized` pixels, and computes the middle `cropped` of them.
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    return (x if condition else y) if isinstance(condition, bool) else ops.where(condition, x, y)
 
-    `side` and `resized` may be scalar tensors. x is (height, width, channels), float32.
+
+def _resize_rows(x: Any, side: Any, resized: Any, cropped: int) -> Any:
+    """Resizes the first axis from `side` to `resized`, and computes the middle `cropped` of it.
+
+    Only inputs that an output depends on are looked at: for each block of outputs there is a matrix
+    of weights, and the rows that it applies to.
+
+    Args:
+      x: (side, columns).
+      side: length of the first axis; this and `resized` may be scalar tensors.
+      resized: the length to resize it to.
+      cropped: how many of these are computed.
+
+    Returns:
+      (cropped, columns) float32, whole numbers 0..255.
     """
     excess = resized - cropped
     half = excess // 2
     start = half + excess % 2 * (half % 2)  # round(excess / 2), halves to the even: torchvision's
-    shape = list(ops.shape(x))
-    shape[axis] = cropped
-    x = ops.image.scale_and_translate(
-        x,
-        tuple(shape),
-        scale=ops.reshape(ops.cast(resized, "float32") / ops.cast(side, "float32"), (1,)),
-        translation=ops.reshape(-ops.cast(start, "float32"), (1,)),
-        spatial_dims=(axis,),
-        method="cubic",  # Keys' kernel with a = -0.5, Pillow's BICUBIC
-        antialias=True,
-    )
-    return ops.floor(ops.clip(x, 0.0, 255.0) + 0.5)  # halves upwards, as Pillow rounds
+    blocks = -(-cropped // _BLOCK)
+    outputs = np.minimum(np.arange(blocks * _BLOCK), cropped - 1)  # the last block is filled up
+    outputs = ops.convert_to_tensor(outputs.astype(np.float32).reshape(blocks, _BLOCK))
+    scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
+    stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
+    centres = (outputs + 0.5 + ops.cast(start, "float32")) * scale
+    span = ops.cast((_BLOCK - 1) * scale + 4 * stretch, "int32") + 2
+    lowest = ops.cast(ops.floor(centres[:, :1] - 2 * stretch), "int32")
+    inputs = lowest + ops.arange(span, dtype="int32")  # (blocks, span)
+    inside = ops.clip(inputs, 0, side - 1)
+    distances = ops.cast(inputs, "float32")[:, None, :] + 0.5 - centres[:, :, None]
+    weights = _keys(distances / stretch) * ops.cast(inside == inputs, "float32")[:, None, :]
+    weights = weights / ops.sum(weights, axis=2, keepdims=True)  # (blocks, _BLOCK, span)
+    values = ops.matmul(weights, ops.cast(ops.take(x, inside, axis=0), "float32"))
+    # (blocks, _BLOCK, columns) -> (blocks * _BLOCK, columns)
+    values = ops.reshape(values, (blocks * _BLOCK, -1))[:cropped]
+    return ops.floor(ops.clip(values, 0.0, 255.0) + 0.5)  # halves upwards, as Pillow rounds
+
+
+def _keys(x: Any) -> Any:
+    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC."""
+    x = ops.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
+    return ops.where(x < 1, near, ops.where(x < 2, far, 0.0))

@@ -1,0 +1,202 @@
+"""A LeViT to a version of a model that TensorFlow Serving serves.
+
+    python -m serving.export --model=levit256.keras --name=levit256 --repository=models
+    python -m serving.export --model=LeViT256 --name=levit256 --repository=models \\
+        --precision=bfloat16
+
+The version, with the signatures of `serving.signatures`, its labels and warm-up records, is loaded
+as TensorFlow Serving loads it, compared with Keras, and only then given its number. models.config
+and the files to start a server with are written beside it, or brought up to date.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+from absl import flags
+
+from converters import cli
+from converters.deploy import class_count, deploy_graph
+from converters.tensorflow_graph import PRECISIONS
+from converters.to_saved_model import write_labels
+from levit_tf.keras_files import load_keras_file
+from levit_tf.model import LeViT
+from levit_tf.predictor import class_names_for
+from levit_tf.variants import get_variant
+from serving import deployment
+from serving.check import Checks, check_version
+from serving.graph import serving_signatures, write_saved_model
+from serving.repository import Repository
+from serving.signatures import LABELS_ASSET, TOP_K
+from serving.tflite_version import write_tflite_model
+from serving.warmup import tflite_logs, warmup_logs, write_warmup
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A published version.
+
+    Attributes:
+      path: its folder.
+      version: its number.
+      checks: how far its answers are from Keras'.
+      base: the repository as the server sees it.
+      deployment_files: what was written beside the model.
+    """
+
+    path: Path
+    version: int
+    checks: Checks
+    base: str
+    deployment_files: list[Path]
+
+
+def export(
+    model: keras.Model,
+    name: str,
+    repository: str | os.PathLike,
+    *,
+    version: int | None = None,
+    class_names: Sequence[str] | str | os.PathLike | None = None,
+    label_folders: Sequence[Path] = (),
+    precision: str = "float32",
+    top_k: int = TOP_K,
+    tflite: bool = False,
+    base: str | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Publishes a LeViT as a version of a served model.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      name: of the served model.
+      repository: the folder of models; it is created where it is missing.
+      version: a number; by default the next one.
+      class_names: names in the order of the outputs, or a file with one a line. By default
+        `labels.txt` of `label_folders`; else ImageNet's names for 1000 classes; else "class 0",
+        "class 1" and so on.
+      label_folders: where `labels.txt` is looked for.
+      precision: see `converters.tensorflow_graph.tensorflow_function`.
+      top_k: how many classes are named; all of them where there are fewer.
+      tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
+        what both kinds of server answer.
+      base: the repository as the server sees it, an absolute path or a URI; by default what
+        models.config says of this model, or the repository's path.
+      overwrite: whether an existing version may be replaced.
+
+    Returns:
+      What was published.
+
+    Raises:
+      FileExistsError: the version exists and `overwrite` is false.
+      ValueError: `model` cannot be exported, an argument is not valid, or the version does not
+        answer as Keras does. Nothing is published then.
+      OSError: the repository cannot be written to.
+    """
+    repository = Repository(repository)
+    base = base and _checked_base(base)
+    repository.read_config()  # a damaged one is to be found before anything is published
+    with repository.new_version(name, version, overwrite) as draft:
+        graph = deploy_graph(model)
+        names = class_names_for(class_names, label_folders, class_count(model))
+        signatures = serving_signatures(graph, names, precision=precision, top_k=top_k)
+        write_saved_model(draft.path, signatures)
+        (draft.path / LABELS_ASSET).parent.mkdir(exist_ok=True)
+        write_labels(draft.path / LABELS_ASSET, names)
+        size = graph.input.shape[1:3]
+        if tflite:
+            write_tflite_model(draft.path, model, names)
+        write_warmup(draft.path, tflite_logs(name, size) if tflite else warmup_logs(name, size))
+        checks = check_version(draft.path, graph, signatures, precision)
+    with repository.edited_model(name, base and f"{base}/{name}") as served:
+        base = served.base_path.removesuffix(f"/{name}")
+    written = deployment.write_deployment(repository.path, base)
+    return Export(draft.path, draft.number, checks, base, written)
+
+
+def load_model(source: str) -> tuple[keras.Model, list[Path]]:
+    """A `.keras` file, or the name of a variant for its released ImageNet weights.
+
+    Returns:
+      The model, and the folders to look for its `labels.txt` in.
+
+    Raises:
+      ValueError: no such file and no such variant, or the file cannot be loaded.
+      ConnectionError: the released weights cannot be fetched.
+    """
+    path = Path(source)
+    if path.suffix or path.exists() or path.name != source:
+        return load_keras_file(path), [path.parent]
+    return LeViT(get_variant(source), weights="imagenet"), []
+
+
+def _checked_base(base: str) -> str:
+    if not base.startswith("/") and "://" not in base:
+        raise ValueError(
+            "--base is the repository as the server sees it: an absolute path, such as /models, or "
+            f"a URI. Received: {base!r}"
+        )
+    return base.rstrip("/")
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    model, folders = load_model(args.model)
+    done = export(
+        model,
+        args.name,
+        args.repository,
+        version=args.version,
+        class_names=args.labels,
+        label_folders=folders,
+        precision=args.precision,
+        top_k=args.top_k,
+        tflite=args.tflite,
+        base=args.base,
+        overwrite=args.overwrite,
+    )
+    checks = done.checks
+    print(
+        f"published: {done.path}\n"
+        f"difference in TensorFlow's session: {checks.function:g} of logits from the function, "
+        f"{checks.keras:.1e} of the largest logit from Keras, {checks.bytes:g} of probabilities "
+        f"from levit_tf's own preprocessing; {checks.requests} warm-up requests answered"
+    )
+    for path in done.deployment_files:
+        print(f"written: {path}")
+    repository = Repository(args.repository).path
+    base, cores = done.base, os.cpu_count() or 1
+    for title, command in (
+        ("TensorFlow Serving", deployment.server_command(base, cores)),
+        ("its container", deployment.docker_command(repository, base, cores)),
+        ("the stand-in, for laptops and tests", deployment.stand_in_command(str(repository))),
+    ):
+        print(f"\n{title}:\n  {command}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "model", None, "LeViT of either form, a .keras file; or a variant, for released weights."
+    )
+    flags.DEFINE_string("name", None, "Name of the served model.")
+    flags.DEFINE_string("repository", None, "Folder of models.")
+    flags.DEFINE_integer("version", None, "Number of the version; by default the next one.")
+    flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the model.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
+    flags.DEFINE_bool("tflite", False, "Add a model.tflite, for --prefer_tflite_model.")
+    flags.DEFINE_string(
+        "base", None, "The repository as the server sees it, if elsewhere, such as /models."
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace an existing version.")
+    flags.mark_flags_as_required(["model", "name", "repository"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,0 +1,48 @@
+"""Made-up pictures for warming up and for checks, where nobody has a photograph at hand."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+# Of a photograph from the web, which is larger than the network's input.
+_SIZE = (300, 400)
+
+
+def encode(pixels: np.ndarray, file_format: str, **options) -> bytes:
+    """Encodes a picture.
+
+    Args:
+      pixels: what `PIL.Image.fromarray` takes.
+      file_format: such as "JPEG".
+      **options: of Pillow's encoder.
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, file_format, **options)
+    return file.getvalue()
+
+
+def sample_pixels(seed: int = 0, size: tuple[int, int] = _SIZE, channels: int = 3) -> np.ndarray:
+    """Smooth colours with fine noise: uint8 (*size, channels), always the same for a seed."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    coarse = rng.uniform(0, 255, (-(-height // 40), -(-width // 40), channels))
+    smooth = coarse.repeat(40, axis=0).repeat(40, axis=1)[:height, :width]
+    return (smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+def sample_files() -> dict[str, bytes]:
+    """Encoded pictures of the kinds that clients send, by a description of each."""
+    colour, grey = sample_pixels(1), sample_pixels(2, (500, 333), 1)[..., 0]
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    return {
+        "JPEG": encode(colour, "JPEG", quality=90),
+        "turned JPEG": encode(sample_pixels(3, (280, 210)), "JPEG", exif=exif),
+        "grey JPEG": encode(grey, "JPEG"),
+        "PNG": encode(sample_pixels(4, (120, 90)), "PNG"),
+        "RGBA PNG": encode(sample_pixels(5, (90, 120), 4), "PNG"),
+        "16-bit PNG": encode(grey.astype(np.uint16) * 257, "PNG"),
+    }

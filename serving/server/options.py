@@ -1,0 +1,61 @@
+"""What the stand-in can be told; every field is the flag of the same name (see flags.py)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+
+def usable_processors() -> int:
+    """The number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The defaults are TensorFlow Serving's, except that `host` is loopback."""
+
+    # What listens where.
+    host: str = "127.0.0.1"
+    port: int = 8500
+    grpc_socket_path: str = ""
+    rest_api_port: int = 0
+    # What is served.
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: float = 0
+    model_name: str = "default"
+    model_base_path: str = ""
+    saved_model_tags: str = "serve"
+    file_system_poll_wait_seconds: float = 1
+    allow_version_labels_for_unavailable_models: bool = False
+    num_load_threads: int = 0
+    num_unload_threads: int = 0
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    enable_model_warmup: bool = True
+    num_request_iterations_for_warmup: int = 0
+    # How it is computed.
+    prefer_tflite_model: bool = False
+    num_tflite_pools: int = 0
+    num_tflite_interpreters_per_pool: int = 1
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    tensorflow_session_config_file: str = ""
+    mixed_precision: str = ""
+    # How it is asked and answered.
+    enable_signature_method_name_check: bool = False
+    enable_serialization_as_tensor_content: bool = False
+    enable_grpc_healthcheck_service: bool = True
+    grpc_max_threads: int = 0  # 0: 4 for each processor, or what the batches need
+    grpc_max_waiting_requests: int = 256
+    grpc_channel_arguments: str = ""
+    max_request_bytes: int = 64 * 2**20
+    rest_api_num_threads: int = 0  # 0: as many as gRPC has
+    rest_api_timeout_in_ms: int = 30_000
+    monitoring_config_file: str = ""
+    ssl_config_file: str = ""
+    receive_seconds: float = 30
+    drain_seconds: float = 30

@@ -1,0 +1,103 @@
+"""The gRPC requests under way: how long they may take to arrive, and how they end in time.
+
+A request has a thread from its first bytes on, so that clients who announce requests and never send
+them could otherwise keep all threads for themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+import grpc
+
+_LOOKS_PER_TIMEOUT = 4
+# gRPC cancels, instead of refusing, what arrives in the moment in which it shuts down. Clients who
+# are told in good time do not send anything then.
+_NOTICE_S = 0.2
+
+
+class RequestsUnderWay(grpc.ServerInterceptor):
+    """Watches over every request from its first bytes to its answer."""
+
+    def __init__(self, receive_seconds: float):
+        """`receive_seconds` from the first bytes of a request to its last."""
+        self._receive_seconds = receive_seconds
+        self._arriving: dict[int, tuple[float, grpc.ServicerContext]] = {}
+        self._numbers = itertools.count()
+        self._under_way = 0
+        self._draining = False
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="slow clients", daemon=True)
+
+    def start(self) -> None:
+        """Begins to end requests that do not arrive."""
+        self._thread.start()
+
+    def drain(self, seconds: float) -> None:
+        """Refuses new requests, and returns when the accepted ones are answered.
+
+        Args:
+          seconds: that it waits at most.
+        """
+        with self._changed:
+            self._draining = True
+        time.sleep(_NOTICE_S)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way, seconds)
+        self._stopped.set()
+        self._thread.join()
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Makes a method read its message itself, with the watch on it.
+
+        gRPC would read the message of a unary method before the method is called, and beyond its
+        reach; on the wire a stream of one message is the same.
+        """
+        handler = continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        answer = handler.unary_unary
+
+        def read_and_answer(messages, context):
+            with self._changed:
+                draining = self._draining
+                self._under_way += not draining
+            if draining:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+            try:
+                return answer(self._read(messages, context), context)
+            finally:
+                with self._changed:
+                    self._under_way -= 1
+                    if self._draining:
+                        self._changed.notify_all()
+
+        return grpc.stream_unary_rpc_method_handler(
+            read_and_answer, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _read(self, messages, context):
+        number = next(self._numbers)
+        self._arriving[number] = (time.monotonic() + self._receive_seconds, context)
+        try:
+            message = next(messages, None)
+        finally:
+            del self._arriving[number]
+        if message is None:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The request has no message.")
+        return message
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._receive_seconds / _LOOKS_PER_TIMEOUT):
+            now = time.monotonic()
+            for until, context in list(self._arriving.values()):
+                if until < now:
+                    context.cancel()

@@ -1,0 +1,107 @@
+"""The whole stand-in: the core with gRPC and REST in front of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from serving.server import text_files
+from serving.server.batching import BatchingParameters, read_batching_parameters
+from serving.server.core import ServerCore
+from serving.server.grpc_server import GrpcServer
+from serving.server.http_thread import HttpThread
+from serving.server.options import Options, usable_processors
+from serving.server.rest import RestOptions, rest_application
+
+_METRICS_PATH = "/monitoring/prometheus/metrics"
+# Requests need the interpreter for moments only; waiting 5 ms for it, Python's default, would be
+# felt behind another thread that computes.
+_SWITCH_INTERVAL_S = 5e-4
+
+
+class Server:
+    """Loads models and answers for them, from `start` to `stop`.
+
+    Attributes:
+      core: what it serves.
+    """
+
+    def __init__(self, options: Options):
+        """Reads the configuration and checks that the ports are free.
+
+        Raises:
+          OSError, ValueError: a file cannot be read or is malformed; or a port is taken.
+        """
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self.core = ServerCore(options)
+        self._ends = []
+        computing = options.grpc_max_threads or _requests_at_a_time(options)
+        try:
+            if options.rest_api_port:
+                metrics_path = _metrics_path(options)
+                application = rest_application(
+                    self.core,
+                    self.core.metrics.exposition if metrics_path else None,
+                    _rest_options(options, metrics_path, self.core, computing),
+                )
+                self._ends.append(
+                    HttpThread(
+                        application, options.host, options.rest_api_port, options.drain_seconds
+                    )
+                )
+            self._ends.append(GrpcServer(self.core, options, computing))
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self) -> None:
+        """Loads the models, then begins to answer.
+
+        Raises:
+          ServingError: a model does not load.
+          OSError, ValueError: models.config cannot be read, or a port was taken meanwhile.
+        """
+        self.core.start()
+        for end in self._ends:
+            end.start()
+
+    def stop(self) -> None:
+        """Refuses new requests, answers the accepted ones, unloads the models."""
+        threads = [threading.Thread(target=end.stop) for end in self._ends]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.core.stop()
+
+
+def _requests_at_a_time(options: Options) -> int:
+    least = 4 * usable_processors()
+    if not options.enable_batching:
+        return least
+    batching = BatchingParameters()
+    if options.batching_parameters_file:
+        batching = read_batching_parameters(options.batching_parameters_file)
+    # While one batch is computed the next one is gathered.
+    filling = 2 * batching.max_batch_size * batching.num_batch_threads
+    return max(least, min(filling, options.grpc_max_waiting_requests))
+
+
+def _metrics_path(options: Options) -> str | None:
+    if not options.monitoring_config_file:
+        return None
+    config = text_files.read_monitoring_config(options.monitoring_config_file).prometheus_config
+    return (config.path or _METRICS_PATH) if config.enable else None
+
+
+def _rest_options(
+    options: Options, metrics_path: str | None, core: ServerCore, computing: int
+) -> RestOptions:
+    return RestOptions(
+        timeout_s=options.rest_api_timeout_in_ms / 1000,
+        max_body_bytes=options.max_request_bytes,
+        metrics_path=metrics_path,
+        threads=options.rest_api_num_threads or computing,
+        waiting=options.grpc_max_waiting_requests,
+        model_names=core.model_names,
+    )

@@ -1,0 +1,21 @@
+"""Failures as statuses that a client may see."""
+
+from __future__ import annotations
+
+import grpc
+from absl import logging
+
+from serving.c_api import TensorFlowError
+from serving.server.errors import ServingError
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_of(error: Exception) -> ServingError:
+    """The status for an exception; what was not foreseen is logged and not told to the client."""
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, TensorFlowError):
+        return ServingError(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), error.message)
+    logging.error("A request failed for a reason that is this server's.", exc_info=error)
+    return ServingError(grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why.")

@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
+from levit_tf.files import atomic_path
 
 SIDES = {"ours": "levit_tf", "pytorch": "PyTorch, timm"}
 COLORS = {"ours": "tab:blue", "pytorch": "tab:orange"}
@@ -141,7 +142,7 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, Path(f"{output}.png"))
-    with cli.atomic_path(f"{output}.json", overwrite=True) as temporary:
+    with atomic_path(f"{output}.json", overwrite=True) as temporary:
         Path(temporary).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 

@@ -25,6 +25,7 @@ from absl import flags
 
 from benchmarks.serving_process import MODEL, Running, export_model, server
 from converters import cli
+from levit_tf.files import atomic_path
 from serving.client import Client
 from serving.client.calls import Target
 from serving.load_test import make_requests, read_pictures
@@ -154,7 +155,7 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
     """
     from matplotlib.figure import Figure
 
-    with cli.atomic_path(folder, flags.FLAGS.overwrite) as temporary:
+    with atomic_path(folder, flags.FLAGS.overwrite) as temporary:
         os.mkdir(temporary)
         with open(Path(temporary, "memory.csv"), "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)

@@ -1,13 +1,10 @@
-"""What the command-line tools share: a user's error in one line, sizes, all-or-nothing output."""
+"""What the command-line tools share: a user's error in one line, and sizes."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 # What a user can put right: a wrong file, a wrong value, a missing optional dependency. Everything
 # else is a defect of this code and keeps its traceback.
@@ -55,52 +52,3 @@ def parse_size(text: str) -> tuple[int, int]:
             f"Received: {text!r}"
         )
     return height, width
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[str]:
-    """A temporary path that becomes `path` if the block succeeds, and vanishes if it does not.
-
-    Works for a file and for a directory alike: the block creates whichever it needs. The temporary
-    path lies in the same folder and ends in the same suffix, since Keras chooses a format by it.
-
-    Args:
-      path: where the output goes; its folder is created.
-      overwrite: whether an existing `path` may be replaced.
-
-    Yields:
-      The path to write to; nothing exists there yet.
-
-    Raises:
-      FileExistsError: `path` exists and `overwrite` is false, raised before the block runs; or it
-        is a directory where the block wrote a file, or the other way round.
-      OSError: the folder cannot be made or written to.
-    """
-    path = os.path.abspath(os.fspath(path))
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
-    folder, name = os.path.split(path)
-    try:
-        os.makedirs(folder, exist_ok=True)
-        temporary_directory = tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.")
-    except OSError as error:
-        raise OSError(f"{path}: its folder cannot be written to ({error.strerror}).") from error
-    with temporary_directory as scratch:
-        temporary = os.path.join(scratch, name)
-        yield temporary
-        if os.path.exists(path) and os.path.isdir(path) != os.path.isdir(temporary):
-            kind = "directory" if os.path.isdir(path) else "file"
-            raise FileExistsError(f"{path} is a {kind}, which is not what would replace it.")
-        if os.path.isfile(temporary):
-            # Some writers make their files private; the output is as readable as any other file.
-            os.chmod(temporary, 0o666 & ~_umask())
-        if os.path.isdir(path):  # cannot be renamed onto: it has content
-            os.rename(path, os.path.join(scratch, "replaced"))
-        os.replace(temporary, path)
-
-
-def _umask() -> int:
-    """The process' file mode creation mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

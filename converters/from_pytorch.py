@@ -15,6 +15,7 @@ from absl import flags
 from converters import cli
 from levit_tf import LeViT
 from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.files import atomic_path
 from levit_tf.layers import HEADS
 from levit_tf.pytorch_recognition import CheckpointInfo, recognise
 from levit_tf.pytorch_weights import ImportReport, load_state_dict
@@ -58,7 +59,7 @@ def convert(
     output = os.fspath(output)
     if not output.endswith(".keras"):
         raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
-    with cli.atomic_path(output, overwrite) as temporary:
+    with atomic_path(output, overwrite) as temporary:
         state = read_checkpoint(checkpoint)
         info = recognise(state, variant=model, source=os.fspath(checkpoint))
         new_heads = classes is not None and classes != info.classes

@@ -16,6 +16,7 @@ from absl import flags
 
 from converters import cli
 from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.files import atomic_path
 from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig
 from levit_tf.regnet_weights import regnet_from_state_dict
 
@@ -45,7 +46,7 @@ def convert(
     output = os.fspath(output)
     if not output.endswith(".keras"):
         raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
-    with cli.atomic_path(output, overwrite) as temporary:
+    with atomic_path(output, overwrite) as temporary:
         state = read_checkpoint(checkpoint)
         model = regnet_from_state_dict(config, state, source=os.fspath(checkpoint))
         model.save(temporary)

@@ -28,6 +28,7 @@ from converters.recipes import RECIPES
 from converters.tflite_files import sha256, write_tflite
 from converters.to_tflite import OUTPUTS, float32_file
 from levit_tf.class_names import LABELS_FILE, read_labels
+from levit_tf.files import atomic_path
 from levit_tf.predictor import class_names_for
 from levit_tf.signatures import PROBABILITIES
 
@@ -78,7 +79,7 @@ def export(
             f"--io_dtype: the network was trained for {quantized.target!r}, whose input and "
             f"outputs are {' or '.join(recipe.io_dtypes)}. Received: {io_dtype!r}"
         )
-    with cli.atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         graph = deploy_graph(quantized.model, batch_size=1)
         chosen = {name: graph.output[name] for name in OUTPUTS[outputs]}
         graph = keras.Model(graph.input, chosen, name=graph.name)

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters import cli
 from converters.metadata import add_metadata
 from converters.tflite_check import check
+from levit_tf.files import atomic_path
 
 _PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -36,7 +36,7 @@ def write_tflite(
     """Writes a TFLite file with metadata, compares it with Keras, and writes a JSON about it.
 
     Args:
-      path: the file to write, usually the temporary one of `converters.cli.atomic_path`.
+      path: the file to write, usually the temporary one of `converters.atomic_path`.
       content: the file as it is so far.
       graph: the deploy graph that it was made from.
       about: what the JSON is to say of how it was made; "description" goes into the file too.
@@ -66,7 +66,7 @@ def write_tflite(
         "compared_with_keras": check(path, graph, images, tolerance),
         "versions": {"levit_tf": levit_tf.__version__, **_versions()},
     }
-    with cli.atomic_path(json_path, overwrite=True) as temporary:
+    with atomic_path(json_path, overwrite=True) as temporary:
         Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 

@@ -20,6 +20,7 @@ from absl import flags
 
 from converters import cli
 from converters.deploy import deploy_graph
+from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
@@ -70,7 +71,7 @@ def to_onnx(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"--batch: expected {DYNAMIC} or at least 1. Received: {batch_size}")
     _check_packages()
-    with cli.atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         graph = deploy_graph(model)
         _write(graph, temporary, opset, batch_size)
         error = _compare(graph, temporary, batch_size)

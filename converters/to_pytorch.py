@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
+from levit_tf.files import atomic_path
 from levit_tf.pytorch_names import FLAVOURS
 from levit_tf.pytorch_weights import to_state_dict
 from levit_tf.weights import load_train_form
@@ -52,7 +53,7 @@ def convert(
         raise ValueError(
             f"--output: expected a file name ending in {', '.join(_SUFFIXES)}. Received: {output!r}"
         )
-    with cli.atomic_path(output, overwrite) as temporary:
+    with atomic_path(output, overwrite) as temporary:
         state = to_state_dict(load_train_form(model), flavour)
         if suffix in _TORCH_SUFFIXES:
             _save_torch(state, temporary, wrapped=flavour == "official")

@@ -21,6 +21,7 @@ from converters import cli
 from converters.deploy import class_count, deploy_graph
 from converters.tensorflow_graph import PRECISIONS, tensorflow_function
 from levit_tf.class_names import LABELS_FILE, check_class_names, read_labels
+from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
 from levit_tf.signatures import INPUT, SIGNATURE
 
@@ -49,7 +50,7 @@ def to_saved_model(
       ValueError: `model` cannot be exported, or has another number of classes. Nothing is written
         then.
     """
-    with cli.atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         graph = deploy_graph(model)
         names = class_names and check_class_names(class_names, class_count(model), LABELS_FILE)
         function = tensorflow_function(graph, precision)

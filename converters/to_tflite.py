@@ -28,6 +28,7 @@ from converters.recipes import RECIPES, Recipe, recipe_by_name
 from converters.tflite_files import sha256, write_tflite
 from converters.to_saved_model import write_graph
 from levit_tf.class_names import LABELS_FILE, read_labels
+from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
 from levit_tf.predictor import class_names_for
 from levit_tf.signatures import LOGITS, PROBABILITIES, SIGNATURE
@@ -83,7 +84,7 @@ def to_tflite(
         raise ValueError(f"--outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}")
     chosen = recipe_by_name(recipe)
     io_dtype = _io_dtype(recipe, chosen, io_dtype)
-    with cli.atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         graph = deploy_graph(model, batch_size=1)
         chosen_outputs = {name: graph.output[name] for name in OUTPUTS[outputs]}
         graph = keras.Model(graph.input, chosen_outputs, name=graph.name)

@@ -38,6 +38,7 @@ from converters.verify_compare import (
 )
 from converters.verify_figure import draw_layers
 from converters.verify_pictures import MAXIMUM, comparison_pictures
+from levit_tf.files import atomic_path
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 KINDS = (
@@ -120,7 +121,7 @@ def _verify(options: argparse.Namespace) -> int:
         draw_layers(layers, title, Path(options.picture))
     print(_report(a, b, outputs, layers, tolerance))
     if options.json:
-        with cli.atomic_path(options.json, overwrite=True) as temporary:
+        with atomic_path(options.json, overwrite=True) as temporary:
             content = json.dumps(_as_json(a, b, outputs, layers, tolerance), indent=2)
             Path(temporary).write_text(content + "\n", encoding="utf-8")
     return 0 if outputs.within(tolerance) else 1

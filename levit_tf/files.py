@@ -25,13 +25,18 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
     Raises:
       FileExistsError: `path` exists and `overwrite` is false, raised before the block runs; or it
         is a directory where the block wrote a file, or the other way round.
+      OSError: the folder cannot be made or written to.
     """
     path = os.path.abspath(os.fspath(path))
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as scratch:
+    try:
+        os.makedirs(folder, exist_ok=True)
+        temporary_directory = tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.")
+    except OSError as error:
+        raise OSError(f"{path}: its folder cannot be written to ({error.strerror}).") from error
+    with temporary_directory as scratch:
         temporary = os.path.join(scratch, name)
         yield temporary
         if os.path.exists(path) and os.path.isdir(path) != os.path.isdir(temporary):

@@ -25,7 +25,7 @@ RESIZE_RATIO = (256, 224)  # side resized to : side cropped from it
 LARGEST_SIDE_WITHOUT_MARGIN = 32
 # Outputs that are resized together from the inputs that they share. More of them means more
 # products with zero; fewer, more copies of inputs.
-_BLOCK = 8
+BLOCK = 8
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:
@@ -153,27 +153,29 @@ def _resize_rows(x: Any, side: Any, resized: Any, cropped: int) -> Any:
     excess = resized - cropped
     half = excess // 2
     start = half + excess % 2 * (half % 2)  # round(excess / 2), halves to the even: torchvision's
-    blocks = -(-cropped // _BLOCK)
-    outputs = np.minimum(np.arange(blocks * _BLOCK), cropped - 1)  # the last block is filled up
-    outputs = ops.convert_to_tensor(outputs.astype(np.float32).reshape(blocks, _BLOCK))
+    blocks = -(-cropped // BLOCK)
+    outputs = np.minimum(np.arange(blocks * BLOCK), cropped - 1)  # the last block is filled up
+    outputs = ops.convert_to_tensor(outputs.astype(np.float32).reshape(blocks, BLOCK))
     scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
     stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
     centres = (outputs + 0.5 + ops.cast(start, "float32")) * scale
-    span = ops.cast((_BLOCK - 1) * scale + 4 * stretch, "int32") + 2
+    span = ops.cast((BLOCK - 1) * scale + 4 * stretch, "int32") + 2
     lowest = ops.cast(ops.floor(centres[:, :1] - 2 * stretch), "int32")
     inputs = lowest + ops.arange(span, dtype="int32")  # (blocks, span)
     inside = ops.clip(inputs, 0, side - 1)
     distances = ops.cast(inputs, "float32")[:, None, :] + 0.5 - centres[:, :, None]
-    weights = _keys(distances / stretch) * ops.cast(inside == inputs, "float32")[:, None, :]
-    weights = weights / ops.sum(weights, axis=2, keepdims=True)  # (blocks, _BLOCK, span)
+    weights = (
+        bicubic_kernel(distances / stretch) * ops.cast(inside == inputs, "float32")[:, None, :]
+    )
+    weights = weights / ops.sum(weights, axis=2, keepdims=True)  # (blocks, BLOCK, span)
     values = ops.matmul(weights, ops.cast(ops.take(x, inside, axis=0), "float32"))
-    # (blocks, _BLOCK, columns) -> (blocks * _BLOCK, columns)
-    values = ops.reshape(values, (blocks * _BLOCK, -1))[:cropped]
+    # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)
+    values = ops.reshape(values, (blocks * BLOCK, -1))[:cropped]
     return ops.floor(ops.clip(values, 0.0, 255.0) + 0.5)  # halves upwards, as Pillow rounds
 
 
-def _keys(x: Any) -> Any:
-    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC."""
+def bicubic_kernel(x: Any) -> Any:
+    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC; `x` in inputs from the centre."""
     x = ops.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((2.5 - 0.5 * x) * x - 4) * x + 2

@@ -13,6 +13,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from serving.c_library import Buffer, check_status, library
 
 _STRING_BYTES = 24  # of a TF_TString
+_MOST_DIMS = 254  # with more, TF_AllocateTensor ends the process
 
 
 @functools.cache
@@ -58,7 +59,8 @@ def _string_proto(value: np.ndarray) -> TensorProto:
 
 def _from_proto(proto: TensorProto, status: int) -> int:
     dims = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.dtype != types_pb2.DT_STRING and proto.tensor_content and min(dims, default=0) >= 0:
+    is_plain = proto.dtype != types_pb2.DT_STRING and proto.tensor_content
+    if is_plain and len(dims) <= _MOST_DIMS and min(dims, default=0) >= 0:
         content = proto.tensor_content
         dtype = _plain_dtype(proto.dtype)
         if dtype is not None and len(content) == dtype.itemsize * _count(dims):

@@ -22,7 +22,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from converters import cli
+from levit_tf.files import atomic_path
 
 CONFIG_FILE = "models.config"
 PLATFORM = "tensorflow"
@@ -252,7 +252,7 @@ class Repository:
                 model = models.add(name=name, base_path=str(folder), model_platform=PLATFORM)
             model.base_path = base_path or model.base_path
             yield model
-            with cli.atomic_path(self.config_path, overwrite=True) as temporary:
+            with atomic_path(self.config_path, overwrite=True) as temporary:
                 Path(temporary).write_text(text_format.MessageToString(config), encoding="utf-8")
 
     @contextlib.contextmanager

@@ -68,7 +68,9 @@ def _mixed(a, b, s_bytes):
 
 def _classify_images(image_bytes):
     if any(b"broken" in image for image in image_bytes):
-        raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, "Unknown image file format. [[{{node Decode}}]]")
+        raise ServingError(
+            grpc.StatusCode.INVALID_ARGUMENT, "Unknown image file format. [[{{node Decode}}]]"
+        )
     scores = np.array([0.6, 0.2, 0.1, 0.06, 0.04], np.float32)
     batch = len(image_bytes)
     names = np.array([name.encode() for name in CLASS_NAMES[:5]], object)

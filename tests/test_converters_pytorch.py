@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 import levit_tf
 from converters import cli, from_pytorch, to_pytorch
+from levit_tf.files import atomic_path
 from levit_tf.pytorch_weights import to_state_dict
 from tests import references
 from tests.randomize import random_images, randomize_keras, randomize_torch
@@ -214,13 +215,13 @@ def test_what_is_no_size(text):
 def test_atomic_directories_replace_and_vanish(tmp_path):
     target = tmp_path / "export"
     for content in ("first", "second"):
-        with cli.atomic_path(target, overwrite=True) as temporary:
+        with atomic_path(target, overwrite=True) as temporary:
             os.mkdir(temporary)
             (tmp_path / os.path.relpath(temporary, tmp_path) / content).touch()
     assert os.listdir(target) == ["second"]
 
     def fail():
-        with cli.atomic_path(target, overwrite=True) as temporary:
+        with atomic_path(target, overwrite=True) as temporary:
             os.mkdir(temporary)
             raise KeyError
 
@@ -235,7 +236,7 @@ def test_a_file_does_not_replace_a_directory(tmp_path):
     (tmp_path / "export" / "precious").touch()
 
     def write():
-        with cli.atomic_path(tmp_path / "export", overwrite=True) as temporary:
+        with atomic_path(tmp_path / "export", overwrite=True) as temporary:
             open(temporary, "w").close()
 
     with pytest.raises(FileExistsError, match="is a directory"):
@@ -245,6 +246,6 @@ def test_a_file_does_not_replace_a_directory(tmp_path):
 
 def test_atomic_files_are_as_readable_as_others(tmp_path):
     (tmp_path / "other").touch()
-    with cli.atomic_path(tmp_path / "private") as temporary:
+    with atomic_path(tmp_path / "private") as temporary:
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     assert (tmp_path / "private").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -89,6 +89,19 @@ def test_what_cannot_be_run_is_tensorflows_error(session, feeds, fetches):
     assert caught.value.message
 
 
+def test_more_dimensions_than_tensorflow_knows_do_not_end_the_process(session):
+    value = tf.make_tensor_proto(np.float32([3]))
+    for _ in range(300):
+        value.tensor_shape.dim.add(size=1)
+    for content in ([], np.float32([3]).tobytes()):
+        if content:
+            value.ClearField("float_val")
+            value.tensor_content = content
+        with pytest.raises(TensorFlowError) as refused:
+            run(session, "serving_default", {"x": value})
+        assert refused.value.code == INVALID_ARGUMENT
+
+
 def test_a_dtype_that_tensorflow_lacks_is_a_type_error(session):
     with pytest.raises(TypeError):
         session.run({"serving_default_x:0": np.array(["2020"], "datetime64[D]")}, [])

@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters.cli import atomic_path
 from converters.qat import export
 from converters.qat_model import QuantizedModel
 from converters.to_saved_model import to_saved_model, write_labels
 from converters.to_tflite import to_tflite
 from levit_tf.class_names import LABELS_FILE
+from levit_tf.files import atomic_path
 from levit_tf.predictor import load_predictor
 from training.evaluate import top1
 

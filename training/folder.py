@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from converters.cli import atomic_path
+from levit_tf.files import atomic_path
 from training.checkpoint import CHECKPOINTS, OTHER_WORKERS
 from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
 

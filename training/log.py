@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from converters.cli import atomic_path
+from levit_tf.files import atomic_path
 from training.tensorboard import TensorBoard
 
 JSON_FILE, CSV_FILE, TENSORBOARD = "log.json", "log.csv", "tensorboard"

@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from converters.calibration import CALIBRATION_IMAGES
-from converters.cli import atomic_path
+from levit_tf.files import atomic_path
 from training import folder as run_folder
 from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts

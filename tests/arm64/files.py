@@ -17,10 +17,10 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters import cli
 from converters.calibration import calibration_images
 from converters.recipes import RECIPES
 from converters.to_tflite import to_tflite
+from levit_tf.files import atomic_path
 from tests.arm64.machine import DONE, PICTURES
 from tests.randomize import randomize_keras
 
@@ -41,7 +41,7 @@ def write(folder: Path, variant: str = VARIANT) -> None:
     randomize_keras(model)
     images = calibration_images("photographs", model.input_shape[1:3])
     _spread_logits(model, images)
-    with cli.atomic_path(folder, overwrite=True) as temporary:
+    with atomic_path(folder, overwrite=True) as temporary:
         written = Path(temporary)
         written.mkdir()
         for recipe in RECIPES:

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters import cli
+from levit_tf.files import atomic_path
 from tests.arm64.machine import (
     CPU_ROOTS,
     CPUS,
@@ -79,7 +79,7 @@ def prepare(
             f"{sources}: no such list of Debian mirrors. Name another: make ARM64_SOURCES=FILE"
         )
     with (
-        cli.atomic_path(folder, overwrite=True) as temporary,
+        atomic_path(folder, overwrite=True) as temporary,
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".apt.") as scratch,
     ):
         machine, apt = Path(temporary), Path(scratch)

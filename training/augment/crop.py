@@ -11,12 +11,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from levit_tf.preprocessing import BLOCK, bicubic_kernel
 from training.augment.operations import size_of
 
 ATTEMPTS = 10
-# Outputs that are computed together from the inputs that they share. More of them means more
-# products with zero; fewer, more copies of inputs.
-_BLOCK = 8
 
 
 def draw_box(
@@ -98,14 +96,14 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
       reverse: whether the outputs are in reverse order.
 
     Returns:
-      For each axis the numbers of the inputs, (blocks, span), and their weights, (blocks, _BLOCK,
+      For each axis the numbers of the inputs, (blocks, span), and their weights, (blocks, BLOCK,
       span).
     """
-    blocks = [-(-size // _BLOCK) for size in sizes]
+    blocks = [-(-size // BLOCK) for size in sizes]
     outputs = []
     for count, size, backwards in zip(blocks, sizes, reverse, strict=True):
-        numbers = np.minimum(np.arange(count * _BLOCK), size - 1)  # the last block may be filled up
-        numbers = numbers.reshape(count, _BLOCK).astype(np.float32) + 0.5
+        numbers = np.minimum(np.arange(count * BLOCK), size - 1)  # the last block may be filled up
+        numbers = numbers.reshape(count, BLOCK).astype(np.float32) + 0.5
         outputs.append(
             numbers if backwards is False else tf.where(backwards, size - numbers, numbers)
         )
@@ -113,15 +111,14 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     side = tf.repeat(tf.stack(sides), blocks)[:, None]
     scale = tf.cast(side, tf.float32) / np.repeat(sizes, blocks).astype(np.float32)[:, None]
     stretch = tf.maximum(scale, 1.0)  # of the kernel: antialiasing
-    centres = tf.concat(outputs, axis=0) * scale  # (blocks, _BLOCK)
+    centres = tf.concat(outputs, axis=0) * scale  # (blocks, BLOCK)
     lowest = tf.reduce_min(centres, axis=1, keepdims=True) - 2 * stretch
-    span = tf.cast(tf.reduce_max((_BLOCK - 1) * scale + 4 * stretch), tf.int32) + 2
+    span = tf.cast(tf.reduce_max((BLOCK - 1) * scale + 4 * stretch), tf.int32) + 2
     inputs = tf.cast(tf.floor(lowest), tf.int32) + tf.range(span)  # (blocks, span)
     distances = (tf.cast(inputs, tf.float32) + 0.5)[:, None, :] - centres[:, :, None]
     inside = tf.clip_by_value(inputs, 0, side - 1)
-    weights = (
-        _keys(distances / stretch[:, :, None]) * tf.cast(inside == inputs, tf.float32)[:, None]
-    )
+    is_inside = tf.cast(inside == inputs, tf.float32)[:, None]
+    weights = bicubic_kernel(distances / stretch[:, :, None]) * is_inside
     weights /= tf.reduce_sum(weights, axis=2, keepdims=True)
     return tf.split(inside, blocks), tf.split(weights, blocks)
 
@@ -130,21 +127,13 @@ def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) ->
     """(n, columns) uint8 -> (size, columns) uint8."""
     columns = tf.shape(x)[1]
     values = tf.matmul(weights, tf.cast(tf.gather(x, inputs), tf.float32))
-    # (blocks, _BLOCK, columns) -> (blocks * _BLOCK, columns)
+    # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)
     values = tf.reshape(values, [-1, columns])
-    if weights.shape[0] * _BLOCK != size:
+    if weights.shape[0] * BLOCK != size:
         values = values[:size]
     # One pass over the values, where tf.clip_by_value makes two.
     values = tf.raw_ops.ClipByValue(t=values + 0.5, clip_value_min=0.5, clip_value_max=255.5)
     return tf.cast(values, tf.uint8)  # halves upwards
-
-
-def _keys(x: tf.Tensor) -> tf.Tensor:
-    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC."""
-    x = tf.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
-    return tf.where(x < 1, near, tf.where(x < 2, far, 0.0))
 
 
 def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:

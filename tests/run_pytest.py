@@ -2,28 +2,35 @@
 
     run_pytest.py tests/test_NAME.py [PYTEST OPTION]...
 
-Programs that tests start find the packages that the tests do, and the home directory is a folder
-that Bazel gives to a test.
+Programs that tests start find the packages that the tests do. The home directory and the folders of
+tests are temporary.
 """
 
 import os
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def main() -> int:
-    """Returns the exit code of pytest; a file all of whose tests are slow has passed."""
+def main(folder: str) -> int:
+    """Runs pytest with the arguments of this command.
+
+    Args:
+      folder: for the home directory and the folders of tests.
+
+    Returns:
+      The exit code of pytest, but 0 for a file all of whose tests are slow.
+    """
     # Modules of this folder are `tests.NAME` only: Python puts the folder of a script in front.
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != HERE]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    temporary = os.environ["TEST_TMPDIR"]
-    os.environ["HOME"] = temporary
+    os.environ["HOME"] = folder
     import pytest  # no sooner, as what it loads looks for files there
 
     options = [
         *("-c", "pyproject.toml", "--rootdir=."),
-        *("-p", "no:cacheprovider", f"--basetemp={temporary}/pytest"),
+        *("-p", "no:cacheprovider", f"--basetemp={folder}/pytest"),
     ]
     if "XML_OUTPUT_FILE" in os.environ:
         options.append(f"--junitxml={os.environ['XML_OUTPUT_FILE']}")
@@ -37,4 +44,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not TEST_TMPDIR: its path leaves no room for a Unix socket's, which has 107 characters.
+    with tempfile.TemporaryDirectory() as temporary:
+        sys.exit(main(temporary))

@@ -25,6 +25,7 @@ from converters.verify_artefact import (
     Precision,
 )
 from levit_tf.artefacts import read_network
+from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 _OUTPUTS = (LOGITS, PROBABILITIES)
@@ -91,8 +92,8 @@ def tflite_artefact(path: Path) -> Artefact:
     details = runner.get_output_details()
 
     def outputs(images):
-        found = runner(**{INPUT: _quantize(images, image)})
-        return {name: _dequantize(found[name], details[name]) for name in _OUTPUTS if name in found}
+        found = runner(**{INPUT: quantize(images, image)})
+        return {name: dequantize(found[name], details[name]) for name in _OUTPUTS if name in found}
 
     @functools.cache
     def taps():
@@ -111,10 +112,10 @@ def tflite_artefact(path: Path) -> Artefact:
 
     def layers(images):
         keeping, tensors = taps()
-        keeping.set_tensor(keeping.get_input_details()[0]["index"], _quantize(images, image))
+        keeping.set_tensor(keeping.get_input_details()[0]["index"], quantize(images, image))
         keeping.invoke()
         return {
-            name: _dequantize(keeping.get_tensor(tensor["index"]), tensor)
+            name: dequantize(keeping.get_tensor(tensor["index"]), tensor)
             for name, tensor in tensors.items()
         }
 
@@ -134,24 +135,6 @@ def _tflite_precision(interpreter) -> Precision:
     if np.int8 in types.values():
         return INT8_WEIGHTS
     return FLOAT16 if np.float16 in types.values() else FLOAT32
-
-
-def _quantize(images: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """Pictures in the type of an input: on its grid where that is of integers."""
-    dtype = details["dtype"]
-    if not np.issubdtype(dtype, np.integer):
-        return images.astype(dtype)
-    scale, zero_point = details["quantization"]
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(images / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-
-def _dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """A tensor's values as float32."""
-    if not np.issubdtype(x.dtype, np.integer):
-        return x.astype(np.float32)
-    scale, zero_point = details["quantization"]
-    return np.float32(scale) * (x.astype(np.float32) - zero_point)
 
 
 def onnx_artefact(path: Path) -> Artefact:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +21,7 @@ from levit_tf.keras_files import (
     load_keras_file,
 )
 from levit_tf.preprocessing import preprocess_input
+from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
@@ -164,8 +164,8 @@ def _tflite(path: Path) -> Network:
     scores = runner.get_output_details()[output]
 
     def run(images):
-        outputs = runner(**{INPUT: _quantize(images, image)})
-        return finish(_dequantize(outputs[output], scores))
+        outputs = runner(**{INPUT: quantize(images, image)})
+        return finish(dequantize(outputs[output], scores))
 
     input_shape = tuple(map(int, image["shape"]))
     return Network(run, _image_shape(input_shape, str(path)), _classes(scores["shape"], str(path)))
@@ -206,24 +206,6 @@ def _onnx(path: Path) -> Network:
         for tensor in (inputs[INPUT], outputs[output])
     )
     return Network(run, _image_shape(input_shape, str(path)), _classes(output_shape, str(path)))
-
-
-def _quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """float32 -> the tensor's type: rounded to its integer grid where it is quantised."""
-    dtype = details["dtype"]
-    if not np.issubdtype(dtype, np.integer):
-        return x.astype(dtype)
-    scale, zero_point = details["quantization"]
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
-
-
-def _dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """The tensor's values as float32."""
-    if not np.issubdtype(x.dtype, np.integer):
-        return x.astype(np.float32)
-    scale, zero_point = details["quantization"]
-    return np.float32(scale) * (x.astype(np.float32) - zero_point)
 
 
 def _checked_signature(found: dict, source: str) -> tuple[str, Callable]:

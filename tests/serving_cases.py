@@ -44,6 +44,7 @@ from tests.serving_models import copy_version, save_half
 
 MODEL = "half"
 VERSION = 3  # of the shared target's only version
+POLL = 0.05  # seconds between two looks of a server at its folders
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
@@ -210,6 +211,12 @@ def running(**options) -> Iterator[Target]:
 def serve(base: str | os.PathLike | None = None, **options):
     """`running` with the model `MODEL` in this folder, or the shared one."""
     return running(model_base_path=str(base or shared_model()), model_name=MODEL, **options)
+
+
+def serve_watched(base: str | os.PathLike, **options):
+    """`serve`, looking for changes every `POLL` seconds; what does not load is not tried again."""
+    options = {"max_num_load_retries": 0, "file_system_poll_wait_seconds": POLL} | options
+    return serve(base, **options)
 
 
 def refusal(call, *arguments, **keywords) -> tuple[grpc.StatusCode, str]:

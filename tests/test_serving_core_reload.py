@@ -8,30 +8,25 @@ import pytest
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests import serving_cases
 from tests.serving_cases import (
     MODEL,
+    POLL,
     base_with_one_version,
     eventually,
     refusal,
     reload_request,
     running,
+    serve_watched,
 )
 from tests.serving_models import copy_version
 
 X = {"x": np.float32([2, 4])}
-POLL = 0.05  # seconds
 
 
 @pytest.fixture
 def base(tmp_path):
     """A model's folder with version 1."""
     return base_with_one_version(tmp_path)
-
-
-def serve(base, **options):
-    options = {"max_num_load_retries": 0, "file_system_poll_wait_seconds": POLL} | options
-    return serving_cases.serve(base, **options)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +57,7 @@ def test_labels_name_served_versions_and_can_be_moved(base):
     request = reload_request(**{MODEL: base})
     config = request.config.model_config_list.config[0]
     config.model_version_policy.all.SetInParent()
-    with serve(base) as target:
+    with serve_watched(base) as target:
         target.models.HandleReloadConfigRequest(request, 20)
         eventually(lambda: target.states() == {2: Status.AVAILABLE, 1: Status.AVAILABLE})
         for stable in (1, 2):
@@ -99,7 +94,7 @@ def test_labels_of_versions_to_come_need_a_flag(base, tmp_path):
 
 
 def test_a_reload_replaces_the_whole_configuration(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         response = target.models.HandleReloadConfigRequest(reload_request(a=base, b=base), 20)
         assert response.status.error_code == 0
         for name in "ab":
@@ -126,7 +121,7 @@ def test_a_reload_that_breaks_a_rule_changes_nothing(base, text, message):
 
     request = reload_request()
     text_format.Parse(f"config {text}", request.config.model_config_list)
-    with serve(base) as target:
+    with serve_watched(base) as target:
         code, found = refusal(target.models.HandleReloadConfigRequest, request, 20)
         assert code == StatusCode.INVALID_ARGUMENT
         assert message in found
@@ -139,7 +134,7 @@ def test_a_reload_that_breaks_a_rule_changes_nothing(base, text, message):
 def test_a_reload_tells_that_a_model_does_not_load(base, tmp_path):
     (tmp_path / "broken" / "1").mkdir(parents=True)
     request = reload_request(**{MODEL: base, "broken": tmp_path / "broken"})
-    with serve(base) as target:
+    with serve_watched(base) as target:
         code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
         assert code == StatusCode.UNKNOWN
         assert message.startswith("1 model(s) did not become available: {{{name: broken")
@@ -149,7 +144,7 @@ def test_a_reload_tells_that_a_model_does_not_load(base, tmp_path):
 
 def test_a_reload_does_not_wait_for_a_folder_that_is_not_there(base, tmp_path):
     request = reload_request(**{MODEL: base, "later": tmp_path / "later"})
-    with serve(base) as target:
+    with serve_watched(base) as target:
         code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
         assert code == StatusCode.UNKNOWN
         assert "There is no version in its folder." in message

@@ -6,29 +6,23 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests import serving_cases
 from tests.serving_cases import (
     base_with_one_version,
     classify_request,
     eventually,
     predict_request,
     regress_request,
+    serve_watched,
 )
 from tests.serving_models import copy_version
 
 X = {"x": np.float32([2, 4])}
-POLL = 0.05  # seconds
 
 
 @pytest.fixture
 def base(tmp_path):
     """A model's folder with version 1."""
     return base_with_one_version(tmp_path)
-
-
-def serve(base, **options):
-    options = {"max_num_load_retries": 0, "file_system_poll_wait_seconds": POLL} | options
-    return serving_cases.serve(base, **options)
 
 
 def write_warmup(folder, *logs):
@@ -51,7 +45,7 @@ def test_warm_up_records_of_all_methods_are_run(base):
     regress.regress_log.request.CopyFrom(regress_request())
     copy_version(base / "1", base / "2")
     write_warmup(base / "2", predict_log(X), classify, regress)
-    with serve(base) as target:
+    with serve_watched(base) as target:
         assert target.states() == {2: Status.AVAILABLE}
 
 
@@ -69,7 +63,7 @@ def test_a_bad_warm_up_record_stops_the_version(base, tmp_path, logs, message):
     write_warmup(new, *(logs or []))
     if logs is None:
         (new / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no record" * 99)
-    with serve(base) as target:
+    with serve_watched(base) as target:
         new.rename(base / "2")
         status = eventually(lambda: [s for s in target.statuses() if s.status.error_code])[0]
         assert message in status.status.error_message
@@ -78,5 +72,5 @@ def test_a_bad_warm_up_record_stops_the_version(base, tmp_path, logs, message):
 
 def test_warm_up_can_be_switched_off(base):
     write_warmup(base / "1", predict_log(X, "none"))
-    with serve(base, enable_model_warmup=False) as target:
+    with serve_watched(base, enable_model_warmup=False) as target:
         assert target.states() == {1: Status.AVAILABLE}

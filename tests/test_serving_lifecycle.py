@@ -9,19 +9,19 @@ import pytest
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests import serving_cases
 from tests.serving_cases import (
     MODEL,
+    POLL,
     base_with_one_version,
     eventually,
     predict_request,
     refusal,
+    serve_watched,
     values,
 )
 from tests.serving_models import SLEEP_SECONDS, copy_version, save_half
 
 X = {"x": np.float32([2, 4])}
-POLL = 0.05  # seconds
 
 
 @pytest.fixture
@@ -36,13 +36,8 @@ def other(tmp_path_factory):
     return save_half(tmp_path_factory.mktemp("other") / "1", 10.0)
 
 
-def serve(base, **options):
-    options = {"max_num_load_retries": 0, "file_system_poll_wait_seconds": POLL} | options
-    return serving_cases.serve(base, **options)
-
-
 def test_a_new_version_replaces_the_old_one(base, other):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         assert target.predict(X).model_spec.version.value == 1
         copy_version(other, base / "2")
         eventually(lambda: target.states() == {2: Status.AVAILABLE, 1: Status.END})
@@ -65,7 +60,7 @@ def _status(name):
 
 
 def test_a_request_ends_on_the_version_it_began_with(base, other):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         future = target.predictions.Predict.future(predict_request(X, "sleep"), 20)
         time.sleep(SLEEP_SECONDS / 4)
         copy_version(other, base / "2")
@@ -81,7 +76,7 @@ def test_what_is_no_number_is_no_version(base):
     for name in ("2.tmp", ".3", "latest", "-4", "5a"):
         copy_version(base / "1", base / name)
     (base / "notes.txt").write_text("6")
-    with serve(base) as target:
+    with serve_watched(base) as target:
         time.sleep(3 * POLL)
         assert target.states() == {1: Status.AVAILABLE}
 
@@ -90,7 +85,7 @@ def test_what_is_no_number_is_no_version(base):
 
 
 def test_a_broken_version_leaves_the_old_one_serving_and_says_why(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         (base / "2").mkdir()
         status = eventually(lambda: [s for s in target.statuses() if s.status.error_code])[0]
         assert (status.version, status.state) == (2, Status.END)
@@ -102,7 +97,7 @@ def test_a_broken_version_leaves_the_old_one_serving_and_says_why(base):
 
 
 def test_a_damaged_file_is_a_broken_version(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         (base / "2").mkdir()
         (base / "2" / "saved_model.pb").write_bytes(b"\xff" * 999)
         eventually(lambda: target.states().get(2) == Status.END)
@@ -110,7 +105,9 @@ def test_a_damaged_file_is_a_broken_version(base):
 
 
 def test_a_version_that_failed_is_tried_again(base):
-    with serve(base, max_num_load_retries=1000, load_retry_interval_micros=20_000) as target:
+    with serve_watched(
+        base, max_num_load_retries=1000, load_retry_interval_micros=20_000
+    ) as target:
         (base / "2").mkdir()
         status = eventually(lambda: [s for s in target.statuses() if s.status.error_code])[0]
         assert status.state == Status.LOADING
@@ -120,7 +117,7 @@ def test_a_version_that_failed_is_tried_again(base):
 
 
 def test_a_version_that_failed_for_good_is_loaded_once_it_was_away(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         (base / "2").mkdir()
         eventually(lambda: target.states().get(2) == Status.END)
         (base / "2").rmdir()
@@ -130,14 +127,14 @@ def test_a_version_that_failed_for_good_is_loaded_once_it_was_away(base):
 
 
 def test_a_vanished_folder_is_no_reason_to_stop_serving(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         base.rename(base.with_name("gone"))
         time.sleep(3 * POLL)
         assert target.predict(X).model_spec.version.value == 1
 
 
 def test_a_version_whose_folder_is_deleted_is_unloaded(base):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         (base / "1").rename(base.with_name("gone"))
         eventually(lambda: target.states() == {1: Status.END})
         assert refusal(target.predict, X) == (
@@ -149,7 +146,7 @@ def test_a_version_whose_folder_is_deleted_is_unloaded(base):
 
 
 def test_the_version_before_comes_back_when_the_latest_is_deleted(base, other):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         copy_version(other, base / "2")
         eventually(lambda: target.states() == {2: Status.AVAILABLE, 1: Status.END})
         (base / "2").rename(base.with_name("gone"))
@@ -162,7 +159,7 @@ def test_a_server_whose_only_model_does_not_load_does_not_start(tmp_path):
     (tmp_path / "base" / "1").mkdir(parents=True)
     with (
         pytest.raises(ServingError, match=r"1 model\(s\) did not become available.*SavedModel"),
-        serve(tmp_path / "base"),
+        serve_watched(tmp_path / "base"),
     ):
         pass
 
@@ -212,14 +209,14 @@ def swaps(base, other, target, count, answers_between):
 
 
 def test_no_request_is_lost_in_a_hot_swap_or_answered_by_two_versions(base, other):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         answers = swaps(base, other, target, 3, answers_between=50)
     assert {version for version, _ in answers} >= {1, 2, 3}
 
 
 @pytest.mark.slow
 def test_10_000_requests_during_20_hot_swaps(base, other):
-    with serve(base) as target:
+    with serve_watched(base) as target:
         answers = swaps(base, other, target, 20, answers_between=500)
     assert len(answers) >= 10_000
     assert len({version for version, _ in answers}) >= 20
@@ -233,7 +230,7 @@ def test_50_reloads_leave_no_memory_behind(base, other):
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    with serve(base) as target:
+    with serve_watched(base) as target:
         sizes = []
         for version in range(2, 72):
             copy_version(base / "1" if version % 2 else other, base / str(version))

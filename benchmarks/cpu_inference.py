@@ -10,10 +10,11 @@ turns. Random weights and pictures, on which time does not depend.
 
 ONNX Runtime and OpenVINO run the file of `converters.to_onnx`; OpenVINO's int8 is NNCF's with its
 settings for transformers. `torch_*` is timm's LeViT with BatchNorm folded, as the official
-speed_test.py does it, and traced and frozen, or compiled; `timm`, `transformers` and `kecam`
-(keras_cv_attention_models) are as their users get them. Quantised TFLite files take one picture a
-call. A GFLOP/s counts two operations a multiply-add, and the share is of the float32 matrix product
-of 2048x2048 that NumPy reaches on the same cores in the same run.
+speed_test.py does it, and traced and frozen, or compiled; `timm` and `transformers` are as their
+users get them, `kecam` (keras_cv_attention_models) is what its own tools make for inference. TFLite
+files take one picture a call, so a batch is so many calls. A GFLOP/s counts two operations a
+multiply-add, and the share is of the float32 matrix product of 2048x2048 that NumPy reaches on the
+same cores in the same run.
 
 Needs the [bench] extra. All of it takes over an hour, most of it torch.compile.
 """
@@ -37,7 +38,7 @@ CONTENDERS = (
     *("openvino", "openvino_bf16", "openvino_int8"),
     *("torch_traced", "torch_compiled", "timm", "transformers", "kecam"),
 )
-_ANY_BATCH = ("tflite_fp32", *CONTENDERS[len(TFLITE) :])
+_ANY_BATCH = ("tflite_fp32", "tflite_int8", *CONTENDERS[len(TFLITE) :])
 PEAK = "matmul"
 _PEAK_SIDE = 2048
 
@@ -63,6 +64,9 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
         to_saved_model(model, folder / "tensorflow_bf16", precision="bfloat16")
     if any(name.startswith(("onnx", "openvino")) for name in contenders):
         to_onnx(model, folder / "model.onnx")
+    if "openvino_int8" in contenders:
+        shape = (1, *model.input_shape[1:])
+        runtimes.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", shape)
     for name in {_recipe(name) for name in contenders if name in TFLITE}:
         images = None
         if RECIPES[name].calibrated:
@@ -96,8 +100,9 @@ def prepare(
     if contender == "onnxruntime":
         return runtimes.open_onnxruntime(folder / "model.onnx", images, threads)
     if contender.startswith("openvino"):
-        precision = contender.removeprefix("openvino").removeprefix("_") or "fp32"
-        return runtimes.open_openvino(folder / "model.onnx", images, threads, precision)
+        path = folder / ("int8.xml" if contender == "openvino_int8" else "model.onnx")
+        precision = "bf16" if contender == "openvino_bf16" else "f32"
+        return runtimes.open_openvino(path, images, threads, precision)
     if contender == "kecam":
         return _kecam(variant, images, threads)
     form = {"torch_traced": "traced", "torch_compiled": "compiled"}.get(contender, "eager")
@@ -119,16 +124,14 @@ def _torch_module(contender: str, variant: str):
 
 
 def _kecam(variant: str, images: np.ndarray, threads: int) -> runtimes.Run:
-    import os
-
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # it is written for Keras 2
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from keras_cv_attention_models import levit
+    from keras_cv_attention_models import levit, model_surgery
 
-    model = getattr(levit, variant)(pretrained=None)
+    model = getattr(levit, variant)(pretrained=None).switch_to_deploy()
+    model = model_surgery.convert_to_fused_conv_bn_model(model)
     call = tf.function(lambda x: model(x, training=False))
     x = tf.constant(images / 255)
     return lambda: call(x).numpy()
@@ -146,7 +149,9 @@ def measure(variant: str, batch: int, threads: int, contenders: list[str], folde
     for name in (PEAK, *wanted):
         settings = [f"--worker={name}", f"--folder={folder}", f"--variants={variant}"]
         settings += [f"--batches={batch}", f"--threads={threads}"]
-        running[name] = Contender("benchmarks.cpu_inference", settings, threads)
+        running[name] = Contender(
+            "benchmarks.cpu_inference", settings, threads, legacy_keras=name == "kecam"
+        )
     return race(running, args.turns, args.seconds)
 
 
@@ -197,6 +202,8 @@ def main(argv: list[str]) -> None:
                 for threads in map(int, args.threads):
                     times = measure(variant, batch, threads, args.contenders, Path(folder))
                     rows += _rows(variant, batch, threads, times)
+                    # What was measured is there, however the rest ends.
+                    results.write("cpu_inference", COLUMNS, rows, args.output)
     _draw(rows, results.publish("cpu_inference", COLUMNS, rows, args.output))
 
 
@@ -224,7 +231,7 @@ def define_flags() -> None:
     flags.DEFINE_list("variants", variants, "Which networks.")
     flags.DEFINE_list("batches", ["1", "16"], "Pictures in a call.")
     flags.DEFINE_list("threads", ["1", "2"], "Of each contender.")
-    flags.DEFINE_integer("turns", 9, "Of each contender.", lower_bound=1)
+    flags.DEFINE_integer("turns", 5, "Of each contender.", lower_bound=1)
     flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
     flags.DEFINE_list("contenders", list(CONTENDERS), f"Some of: {', '.join(CONTENDERS)}.")
     flags.DEFINE_string("output", results.FOLDER, "Folder for the JSON and the picture.")

@@ -18,7 +18,11 @@ picture of the paper's figure 1. Takes 25 minutes on two cores. Needs the [bench
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +37,7 @@ from benchmarks.published import (
     write_int8_tflite,
     write_saved_model,
 )
-from benchmarks.turns import Contender, race, serve_turns
+from benchmarks.turns import Contender, environment, race, serve_turns
 from converters import cli
 
 TFLITE_FP32, TFLITE_INT8 = "TFLite fp32", "TFLite int8"
@@ -50,50 +54,69 @@ AT = ("LeViT192", "LeViT256")
 _OURS = "LeViT"
 
 
-def write_file(network: Network, file: str, path: Path) -> None:
-    """Writes one of `FILES`."""
+def write_files(network: Network, folder: Path) -> None:
+    """Writes the files of one network that `FILES` names."""
     model = network.build()
+    files = [file for files in FILES.values() for file in files]
     if network.family == _OURS:
         from converters.calibration import calibration_images
         from converters.to_saved_model import to_saved_model
         from converters.to_tflite import to_tflite
 
-        if file.startswith("saved_model"):
-            to_saved_model(model, path, precision="bfloat16" if "bf16" in file else "float32")
-            return
-        recipe = path.stem
         images = calibration_images("photographs", model.input_shape[1:3])
-        to_tflite(model, path, recipe=recipe, outputs="logits", calibration_images=images)
+        for path in (folder / file for file in files):
+            if path.suffix == ".tflite":
+                to_tflite(
+                    model, path, recipe=path.stem, outputs="logits", calibration_images=images
+                )
+            else:
+                precision = "bfloat16" if "bf16" in path.name else "float32"
+                to_saved_model(model, path, precision=precision)
         return
-    {
+    write = {
         "fp32.tflite": write_fp32_tflite,
         "int8.tflite": write_int8_tflite,
         "dynamic.tflite": write_dynamic_tflite,
         "saved_model": write_saved_model,
         "saved_model_bf16": write_saved_model,
-    }[file](model, path)
+    }
+    for file in files:
+        write[file](model, folder / file)
 
 
-def work(name: str, file: str) -> None:
+def work(network: Network, path: Path) -> None:
     """A contender's process."""
-    network = networks()[name]
     args = flags.FLAGS
-    batch = args.batch if file.startswith("saved_model") else 1
-    shape = (batch, network.size, network.size, 3)
+    tflite = path.suffix == ".tflite"
+    shape = (1 if tflite else args.batch, network.size, network.size, 3)
     images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, file)
-        write_file(network, file, path)
-        if file.endswith(".tflite"):
-            run = runtimes.open_tflite(path, images, args.threads)
-        else:
-            # Ours has bfloat16 in its graph.
-            rewrite = "bf16" in file and network.family != _OURS
-            run = runtimes.open_saved_model(path, images, args.threads, rewrite)
+    if tflite:
+        run = runtimes.open_tflite(path, images, args.threads)
+    else:
+        # Ours has bfloat16 in its graph.
+        rewrite = "bf16" in path.name and network.family != _OURS
+        run = runtimes.open_saved_model(path, images, args.threads, rewrite)
     serve_turns(run)
 
 
-def measure(chosen: list[Network]) -> dict[tuple[str, str], tuple[float, str]]:
+def write_all(chosen: list[Network], folder: Path) -> None:
+    """Files of every network in a folder of its name, each by a process of its own."""
+
+    def write(network: Network) -> None:
+        (folder / network.name).mkdir()
+        command = [sys.executable, "-m", "benchmarks.efficientnet", f"--write={network.name}"]
+        subprocess.run(
+            [*command, f"--folder={folder / network.name}"],
+            check=True,
+            env=environment(network.legacy_keras),
+            stdout=subprocess.DEVNULL,
+        )
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(write, chosen))
+
+
+def measure(chosen: list[Network], folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
     """(network, form) -> milliseconds of a picture, and the file that was quickest."""
     args = flags.FLAGS
     times = {}
@@ -101,7 +124,7 @@ def measure(chosen: list[Network]) -> dict[tuple[str, str], tuple[float, str]]:
         running = {}
         for network in chosen:
             for file in files:
-                settings = [f"--worker={network.name}", f"--file={file}"]
+                settings = [f"--worker={network.name}", f"--folder={folder / network.name / file}"]
                 settings += [f"--threads={args.threads}", f"--batch={args.batch}"]
                 running[network.name, file] = Contender(
                     "benchmarks.efficientnet", settings, args.threads
@@ -149,15 +172,20 @@ def _ratios(chosen: list[Network], times) -> list[tuple]:
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    if args.worker:
-        work(args.worker, args.file)
-        return
     known = networks()
+    if args.worker:
+        work(known[args.worker], Path(args.folder))
+        return
+    if args.write:
+        write_files(known[args.write], Path(args.folder))
+        return
     unknown = [name for name in args.networks or () if name not in known]
     if unknown:
         raise ValueError(f"--networks: expected some of {', '.join(known)}. Received: {unknown[0]}")
     chosen = [known[name] for name in args.networks or known]
-    times = measure(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        write_all(chosen, Path(folder))
+        times = measure(chosen, Path(folder))
     columns = ("network", "top-1, published", "input", *(f"{form}, ms" for form in FORMS), "int8")
     rows = []
     for n in chosen:
@@ -207,7 +235,8 @@ def define_flags() -> None:
     flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
     flags.DEFINE_string("output", results.FOLDER, "Folder for the JSON and the picture.")
     flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("file", None, "Used by the benchmark itself.")
+    flags.DEFINE_string("write", None, "Used by the benchmark itself.")
+    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Network:
       top1: published, percent.
       size: side of its input, pixels.
       build: makes it with random weights: a Keras or tf_keras model.
+      legacy_keras: whether it is a tf_keras model, which an environment variable has to allow.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Network:
     top1: float
     size: int
     build: Callable[[], object]
+    legacy_keras: bool = False
 
 
 def networks() -> dict[str, Network]:
@@ -53,8 +55,8 @@ def networks() -> dict[str, Network]:
         Network("MobileNet", "MobileNetV2", 72.0, 224, _application("MobileNetV2")),
         Network("MobileNet", "MobileNetV3Large", 75.2, 224, _application("MobileNetV3Large")),
         Network("MobileNet", "MobileNetV2-1.4", 74.7, 224, _application("MobileNetV2", alpha=1.4)),
-        Network("DeiT", "DeiT-Ti", 72.2, 224, _deit(192, 3)),
-        Network("DeiT", "DeiT-S", 79.9, 224, _deit(384, 6)),
+        Network("DeiT", "DeiT-Ti", 72.2, 224, _deit(192, 3), legacy_keras=True),
+        Network("DeiT", "DeiT-S", 79.9, 224, _deit(384, 6), legacy_keras=True),
     ]
     return {network.name: network for network in sorted(found, key=lambda n: (n.family, n.top1))}
 
@@ -90,34 +92,37 @@ def write_dynamic_tflite(model, path: Path) -> None:
 def write_saved_model(model, path: Path) -> None:
     """The network as a SavedModel for any batch size, its weights being constants."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2,
-    )
 
-    shape = [None, *model.input_shape[1:]]
-    function = tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
-    )
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    frozen = _frozen(model, None)
     serve = tf.function(
         lambda images: {"logits": frozen(images)[0]},
-        input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
+        input_signature=[tf.TensorSpec(frozen.inputs[0].shape, tf.float32, name="images")],
     )
-    tf.saved_model.save(tf.Module(), str(path), signatures={"serving_default": serve})
+    # Keras' swish has a gradient of its own, which cannot be saved once weights are constants.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    signatures = {"serving_default": serve}
+    tf.saved_model.save(tf.Module(), str(path), signatures=signatures, options=options)
 
 
 def _converter(model):
     import tensorflow as tf
 
-    shape = [1, *model.input_shape[1:]]
+    return tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, 1)], model)
+
+
+def _frozen(model, batch: int | None):
+    """The function of the network in which its weights are constants."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    shape = [batch, *model.input_shape[1:]]
     function = tf.function(
         lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
     )
-    return tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
+    return convert_variables_to_constants_v2(function.get_concrete_function())
 
 
 def _levit(name: str):
@@ -148,9 +153,6 @@ def _application(name: str, **options):
 
 def _deit(channels: int, heads: int):
     def build():
-        import os
-
-        os.environ["TF_USE_LEGACY_KERAS"] = "1"  # it is written for Keras 2
         from keras_cv_attention_models import beit
 
         return beit.ViT(

@@ -56,7 +56,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def publish(
     name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str
 ) -> Path:
-    """Prints a table and writes it as `NAME.json`.
+    """Prints a table and writes it, see `write`."""
+    print(table(columns, rows))
+    return write(name, columns, rows, folder)
+
+
+def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str) -> Path:
+    """Writes a table as `NAME.json`, with the machine and the versions.
 
     Args:
       name: of the benchmark.
@@ -67,7 +73,6 @@ def publish(
     Returns:
       The folder.
     """
-    print(table(columns, rows))
     content = {
         "benchmark": name,
         **machine(),

@@ -11,16 +11,20 @@ Run = Callable[[], object]
 
 
 def open_tflite(path: Path, images: np.ndarray, threads: int) -> Run:
-    """A TFLite file in LiteRT's interpreter, with XNNPACK."""
+    """A TFLite file of one picture in LiteRT's interpreter, with XNNPACK: a call for each image."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
-    (details,) = interpreter.get_input_details()
-    if tuple(details["shape"]) != images.shape:
-        interpreter.resize_tensor_input(details["index"], images.shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(details["index"], images.astype(details["dtype"]))
-    return interpreter.invoke
+    (details,) = interpreter.get_input_details()
+    pictures = images.astype(details["dtype"])[:, np.newaxis]  # (batch, 1, height, width, 3)
+
+    def run():
+        for picture in pictures:
+            interpreter.set_tensor(details["index"], picture)
+            interpreter.invoke()
+
+    return run
 
 
 def open_saved_model(
@@ -61,30 +65,41 @@ def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
     return lambda: session.run([first], {name: images})
 
 
-def open_openvino(path: Path, images: np.ndarray, threads: int, precision: str = "fp32") -> Run:
-    """An ONNX file in OpenVINO.
+def quantize_for_openvino(path: Path, output: Path, shape: tuple[int, ...]) -> None:
+    """An ONNX file to OpenVINO's own, int8 by NNCF with its settings for transformers.
+
+    Args:
+      path: the ONNX file.
+      output: ends in ".xml"; the weights go beside it.
+      shape: of an input; random pictures calibrate, as time does not depend on them.
+    """
+    import nncf
+    import openvino
+
+    rng = np.random.default_rng(1)
+    pictures = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(30)]
+    model = openvino.Core().read_model(path)
+    model = nncf.quantize(model, nncf.Dataset(pictures), model_type=nncf.ModelType.TRANSFORMER)
+    openvino.save_model(model, output)
+
+
+def open_openvino(path: Path, images: np.ndarray, threads: int, precision: str = "f32") -> Run:
+    """An ONNX file, or one of OpenVINO's own, in OpenVINO.
 
     Args:
       path: the file.
       images: the input.
       threads: of an inference.
-      precision: "fp32", "bf16", or "int8", quantised by NNCF with its settings for transformers.
+      precision: "f32" or "bf16", of what is not quantised.
     """
     import openvino
 
     model = openvino.Core().read_model(path)
     model.reshape(list(images.shape))
-    if precision == "int8":
-        import nncf
-
-        rng = np.random.default_rng(1)
-        pictures = [rng.uniform(0, 255, images.shape).astype(np.float32) for _ in range(30)]
-        data = nncf.Dataset(pictures)
-        model = nncf.quantize(model, data, model_type=nncf.ModelType.TRANSFORMER)
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
     request.set_input_tensor(openvino.Tensor(images))

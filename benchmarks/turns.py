@@ -65,6 +65,12 @@ def serve_turns(call: Callable[[], object]) -> None:
         print(f"result {wall / count} {cpu / count} {_peak_memory()}", flush=True)
 
 
+def environment(legacy_keras: bool) -> dict[str, str]:
+    """Of a process in which TensorFlow is quiet; its Keras is chosen when it is imported."""
+    keras = {"TF_USE_LEGACY_KERAS": "1"} if legacy_keras else {}
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **keras}
+
+
 class Contender:
     """A process that waits for its turn.
 
@@ -72,12 +78,19 @@ class Contender:
       module: to start with `python -m`.
       flags: its command line.
       threads: how many cores it is pinned to.
+      legacy_keras: whether it is written for Keras 2.
 
     Raises:
       ValueError: the process ended before it was ready; its own messages are on stderr.
     """
 
-    def __init__(self, module: str, flags: Sequence[str], threads: int):
+    def __init__(
+        self,
+        module: str,
+        flags: Sequence[str],
+        threads: int,
+        legacy_keras: bool = False,
+    ):
         cores = sorted(os.sched_getaffinity(0))[:threads]
         self._name = " ".join(flags)
         self._process = subprocess.Popen(
@@ -85,6 +98,7 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=environment(legacy_keras),
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         self._wall, self._cpu, self._memory = [], [], 0

@@ -50,11 +50,13 @@ def networks() -> dict[str, Network]:
     efficient = [(77.1, 224), (79.1, 240), (80.1, 260), (81.6, 300), (82.9, 380)]
     for number, (top1, size) in enumerate(efficient):
         name = f"EfficientNetB{number}"
-        found.append(Network("EfficientNet", name, top1, size, _application(name)))
+        found.append(Network("EfficientNet", name, top1, size, _application(name, size)))
     found += [
-        Network("MobileNet", "MobileNetV2", 72.0, 224, _application("MobileNetV2")),
-        Network("MobileNet", "MobileNetV3Large", 75.2, 224, _application("MobileNetV3Large")),
-        Network("MobileNet", "MobileNetV2-1.4", 74.7, 224, _application("MobileNetV2", alpha=1.4)),
+        Network("MobileNet", "MobileNetV2", 72.0, 224, _application("MobileNetV2", 224)),
+        Network("MobileNet", "MobileNetV3Large", 75.2, 224, _application("MobileNetV3Large", 224)),
+        Network(
+            "MobileNet", "MobileNetV2-1.4", 74.7, 224, _application("MobileNetV2", 224, alpha=1.4)
+        ),
         Network("DeiT", "DeiT-Ti", 72.2, 224, _deit(192, 3), legacy_keras=True),
         Network("DeiT", "DeiT-S", 79.9, 224, _deit(384, 6), legacy_keras=True),
     ]
@@ -140,12 +142,13 @@ def _levit(name: str):
     return build
 
 
-def _application(name: str, **options):
+def _application(name: str, size: int, **options):
     def build():
         import keras
 
+        shape = (size, size, 3)
         return getattr(keras.applications, name)(
-            weights=None, classifier_activation=None, **options
+            weights=None, input_shape=shape, classifier_activation=None, **options
         )
 
     return build

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 import levit_tf
+from levit_tf.attention import Attention
 from levit_tf.introspection import classifier_of
-from levit_tf.layers import Attention, Classifier, ConvBN
+from levit_tf.layers import Classifier, ConvBN
 from levit_tf.model import PREDICTIONS
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES

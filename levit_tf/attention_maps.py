@@ -8,9 +8,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from levit_tf.attention import Attention
 from levit_tf.attention_bias import Grid
 from levit_tf.introspection import grids_of
-from levit_tf.layers import Attention
 
 
 def attention_layers(model: keras.Model) -> list[Attention]:

@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from levit_tf import layers as levit_layers
+from levit_tf.attention import Attention
 from levit_tf.attention_bias import expand_attention_bias
 
 
@@ -141,7 +142,7 @@ def _mlp(layer: levit_layers.MLP, x):
     return _dense_bn(layer.ln2, x, f"{layer.name}_ln2")
 
 
-def _attention(layer: levit_layers.Attention, x):
+def _attention(layer: Attention, x):
     name = layer.name
     keys = layer.grid[0] * layer.grid[1]
     query, key, value = _query_key_value(layer)
@@ -160,7 +161,7 @@ def _attention(layer: levit_layers.Attention, x):
     return _dense_bn(layer.proj, x, f"{name}_proj")
 
 
-def _attention_weights(layer: levit_layers.Attention, x, query, key):
+def _attention_weights(layer: Attention, x, query, key):
     """softmax(q k^T / sqrt(key_dim) + bias), (batch, heads, queries, keys)."""
     name, heads = layer.name, layer.num_heads
     scale = layer.key_dim**-0.5
@@ -181,7 +182,7 @@ def _tokens(x, heads: int, order: tuple[int, int, int], name: str):
     return keras.layers.Permute(order, name=f"{name}_transpose")(x)
 
 
-def _query_key_value(layer: levit_layers.Attention):
+def _query_key_value(layer: Attention):
     """Folded (kernel, bias) of q, k and v, each (channels, heads * dims) and (heads * dims,)."""
 
     def split(projection, *dims):
@@ -199,7 +200,7 @@ def _query_key_value(layer: levit_layers.Attention):
     return [*split(layer.q, layer.key_dim), *split(layer.kv, layer.key_dim, layer.value_dim)]
 
 
-def _attention_bias_constant(layer: levit_layers.Attention, x):
+def _attention_bias_constant(layer: Attention, x):
     """The expanded bias, (1, heads, queries, keys), as the only row of an Embedding.
 
     A constant in the graph itself would be written to the `.keras` file as text, and the adding
@@ -245,7 +246,7 @@ _REWRITES = {
     levit_layers.ConvBN: _conv_bn,
     levit_layers.DenseBN: lambda layer, x: _dense_bn(layer, x, layer.name),
     levit_layers.MLP: _mlp,
-    levit_layers.Attention: _attention,
+    Attention: _attention,
     levit_layers.DropPath: lambda layer, x: x,
     levit_layers.Classifier: _classifier,
 }

@@ -6,7 +6,8 @@ import dataclasses
 
 import keras
 
-from levit_tf.layers import Attention, Classifier, ConvBN
+from levit_tf.attention import Attention
+from levit_tf.layers import Classifier, ConvBN
 from levit_tf.model import CLASSIFIER, stage_name
 from levit_tf.variants import STAGES, Variant, get_variant, list_variants
 

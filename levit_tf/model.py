@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from levit_tf.layers import HEADS, MLP, Attention, Classifier, ConvBN, DropPath
+from levit_tf.attention import Attention
+from levit_tf.layers import HEADS, MLP, Classifier, ConvBN, DropPath
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
 
 POOLINGS = (None, "avg", "max")

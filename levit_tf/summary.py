@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import keras
 
-from levit_tf.layers import MLP, Attention, Classifier, ConvBN
+from levit_tf.attention import Attention
+from levit_tf.layers import MLP, Classifier, ConvBN
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant, list_variants
 

@@ -10,6 +10,7 @@ import pytest
 
 import levit_tf
 from levit_tf import layers as levit_layers
+from levit_tf.attention import Attention
 from tests.randomize import randomize_keras
 
 TOLERANCE = 1e-5  # of the largest absolute value
@@ -79,7 +80,7 @@ def test_fused_parameter_counts_with_the_compact_bias():
         dropped_k_biases = sum(
             layer.num_heads * layer.key_dim
             for layer in model.layers
-            if isinstance(layer, levit_layers.Attention)
+            if isinstance(layer, Attention)
         )
         assert fused.count_params() - expanded + compact + dropped_k_biases == count
 

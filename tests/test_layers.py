@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import levit_tf
+from levit_tf.attention import Attention
 from levit_tf.layers import ConvBN, DropPath
 
 
@@ -91,7 +92,7 @@ def test_training_mode_normalises_by_the_batch_and_moves_the_statistics():
 
 
 def test_attention_needs_a_fixed_grid():
-    layer = levit_tf.layers.Attention(num_heads=2, key_dim=4, value_dim=8, output_dim=16)
+    layer = Attention(num_heads=2, key_dim=4, value_dim=8, output_dim=16)
     with pytest.raises(ValueError, match=r"fixed height and width. Received: \(None, None, 4, 16"):
         layer.build((None, None, 4, 16))
 

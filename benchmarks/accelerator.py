@@ -249,7 +249,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("side", 8192, "Of the matrices for the peak.", lower_bound=1)
     flags.DEFINE_integer("turns", 7, "Of each contender.", lower_bound=1)
     flags.DEFINE_float("seconds", 1.0, "Of a turn, about.", lower_bound=0)
-    flags.DEFINE_string("output", results.FOLDER, "Folder for the JSON.")
+    results.define_output_flag()
     flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
 
 

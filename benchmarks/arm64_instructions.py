@@ -19,6 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks import results
 from converters import cli
 from tests.arm64 import run
 from tests.arm64.compare import TOLERANCES
@@ -70,23 +71,28 @@ def main(argv: list[str]) -> None:
     files = Path(args.files).resolve()
     with tempfile.TemporaryDirectory() as folder:
         plugin = build_plugin(Path(folder))
-        print("| CPU | recipe | million instructions | relative to fp32 |")
-        print("|---|---|---:|---:|")
+        rows = []
         for cpu in CPUS:
             command = python_command(args.machine, cpu, "-plugin", str(plugin))
             found = {
                 recipe: instructions(command, files / f"{recipe}.tflite", args.pictures)
                 for recipe in TOLERANCES
             }
-            for recipe, count in found.items():
-                ratio = count / found["fp32"]
-                print(f"| {cpu} | {recipe} | {count / 1e6:.0f} | {ratio:.2f} |", flush=True)
+            rows += [
+                (cpu, recipe, round(count / 1e6), count / found["fp32"])
+                for recipe, count in found.items()
+            ]
+    columns = ("CPU", "recipe", "million instructions", "relative to fp32")
+    output = results.publish("arm64_instructions", columns, rows, args.output)
+    ratios = {f"{cpu}, {recipe}": ratio for cpu, recipe, _, ratio in rows}
+    results.draw_bars(output / "arm64_instructions.png", ratios, "instructions, of fp32's")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("machine", None, "Folder of tests.arm64.prepare.", required=True)
     flags.DEFINE_string("files", None, "Folder of tests.arm64.files.", required=True)
     flags.DEFINE_integer("pictures", 2, "More than one, of each file.", lower_bound=1)
+    results.define_output_flag()
 
 
 if __name__ == "__main__":

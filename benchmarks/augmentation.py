@@ -23,6 +23,7 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks import results
 from converters import cli
 
 BATCH = 50
@@ -133,9 +134,10 @@ def main(argv: list[str]) -> None:
             speeds[name].append(count / (time.process_time() - start))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
-    print("| pipeline | images/s | lowest | highest |\n|---|---|---|---|")
-    for name, values in speeds.items():
-        print(f"| {name} | {medians[name]:.0f} | {min(values):.0f} | {max(values):.0f} |")
+    rows = [(name, medians[name], min(found), max(found)) for name, found in speeds.items()]
+    columns = ("pipeline", "images/s", "lowest", "highest")
+    output = results.publish("augmentation", columns, rows, args.output)
+    results.draw_bars(output / "augmentation.png", medians, "images/s")
     print(f"\nratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
@@ -143,6 +145,7 @@ def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder with JPEG files, searched with its subfolders.")
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)
     flags.mark_flag_as_required("images")
+    results.define_output_flag()
 
 
 if __name__ == "__main__":

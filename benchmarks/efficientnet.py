@@ -233,7 +233,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", 1, "Of each contender.", lower_bound=1)
     flags.DEFINE_integer("turns", 7, "Of each contender.", lower_bound=1)
     flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    flags.DEFINE_string("output", results.FOLDER, "Folder for the JSON and the picture.")
+    results.define_output_flag()
     flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
     flags.DEFINE_string("write", None, "Used by the benchmark itself.")
     flags.DEFINE_string("folder", None, "Used by the benchmark itself.")

@@ -12,12 +12,9 @@ about two minutes on two cores.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 import unittest.mock
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -25,14 +22,14 @@ import numpy as np
 from absl import flags
 
 import levit_tf
+from benchmarks import results, runtimes
+from benchmarks.turns import processor_ms
 from converters import cli, onnx_layout
 from converters.to_onnx import DEFAULT_OPSET, to_onnx
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
 from tests.randomize import randomize_keras, randomize_torch
 from tests.references import timm_by_name
-
-_WARM_UP = 3
 
 
 def _ours(variant: str, folder: Path) -> dict[str, Path]:
@@ -78,33 +75,6 @@ def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
     return paths
 
 
-def _runner(path: Path, batch: int) -> Callable[[], None]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    image = session.get_inputs()[0]
-    shape = [side if isinstance(side, int) else batch for side in image.shape]
-    feed = {image.name: np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)}
-    return lambda: session.run(None, feed)
-
-
-def _measure(runners: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
-    """Milliseconds by name."""
-    for run in runners.values():
-        for _ in range(_WARM_UP):
-            run()
-    times = {name: [] for name in runners}
-    for _ in range(turns):
-        for name, run in runners.items():
-            run()  # brings its weights back into the caches
-            start = time.process_time()
-            run()
-            times[name].append(1000 * (time.process_time() - start))
-    return {name: statistics.median(found) for name, found in times.items()}
-
-
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
@@ -112,20 +82,23 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = {**_ours(variant, folder), **_timm(variant, folder, args.batch)}
-        runners = {name: _runner(path, args.batch) for name, path in paths.items()}
-        times = _measure(runners, args.turns)
+        size = get_variant(variant).input_size
+        shape = (args.batch, size, size, 3)
+        images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+        runners = {name: runtimes.open_onnxruntime(path, images, 1) for name, path in paths.items()}
+        times = processor_ms(runners, args.turns)
     ours = times["to_onnx"]
-    print(
-        f"{variant}, batch {args.batch}, one thread\n\n| file | ms | to_onnx is |\n|---|---:|---:|"
-    )
-    for name, milliseconds in times.items():
-        print(f"| {name} | {milliseconds:.2f} | {ours / milliseconds:.2f} |")
+    rows = [(variant, args.batch, name, ms, ours / ms) for name, ms in times.items()]
+    columns = ("variant", "batch", "file", "ms", "to_onnx is")
+    output = results.publish("onnx_runtime", columns, rows, args.output)
+    results.draw_bars(output / "onnx_runtime.png", times, f"ms, {variant}, batch {args.batch}")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Which network; one that timm has.")
     flags.DEFINE_integer("batch", 1, "Pictures at once.", lower_bound=1)
     flags.DEFINE_integer("turns", 100, "Of all files.", lower_bound=1)
+    results.define_output_flag()
 
 
 if __name__ == "__main__":

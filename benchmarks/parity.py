@@ -11,7 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from absl import flags
+
 import levit_tf
+from benchmarks import results
+from converters import cli
 from tests import references
 from tests.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
 
@@ -42,13 +46,13 @@ def _rows() -> Iterator[tuple[str, str, str, dict[str, float]]]:
         yield "LeViT128S", "timm", "x".join(map(str, size)), errors
 
 
-def main() -> None:
-    print("| variant | codebase | size |", " | ".join(_COLUMNS), "|")
-    print("|---" * (3 + len(_COLUMNS)) + "|")
-    for variant, codebase, size, errors in _rows():
-        cells = [f"{errors[column]:.1e}" if column in errors else "" for column in _COLUMNS]
-        print(f"| {variant} | {codebase} | {size} |", " | ".join(cells), "|", flush=True)
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    rows = [(*names, *map(errors.get, _COLUMNS)) for *names, errors in _rows()]
+    columns = ("variant", "codebase", "size", *_COLUMNS)
+    results.publish("parity", columns, rows, flags.FLAGS.output)
 
 
 if __name__ == "__main__":
-    main()
+    results.define_output_flag()
+    cli.run(main)

@@ -10,7 +10,10 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
 from levit_tf.files import atomic_path
+from levit_tf.markdown import markdown_table
 
 FOLDER = "runs/benchmarks"
 _PACKAGES = (
@@ -43,14 +46,12 @@ def machine() -> dict[str, object]:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; columns of numbers are flushed right."""
-    numbers = [
-        bool(rows) and all(isinstance(row[n], (int, float)) for row in rows if row[n] is not None)
-        for n in range(len(columns))
+    right = [
+        number
+        for number, column in enumerate(zip(*rows, strict=True))
+        if all(isinstance(cell, (int, float, type(None))) for cell in column)
     ]
-    lines = [f"| {' | '.join(columns)} |"]
-    lines.append("|" + "|".join("---:" if number else "---" for number in numbers) + "|")
-    lines += [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows]
-    return "\n".join(lines)
+    return markdown_table([columns, *(list(map(_cell, row)) for row in rows)], right)
 
 
 def publish(
@@ -82,6 +83,25 @@ def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], f
     with atomic_path(path, overwrite=True) as temporary:
         Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path.parent
+
+
+def draw_bars(path: Path, values: dict[str, float], xlabel: str) -> None:
+    """A picture of one number each: `values` by name, drawn from above."""
+    from levit_tf.figures import make_figure, save_figure
+
+    figure = make_figure(7, 0.4 * len(values) + 1)
+    axes = figure.subplots()
+    bars = axes.barh(list(values), list(values.values()))
+    axes.bar_label(bars, fmt="{:.3g}", padding=3)
+    axes.set(xlabel=xlabel)
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    save_figure(figure, path)
+
+
+def define_output_flag() -> None:
+    """`--output`, where `publish` writes."""
+    flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
 
 
 def _cell(value: object) -> str:

@@ -230,7 +230,7 @@ def define_flags() -> None:
     flags.DEFINE_list("parts", list(PARTS), f"Some of: {', '.join(PARTS)}.")
     flags.DEFINE_integer("turns", 3, "Of each contender.", lower_bound=1)
     flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    flags.DEFINE_string("output", results.FOLDER, "Folder for the JSON and the pictures.")
+    results.define_output_flag()
     flags.DEFINE_integer("side", 224, "Of the pictures, pixels.", lower_bound=16)
     flags.DEFINE_integer("batch", 1, "Used by the benchmark itself.")
     flags.DEFINE_integer("threads", 1, "Used by the benchmark itself.")

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
+from benchmarks import results
 from benchmarks.serving_process import MODEL, Running, export_model, server
 from converters import cli
 from serving import signatures
@@ -167,7 +168,7 @@ def measure(load: Load, running: Running) -> tuple[Report, Turn]:
 
 
 def saturated(sides: dict[str, Callable[[], Turn]]) -> dict[str, float]:
-    """Prints the highest throughputs. Returns their medians."""
+    """Publishes the highest throughputs. Returns their medians."""
     found: dict[str, list[Turn]] = {side: [] for side in sides}
     for run in sides.values():
         run()  # not counted: caches, allocators and connections are cold
@@ -175,21 +176,21 @@ def saturated(sides: dict[str, Callable[[], Turn]]) -> dict[str, float]:
         for side, run in sides.items():
             found[side].append(run())
     medians = {side: median(turns, "throughput") for side, turns in found.items()}
-    print("| side | images/s | lowest | highest | share of loop, % | CPU, ms | generator, ms |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    rows = []
     for side, turns in found.items():
         values = [turn.throughput for turn in turns]
         # Of the same turn: what else the machine does comes and goes.
-        share = "-"
+        share = None
         if LOOP in found:
             pairs = zip(turns, found[LOOP], strict=True)
             shares = [turn.throughput / loop.throughput for turn, loop in pairs]
-            share = f"{100 * statistics.median(shares):.1f}"
-        print(
-            f"| {side} | {medians[side]:.1f} | {min(values):.1f} | {max(values):.1f} | {share} "
-            f"| {median(turns, 'cpu_ms'):.2f} | {median(turns, 'generator_ms'):.2f} |",
-            flush=True,
-        )
+            share = 100 * statistics.median(shares)
+        cpu = (median(turns, "cpu_ms"), median(turns, "generator_ms"))
+        rows.append((side, medians[side], min(values), max(values), share, *cpu))
+    columns = ("side", "images/s", "lowest", "highest", "share of loop, %", "CPU, ms")
+    columns += ("generator, ms",)
+    output = results.publish("serving_load_throughput", columns, rows, flags.FLAGS.output)
+    results.draw_bars(output / "serving_load_throughput.png", medians, "images/s")
     return medians
 
 
@@ -199,21 +200,20 @@ def median(turns: Sequence[Turn], name: str) -> float:
 
 
 def at_half_rate(loads: dict[str, tuple[Load, Running]], highest: dict[str, float]) -> None:
-    """Prints latencies at half of each server's highest rate."""
+    """Publishes latencies at half of each server's highest rate."""
     args = flags.FLAGS
-    print("\n| side | rate | p50, ms | p90 | p99 | p99.9 | p99/p50 | late, p99 | CPU | generator |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    rows = []
     for side, (load, running) in loads.items():
         rate = args.load * highest[side]
         load = replace(load, rate=rate, duration_s=args.latency_seconds)
         report, turn = measure(load, running)
         p50, p90, p99, p999 = (report.latency_ms[name] for name in ("p50", "p90", "p99", "p99.9"))
-        print(
-            f"| {side} | {rate:.1f} | {p50:.1f} | {p90:.1f} | {p99:.1f} | {p999:.1f} "
-            f"| {p99 / p50:.2f} | {report.late_ms['p99']:.2f} | {turn.cpu_ms:.2f} "
-            f"| {turn.generator_ms:.2f} |",
-            flush=True,
-        )
+        late = report.late_ms["p99"]
+        latencies = (p50, p90, p99, p999, p99 / p50, late)
+        rows.append((side, rate, *latencies, turn.cpu_ms, turn.generator_ms))
+    columns = ("side", "rate", "p50, ms", "p90", "p99", "p99.9", "p99/p50", "late, p99", "CPU")
+    print()
+    results.publish("serving_load_latency", (*columns, "generator"), rows, args.output)
 
 
 def main(argv: list[str]) -> None:
@@ -265,6 +265,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("batching_concurrency", 48, "The same with batching.", lower_bound=1)
     flags.DEFINE_integer("pictures", 256, "Read at most.", lower_bound=1)
     flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    results.define_output_flag()
     flags.DEFINE_list("sides", list(SIDES), f"Some of: {', '.join(SIDES)}.")
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from benchmarks import results
 from benchmarks.serving_process import MODEL, Running, export_model, server
 from converters import cli
 from levit_tf.files import atomic_path
@@ -227,8 +228,7 @@ def main(argv: list[str]) -> None:
             reloading.join()
             rows = recorder.stop()
     write_results(args.output, under_load, rows)
-    print("| phase | requests | reloads | errors | first, MB | last, MB | slope |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    summary = []
     per_reload = slope(lows_between_reloads(rows), "reloads")
     per_thousand = 1000 * slope(under_load, "requests")
     for phase, part, failed, text in (
@@ -236,10 +236,10 @@ def main(argv: list[str]) -> None:
         ("reloads", rows, recorder.errors, f"{per_reload:.2f} MB for a reload"),
     ):
         first, last = part[0], part[-1]
-        print(
-            f"| {phase} | {last.requests:,} | {last.reloads} | {failed or 'none'} "
-            f"| {first.resident_mb:.0f} | {last.resident_mb:.0f} | {text} |"
-        )
+        counts = (last.requests, last.reloads, str(failed or "none"))
+        summary.append((phase, *counts, first.resident_mb, last.resident_mb, text))
+    columns = ("phase", "requests", "reloads", "errors", "first, MB", "last, MB", "slope")
+    results.publish("serving_memory", columns, summary, args.output)
     if rows[-1].reloads < args.reloads:
         raise ValueError(f"only {rows[-1].reloads} of {args.reloads} reloads were done; see above")
 

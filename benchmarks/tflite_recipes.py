@@ -17,9 +17,7 @@ ten minutes on two cores.
 from __future__ import annotations
 
 import contextlib
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +26,8 @@ import numpy as np
 from absl import flags
 
 import levit_tf
+from benchmarks import results
+from benchmarks.turns import processor_ms
 from converters import cli
 from converters.calibration import calibration_images
 from converters.recipes import RECIPES
@@ -37,7 +37,6 @@ from tests.randomize import randomize_keras
 # XNNPACK's delegate flags: signed and unsigned int8, which are its usual ones, and FORCE_FP16.
 FORCE_FP16 = 1 | 2 | 4
 HALF = "fp32, FORCE_FP16"
-_WARM_UP = 5
 
 
 def interpreted(path: Path, image: np.ndarray) -> tuple[Callable[[], None], int]:
@@ -78,21 +77,6 @@ def half_precision(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.nd
     return run
 
 
-def times(calls: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
-    """Median processor time of each call, milliseconds, taken in turns."""
-    for call in calls.values():
-        for _ in range(_WARM_UP):
-            call()
-    seconds = {name: [] for name in calls}
-    for _ in range(turns):
-        for name, call in calls.items():
-            call()  # not counted: the caches are still the other one's
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
-
-
 def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
     """(variant, recipe, MB, partitions, ms, relative to fp32, error) of every recipe."""
     keras.utils.set_random_seed(0)
@@ -112,16 +96,16 @@ def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
         )
         calls[recipe], partitions = interpreted(path, images[:1])
         error = about["compared_with_keras"]["logits"]["relative_difference"]
-        facts[recipe] = (f"{about['bytes'] / 1e6:.1f}", partitions, error)
+        facts[recipe] = (about["bytes"] / 1e6, partitions, error)
     half = half_precision(folder / f"{variant}-fp32.tflite")
     calls[HALF] = lambda: half(images[:1])
     expected = model.predict(levit_tf.preprocess_input(images), verbose=0)
     found = np.stack([half(image[None]) for image in images])
     error = np.abs(found - expected).max() / np.abs(expected).max()
-    facts[HALF] = (facts["fp32"][0], "", error)
-    ms = times(calls, turns)
+    facts[HALF] = (facts["fp32"][0], None, error)
+    ms = processor_ms(calls, turns)
     return [
-        (variant, name, size, partitions, f"{ms[name]:.1f}", f"{ms[name] / ms['fp32']:.2f}", error)
+        (variant, name, size, partitions, ms[name], ms[name] / ms["fp32"], error)
         for name, (size, partitions, error) in facts.items()
     ]
 
@@ -129,19 +113,22 @@ def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    print("| variant | recipe | MB | partitions | ms | relative to fp32 | largest error |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    found = []
     with contextlib.ExitStack() as stack:
         folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory())
         for variant in args.variants or levit_tf.list_variants()[:5]:
-            for *cells, error in rows(variant, Path(folder), args.turns):
-                print("|", " | ".join(map(str, cells)), f"| {error:.1e} |", flush=True)
+            found += rows(variant, Path(folder), args.turns)
+    columns = ("variant", "recipe", "MB", "partitions", "ms", "relative to fp32", "largest error")
+    output = results.publish("tflite_recipes", columns, found, args.output)
+    ratios = {f"{row[0]} {row[1]}": row[5] for row in found}
+    results.draw_bars(output / "tflite_recipes.png", ratios, "time, of the variant's own fp32")
 
 
 def define_flags() -> None:
     flags.DEFINE_list("variants", None, "Which; the paper's five by default.")
     flags.DEFINE_string("keep", None, "Folder to keep the files in.")
     flags.DEFINE_integer("turns", 40, "Timed calls of each file.", lower_bound=1)
+    results.define_output_flag()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ teacher; the optimizer, clipping, schedule and moving average of the other side 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from absl import flags
 
+from benchmarks import results
 from converters import cli
 from levit_tf.variants import get_variant
 from tests.training_parity import Case, largest_difference, train_keras, train_pytorch
@@ -23,10 +26,13 @@ def main(argv: list[str]) -> None:
     case = Case(get_variant(args.variant).name, args.steps, args.batch, loss=loss)
     expected, found = train_pytorch(case), train_keras(case, jit_compile=args.jit_compile)
     differences = []
-    print("| step | PyTorch | here | relative difference |\n|---:|---:|---:|---:|")
+    rows = []
     for step, (theirs, ours) in enumerate(zip(expected.losses, found.losses, strict=True)):
         differences.append(abs(ours - theirs) / abs(theirs))
-        print(f"| {step + 1} | {theirs:.6f} | {ours:.6f} | {differences[-1]:.1e} |")
+        rows.append((step + 1, float(theirs), float(ours), float(differences[-1])))
+    columns = ("step", "PyTorch", "here", "relative difference")
+    output = results.publish("training_equivalence", columns, rows, args.output)
+    _draw(rows, output / "training_equivalence.png")
     print(
         f"\nlargest relative difference of a loss {max(differences):.1e}, of a final variable "
         f"{largest_difference(found.state, expected.state):.1e}, of an averaged variable "
@@ -34,7 +40,20 @@ def main(argv: list[str]) -> None:
     )
 
 
+def _draw(rows: list[tuple], path: Path) -> None:
+    """The relative difference of the losses over the steps."""
+    from levit_tf.figures import make_figure, save_figure
+
+    figure = make_figure(6, 3.5)
+    axes = figure.subplots()
+    axes.plot([row[0] for row in rows], [row[3] for row in rows])
+    axes.set(xlabel="step", ylabel="relative difference of the loss", yscale="log")
+    axes.grid(alpha=0.3)
+    save_figure(figure, path)
+
+
 def define_flags() -> None:
+    results.define_output_flag()
     flags.DEFINE_string("variant", "LeViT128S", "Which network.")
     flags.DEFINE_integer("steps", 50, "How many.", lower_bound=1)
     flags.DEFINE_integer("batch", 8, "Pictures in a step.", lower_bound=2)

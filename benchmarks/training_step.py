@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
+from benchmarks import results
 from converters import cli
 
 CLASSES = 1000
@@ -136,12 +137,16 @@ def main(argv: list[str]) -> None:
                 step()
             times[side].append((time.perf_counter() - start) / args.steps)
     medians = {side: statistics.median(values) for side, values in times.items()}
-    print("| step | ms, median | lowest | highest | images/s | build and first step, s |")
-    print("|---|---:|---:|---:|---:|---:|")
+    rows = []
     for side, values in times.items():
-        ms = (f"{1e3 * value:.0f}" for value in (medians[side], min(values), max(values)))
-        speed = args.batch / medians[side]
-        print(f"| {side} | {' | '.join(ms)} | {speed:.1f} | {first[side]:.0f} |")
+        ms = (1e3 * value for value in (medians[side], min(values), max(values)))
+        rows.append((args.variant, args.batch, side, *ms, args.batch / medians[side], first[side]))
+    columns = ("variant", "batch", "step", "ms, median", "lowest", "highest", "images/s")
+    columns += ("build and first step, s",)
+    output = results.publish("training_step", columns, rows, args.output)
+    ms = {side: 1e3 * median for side, median in medians.items()}
+    label = f"ms a step, {args.variant}, batch {args.batch}"
+    results.draw_bars(output / "training_step.png", ms, label)
     peers = [medians[side] for side in medians if side.startswith("pytorch")]
     mine = [medians[side] for side in medians if side.startswith("ours")]
     if peers and mine:
@@ -154,6 +159,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", 2, "Of every side.", lower_bound=1)
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)
     flags.DEFINE_integer("steps", 3, "Counted steps in a turn.", lower_bound=1)
+    results.define_output_flag()
     flags.DEFINE_list("sides", list(SIDES), f"Some of: {', '.join(SIDES)}.")
 
 

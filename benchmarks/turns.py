@@ -143,6 +143,26 @@ def race(contenders: dict[str, Contender], turns: int, seconds: float) -> dict[s
     return {name: contender.stop() for name, contender in contenders.items()}
 
 
+def processor_ms(calls: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
+    """Milliseconds of the processors' time of a call, medians over turns in this process.
+
+    Args:
+      calls: by name.
+      turns: timed calls of each.
+    """
+    for call in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    seconds = {name: [] for name in calls}
+    for _ in range(turns):
+        for name, call in calls.items():
+            call()  # not counted: the caches are still another one's
+            start = time.process_time()
+            call()
+            seconds[name].append(time.process_time() - start)
+    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+
+
 def _peak_memory() -> int:
     with open("/proc/self/status", encoding="ascii") as status:
         (line,) = (line for line in status if line.startswith("VmHWM"))

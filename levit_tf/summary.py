@@ -9,6 +9,7 @@ import keras
 
 from levit_tf.attention import Attention
 from levit_tf.layers import MLP, Classifier, ConvBN
+from levit_tf.markdown import markdown_table
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant, list_variants
 
@@ -59,8 +60,7 @@ def summary_table(variants: Iterable[str | Variant] | None = None) -> str:
       224x224); "-" where the paper has none.
     """
     rows = [
-        "| variant | input | parameters | (paper) | FLOPs | (paper) | top-1 (paper) |",
-        "|---|---|---|---|---|---|---|",
+        ("variant", "input", "parameters", "(paper)", "FLOPs", "(paper)", "top-1 (paper)"),
     ]
     for name in list_variants() if variants is None else variants:
         variant = get_variant(name)
@@ -73,7 +73,9 @@ def summary_table(variants: Iterable[str | Variant] | None = None) -> str:
             else ("-", "-", "-")
         )
         rows.append(
-            f"| {variant.name} | {side}x{side} | {model.count_params():,} | {figures[0]} | "
-            f"{count_flops(model) / 1e6:,.0f} M | {figures[1]} | {figures[2]} |"
+            (
+                *(variant.name, f"{side}x{side}", f"{model.count_params():,}", figures[0]),
+                *(f"{count_flops(model) / 1e6:,.0f} M", *figures[1:]),
+            )
         )
-    return "\n".join(rows)
+    return markdown_table(rows)

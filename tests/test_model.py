@@ -178,5 +178,7 @@ def test_summary_table_shows_counts_beside_the_papers_within_one_percent():
         assert levit_tf.count_flops(model) / 1e6 == pytest.approx(paper.flops, rel=0.01)
         assert model.count_params() / 1e6 == pytest.approx(paper.params, rel=0.02)
     table = levit_tf.summary_table(["LeViT128S", "LeViTNano"]).splitlines()
-    assert "| LeViT128S | 224x224 | 7,816,706 | 7.8 M | 305 M | 305 M | 76.6 % |" in table
-    assert table[-1].endswith("| - | - |")
+    *_, small, tiny = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table)
+    assert small[:3] == ["LeViT128S", "224x224", "7,816,706"]
+    assert small[3:] == ["7.8 M", "305 M", "305 M", "76.6 %"]
+    assert tiny[-2:] == ["-", "-"]

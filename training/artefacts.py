@@ -18,6 +18,7 @@ from converters.to_saved_model import to_saved_model, write_labels
 from converters.to_tflite import to_tflite
 from levit_tf.class_names import LABELS_FILE
 from levit_tf.files import atomic_path
+from levit_tf.markdown import markdown_table
 from levit_tf.predictor import load_predictor
 from training.evaluate import top1
 
@@ -155,15 +156,7 @@ def format_table(reports: Sequence[ArtefactReport]) -> str:
             for report in reports
         ),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        name, *figures = row
-        cells = [name.ljust(widths[0])]
-        cells += [f.rjust(w) for f, w in zip(figures, widths[1:], strict=True)]
-        lines.append(f"| {' | '.join(cells)} |")
-    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
-    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+    return markdown_table(rows, right=range(1, len(rows[0])))
 
 
 def _size(path: Path) -> int:

@@ -25,10 +25,11 @@ from absl import flags
 
 from converters import cli
 from levit_tf.class_names import imagenet_class_names, top_classes
+from levit_tf.markdown import markdown_table
 from levit_tf.predictor import Predictor, load_predictor
 from training.data import Dataset, load_data
 from training.data.loading import imagenet_ids
-from training.evaluation_report import Accuracy, format_table, paper_top1, write_report
+from training.evaluation_report import Accuracy, paper_top1, write_report
 
 BATCH_SIZE = 256
 TOP = 5
@@ -165,7 +166,7 @@ def main(argv: list[str]) -> None:
         f"{100 * accuracy.top5:.2f}",
         f"{paper:.1f}" if paper else "-",
     )
-    print(format_table([header, row]))
+    print(markdown_table([header, row]))
     left = data.num_test - accuracy.pictures
     print(
         f"{left:,} of {data.num_test:,} pictures left out: {accuracy.unlabelled} without a label, "

@@ -81,17 +81,6 @@ def _variant_in(model: str) -> Variant | None:
     return None
 
 
-def format_table(rows: list[tuple[str, ...]]) -> str:
-    """A Markdown table; the first row is the header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
-
-
 def write_report(folder: Path, summary: dict[str, Any], accuracy: Accuracy, data: Dataset) -> None:
     """Writes `evaluation.json`, `per_class.csv` and, for pictures of one class, `confusion.png`.
 

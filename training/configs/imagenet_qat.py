@@ -6,7 +6,7 @@
 
 Needs the TFDS set imagenet2012, prepared. Labels and the float network's own decisions teach alike.
 
-Cost: 10,000 steps, each about twice as long as one of float training. Nobody has run it here.
+Cost: 10,000 steps, each with a forward pass of the float network too. Nobody has run it here.
 """
 
 from training.config import Config

@@ -206,14 +206,15 @@ def _draw(chosen: list[Network], times, path: Path) -> None:
     from levit_tf.figures import make_figure, save_figure
 
     figure = make_figure(10, 8)
-    for axes, form in zip(figure.subplots(2, 2).flat, FORMS, strict=True):
+    panels = figure.subplots(2, 2, sharex=True, sharey=True)
+    for axes, form in zip(panels.flat, FORMS, strict=True):
         for family in dict.fromkeys(network.family for network in chosen):
             members = [network for network in chosen if network.family == family]
             speeds = [1e3 / times[network.name, form][0] for network in members]
             width = 2.5 if family == _OURS else 1.2
             axes.plot(speeds, [n.top1 for n in members], "o-", lw=width, ms=4, label=family)
             for network, speed in zip(members, speeds, strict=True):
-                short = network.name.removeprefix(family).lstrip("-")
+                short = network.name.removeprefix(family).lstrip("-") or network.name
                 axes.annotate(
                     short,
                     (speed, network.top1),
@@ -221,8 +222,16 @@ def _draw(chosen: list[Network], times, path: Path) -> None:
                     xytext=(3, 3),
                     textcoords="offset points",
                 )
-        axes.set(xscale="log", title=form, xlabel="images/s, measured", ylabel="top-1, published")
+        axes.set(xscale="log", title=form)
         axes.grid(alpha=0.3)
+        axes.label_outer()
+    ticks = [count for power in (1, 10, 100, 1000) for count in (power, 2 * power, 5 * power)]
+    low, high = panels[0, 0].get_xlim()
+    panels[0, 0].set_xticks([tick for tick in ticks if low < tick < high])
+    panels[0, 0].get_xaxis().set_major_formatter("{x:.0f}")
+    panels[0, 0].minorticks_off()
+    figure.supxlabel("images/s, measured")
+    figure.supylabel("top-1 on ImageNet-1k, published, %")
     figure.axes[0].legend()
     save_figure(figure, path)
 

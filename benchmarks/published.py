@@ -51,12 +51,13 @@ def networks() -> dict[str, Network]:
     for number, (top1, size) in enumerate(efficient):
         name = f"EfficientNetB{number}"
         found.append(Network("EfficientNet", name, top1, size, _application(name, size)))
+    mobile = [
+        ("MobileNetV2", "MobileNetV2", 72.0, _application("MobileNetV2", 224)),
+        ("MobileNetV2", "MobileNetV2-1.4", 74.7, _application("MobileNetV2", 224, alpha=1.4)),
+        ("MobileNetV3", "MobileNetV3Large", 75.2, _application("MobileNetV3Large", 224)),
+    ]
+    found += [Network(family, name, top1, 224, build) for family, name, top1, build in mobile]
     found += [
-        Network("MobileNet", "MobileNetV2", 72.0, 224, _application("MobileNetV2", 224)),
-        Network("MobileNet", "MobileNetV3Large", 75.2, 224, _application("MobileNetV3Large", 224)),
-        Network(
-            "MobileNet", "MobileNetV2-1.4", 74.7, 224, _application("MobileNetV2", 224, alpha=1.4)
-        ),
         Network("DeiT", "DeiT-Ti", 72.2, 224, _deit(192, 3), legacy_keras=True),
         Network("DeiT", "DeiT-S", 79.9, 224, _deit(384, 6), legacy_keras=True),
     ]

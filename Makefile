@@ -7,13 +7,16 @@ TIMM = timm==1.0.31
 # Without what they ask for: its absl-py is too new for quantisation-aware training.
 MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
+COVERAGE = coverage==7.17.3
+
 .PHONY: help demo test test-slow test-backends test-arm64 bazel-test wheel-test \
-	docs-test bench lint format clean
+	coverage docs-test bench lint format clean
 
 help:
 	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
 	@echo "make test           install what tests need, lint, run the fast tests"
 	@echo "make test-slow      the slow tests"
+	@echo "make coverage       the lines that the fast tests leave out"
 	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
 	@echo "make test-arm64     the TFLite files on an emulated ARM64 CPU against this one"
 	@echo "make bazel-test     build every target and run the fast tests with Bazel"
@@ -44,6 +47,13 @@ test: lint
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -m slow
+
+coverage: $(VENV)/.test
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(COVERAGE)
+	mkdir -p runs/coverage
+	$(VENV)/bin/python -m coverage run -m pytest -n 2
+	$(VENV)/bin/python -m coverage combine
+	$(VENV)/bin/python -m coverage report | tee runs/coverage/report.txt
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from converters.pictures import pictures_in, sample_photographs
 from levit_tf import digits
 from levit_tf.images import load_images
 from levit_tf.preprocessing import resize_and_center_crop
@@ -18,7 +17,6 @@ EMBEDDED = ("digits", "photographs")
 FOLDER_PREFIX = "imagefolder:"
 # Squares are cut out of photographs: (side relative to the height, rows, columns).
 _CROPS = ((1.0, 1, 2), (0.7, 2, 3), (0.5, 3, 4))
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 CHOICES = f"{', '.join(EMBEDDED)} (embedded) or {FOLDER_PREFIX}/path/to/pictures"
 
 
@@ -52,7 +50,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     if source == "photographs":
         return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
     if source.startswith(FOLDER_PREFIX):
-        paths = _pictures_in(source.removeprefix(FOLDER_PREFIX))
+        paths = pictures_in(source.removeprefix(FOLDER_PREFIX), "Calibration")
         return load_images([paths[n] for n in spread(len(paths))], size)
     raise ValueError(f"Unknown calibration data {source!r}. Expected {CHOICES}.")
 
@@ -64,27 +62,10 @@ def spread(count: int) -> np.ndarray:
 
 def _photograph_parts() -> Iterator[np.ndarray]:
     """Squares of three sizes, evenly spread over scikit-learn's two sample photographs."""
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ImportError(
-            "The photographs come with scikit-learn, which is missing: pip install scikit-learn"
-        ) from error
-    for photograph in load_sample_images().images:
+    for photograph in sample_photographs():
         height, width, _ = photograph.shape
         for share, rows, columns in _CROPS:
             side = int(share * height)
             for top in np.linspace(0, height - side, rows).astype(int):
                 for left in np.linspace(0, width - side, columns).astype(int):
                     yield photograph[top : top + side, left : left + side]
-
-
-def _pictures_in(folder: str) -> list[Path]:
-    if not os.path.isdir(folder):
-        raise ValueError(f"Calibration: no such folder: {folder!r}.")
-    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(
-            f"Calibration: no pictures in {folder!r}; looked for {', '.join(SUFFIXES)}."
-        )
-    return paths

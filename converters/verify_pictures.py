@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 
-from converters.calibration import SUFFIXES
+from converters.pictures import pictures_in, sample_photographs
 from levit_tf import digits
 from levit_tf.images import load_images
 from levit_tf.preprocessing import resize_and_center_crop
@@ -39,7 +38,7 @@ def comparison_pictures(
       ImportError: no `folder`, and scikit-learn is not installed.
     """
     if folder is not None:
-        paths = _pictures_in(Path(folder))
+        paths = pictures_in(folder, "--images")
         indices = np.linspace(0, len(paths) - 1, min(len(paths), limit)).astype(int)
         return load_images([paths[n] for n in indices], size)
     if tuple(size) == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
@@ -48,30 +47,12 @@ def comparison_pictures(
     return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise ValueError(f"--images: no such folder: {str(folder)!r}.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(
-            f"--images: no pictures in {str(folder)!r}; looked for {', '.join(SUFFIXES)}."
-        )
-    return paths
-
-
 def _photograph_parts() -> list[np.ndarray]:
     """uint8 (height, width, 3), overlapping by nothing."""
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ImportError(
-            "The embedded photographs come with scikit-learn, which is missing: pip install "
-            '"levit_tf[train]". Or name a folder with pictures: --images=FOLDER'
-        ) from error
     columns, rows = _CROPS
     return [
         part
-        for photograph in load_sample_images().images
+        for photograph in sample_photographs()
         for strip in np.array_split(photograph, rows, axis=0)
         for part in np.array_split(strip, columns, axis=1)
     ]

@@ -105,7 +105,13 @@ def keras_network(model: keras.Model, source: str) -> Network:
     return Network(run, _image_shape(model.input_shape, source), classes)
 
 
-def _saved_model(path: Path) -> Network:
+def load_saved_model(path: Path):
+    """Loads a SavedModel, whose signatures are then to be looked at.
+
+    Raises:
+      ModelFileError: there is none in the directory, or it is damaged.
+      ImportError: TensorFlow is not installed.
+    """
     if not (path / "saved_model.pb").is_file():
         raise ModelFileError(
             f"{path}: a directory without saved_model.pb, so no SavedModel. Expected "
@@ -118,11 +124,17 @@ def _saved_model(path: Path) -> Network:
             f"{path}: a SavedModel needs TensorFlow: pip install tensorflow"
         ) from error
     try:
-        loaded = tf.saved_model.load(str(path))
+        return tf.saved_model.load(str(path))
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
             f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {first_line(error)}"
         ) from error
+
+
+def _saved_model(path: Path) -> Network:
+    loaded = load_saved_model(path)
+    import tensorflow as tf
+
     found = {
         name: (list(function.structured_input_signature[1]), list(function.structured_outputs))
         for name, function in loaded.signatures.items()

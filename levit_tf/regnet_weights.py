@@ -7,9 +7,7 @@ teacher is from, and timm 1.0 have the same names.
 
 from __future__ import annotations
 
-import io
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
@@ -17,6 +15,7 @@ import numpy as np
 
 from levit_tf.assignment import listed
 from levit_tf.regnet import HEAD, IMAGENET_CLASSES, RegNetConfig, RegNetY
+from levit_tf.weights_file import read_weights_file
 
 Shape = tuple[int, ...]
 
@@ -96,7 +95,7 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
         )
     order = {layer.name: [w.path for w in layer.weights] for layer in model.layers}
     variables = {variable.path: variable for variable in model.weights}
-    _assign(variables, _read_keras_file(path, order), f"{path} does not fit {model.name}")
+    _assign(variables, read_weights_file(path, order), f"{path} does not fit {model.name}")
 
 
 def _assign(
@@ -147,41 +146,3 @@ def _to_keras(array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)  # (out, in, h, w) -> (h, w, in, out)
     return array.T  # (out, in) -> (in, out), and vectors as they are
-
-
-def _read_keras_file(path: str, order: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """Arrays by the path of their variable.
-
-    Keras itself would match layers by their position among those of their class; their names are
-    in the file too, as attributes.
-
-    Args:
-      path: a `.keras` or `.weights.h5` file.
-      order: paths of a layer's variables in the order in which Keras stores them, by layer.
-    """
-    import h5py
-
-    arrays = {}
-
-    def visit(_, group):
-        layer = group.attrs.get("name")
-        if layer is None or not isinstance(group, h5py.Group):
-            return
-        paths = order.get(layer, ())
-        for position in group:
-            index = int(position)
-            name = paths[index] if index < len(paths) else f"{layer}/{position}"
-            arrays[name] = np.asarray(group[position])
-
-    try:
-        file = path
-        if path.endswith(".keras"):
-            with zipfile.ZipFile(path) as archive:
-                file = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(file) as stored:
-            stored.visititems(visit)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: truncated, or not a weights file of Keras 3 ({error}). Delete or replace it."
-        ) from error
-    return arrays

@@ -13,6 +13,7 @@ from levit_tf.introspection import grids_of, variant_of
 from levit_tf.keras_files import load_keras_file
 from levit_tf.pytorch_names import name_table
 from levit_tf.variants import Variant
+from levit_tf.weights_file import read_weights_file
 
 
 def load_weights(
@@ -52,7 +53,7 @@ def load_weights(
     if path.endswith(".keras"):
         arrays, grids = _read_keras(path, variant)
     elif path.endswith(".weights.h5"):
-        arrays = _read_weights_h5(path, variant)
+        arrays = read_weights_file(path, _variable_order(variant))
         grids = source_grids(model, variant, arrays, path)
     else:
         raise ValueError(
@@ -101,38 +102,9 @@ def _read_keras(path: str, variant: Variant) -> tuple[dict[str, np.ndarray], lis
     return arrays, grids_of(saved)
 
 
-def _read_weights_h5(path: str, variant: Variant) -> dict[str, np.ndarray]:
-    """Arrays by path of a file that `keras.Model.save_weights` wrote.
-
-    Keras itself matches such a file by the position of layers among those of their class, so a file
-    of another variant may be loaded in part. Layer names are there as attributes; these are used.
-    """
-    import h5py
-
-    order = {}  # path of a layer -> paths of its variables, in the order of `layer.weights`
+def _variable_order(variant: Variant) -> dict[str, list[str]]:
+    """By path of a layer the paths of its variables, in the order of `layer.weights`."""
+    order = {}
     for entry in name_table(variant):
         order.setdefault(entry.path.rpartition("/")[0], []).append(entry.path)
-    arrays = {}
-
-    def visit(group, layers):
-        if "vars" in group:
-            layers = [*layers, group["vars"].attrs.get("name", "?")]
-            layer = "/".join(layers)
-            stored = group["vars"]
-            names = order.get(layer, [])
-            for position in stored:
-                known = int(position) < len(names)
-                name = names[int(position)] if known else f"{layer}/{position}"
-                arrays[name] = np.asarray(stored[position])
-        for name, child in group.items():
-            if name != "vars" and isinstance(child, h5py.Group):
-                visit(child, layers)
-
-    try:
-        with h5py.File(path) as file:
-            visit(file["layers"], [])
-    except (OSError, KeyError) as error:
-        raise ValueError(
-            f"{path}: truncated, or not a weights file of Keras 3 ({error}). Delete or replace it."
-        ) from error
-    return arrays
+    return order

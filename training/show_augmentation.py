@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from converters.calibration import SUFFIXES
+from converters.pictures import pictures_in
 from levit_tf.figures import make_figure, save_figure
 
 PHOTOGRAPH_SIZE = (224, 224)
@@ -41,12 +41,7 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
     if source == DIGITS:
         (images, _), _ = digits.load_data()
         return list(_spread(images, count)), images.shape[1:3]
-    files = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ValueError(
-            f"--images: expected {DIGITS!r} or a folder with pictures ({', '.join(SUFFIXES)}). "
-            f"Received: {source!r}"
-        )
+    files = pictures_in(source, f"--images, {DIGITS!r} or a folder")
     return [load_image(path) for path in _spread(files, count)], PHOTOGRAPH_SIZE
 
 

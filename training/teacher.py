@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from levit_tf.artefacts import load_saved_model
 from levit_tf.checkpoint_files import read_checkpoint
 from levit_tf.keras_files import ends_in_softmax, load_keras_file
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -168,12 +170,7 @@ def _keras_teacher(model: keras.Model, path: str) -> _Found:
 
 
 def _saved_model_teacher(path: str) -> _Found:
-    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
-        raise ValueError(f"teacher {path}: a directory without saved_model.pb. {_EXPECTED}.")
-    try:
-        loaded = tf.saved_model.load(path)
-    except Exception as error:  # a damaged one fails at many places, with as many types
-        raise ValueError(f"teacher {path}: cannot be loaded as a SavedModel: {error}") from error
+    loaded = load_saved_model(Path(path))
     signature = loaded.signatures.get(SIGNATURE)
     inputs = signature.structured_input_signature[1] if signature else {}
     outputs = signature.structured_outputs if signature else {}

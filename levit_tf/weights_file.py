@@ -1,0 +1,56 @@
+"""Reads the arrays in Keras' weight files by the names of their layers.
+
+Keras itself matches layers by their position among those of their class, so that a file of another
+network may be loaded in part. Layer names are in the file too, as attributes; these are used.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def read_weights_file(path: str, order: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
+    """Arrays by the path of their variable; nothing in the file is deserialised.
+
+    Args:
+      path: a `.keras` or `.weights.h5` file.
+      order: by path of a layer ("layer/sublayer"), the paths of its variables in the order in which
+        Keras stores them. An array that is not in it gets "LAYER/POSITION".
+
+    Raises:
+      ValueError: it is truncated, or no such file.
+    """
+    import h5py
+
+    arrays = {}
+
+    def visit(group, layers):
+        if "vars" in group:
+            stored = group["vars"]
+            layers = [*layers, stored.attrs.get("name", "?")]
+            layer = "/".join(layers)
+            names = order.get(layer, ())
+            for position in stored:
+                known = int(position) < len(names)
+                name = names[int(position)] if known else f"{layer}/{position}"
+                arrays[name] = np.asarray(stored[position])
+        for name, child in group.items():
+            if name != "vars" and isinstance(child, h5py.Group):
+                visit(child, layers)
+
+    try:
+        file = path
+        if path.endswith(".keras"):
+            with zipfile.ZipFile(path) as archive:
+                file = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(file) as stored:
+            visit(stored["layers"], [])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: truncated, or not a weights file of Keras 3 ({error}). Delete or replace it."
+        ) from error
+    return arrays

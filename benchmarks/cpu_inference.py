@@ -213,16 +213,23 @@ def _draw(rows: list[tuple], folder: Path) -> None:
 
     panels = sorted({row[1:3] for row in rows})
     names = list(dict.fromkeys(row[3] for row in rows))
-    figure = make_figure(6 * len(panels), 0.35 * len(names) + 1.5)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    columns = min(2, len(panels))
+    rows_of_panels = -(-len(panels) // columns)
+    figure = make_figure(5 * columns + 1, rows_of_panels * (0.3 * len(names) + 1))
+    grid = figure.subplots(rows_of_panels, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (batch, threads) in zip(grid.flat, panels, strict=False):
         for variant in dict.fromkeys(row[0] for row in rows):
-            found = {row[3]: row[8] for row in rows if row[0] == variant and row[1:3] == panel}
+            found = {
+                row[3]: row[8] for row in rows if (row[0], *row[1:3]) == (variant, batch, threads)
+            }
             axes.plot(list(found.values()), [names.index(n) for n in found], "o", label=variant)
         axes.set_yticks(range(len(names)), names)
-        axes.set(xscale="log", xlabel="images/s", title=f"batch {panel[0]}, {panel[1]} threads")
-        axes.invert_yaxis()
+        axes.set(title=f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+    grid[0, 0].invert_yaxis()
+    results.plain_log_ticks(grid[0, 0])
+    grid[0, 0].legend(fontsize=7)
+    figure.supxlabel("images/s")
     save_figure(figure, folder / "cpu_inference.png")
 
 

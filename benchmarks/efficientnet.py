@@ -222,14 +222,10 @@ def _draw(chosen: list[Network], times, path: Path) -> None:
                     xytext=(3, 3),
                     textcoords="offset points",
                 )
-        axes.set(xscale="log", title=form)
+        axes.set(title=form)
         axes.grid(alpha=0.3)
         axes.label_outer()
-    ticks = [count for power in (1, 10, 100, 1000) for count in (power, 2 * power, 5 * power)]
-    low, high = panels[0, 0].get_xlim()
-    panels[0, 0].set_xticks([tick for tick in ticks if low < tick < high])
-    panels[0, 0].get_xaxis().set_major_formatter("{x:.0f}")
-    panels[0, 0].minorticks_off()
+    results.plain_log_ticks(panels[0, 0])
     figure.supxlabel("images/s, measured")
     figure.supylabel("top-1 on ImageNet-1k, published, %")
     figure.axes[0].legend()

@@ -99,6 +99,16 @@ def draw_bars(path: Path, values: dict[str, float], xlabel: str) -> None:
     save_figure(figure, path)
 
 
+def plain_log_ticks(axes) -> None:
+    """Makes the x axis logarithmic, with 1, 2, 5, 10, ... written out as its ticks."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    ticks = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.get_xaxis().set_major_formatter("{x:g}")
+    axes.minorticks_off()
+
+
 def define_output_flag() -> None:
     """`--output`, where `publish` writes."""
     flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")

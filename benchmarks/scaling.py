@@ -216,9 +216,9 @@ def _draw(rows: list[tuple], name: str, column: int, path: Path) -> None:
         left.plot(x, [row[4] for row in found], "o-", ms=3, label=label)
         right.plot(x, [row[6] for row in found], "o-", ms=3, label=label)
     for axes, what in ((left, "ms a picture"), (right, "memory, MB")):
-        axes.set(xscale="log", xlabel=name, ylabel=what, ylim=(0, None))
-        axes.set_xticks(sorted({row[column] for row in rows}), minor=False)
-        axes.get_xaxis().set_major_formatter("{x:.0f}")
+        axes.set(xlabel=name, ylabel=what, ylim=(0, None), xscale="log")
+        axes.set_xticks(sorted({row[column] for row in rows}))
+        axes.get_xaxis().set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     left.legend(fontsize=7)

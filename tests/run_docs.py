@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("sh", "python")
 TIMEOUT_S = 900
 _PORT_TIMEOUT_S = 120
-_DIRECTIVE = re.compile(r"<!-- docs-test: (?P<what>.*?) -->\s*$", re.DOTALL)
+_DIRECTIVE = re.compile(r"<!-- docs-test: (?P<what>(?:(?!-->).)*) -->\s*$", re.DOTALL)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -1,6 +1,8 @@
 """SavedModel export: plain RGB in, the same answers as Keras out, for every form of the network."""
 
 import collections
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -185,3 +187,20 @@ def test_an_existing_output_is_kept(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="--overwrite"):
         to_saved_model(make_model(), tmp_path / "out")
+
+
+def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path):
+    make_model("average", (32, 32, 3)).save(tmp_path / "model.keras")
+    (tmp_path / "names.txt").write_text("".join(f"name {n}\n" for n in range(CLASSES)))
+    command = [
+        *(sys.executable, "-m", "converters.to_saved_model"),
+        *(f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'saved'}"),
+    ]
+    labels = f"--labels={tmp_path / 'names.txt'}"
+    done = subprocess.run([*command, labels], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"written: {tmp_path / 'saved'}\n"
+    assert load_predictor(tmp_path / "saved").class_names == [f"name {n}" for n in range(CLASSES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--overwrite" in done.stderr.splitlines()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import numbers
 import os
 import platform
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     right = [
         number
         for number, column in enumerate(zip(*rows, strict=True))
-        if all(isinstance(cell, (int, float, type(None))) for cell in column)
+        if all(isinstance(cell, (numbers.Real, type(None))) for cell in column)
     ]
     return markdown_table([columns, *(list(map(_cell, row)) for row in rows)], right)
 
@@ -81,7 +82,9 @@ def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], f
     }
     path = Path(folder, f"{name}.json")
     with atomic_path(path, overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        Path(temporary).write_text(
+            json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8"
+        )
     return path.parent
 
 
@@ -117,7 +120,7 @@ def define_output_flag() -> None:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float):
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
         return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return str(value)
 

@@ -1,0 +1,32 @@
+"""What a benchmark prints and writes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import results
+from benchmarks.efficientnet import interpolated
+
+
+def test_numbers_of_numpy_are_numbers_in_the_table_and_in_the_file(tmp_path, capsys):
+    rows = [("a", 16, np.float32(12.5), None), ("b", 1, 123.4, 0.001)]
+    folder = results.publish("mine", ("name", "batch", "ms", "error"), rows, str(tmp_path / "out"))
+    assert capsys.readouterr().out.splitlines() == [
+        "| name | batch |   ms | error |",
+        "|------|------:|-----:|------:|",
+        "| a    |    16 | 12.5 |     - |",
+        "| b    |     1 |  123 | 0.001 |",
+    ]
+    content = json.loads((folder / "mine.json").read_text())
+    assert content["benchmark"] == "mine"
+    assert content["rows"][0] == {"name": "a", "batch": 16, "ms": 12.5, "error": None}
+    assert {"processor", "cores", "versions", "date"} <= set(content)
+
+
+def test_times_at_an_accuracy_lie_between_the_nearest_members():
+    family = [(80.0, 10.0), (82.0, 40.0), (78.0, 5.0)]
+    assert interpolated(family, 81.0) == pytest.approx(20.0)
+    assert interpolated(family, 78.0) == pytest.approx(5.0)
+    assert interpolated(family, 83.0) is None
+    assert interpolated([], 80.0) is None

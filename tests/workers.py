@@ -86,8 +86,9 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
 
 
 def has_checkpoint(folder: Path, step: int) -> Callable[[], bool]:
-    """Whether a run has saved a step."""
-    return (folder / "checkpoints" / f"ckpt-{step}.index").exists
+    """Whether a run has saved a step, and goes on from it: the list of checkpoints comes last."""
+    listed = folder / "checkpoints" / "checkpoint"
+    return lambda: listed.exists() and f'ckpt-{step}"' in listed.read_text(encoding="utf-8")
 
 
 def cluster(workers: int) -> list[dict[str, str]]:

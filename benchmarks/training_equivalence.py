@@ -25,16 +25,14 @@ def main(argv: list[str]) -> None:
     loss = Distillation(args.distillation, tau=args.tau)
     case = Case(get_variant(args.variant).name, args.steps, args.batch, loss=loss)
     expected, found = train_pytorch(case), train_keras(case, jit_compile=args.jit_compile)
-    differences = []
     rows = []
     for step, (theirs, ours) in enumerate(zip(expected.losses, found.losses, strict=True)):
-        differences.append(abs(ours - theirs) / abs(theirs))
-        rows.append((step + 1, float(theirs), float(ours), float(differences[-1])))
+        rows.append((step + 1, float(theirs), float(ours), float(abs(ours - theirs) / abs(theirs))))
     columns = ("step", "PyTorch", "here", "relative difference")
     output = results.publish("training_equivalence", columns, rows, args.output)
     _draw(rows, output / "training_equivalence.png")
     print(
-        f"\nlargest relative difference of a loss {max(differences):.1e}, of a final variable "
+        f"\nlargest relative difference of a loss {max(row[3] for row in rows):.1e}, of a final variable "
         f"{largest_difference(found.state, expected.state):.1e}, of an averaged variable "
         f"{largest_difference(found.ema, expected.ema):.1e}"
     )

@@ -31,8 +31,9 @@ def main(argv: list[str]) -> None:
     columns = ("step", "PyTorch", "here", "relative difference")
     output = results.publish("training_equivalence", columns, rows, args.output)
     _draw(rows, output / "training_equivalence.png")
+    largest = max(difference for *_, difference in rows)
     print(
-        f"\nlargest relative difference of a loss {max(row[3] for row in rows):.1e}, of a final variable "
+        f"\nlargest relative difference of a loss {largest:.1e}, of a final variable "
         f"{largest_difference(found.state, expected.state):.1e}, of an averaged variable "
         f"{largest_difference(found.ema, expected.ema):.1e}"
     )

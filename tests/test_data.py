@@ -233,3 +233,12 @@ def test_a_set_without_a_part_says_so():
     assert (data.num_train, data.num_test) == (2, 0)
     with pytest.raises(ValueError, match="half: has no held-out part"):
         data.test_images()
+
+
+def test_the_fingerprint_of_pictures_in_memory_is_of_their_pixels_and_labels():
+    pictures = np.zeros((3, 32, 32, 3), np.uint8)
+    before = PixelSource(pictures, [0, 1, 2]).fingerprint()
+    assert PixelSource(pictures.copy(), [0, 1, 2]).fingerprint() == before
+    assert PixelSource(pictures, [0, 2, 1]).fingerprint() != before
+    pictures[1, 5, 5, 0] = 1
+    assert PixelSource(pictures, [0, 1, 2]).fingerprint() != before

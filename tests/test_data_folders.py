@@ -252,3 +252,26 @@ def test_a_held_out_class_that_nobody_trained_on_is_refused(tmp_path):
     (tmp_path / "test" / "dog").mkdir()
     with pytest.raises(ValueError, match=r"test: 1 classes that .*train has not, such as 'dog'"):
         load(tmp_path)
+
+
+def test_the_fingerprint_tells_names_labels_and_sizes_apart(tmp_path):
+    write_folder(tmp_path / "a", 10)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    before = load(tmp_path / "a").parts
+    assert before["training"].count == 27
+    first = before["training"].entries[0]
+    assert (first.name.split("/")[0], first.label) == ("ant", 0)
+    assert first.size == (tmp_path / "a" / first.name).stat().st_size
+    assert load(tmp_path / "b").parts == before  # wherever the folder lies
+
+    def changed():
+        found = load(tmp_path / "b").parts
+        return [name for name in before if found[name].fingerprint != before[name].fingerprint]
+
+    (tmp_path / "b" / first.name).write_bytes(encoded(picture(99)))
+    assert changed() == ["training"]
+    (tmp_path / "b" / first.name).unlink()
+    assert changed() == ["training"]
+    for old, new in (("ant", "x"), ("bee", "ant"), ("x", "bee")):
+        (tmp_path / "b" / old).rename(tmp_path / "b" / new)
+    assert changed() == ["training", "held-out"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,11 +15,26 @@ from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, example_seed
 from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped
 from training.data.order import draw_step, shard_positions, spread, steps_per_epoch
-from training.data.sources import Fetched, Source
+from training.data.sources import Fetched, FileEntry, Source, fingerprint_of
 
 # Pictures that are looked up together; lookups that are under way while others are decoded.
 _CHUNK = 64
 _LOOKUPS = 4
+
+
+class Part(NamedTuple):
+    """What a part of a data set consists of.
+
+    Attributes:
+      count: number of pictures.
+      fingerprint: a checksum that changes with the pictures, their order or their labels.
+      entries: the list of files, their names relative to the folder of the data set; None where
+        pictures are no files of their own.
+    """
+
+    count: int
+    fingerprint: str
+    entries: list[FileEntry] | None
 
 
 class Dataset:
@@ -27,6 +45,7 @@ class Dataset:
       class_names: in the order of the labels, for people.
       class_ids: the same as the source writes them, such as WordNet ids.
       input_size: (height, width) of the pictures that come out, pixels.
+      folder: where the pictures lie, if they are files of their own.
     """
 
     def __init__(
@@ -39,8 +58,10 @@ class Dataset:
         input_size: tuple[int, int],
         class_ids: Sequence[str] | None = None,
         skipped: Skipped | None = None,
+        folder: str = "",
     ):
         self.name = name
+        self.folder = folder
         self.class_names = tuple(class_names)
         self.class_ids = tuple(class_ids or class_names)
         self.input_size = tuple(input_size)
@@ -70,6 +91,12 @@ class Dataset:
         With `strict` one is enough; without, a hundred in a row.
         """
         return self._skipped.failure
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Part]:
+        """What the two parts consist of, so that a run can tell later whether they are the same."""
+        sources = {"training": self._train, "held-out": self._test}
+        return {name: _part(source, self.folder) for name, source in sources.items() if source}
 
     def steps_per_epoch(self, global_batch: int, repeats: int = 1) -> int:
         """Full batches in an epoch, which has as many examples as there are training pictures.
@@ -244,6 +271,15 @@ class Dataset:
         return _load(source, order, loader).filter(
             lambda image, label: tf.reduce_all(label != NO_LABEL)
         )
+
+
+def _part(source: Source, folder: str) -> Part:
+    entries = source.entries()
+    if entries is None:
+        return Part(len(source), source.fingerprint(), None)
+    prefix = os.path.join(os.path.normpath(folder), "")
+    entries = [entry._replace(name=entry.name.removeprefix(prefix)) for entry in entries]
+    return Part(len(entries), fingerprint_of(entries), entries)
 
 
 def _load(source: Source, order: tf.data.Dataset, loader: Loader) -> tf.data.Dataset:

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from levit_tf.images import FORMATS, MAX_PIXELS, ImageError, load_image
 from training.data.decoding import Skipped
-from training.data.sources import Example, Fetched, Source
+from training.data.sources import Example, Fetched, FileEntry, Source
 
 TRAIN_FOLDER = "train"
 TEST_FOLDERS = ("test", "val", "validation")
@@ -65,6 +65,19 @@ class FolderSource(Source):
     def example(self, index: int) -> Example:
         path = self._paths[index]
         return Example(path, path, self._labels[index])
+
+    def entries(self) -> list[FileEntry]:
+        with ThreadPoolExecutor(_THREADS) as threads:  # most of it is waiting
+            sizes = list(threads.map(_size, self._paths, chunksize=_CHUNK))
+        return [FileEntry(*entry) for entry in zip(self._paths, self._labels, sizes, strict=True)]
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; -1 where it is gone."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def load_folder(

@@ -105,6 +105,7 @@ def load_data(
         class_ids=ids,
         input_size=input_size or size,
         skipped=skipped,
+        folder=source if kind == FOLDER else "",
     )
 
 

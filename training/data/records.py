@@ -25,6 +25,9 @@ _CHECKSUM = 4
 class TfRecords:
     """The records of a split.
 
+    Attributes:
+      positions: (start, length) of each in its file, bytes: (n, 2) int64.
+
     Args:
       instructions: `tensorflow_datasets` file instructions: `filename`, the first record `skip`,
         their number `take`, and `examples_in_shard`, the number of all in the file.
@@ -39,17 +42,17 @@ class TfRecords:
         with ThreadPoolExecutor(_THREADS) as threads:
             found = list(threads.map(_positions, instructions))
         self._file_of = np.repeat(np.arange(len(found)), [len(positions) for positions in found])
-        self._positions = np.concatenate([np.zeros((0, 2), np.int64), *found])
+        self.positions = np.concatenate([np.zeros((0, 2), np.int64), *found])
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self.positions)
 
     def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
         """The records of indices: the interface of the data sources of TensorFlow Datasets."""
         return [self._read(index) for index in indices]
 
     def _read(self, index: int) -> bytes:
-        start, length = self._positions[index].tolist()
+        start, length = self.positions[index].tolist()
         path = self._files[self._file_of[index]]
         with _open(path) as file:
             file.seek(start)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -32,6 +33,20 @@ class Example(NamedTuple):
     name: str
     contents: bytes | str
     label: int | np.ndarray
+
+
+class FileEntry(NamedTuple):
+    """One picture in a list of files.
+
+    Attributes:
+      name: its path.
+      label: of its class.
+      size: of the file, bytes; -1 where it is gone.
+    """
+
+    name: str
+    label: int
+    size: int
 
 
 class Source(abc.ABC):
@@ -65,6 +80,17 @@ class Source(abc.ABC):
         """The picture of an index for Pillow: its name, its path or bytes, and its label."""
         raise NotImplementedError(f"{type(self).__name__} has pixels: nothing is left to decode.")
 
+    def entries(self) -> list[FileEntry] | None:
+        """The list of files, in the order of the indices; None where pictures are no files."""
+        return None
+
+    def fingerprint(self) -> str:
+        """A checksum that changes with the pictures, their order or their labels.
+
+        Of files it is made of names, labels and sizes, since reading them all takes long.
+        """
+        return fingerprint_of(self.entries())
+
 
 class PixelSource(Source):
     """Pictures in memory.
@@ -89,3 +115,20 @@ class PixelSource(Source):
             tf.gather(self._labels, indices),
             tf.ones_like(indices, tf.bool),
         )
+
+    def fingerprint(self) -> str:
+        return checksum([self._images.numpy().tobytes(), self._labels.numpy().tobytes()])
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """SHA-256 of all parts, each with its length, as hexadecimal digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(len(part).to_bytes(8, "little"))
+        found.update(part)
+    return found.hexdigest()
+
+
+def fingerprint_of(entries: Iterable[FileEntry]) -> str:
+    """The fingerprint of a list of files."""
+    return checksum(repr(tuple(entry)).encode("utf-8", "surrogateescape") for entry in entries)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from training.data.records import TfRecords
-from training.data.sources import Example, Fetched, Source
+from training.data.sources import Example, Fetched, Source, checksum
 
 TRAIN_SPLIT = "train"
 TEST_SPLITS = ("test", "validation", "val")
@@ -50,6 +50,13 @@ class TfdsSource(Source):
     def example(self, index: int) -> Example:
         contents, labels = self._fetch(np.array([index]))
         return Example(f"{self._name}, picture {index}", contents[0], labels[0])
+
+    def fingerprint(self) -> str:
+        """Of the split, its number of pictures and, of TFRecord files, where each one lies."""
+        parts = [f"{self._name}, {len(self)} pictures".encode()]
+        if isinstance(self._records, TfRecords):
+            parts.append(self._records.positions.tobytes())
+        return checksum(parts)
 
     def has_labels(self) -> bool:
         """Whether the pictures are labelled: some sets keep the labels of their test part back."""

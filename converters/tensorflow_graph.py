@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from converters.deploy import NORMALIZE
+from converters.input_checks import checked_batch
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 PRECISIONS = ("float32", "bfloat16")
@@ -66,6 +67,7 @@ def tensorflow_function(
         input_signature=[tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)], autograph=False
     )
     def serve(images):
+        images = checked_batch(images, INPUT, graph.input.shape[1:])
         # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
         weights = [[tf.constant(array) for array in group] for group in arrays]
         x = tf.cast(normalize(images), precision)

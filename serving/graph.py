@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from converters.deploy import class_count
+from converters.input_checks import checked_batch
 from converters.tensorflow_graph import tensorflow_function
 from levit_tf.class_names import check_class_names
 from serving.picture_graph import batch_decoder
@@ -63,10 +64,6 @@ def serving_signatures(
     decode = batch_decoder((height, width)).get_concrete_function()
 
     def answer(images):
-        # Kernels of oneDNN fail on none, with a message that nobody would understand.
-        is_one = tf.debugging.Assert(tf.shape(images)[0] > 0, ["The batch is empty."])
-        with tf.control_dependencies([is_one]):
-            images = tf.identity(images)
         outputs = network(images)
         logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
         # Equal scores come in class order, as in levit_tf.class_names.top_classes.
@@ -78,6 +75,7 @@ def serving_signatures(
         return answer(decode(contents))
 
     def of_examples(examples):
+        examples = checked_batch(examples, EXAMPLES, ())
         feature = {ENCODED_FEATURE: tf.io.FixedLenFeature([], tf.string)}
         return of_bytes(tf.io.parse_example(examples, feature)[ENCODED_FEATURE])
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from converters.input_checks import checked_batch
 from levit_tf.preprocessing import resize_and_center_crop
 from serving.bmp_graph import bmp_header, decode_bmp
 from serving.byte_fields import ByteFields
 from serving.exif_graph import upright
 from serving.gif_graph import first_frame
+from serving.signatures import IMAGE_BYTES
 
 # Decoding and resizing take about 25 bytes a pixel, of as many pictures at a time as there are
 # threads: less than levit_tf.images.MAX_PIXELS, which is for one picture of one's own.
@@ -53,6 +55,7 @@ def batch_decoder(size: tuple[int, int]) -> tf.types.experimental.GenericFunctio
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(contents):
+        contents = checked_batch(contents, IMAGE_BYTES, ())
         return _decode_batch(contents, one, size)
 
     return decode

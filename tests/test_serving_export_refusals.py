@@ -72,7 +72,7 @@ def test_a_batch_of_nothing_but_damaged_pictures_is_refused(session):
 @pytest.mark.parametrize("signature", [SERVING_DEFAULT, IMAGE_TENSOR])
 def test_an_empty_batch_is_refused(session, signature):
     values = [] if signature == SERVING_DEFAULT else np.zeros((0, *SIZE, 3), np.float32)
-    with pytest.raises(TensorFlowError, match="The batch is empty"):
+    with pytest.raises(TensorFlowError, match="the batch is empty"):
         ask(session, signature, values)
 
 

@@ -60,10 +60,11 @@ def test_weights_are_constants_of_the_graph(exported):
     model, path = exported
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     assert not signature.captured_inputs
-    (serve,) = signature.graph.as_graph_def().library.function
+    functions = signature.graph.as_graph_def().library.function
     stored = sum(
         np.prod([d.size for d in node.attr["value"].tensor.tensor_shape.dim])
-        for node in serve.node_def
+        for function in functions
+        for node in function.node_def
         if node.op == "Const"
     )
     assert stored > 0.5 * model.count_params()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from ctypes import c_int64
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.c_library import Buffer, check_status, library
 
-_STRING_BYTES = 24  # of a TF_TString
+STRING_BYTES = 24  # of a TF_TString, without what is in it
 _MOST_DIMS = 254  # with more, TF_AllocateTensor ends the process
 
 
@@ -62,8 +63,8 @@ def _from_proto(proto: TensorProto, status: int) -> int:
     is_plain = proto.dtype != types_pb2.DT_STRING and proto.tensor_content
     if is_plain and len(dims) <= _MOST_DIMS and min(dims, default=0) >= 0:
         content = proto.tensor_content
-        dtype = _plain_dtype(proto.dtype)
-        if dtype is not None and len(content) == dtype.itemsize * _count(dims):
+        size = item_bytes(proto.dtype)
+        if size is not None and len(content) == size * math.prod(dims):
             return _from_buffer(proto.dtype, dims, np.frombuffer(content, np.uint8))
     lib = library()
     data = proto.SerializeToString()
@@ -81,20 +82,22 @@ def _from_proto(proto: TensorProto, status: int) -> int:
 
 
 @functools.cache
-def _plain_dtype(enum: int) -> np.dtype | None:
-    """The dtype whose bytes are TensorFlow's, if there is one."""
+def item_bytes(enum: int) -> int | None:
+    """Bytes of an element, of a dtype whose elements are bytes to numpy and to TensorFlow alike.
+
+    Returns:
+      None for all other numbers: strings and handles, references (of which no tensor can be made:
+      TensorFlow ends the process), dtypes that are not TensorFlow's.
+    """
+    import tensorflow as tf
+
     try:
-        dtype = _numpy_dtype(enum)
-    except TypeError:
+        dtype = tf.dtypes.as_dtype(enum)
+        is_plain = enum == dtype.base_dtype.as_datatype_enum and enum != types_pb2.DT_INVALID
+        item = np.dtype(dtype.as_numpy_dtype) if is_plain else None
+    except (TypeError, KeyError):
         return None
-    return None if dtype.hasobject or dtype.itemsize == 0 else dtype
-
-
-def _count(dims) -> int:
-    count = 1
-    for size in dims:
-        count *= size
-    return count
+    return None if item is None or item.hasobject or item.itemsize == 0 else item.itemsize
 
 
 def _from_buffer(dtype: int, dims, data: np.ndarray) -> int:
@@ -114,7 +117,7 @@ def to_numpy(tensor: int) -> np.ndarray:
     if dtype == types_pb2.DT_STRING:
         values = np.empty(lib.TF_TensorElementCount(tensor), object)
         for n in range(values.size):
-            string = data + n * _STRING_BYTES
+            string = data + n * STRING_BYTES
             values[n] = ctypes.string_at(
                 lib.TF_StringGetDataPointer(string), lib.TF_StringGetSize(string)
             )

@@ -63,16 +63,16 @@ def test_variable_shapes_are_not_batched(batching):
     np.testing.assert_array_equal(found, [7])
 
 
-@pytest.mark.parametrize(
-    "x", [np.int32([1]), np.float32(1), np.zeros(0, "f"), np.ones((1, 2), "f")]
-)
-def test_what_does_not_fit_a_batch_is_computed_alone(batching, x):
-    """Its answer, or TensorFlow's complaint, comes at once."""
+@pytest.mark.parametrize("x", [np.int32([1]), np.float32(1), np.ones((1, 2), "f")])
+def test_what_fits_no_batch_is_refused_at_once(batching, x):
     started = time.monotonic()
-    if x.dtype == np.int32:
-        assert refusal(batching.predict, {"x": x})[0] == StatusCode.INVALID_ARGUMENT
-    else:
-        np.testing.assert_array_equal(values(batching.predict({"x": x})), x / 2 + 2)
+    assert refusal(batching.predict, {"x": x})[0] == StatusCode.INVALID_ARGUMENT
+    assert time.monotonic() - started < 10
+
+
+def test_nothing_is_computed_alone(batching):
+    started = time.monotonic()
+    assert values(batching.predict({"x": np.zeros(0, "f")})).shape == (0,)
     assert time.monotonic() - started < 10
 
 

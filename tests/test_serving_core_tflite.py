@@ -108,10 +108,12 @@ def test_the_batch_size_follows_the_request(target):
 
 
 def test_what_does_not_fit_is_refused_and_the_next_request_is_answered(target):
-    for wrong in (np.int32([[1]]), np.array([[b"a"]], object)):
+    wrong_shapes = [np.zeros(shape, "f") for shape in [(), (1,), (1, 2), (1, 0), (1, 1, 1)]]
+    for wrong in (np.int32([[1]]), np.array([[b"a"]], object), *wrong_shapes):
         with pytest.raises(grpc.RpcError) as caught:
             target.predict({"x": wrong})
         assert caught.value.code() == StatusCode.INVALID_ARGUMENT
+        assert "x: expected float (batch, 1), got " in caught.value.details()
         np.testing.assert_array_equal(values(target.predict({"x": np.float32([[2]])})), [[101]])
 
 

@@ -6,7 +6,6 @@ Which request is refused, and in which words, is TensorFlow Serving's protocol: 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from grpc import StatusCode
 from tensorflow_serving.apis import (
@@ -19,6 +18,7 @@ from tensorflow_serving.apis import (
 
 from serving.server.errors import ServingError
 from serving.server.examples import serialized_examples
+from serving.server.input_tensors import check_tensor
 from serving.server.results import fill_classifications, fill_regressions
 from serving.server.servable import Servable, Signature
 from serving.server.tensors import fill_tensor
@@ -36,12 +36,12 @@ class Rules:
     Attributes:
       check_method_name: refuse signatures whose method name is that of another method.
       tensor_content: answer Predict by `tensor_content` instead of the fields of the dtypes.
-      max_elements: of an input tensor; a few bytes can declare a huge one, of one repeated value.
+      max_tensor_bytes: of an input tensor in memory.
     """
 
     check_method_name: bool = False
     tensor_content: bool = False
-    max_elements: int = 2**31
+    max_tensor_bytes: int = 2**31
 
 
 def predict(
@@ -64,7 +64,7 @@ def predict(
             f"Expected prediction signature method_name to be one of "
             f"{{{PREDICT}, {CLASSIFY}, {REGRESS}}}. Was: {method}",
         )
-    feeds = _feeds(signature, request, rules.max_elements)
+    feeds = _feeds(signature, request, rules)
     aliases = _output_aliases(signature, request)
     arrays = servable.run(signature, feeds, [signature.outputs[a] for a in aliases], timeout_s)
     response = predict_pb2.PredictResponse()
@@ -74,7 +74,7 @@ def predict(
     return response
 
 
-def _feeds(signature: Signature, request: predict_pb2.PredictRequest, max_elements: int) -> dict:
+def _feeds(signature: Signature, request: predict_pb2.PredictRequest, rules: Rules) -> dict:
     given, expected = request.inputs, signature.inputs
     defaults = signature.definition.defaults
     if len(given) > len(expected) or (len(given) < len(expected) and not defaults):
@@ -95,14 +95,8 @@ def _feeds(signature: Signature, request: predict_pb2.PredictRequest, max_elemen
     feeds = {}
     for alias, name in expected.items():
         if alias in given:
-            tensor = feeds[name] = given[alias]
-            elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-            if elements > max_elements:
-                raise ServingError(
-                    StatusCode.INVALID_ARGUMENT,
-                    f"input tensor {alias} declares {elements} elements; the server's limit is "
-                    f"{max_elements}.",
-                )
+            feeds[name] = given[alias]
+            check_tensor(alias, given[alias], signature.specs[alias], rules.max_tensor_bytes)
         elif alias in defaults:
             feeds[name] = defaults[alias]
         else:

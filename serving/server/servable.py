@@ -12,12 +12,13 @@ import numpy as np
 from absl import logging
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from serving.c_api import SavedModelSession, TensorFlowError
 from serving.c_functions import add_batch_function
 from serving.server import tflite_session
 from serving.server.batching import BatchingParameters
+from serving.server.input_tensors import InputSpec
 from serving.server.memory import give_back_memory
 from serving.server.tflite_session import TFLiteSession
 
@@ -32,6 +33,7 @@ class Signature:
       name: its key in the SavedModel.
       definition: its SignatureDef.
       inputs: alias -> name of the tensor.
+      specs: alias -> what that input takes.
       outputs: alias -> name of the tensor.
       batched: name of an output tensor -> name of the tensor that batches compute; empty where
         requests are not batched.
@@ -40,6 +42,7 @@ class Signature:
     name: str
     definition: SignatureDef
     inputs: Mapping[str, str]
+    specs: Mapping[str, InputSpec]
     outputs: Mapping[str, str]
     batched: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -105,7 +108,8 @@ class Servable:
         signature = Signature(
             name,
             definition,
-            {alias: info.name for alias, info in definition.inputs.items()},
+            {alias: info.name for alias, info in sorted(definition.inputs.items())},
+            {alias: self._spec(info) for alias, info in definition.inputs.items()},
             {alias: info.name for alias, info in definition.outputs.items()},
         )
         if self._batching is None or not signature.inputs or not signature.outputs:
@@ -129,6 +133,11 @@ class Servable:
             self._batching.attributes(name),
         )
         return dataclasses.replace(signature, batched=dict(zip(tensors, batched, strict=True)))
+
+    def _spec(self, info: TensorInfo) -> InputSpec:
+        if isinstance(self._session, TFLiteSession):
+            return self._session.input_spec(info.name)
+        return InputSpec.of(info)
 
     def run(
         self,

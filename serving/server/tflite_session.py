@@ -15,6 +15,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
 from serving.c_api import TensorFlowError
+from serving.server.input_tensors import ANY, InputSpec
 
 FILE = "model.tflite"  # in a version's folder
 # An entry of the file's metadata: a FlexBuffers map of names to SignatureDefs.
@@ -72,6 +73,12 @@ class TFLiteSession:
         """The signatures by their names."""
         return dict(self.meta_graph.signature_def)
 
+    def input_spec(self, name: str) -> InputSpec:
+        """What an input takes, by the file itself; its first dimension follows the request."""
+        detail = _detail(self._inputs, name)
+        shape = tuple(map(int, detail["shape_signature"]))
+        return InputSpec(_data_type(detail), shape and (ANY, *shape[1:]))
+
     def run(
         self,
         feeds: Mapping[str, np.ndarray | TensorProto],
@@ -80,8 +87,10 @@ class TFLiteSession:
         timeout_s: float | None = None,
     ) -> list[np.ndarray]:
         """Computes `fetches`; arguments, results and errors as `SavedModelSession.run`'s."""
-        arrays = {_index(self._inputs, name): _array(value) for name, value in feeds.items()}
-        outputs = [_index(self._outputs, name) for name in fetches]
+        arrays = {
+            _detail(self._inputs, name)["index"]: _array(value) for name, value in feeds.items()
+        }
+        outputs = [_detail(self._outputs, name)["index"] for name in fetches]
         with self._interpreter(timeout_s) as interpreter:
             for index, array in arrays.items():
                 interpreter.resize_tensor_input(index, array.shape)
@@ -131,7 +140,7 @@ class TFLiteSession:
             for name, detail in details.items():
                 info = tensors[name]
                 info.name = name
-                info.dtype = tf.dtypes.as_dtype(detail["dtype"]).as_datatype_enum
+                info.dtype = _data_type(detail)
                 for size in detail["shape"]:
                     info.tensor_shape.dim.add(size=int(size))
         return {_DEFAULT_SIGNATURE: signature}
@@ -146,12 +155,16 @@ def _array(value: np.ndarray | TensorProto) -> np.ndarray:
         raise TensorFlowError(_CODES["invalid"], f"tensor parsing error: {error}") from error
 
 
-def _index(details: Mapping[str, Mapping], name: str) -> int:
+def _detail(details: Mapping[str, Mapping], name: str) -> Mapping:
     # Early converters left out the ":0" of TensorFlow's names.
     found = details.get(name) or details.get(name.partition(":")[0])
     if found is None:
         raise TensorFlowError(_CODES["internal"], f"Unknown tensor '{name}'.")
-    return found["index"]
+    return found
+
+
+def _data_type(detail: Mapping) -> int:
+    return tf.dtypes.as_dtype(detail["dtype"]).as_datatype_enum
 
 
 def _stored_signatures(content: bytes) -> dict[str, SignatureDef]:

@@ -1,0 +1,112 @@
+"""What a signature says of its inputs, and the tensors of a request held against it.
+
+TensorFlow Serving's session does not compare a tensor with the shape that its signature declares;
+some kernels do not look either, and end the process. So everything that the declaration tells is
+looked at before the session sees the tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from grpc import StatusCode
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+
+from serving.c_tensors import STRING_BYTES, item_bytes
+from serving.server.errors import ServingError
+
+ANY = -1  # size of a dimension that may have any
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """What an input takes.
+
+    Attributes:
+      dtype: of types_pb2.
+      shape: sizes, `ANY` among them; None: any rank.
+    """
+
+    dtype: int
+    shape: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, info: TensorInfo) -> InputSpec:
+        """What a SignatureDef declares."""
+        shape = info.tensor_shape
+        if not info.HasField("tensor_shape") or shape.unknown_rank:
+            return cls(info.dtype, None)
+        return cls(info.dtype, tuple(dim.size for dim in shape.dim))
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a tensor may have this shape."""
+        if self.shape is None:
+            return True
+        return len(shape) == len(self.shape) and all(
+            expected in (ANY, size) for size, expected in zip(shape, self.shape, strict=True)
+        )
+
+
+def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, max_bytes: int) -> None:
+    """Refuses a tensor that is not what an input takes.
+
+    Args:
+      alias: the name of the input.
+      tensor: of a request.
+      spec: of the input.
+      max_bytes: of the tensor in memory; a few bytes can declare a huge one, of one repeated value.
+
+    Raises:
+      ServingError: INVALID_ARGUMENT, with what is expected and what came.
+    """
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
+        found = "an unknown rank" if tensor.tensor_shape.unknown_rank else f"the shape {shape}"
+        raise _invalid(f"input tensor {alias} has {found}; all sizes must be given, from 0 on.")
+    if tensor.dtype != spec.dtype or not spec.fits(shape):
+        raise _invalid(
+            f"input tensor {alias}: expected {_dtype(spec.dtype)} {_shape(spec.shape)}, got "
+            f"{_dtype(tensor.dtype)} {_shape(shape)}"
+        )
+    elements = math.prod(shape)
+    # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
+    if tensor.dtype == types_pb2.DT_STRING:
+        _check_strings(alias, tensor, elements)
+    size = elements * (item_bytes(tensor.dtype) or STRING_BYTES)
+    if size > max_bytes:
+        raise _invalid(
+            f"input tensor {alias} declares {elements} elements, {size} bytes; the server's limit "
+            f"is {max_bytes} bytes."
+        )
+
+
+def _check_strings(alias: str, tensor: TensorProto, elements: int) -> None:
+    # In `tensor_content` each string has a length, of a byte at least.
+    values = len(tensor.string_val) or (len(tensor.tensor_content) >= elements and elements)
+    if values != elements:
+        raise _invalid(
+            f"input tensor {alias} declares {elements} strings and holds {int(values)}; each must "
+            f"be given."
+        )
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError(StatusCode.INVALID_ARGUMENT, message)
+
+
+def _dtype(number: int) -> str:
+    try:
+        return types_pb2.DataType.Name(number).removeprefix("DT_").lower()
+    except ValueError:
+        return f"dtype {number}"
+
+
+def _shape(sizes: Sequence[int] | None) -> str:
+    if sizes is None:
+        return "of any shape"
+    names = [str(size) if size != ANY else "any" if n else "batch" for n, size in enumerate(sizes)]
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"

@@ -19,15 +19,14 @@ import statistics
 import time
 import types
 from collections.abc import Callable
-from pathlib import Path
 
 from absl import flags
 
 from benchmarks import results
 from converters import cli
+from levit_tf.picture_folders import scan_folders
 
 BATCH = 50
-_SUFFIXES = (".jpeg", ".jpg")
 _EPOCHS = 3  # in a turn
 
 
@@ -118,8 +117,8 @@ def timms(paths: list[str]) -> Callable[[], int]:
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    folder = Path(args.images)
-    paths = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    ((pictures, _),) = scan_folders([args.images])
+    paths = [picture.path for picture in pictures if picture.is_jpeg]
     if len(paths) < BATCH:
         raise ValueError(f"--images: expected at least {BATCH} JPEG files. Found: {len(paths)}")
     if hasattr(os, "sched_setaffinity"):

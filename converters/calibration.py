@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from converters.pictures import pictures_in, sample_photographs
+from converters.pictures import sample_photographs
 from levit_tf import digits
-from levit_tf.images import load_images
+from levit_tf.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
 # Ranges hardly move beyond a hundred pictures; these are spread evenly over the source.
@@ -26,7 +26,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     Args:
       source: "digits" for the training part of the embedded data set, "photographs" for parts of
         the two that come with scikit-learn, or "imagefolder:PATH" for the pictures in a folder and
-        its sub-folders.
+        its sub-folders; what is found and skipped there is printed.
       size: (height, width) that the network takes, pixels.
 
     Returns:
@@ -34,7 +34,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
 
     Raises:
       ImportError: embedded pictures, and scikit-learn is not installed.
-      ValueError: unknown source, a folder without pictures, a picture that cannot be read, or
+      ValueError: unknown source, a folder without a picture that can be read, or
         digits for another size than theirs.
     """
     if source == "digits":
@@ -50,8 +50,8 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     if source == "photographs":
         return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
     if source.startswith(FOLDER_PREFIX):
-        paths = pictures_in(source.removeprefix(FOLDER_PREFIX), "Calibration")
-        return load_images([paths[n] for n in spread(len(paths))], size)
+        folder = source.removeprefix(FOLDER_PREFIX)
+        return np.stack(load_spread(folder, CALIBRATION_IMAGES, size, "Calibration"))
     raise ValueError(f"Unknown calibration data {source!r}. Expected {CHOICES}.")
 
 

@@ -1,33 +1,8 @@
-"""Where converters take pictures from: a folder, or the photographs that scikit-learn brings."""
+"""The photographs that scikit-learn brings, for where nobody names a folder of pictures."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-
-
-def pictures_in(folder: str | os.PathLike, what: str) -> list[Path]:
-    """The pictures in a folder and its sub-folders, sorted.
-
-    Args:
-      folder: the folder.
-      what: asks for them; how the error begins.
-
-    Raises:
-      ValueError: there is no such folder, or no picture in it.
-    """
-    if not os.path.isdir(folder):
-        raise ValueError(f"{what}: no such folder: {os.fspath(folder)!r}.")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise ValueError(
-            f"{what}: no pictures in {os.fspath(folder)!r}; looked for {', '.join(SUFFIXES)}."
-        )
-    return paths
 
 
 def sample_photographs() -> list[np.ndarray]:

@@ -6,9 +6,9 @@ import os
 
 import numpy as np
 
-from converters.pictures import pictures_in, sample_photographs
+from converters.pictures import sample_photographs
 from levit_tf import digits
-from levit_tf.images import load_images
+from levit_tf.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
 EMBEDDED_DIGITS = 64
@@ -24,9 +24,9 @@ def comparison_pictures(
     """Loads pictures to compare artefacts on.
 
     Args:
-      folder: with pictures, searched with its sub-folders; None for embedded ones, which are test
-        digits (`levit_tf.digits`) at their own size, and parts of scikit-learn's two sample
-        photographs at any other.
+      folder: with pictures, searched with its sub-folders; what is found and skipped there is
+        printed. None for embedded ones, which are test digits (`levit_tf.digits`) at their own
+        size, and parts of scikit-learn's two sample photographs at any other.
       size: (height, width) that the artefacts take, pixels.
       limit: how many of the folder are taken at most, spread evenly over it.
 
@@ -34,13 +34,11 @@ def comparison_pictures(
       RGB 0..255, float32 of shape (n, *size, 3).
 
     Raises:
-      ValueError: no such folder, no pictures in it, or one that cannot be read.
+      ValueError: no such folder, or no picture in it that can be read.
       ImportError: no `folder`, and scikit-learn is not installed.
     """
     if folder is not None:
-        paths = pictures_in(folder, "--images")
-        indices = np.linspace(0, len(paths) - 1, min(len(paths), limit)).astype(int)
-        return load_images([paths[n] for n in indices], size)
+        return np.stack(load_spread(folder, limit, size, "--images"))
     if tuple(size) == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
         _, (images, _) = digits.load_data()
         return images[:EMBEDDED_DIGITS].astype(np.float32)

@@ -2,8 +2,9 @@
 
     python -m levit_tf.classify --model=FILE_OR_VARIANT [--top=5] [--labels=FILE] PICTURE...
 
-Prints the name of each picture and below it the likeliest classes with their probabilities. A
-picture that cannot be read is reported on stderr, and the others are classified all the same.
+A PICTURE is a file, or a folder of them. Prints the name of each picture and below it the likeliest
+classes with their probabilities. A picture that cannot be read is reported on stderr, and the
+others are classified all the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 
 from levit_tf.class_names import top_classes
 from levit_tf.images import ImageError, load_images
+from levit_tf.picture_files import printable
+from levit_tf.picture_folders import pictures_in, skipped_text
 from levit_tf.predictor import BATCH_SIZE, Predictor, load_predictor
 
 
@@ -34,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Heeded by a TensorFlow that is imported only now: for a SavedModel on another Keras backend.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        pictures = _files(options.pictures)
         predictor = load_predictor(options.model, options.labels)
-        batches = range(0, len(options.pictures), BATCH_SIZE)
         all_read = [
-            _classify(predictor, options.pictures[start : start + BATCH_SIZE], options.top)
-            for start in batches
+            _classify(predictor, pictures[start : start + BATCH_SIZE], options.top)
+            for start in range(0, len(pictures), BATCH_SIZE)
         ]
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -66,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         help="class names, one a line (default: labels.txt beside the model, or ImageNet's names)",
     )
     parser.add_argument(
-        "pictures", nargs="+", metavar="PICTURE", help="JPEG, PNG, GIF, BMP or WebP files"
+        "pictures",
+        nargs="+",
+        metavar="PICTURE",
+        help="JPEG, PNG, GIF, BMP or WebP files, or folders",
     )
     return parser
 
@@ -75,6 +81,20 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
+
+
+def _files(pictures: Sequence[str]) -> list[str]:
+    """Files as they are, folders as the pictures in them; what is left out there is reported."""
+    files = []
+    for picture in pictures:
+        if not os.path.isdir(picture):
+            files.append(picture)
+            continue
+        found, skipped = pictures_in(picture, "PICTURE")
+        files += found
+        if skipped:
+            print(f"{printable(picture)}: skipped {skipped_text(skipped)}", file=sys.stderr)
+    return files
 
 
 def _classify(predictor: Predictor, pictures: Sequence[str], top: int) -> bool:
@@ -90,7 +110,7 @@ def _classify(predictor: Predictor, pictures: Sequence[str], top: int) -> bool:
         scores = predictor.predict(images)
         best = top_classes(scores, min(top, predictor.classes))
         for picture, row, indices in zip(readable, scores, best, strict=True):
-            print(picture)
+            print(printable(picture))
             for index in indices:
                 print(f"  {100 * row[index]:6.2f} %  {predictor.class_names[index]}")
     return len(readable) == len(pictures)

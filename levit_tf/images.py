@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from levit_tf.picture_files import FORMATS, HEAD, format_of, not_read, printable
 from levit_tf.preprocessing import resize_and_center_crop
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 # A small file can declare a huge picture. This many pixels as float32 RGB are 1 GiB; it is also
 # where Pillow begins to warn of decompression bombs.
 MAX_PIXELS = 2**30 // (3 * 4)
@@ -51,17 +51,18 @@ def load_image(source: str | os.PathLike | bytes) -> np.ndarray:
             raise ImageError("image bytes: empty (0 bytes).")
         return _decode(io.BytesIO(source), "image bytes")
     path = Path(source)
+    name = printable(str(path))
     if not path.exists():
-        raise ImageError(f"{path}: no such file.")
+        raise ImageError(f"{name}: no such file.")
     if not path.is_file():
-        raise ImageError(f"{path}: is a directory, or no regular file; expected a picture.")
+        raise ImageError(f"{name}: is a directory, or no regular file; expected a picture.")
     if path.stat().st_size == 0:
-        raise ImageError(f"{path}: empty (0 bytes).")
+        raise ImageError(f"{name}: empty (0 bytes).")
     try:
         with path.open("rb") as file:
-            return _decode(file, str(path))
+            return _decode(file, name)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}.") from error
+        raise ImageError(f"{name}: cannot be read: {error.strerror}.") from error
 
 
 def load_images(sources: Sequence[str | os.PathLike | bytes], size: tuple[int, int]) -> np.ndarray:
@@ -98,13 +99,19 @@ def _decode(file: io.BufferedIOBase, name: str) -> np.ndarray:
         except ImageError:
             raise
         except UnidentifiedImageError as error:
-            raise ImageError(
-                f"{name}: no picture, or damaged at its beginning; expected {', '.join(FORMATS)}."
-            ) from error
+            raise ImageError(f"{name}: {_why_unidentified(file)}.") from error
         except Image.DecompressionBombError as error:
             raise ImageError(f"{name}: its header declares {_too_large()}") from error
         except Exception as error:  # Pillow's decoders raise all sorts of things on damaged data.
             raise ImageError(f"{name}: truncated or damaged: {error}.") from error
+
+
+def _why_unidentified(file: io.BufferedIOBase) -> str:
+    file.seek(0)
+    head = file.read(HEAD)
+    if format_of(head) in FORMATS:
+        return "truncated or damaged at its beginning"
+    return not_read(head)
 
 
 def _check_pixels(image, name: str) -> None:

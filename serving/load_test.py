@@ -28,8 +28,9 @@ from serving.client.options import add_server_options, address, positive, second
 from serving.client.pictures import read_picture
 from serving.load_test_generator import ARRIVALS, Load, generate, open_transport
 from serving.load_test_report import make_report, to_text, write_report
+from serving.picture_files import FORMATS, HEAD, format_of, printable, walk
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp"})
+SHOWN_SKIPPED = 20
 MAX_RATE = "max"
 
 
@@ -88,7 +89,7 @@ def read_pictures(folder: str | Path, count: int, seed: int) -> list[bytes]:
     """Contents of picture files, drawn if there are more than `count`.
 
     Args:
-      folder: looked through with its subfolders; or one file.
+      folder: looked through with its subfolders, and what is found said; or one file.
       count: how many at most.
       seed: of the choice.
 
@@ -96,10 +97,25 @@ def read_pictures(folder: str | Path, count: int, seed: int) -> list[bytes]:
       ValueError: there are none, or one cannot be read or is empty.
     """
     folder = Path(folder)
-    paths = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    paths = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if folder.is_file():
+        return [read_picture(folder)]
+    paths, skipped = [], []
+    files, refused = walk(folder)
+    for path in files:
+        try:
+            with open(path, "rb") as file:
+                is_picture = format_of(file.read(HEAD)) in FORMATS
+        except OSError:
+            is_picture = False
+        (paths if is_picture else skipped).append(path)
+    skipped += [path for path, _ in refused]
     if not paths:
-        raise ValueError(f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), found none")
+        raise ValueError(f"{folder}: expected pictures ({', '.join(FORMATS)}), found none")
+    print(f"{len(paths):,} pictures in {printable(str(folder))}")
+    if skipped:
+        shown = ", ".join(map(printable, skipped[:SHOWN_SKIPPED]))
+        more = f" and {len(skipped) - SHOWN_SKIPPED:,} more" * (len(skipped) > SHOWN_SKIPPED)
+        print(f"skipped, as no readable {', '.join(FORMATS)}: {shown}{more}")
     if len(paths) > count:
         paths = random.Random(seed).sample(paths, count)
     return [read_picture(path) for path in paths]

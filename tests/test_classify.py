@@ -98,7 +98,15 @@ def test_only_bad_pictures(model, tmp_path, capsys):
     assert main([f"--model={model}", str(tmp_path)]) == 1
     output, errors = capsys.readouterr()
     assert output == ""
-    assert errors.startswith(f"error: {tmp_path}: is a directory")
+    assert errors.startswith(f"error: PICTURE: no pictures in '{tmp_path}'")
+
+
+def test_a_folder_stands_for_the_pictures_in_it(model, pictures, tmp_path, capsys):
+    (tmp_path / "empty.jpg").touch()
+    assert main([f"--model={model}", str(tmp_path)]) == 0
+    output, errors = capsys.readouterr()
+    assert [picture for picture, _ in parsed(output)] == sorted(pictures)
+    assert f"{tmp_path / 'empty.jpg'}: empty (0 bytes)" in errors
 
 
 def test_more_pictures_than_a_batch_with_repetitions(model, pictures, capsys):

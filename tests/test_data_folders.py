@@ -11,7 +11,7 @@ from PIL import Image
 from levit_tf.images import ImageError, load_image, load_images
 from tests.data_cases import CLASSES, broken_png, encoded, huge_png, picture, write_folder
 from training.augment import AugmentationSettings
-from training.data import load_data
+from training.data import load_data, summary
 from training.data.decoding import decode
 
 SIZE = (32, 48)
@@ -58,6 +58,67 @@ def test_a_train_folder_alone_gives_both_parts(tmp_path):
     write_folder(tmp_path, 10, parts=("train",))
     data = load(tmp_path)
     assert (data.num_train, data.num_test) == (27, 3)
+
+
+@pytest.mark.parametrize(("train", "test"), [("Train", "Test"), ("training", "Validation_Set")])
+def test_parts_have_their_names_in_any_spelling(tmp_path, train, test):
+    write_folder(tmp_path, 2, parts=(train, test))
+    data = load(tmp_path)
+    assert data.class_names == CLASSES
+    assert (data.num_train, data.num_test) == (6, 6)
+    assert summary(data).splitlines() == [
+        f"imagefolder:{tmp_path}: 12 pictures, 3 classes: ant 4, bee 4, cat 4",
+        f"  held out: 6, from {test}/",
+    ]
+
+
+def test_the_summary_says_what_is_held_out_skipped_and_not_looked_at(tmp_path):
+    write_folder(tmp_path, 10)
+    (tmp_path / "bee" / "empty.jpg").touch()
+    (tmp_path / "README.md").write_text("These are insects, and cats.")
+    assert summary(load(tmp_path)).splitlines() == [
+        f"imagefolder:{tmp_path}: 30 pictures, 3 classes: ant 10, bee 10, cat 10",
+        "  held out: 3, a tenth of each class, always the same",
+        "  skipped: 1",
+        f"    {tmp_path / 'bee' / 'empty.jpg'}: empty (0 bytes).",
+        "  not looked at: README.md",
+    ]
+
+
+def test_the_summary_of_many_classes_names_the_first(tmp_path):
+    for n in range(25):
+        (tmp_path / str(n)).mkdir()
+        picture(n).save(tmp_path / str(n) / "a.png")
+    first = summary(load(tmp_path, split_train="all")).splitlines()[0]
+    assert "25 classes: 0 1, 1 1, " in first
+    assert first.endswith("19 1 and 5 more")
+
+
+def test_where_nothing_is_trained_all_that_is_named_is_held_out(tmp_path):
+    write_folder(tmp_path, 10)
+    data = load(tmp_path, with_train=False)
+    assert data.num_test == 30
+    assert "evaluated: 30, all of them" in summary(data, "evaluated")
+    assert load(tmp_path, with_train=False, split_test="test").num_test == 3
+
+
+def test_of_parts_the_one_that_is_named_is_held_out_or_all(tmp_path):
+    write_folder(tmp_path, 2, parts=("train", "valid"))
+    (tmp_path / "valid" / "cat" / "00.jpg").unlink()
+    for split, count in ((None, 5), ("validation", 5), ("train", 6), ("all", 11)):
+        assert load(tmp_path, with_train=False, split_test=split).num_test == count
+
+
+def test_of_a_train_folder_alone_all_is_evaluated_or_the_tenth(tmp_path):
+    write_folder(tmp_path, 10, parts=("train",))
+    assert load(tmp_path, with_train=False).num_test == 30
+    assert load(tmp_path, with_train=False, split_test="test").num_test == 3
+
+
+def test_the_parent_of_the_class_folders_is_refused(tmp_path):
+    write_folder(tmp_path / "photos", 2)
+    with pytest.raises(ValueError, match=r"one class, 'photos'.*/photos' is meant, with ant, bee"):
+        load(tmp_path)
 
 
 def test_a_held_out_folder_alone_is_for_evaluation(tmp_path):
@@ -232,12 +293,17 @@ def test_small_networks_take_pictures_of_any_size(tmp_path):
     [
         (lambda root: root.rmdir(), {}, "no such folder"),
         (lambda root: None, {}, "a sub-folder for each class. Found none"),
-        (lambda root: (root / "ant").mkdir(), {}, r"ant: no picture that can be read"),
+        (lambda root: (root / "ant").mkdir(), {}, r"holds one class, 'ant'"),
+        (
+            lambda root: (write_folder(root, 1), (root / "eel").mkdir()),
+            {},
+            r"eel: no picture that can be read\. Every sub-folder of .* is taken for a class",
+        ),
         (lambda root: write_folder(root, 1), {"split_test": "val"}, "train, test, all"),
         (
             lambda root: write_folder(root, 1, ("train", "test")),
             {"split_test": "dev"},
-            r"no folder 'dev'. Found: test, train",
+            r"no part 'dev'\. Found: test, train",
         ),
     ],
 )

@@ -158,8 +158,24 @@ def test_a_network_without_names_has_the_classes_of_the_data_set():
 
 
 def test_classes_that_the_network_has_not_are_refused():
-    with pytest.raises(ValueError, match=r"3 classes \('ant', \.\.\.\) are not among the 2 of"):
+    with pytest.raises(ValueError, match=r"1 of its 3 classes are not among the model's 2"):
         evaluate(Oracle(["ant", "bee"]), held_out(answers((0, 0, 0)), [0]))
+
+
+def test_no_folder_of_a_class_of_the_model_is_an_error_that_shows_both_lists():
+    data = held_out(answers((0, 0, 0)), [0])
+    model = Oracle(["x", "y", "z"])
+    with pytest.raises(
+        ValueError, match=r"such as 'ant'\. .*: ant, bee, cat; the model's: x, y, z\. .*--by_order"
+    ):
+        evaluate(model, data)
+    assert evaluate(model, data, by_order=True).top1 == 1
+
+
+def test_lists_of_different_lengths_cannot_be_taken_in_the_same_order():
+    data = held_out(answers((0, 0, 0)), [0])
+    with pytest.raises(ValueError, match="cannot be taken in the same order"):
+        evaluate(Oracle(["ant", "bee"]), data, by_order=True)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +281,8 @@ def test_the_command_prints_a_table_and_writes_what_it_found(folder, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "| mean.onnx |" in result.stdout
+    assert result.stdout.startswith(f"imagefolder:{folder}: 14 pictures, 3 classes: ant 5, bee 5")
+    assert "  evaluated: 14, from val/" in result.stdout
     assert "1 of 14 pictures left out" in result.stdout
     assert "broken.png: truncated or damaged" in result.stderr
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())

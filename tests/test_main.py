@@ -50,6 +50,13 @@ def test_the_folder_holds_everything(finished):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_the_data_set_holds_is_said_first(finished):
+    _, result = finished
+    first, second, *_ = result.stdout.splitlines()
+    assert first.startswith("digits: 1,797 pictures, 10 classes: ")
+    assert second == "  held out: 360"
+
+
 def test_the_config_is_printed_and_kept(finished):
     folder, result = finished
     config = json.loads((folder / "config.json").read_text())

@@ -13,7 +13,7 @@ from serving.load_test_generator import Load, Samples, arrival_times, generate
 from serving.load_test_report import PICTURE_FILE, REPORT_FILE, make_report, to_text
 from tests.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
-PICTURES = [b"picture" * (n + 1) for n in range(5)]
+PICTURES = [b"\xff\xd8\xff" + b"picture" * (n + 1) for n in range(5)]
 
 
 @pytest.fixture(scope="module", params=["grpc", "rest"])
@@ -192,7 +192,7 @@ def test_what_cannot_work_is_told_before_load_is_made(fake, folder, tmp_path, ca
     assert f"error: {fake.address}, model {MODEL}: NOT_FOUND: no such" in capsys.readouterr().err
     assert len(fake.requests) == 1
     assert run(fake, tmp_path / "nowhere") == 1
-    assert "nowhere: expected pictures (.bmp, " in capsys.readouterr().err
+    assert "nowhere: expected pictures (JPEG, " in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(fake, folder, "--rate=-1")
 

@@ -36,5 +36,5 @@ def test_rows_begin_with_the_picture_and_show_a_different_epoch_in_each_column()
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--images, 'digits' or a folder: no"):
+    with pytest.raises(ValueError, match="--images: no pictures in"):
         load_pictures(str(tmp_path), 3)

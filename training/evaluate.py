@@ -5,17 +5,20 @@
     python -m training.evaluate --model=LeViT256 --dataset=imagenet2012
     python -m training.evaluate --model=levit256-int8.tflite --dataset=imagenet2012_real
     python -m training.evaluate --model=levit256.onnx --dataset=imagenet_v2/matched-frequency
-    python -m training.evaluate --model=runs/x/saved_model --dataset=imagefolder:PATH --split=all
+    python -m training.evaluate --model=runs/x/saved_model --dataset=imagefolder:PATH --split=test
 
-The protocol is `levit_tf.preprocessing`: resize to 256 for a centre crop of 224, bicubic,
-antialiased. `training.data.load_data` says what data sets there are. With `--output` the folder
-gets `evaluation.json`, `per_class.csv` and `confusion.png`.
+Of a folder of classes all pictures are evaluated, of one with parts (test/, val/, ...) the test
+part; `--split` chooses: a part, `all`, or `test` of a folder without parts for the tenth that
+training on it holds out. The protocol is `levit_tf.preprocessing`: resize to 256 for a centre crop
+of 224, bicubic, antialiased. `training.data.load_data` says what data sets there are. With
+`--output` the folder gets `evaluation.json`, `per_class.csv` and `confusion.png`.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -26,9 +29,11 @@ from absl import flags
 from converters import cli
 from levit_tf.class_names import imagenet_class_names, top_classes
 from levit_tf.markdown import markdown_table
+from levit_tf.picture_files import printable
 from levit_tf.predictor import Predictor, load_predictor
-from training.data import Dataset, load_data
+from training.data import Dataset, load_data, summary
 from training.data.loading import imagenet_ids
+from training.data.summary import SHOWN_CLASSES
 from training.evaluation_report import Accuracy, paper_top1, write_report
 
 BATCH_SIZE = 256
@@ -46,7 +51,12 @@ def top1(scores: np.ndarray, labels: np.ndarray) -> float:
 
 
 def evaluate(
-    predictor: Predictor, data: Dataset, *, batch: int = BATCH_SIZE, limit: int | None = None
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    batch: int = BATCH_SIZE,
+    limit: int | None = None,
+    by_order: bool = False,
 ) -> Accuracy:
     """Classifies the held-out pictures of a data set.
 
@@ -55,6 +65,7 @@ def evaluate(
       data: of the predictor's input size.
       batch: pictures that are in memory at once.
       limit: at most so many pictures, evenly spread; None for all.
+      by_order: see `class_of_output`.
 
     Returns:
       The accuracy. Where a picture has a set of labels, each of them is right.
@@ -62,7 +73,7 @@ def evaluate(
     Raises:
       ValueError: the classes do not match, or there are no pictures.
     """
-    class_of = class_of_output(predictor, data)
+    class_of = class_of_output(predictor, data, by_order)
     classes = len(data.class_names)
     confusion = np.zeros((classes, classes + 1), np.int32)
     totals, correct = np.zeros((2, classes), np.int64)
@@ -99,7 +110,7 @@ def evaluate(
     )
 
 
-def class_of_output(predictor: Predictor, data: Dataset) -> np.ndarray:
+def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False) -> np.ndarray:
     """The data set's class for each output of a network; `len(data.class_names)` for none.
 
     Classes are matched by their names or, where the network has ImageNet's 1000, by their WordNet
@@ -109,6 +120,8 @@ def class_of_output(predictor: Predictor, data: Dataset) -> np.ndarray:
     Args:
       predictor: the network.
       data: the data set.
+      by_order: whether to take the outputs in the order of the data set's classes, whatever the
+        network calls them.
 
     Returns:
       (predictor.classes,) int64.
@@ -117,46 +130,64 @@ def class_of_output(predictor: Predictor, data: Dataset) -> np.ndarray:
       ValueError: there are classes that the network has not.
     """
     classes = len(data.class_names)
+    if by_order or not is_named(predictor):
+        if predictor.classes == classes:
+            return np.arange(classes)
+        raise ValueError(
+            f"dataset {data.name}: {classes} classes ({_listed(data.class_names)}), the model has "
+            f"{predictor.classes}, which cannot be taken in the same order. --labels takes a file "
+            "with the names of the model's classes, one a line."
+        )
     names = predictor.class_names
+    outputs = {name: n for n, name in enumerate(names)} if len(set(names)) == len(names) else {}
+    if names == imagenet_class_names():
+        outputs = {**outputs, **imagenet_ids()}
     for known in (data.class_ids, data.class_names):
-        outputs = {name: n for n, name in enumerate(names)} if len(set(names)) == len(names) else {}
-        if names == imagenet_class_names():
-            outputs = {**outputs, **imagenet_ids()}
         if all(name in outputs for name in known):
             class_of = np.full(predictor.classes, classes)
             class_of[[outputs[name] for name in known]] = np.arange(classes)
             return class_of
-    named = names != [f"class {n}" for n in range(predictor.classes)]
-    if predictor.classes == classes and not (named and set(names) & set(data.class_names)):
-        return np.arange(classes)
+    unknown = [name for name in data.class_ids if name not in outputs]
     raise ValueError(
-        f"dataset {data.name}: its {classes} classes ({data.class_ids[0]!r}, ...) are not among "
-        f"the {predictor.classes} of the model ({names[0]!r}, ...). --labels takes a file with the "
-        "names of the model's classes, one a line."
+        f"dataset {data.name}: {len(unknown)} of its {classes} classes are not among the model's "
+        f"{predictor.classes}, such as {unknown[0]!r}. The data set's: {_listed(data.class_ids)}; "
+        f"the model's: {_listed(names)}. --labels takes a file with other names of the model's "
+        "classes, one a line; --by_order takes both lists in the same order."
     )
+
+
+def is_named(predictor: Predictor) -> bool:
+    """Whether a network's classes have names of their own, rather than "class 0" and so on."""
+    return predictor.class_names != [f"class {n}" for n in range(predictor.classes)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_CLASSES:,} more" if len(names) > SHOWN_CLASSES else ""
+    return ", ".join(map(printable, names[:SHOWN_CLASSES])) + more
 
 
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
+    data = load_data(args.dataset, split_test=args.split, strict=args.strict, with_train=False)
+    print(summary(data, "evaluated"), flush=True)
+    known = len(data.skipped)
     predictor = load_predictor(args.model, args.labels)
-    data = load_data(
-        args.dataset,
-        split_test=args.split,
-        input_size=predictor.input_size,
-        strict=args.strict,
-        with_train=False,
-    )
+    data = data.with_input_size(predictor.input_size)
+    if not is_named(predictor):
+        print("  the model's classes have no names: taken in the order of the data set's")
     start = time.perf_counter()
     try:
-        accuracy = evaluate(predictor, data, batch=args.batch, limit=args.limit)
+        accuracy = evaluate(
+            predictor, data, batch=args.batch, limit=args.limit, by_order=args.by_order
+        )
     except tf.errors.OpError as error:
         raise (data.failure or error) from error
     speed = accuracy.pictures / (time.perf_counter() - start)
     paper = paper_top1(args.variant or args.model, args.dataset, args.split)
     skipped = data.skipped
-    for name, reason in skipped:
-        print(f"skipped: {name}: {reason}", file=sys.stderr)
+    for name, reason in skipped[known:]:
+        print(f"skipped: {printable(name)}: {reason}", file=sys.stderr)
     header = ("model", "data", "pictures", "top-1, %", "top-5, %", "the paper's top-1, %")
     row = (
         Path(args.model).name,
@@ -170,10 +201,11 @@ def main(argv: list[str]) -> None:
     left = data.num_test - accuracy.pictures
     print(
         f"{left:,} of {data.num_test:,} pictures left out: {accuracy.unlabelled} without a label, "
-        f"{len(skipped)} that cannot be read, the rest by --limit. {speed:.0f} pictures/s."
+        f"{len(skipped) - known} found damaged, the rest by --limit; {known} skipped beforehand. "
+        f"{speed:.0f} pictures/s."
     )
     if args.output:
-        summary = {
+        content = {
             "model": args.model,
             "dataset": args.dataset,
             "split": args.split,
@@ -181,16 +213,17 @@ def main(argv: list[str]) -> None:
             "paper_top1_percent": paper,
             "skipped": skipped,
         }
-        write_report(Path(args.output), summary, accuracy, data)
+        write_report(Path(args.output), content, accuracy, data)
         print(f"written: {args.output}")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "A .keras, .tflite or .onnx file, SavedModel, or variant.")
     flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
-    flags.DEFINE_string("split", None, "Part of it: a TFDS split; of a folder, also `all`.")
+    flags.DEFINE_string("split", None, "Part of it: a TFDS split, a folder's part, or all.")
     flags.DEFINE_string("output", None, "Folder for evaluation.json, per_class.csv, confusion.png.")
     flags.DEFINE_string("labels", None, "Names of the model's classes, one a line.")
+    flags.DEFINE_bool("by_order", False, "Take the model's classes in the data set's order.")
     flags.DEFINE_string("variant", None, "Whose published top-1 to show, if no name tells.")
     flags.DEFINE_integer("limit", None, "At most so many pictures, evenly spread.", lower_bound=1)
     flags.DEFINE_integer("batch", BATCH_SIZE, "Pictures in memory at once.", lower_bound=1)

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from converters.calibration import CALIBRATION_IMAGES
 from levit_tf.files import atomic_path
+from levit_tf.picture_folders import skipped_text
 from training import folder as run_folder
 from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoint import OTHER_WORKERS, Checkpoints
 from training.config import Config
-from training.data import Dataset, load_data
+from training.data import Dataset, load_data, summary
 from training.log import Log
 from training.loop import NonFiniteLossError, fit
 from training.pictures import contact_sheet, learning_curve
@@ -27,7 +28,6 @@ from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
 WORRYING_LAG = 0.01  # of top-1, 0..1
-SHOWN_SKIPPED = 20
 
 
 class WorkerLostError(OSError):
@@ -66,14 +66,19 @@ def run(
     replicas = make_strategy(strategy) if isinstance(strategy, str) else strategy
     worker = worker_of(replicas)
     with run_folder.locked(folder / OTHER_WORKERS / str(worker) if worker else folder):
-        session = make_session(config, load_config_data(config), replicas)
+        data = load_config_data(config)
+        if worker == 0:
+            print(summary(data), flush=True)
+        skipped_before = len(data.skipped)
+        session = make_session(config, data, replicas)
         with other_workers_explained(replicas, folder):
             if worker == 0:
                 run_folder.prepare(folder, dataclasses.asdict(config), name, overwrite)
                 print(config)
             meet(replicas)  # no worker looks for checkpoints before the folder is ready
             is_finished = train(session, folder)
-        _report_skipped(session.data)
+        if found_later := data.skipped[skipped_before:]:
+            print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
         if worker == 0 and is_finished:
             _export(session, folder)
             print(f"\nwritten: {folder}")
@@ -159,15 +164,6 @@ def load_config_data(config: Config) -> Dataset:
         input_size=network.input_size(config),
         strict=config.strict,
     )
-
-
-def _report_skipped(data: Dataset) -> None:
-    """Says which pictures could not be read, the first few by name."""
-    skipped = data.skipped
-    if skipped:
-        shown = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:SHOWN_SKIPPED])
-        more = f"\n  and {len(skipped) - SHOWN_SKIPPED} more" * (len(skipped) > SHOWN_SKIPPED)
-        print(f"\n{len(skipped)} pictures could not be read and were left out:\n{shown}{more}")
 
 
 def _export(session: Session, folder: Path) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from converters.pictures import pictures_in
 from levit_tf.figures import make_figure, save_figure
 
 PHOTOGRAPH_SIZE = (224, 224)
@@ -33,16 +32,15 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
       uint8 RGB arrays (height, width, 3), and the (height, width) that they are augmented to.
 
     Raises:
-      ValueError: the folder has no pictures, or one that cannot be read.
+      ValueError: the folder has no picture that can be read.
     """
     from levit_tf import digits
-    from levit_tf.images import load_image
+    from levit_tf.picture_folders import load_spread
 
     if source == DIGITS:
         (images, _), _ = digits.load_data()
         return list(_spread(images, count)), images.shape[1:3]
-    files = pictures_in(source, f"--images, {DIGITS!r} or a folder")
-    return [load_image(path) for path in _spread(files, count)], PHOTOGRAPH_SIZE
+    return load_spread(source, count, None, "--images"), PHOTOGRAPH_SIZE
 
 
 def augmented_sheet(

@@ -9,5 +9,6 @@ where a shuffle buffer would have each of them read everything up to the step.
 
 from training.data.dataset import Dataset
 from training.data.loading import DatasetName, load_data, parse_dataset_name
+from training.data.summary import summary
 
-__all__ = ["Dataset", "DatasetName", "load_data", "parse_dataset_name"]
+__all__ = ["Dataset", "DatasetName", "load_data", "parse_dataset_name", "summary"]

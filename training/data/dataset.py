@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, example_seed
 from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped
 from training.data.order import draw_step, shard_positions, spread, steps_per_epoch
-from training.data.sources import Fetched, FileEntry, Source, fingerprint_of
+from training.data.sources import Details, Fetched, FileEntry, Source, fingerprint_of
 
 # Pictures that are looked up together; lookups that are under way while others are decoded.
 _CHUNK = 64
@@ -46,6 +47,7 @@ class Dataset:
       class_ids: the same as the source writes them, such as WordNet ids.
       input_size: (height, width) of the pictures that come out, pixels.
       folder: where the pictures lie, if they are files of their own.
+      details: what its source knows about it, for `training.data.summary`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Dataset:
         class_ids: Sequence[str] | None = None,
         skipped: Skipped | None = None,
         folder: str = "",
+        details: Details | None = None,
     ):
         self.name = name
         self.folder = folder
@@ -68,6 +71,13 @@ class Dataset:
         self._train = train
         self._test = test
         self._skipped = skipped or Skipped()
+        self.details = details or Details()
+
+    def with_input_size(self, size: tuple[int, int]) -> Dataset:
+        """The same pictures, in another size: (height, width) in pixels."""
+        other = copy.copy(self)
+        other.input_size = tuple(size)
+        return other
 
     @property
     def num_train(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from levit_tf.images import ImageError, load_image
+from levit_tf.picture_folders import reason_of
 from levit_tf.preprocessing import LARGEST_SIDE_WITHOUT_MARGIN, resize_and_center_crop
 from training.augment import AugmentationSettings, augment_encoded, augment_image
 from training.data.sources import Fetched, Source
@@ -48,7 +49,7 @@ class Skipped:
         Raises:
           ImageError: `strict` was asked for; the error names the file.
         """
-        reason = str(error).removeprefix(f"{name}: ").removeprefix("image bytes: ")
+        reason = reason_of(name, error)
         if self._strict:
             self.failure = ImageError(f"{name}: {reason} (Without --strict it would be skipped.)")
             raise self.failure

@@ -1,38 +1,42 @@
 """Image folders: a sub-folder for each class, with the pictures of the class in it.
 
-    PATH/train/CLASS/*  and  PATH/test/CLASS/*  (or val, validation)
-    PATH/CLASS/*        of which a tenth is held out, always the same
+    PATH/train/CLASS/*  and  PATH/test/CLASS/*  (or val, validation, holdout, in any case)
+    PATH/CLASS/*        of which training holds a tenth out, always the same
 
-Every file's header is looked at beforehand, which takes about a minute for a million files: what
-is empty, no picture, too large or cut off is left out and listed. Damage that only decoding can
-find is dealt with when it is found, see `training.data.decoding`.
+`levit_tf.folder_layout` tells the one from the other, `levit_tf.picture_folders` what is a picture.
+Damage that only decoding can find is dealt with when it is found, see `training.data.decoding`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tensorflow as tf
 
-from levit_tf.images import FORMATS, MAX_PIXELS, ImageError, load_image
+from levit_tf.folder_layout import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Layout,
+    check_several,
+    class_folders,
+    find_layout,
+)
+from levit_tf.images import ImageError
+from levit_tf.picture_folders import scan_folders
 from training.data.decoding import Skipped
-from training.data.sources import Example, Fetched, FileEntry, Source
+from training.data.sources import Details, Example, Fetched, FileEntry, Source
 
-TRAIN_FOLDER = "train"
-TEST_FOLDERS = ("test", "val", "validation")
-WHOLE = "all"  # the part of a folder of classes that is all of it
+WHOLE = "all"  # every picture there is
 HELD_OUT = 0.1
 
 _THREADS = 16
 _CHUNK = 256  # files that a thread takes at once
-_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_TAIL = 64  # bytes; some cameras and servers leave a few behind the end
-_EXIF_ORIENTATION = 0x0112
 
 
 class FolderSource(Source):
@@ -80,80 +84,126 @@ def _size(path: str) -> int:
         return -1
 
 
+@dataclasses.dataclass(frozen=True)
+class FolderData:
+    """What is in a folder.
+
+    Attributes:
+      train: the training part, None without.
+      test: the held-out part, None without.
+      classes: in the order of the labels.
+      details: how many pictures each class has, and where the held-out part is from.
+    """
+
+    train: FolderSource | None
+    test: FolderSource | None
+    classes: list[str]
+    details: Details
+
+
 def load_folder(
     path: str,
     split_train: str | None,
     split_test: str | None,
     skipped: Skipped,
     with_train: bool = True,
-) -> tuple[FolderSource | None, FolderSource | None, list[str]]:
+) -> FolderData:
     """Finds the pictures of a folder.
 
     Args:
       path: the folder.
       split_train: name of the part to train on: a sub-folder where there are such, else "train"
-        for what is not held out, or "all". By default "train", if there is one.
-      split_test: the same of the part to hold out: a sub-folder, else "test" or "all". By default
-        the first of `TEST_FOLDERS` there is, or the tenth that is held out.
+        for what is not held out; or "all". By default "train", if there is one.
+      split_test: the same of the part to hold out: a sub-folder, else "test" for the tenth that is
+        held out; or "all". By default the test part, if there is one, or the validation part;
+        without, the tenth for training, and all of it where nothing is trained.
       skipped: notes files that cannot be read.
-      with_train: whether to look for the pictures of the training part, where it is a sub-folder.
-
-    Returns:
-      The training and the held-out part, either None if there is none; and the names of the
-      classes, in the order of the labels: sorted, by their value if all of them are numbers.
+      with_train: whether there will be training; if not, the training part is left alone.
 
     Raises:
-      ValueError: there is no such folder or part; no classes; a class without pictures; or the
-        held-out part has a class that the training part has not.
+      ValueError: there is no such folder or part; no classes, or only one to train on; a class
+        without pictures; or the held-out part has a class that the training part has not.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise ValueError(f"dataset imagefolder:{path}: no such folder.")
-    folders = _subfolders(root)
-    parts = {TRAIN_FOLDER, *TEST_FOLDERS} & set(folders)
-    if TRAIN_FOLDER not in folders and parts != set(folders):
-        parts = set()  # classes, one of which may be called "test"
-    if not parts:
-        return _load_classes(root, split_train, split_test, skipped)
-    train = _chosen(root, split_train, folders, [TRAIN_FOLDER])
-    test = _chosen(root, split_test, folders, TEST_FOLDERS)
-    if test is None:
-        return _load_classes(root / train, None, None, skipped)
-    classes = _subfolders(root / (train or test))
-    unknown = sorted(set(_subfolders(root / test)) - set(classes))
-    if unknown:
-        raise ValueError(
-            f"{root / test}: {len(unknown)} classes that {root / train} has not, such as "
-            f"{unknown[0]!r}."
-        )
-    found = None
-    if train and with_train:
-        found = _source(_scan(root / train, classes, skipped, complete=True))
-    return found, _source(_scan(root / test, classes, skipped, complete=False)), classes
+    try:
+        layout = find_layout(path)
+        if not layout.parts:
+            return _load_classes(layout.root, split_train, split_test, skipped, with_train, layout)
+        return _load_parts(layout, split_train, split_test, skipped, with_train)
+    except OSError as error:
+        raise ValueError(f"dataset imagefolder:{path}: cannot be read: {error}.") from error
 
 
-def _chosen(
-    root: Path, wanted: str | None, folders: Sequence[str], defaults: Iterable[str]
-) -> str | None:
-    if wanted is None:
-        return next((name for name in defaults if name in folders), None)
-    if wanted not in folders:
-        raise ValueError(f"{root}: no folder {wanted!r}. Found: {', '.join(folders)}.")
-    return wanted
+def _load_parts(
+    layout: Layout,
+    split_train: str | None,
+    split_test: str | None,
+    skipped: Skipped,
+    with_train: bool,
+) -> FolderData:
+    root = layout.root
+    train = _chosen(layout, split_train, (TRAIN,))
+    is_made = set(layout.parts.values()) == {TRAIN} and split_test in (None, TEST)
+    test = [] if is_made else _chosen(layout, split_test, (TEST, VALIDATION))
+    if not test:
+        found = _load_classes(root / train[0], None, split_test, skipped, with_train, layout)
+        where = f"{found.details.held_out_from}, of {train[0]}/ as there is no test part"
+        details = dataclasses.replace(found.details, held_out_from=where)
+        return dataclasses.replace(found, details=details)
+    classes = class_folders(root / (train or test)[0])
+    for name in test:
+        unknown = sorted(set(class_folders(root / name)) - set(classes))
+        if unknown:
+            raise ValueError(
+                f"{root / name}: {len(unknown)} classes that {root / (train or test)[0]} has not, "
+                f"such as {unknown[0]!r}."
+            )
+    entries: dict[str, list[Entry]] = {}
+    for name in dict.fromkeys((train if with_train else []) + test):
+        entries[name] = _scan(root / name, classes, skipped, complete=name in train)
+    if with_train and train:
+        check_several(root / train[0], classes)
+    known = list(dict.fromkeys(train + test))
+    others = (*layout.others, *(f"{name}/" for name in layout.parts if name not in known))
+    return FolderData(
+        _source([entry for name in train for entry in entries.get(name, ())]),
+        _source([entry for name in test for entry in entries[name]]),
+        classes,
+        Details(
+            _counts([entry for part in entries.values() for entry in part], classes),
+            "from " + " and ".join(f"{name}/" for name in test),
+            others,
+        ),
+    )
+
+
+def _chosen(layout: Layout, wanted: str | None, defaults: Sequence[str]) -> list[str]:
+    """The parts that are meant: none, one, or all of them."""
+    if wanted == WHOLE and WHOLE not in layout.parts:
+        return sorted(layout.parts)
+    if wanted is not None:
+        return [layout.part(wanted)]
+    return [name for kind in defaults if (name := layout.of_kind(kind))][:1]
 
 
 def _load_classes(
-    folder: Path, split_train: str | None, split_test: str | None, skipped: Skipped
-) -> tuple[FolderSource, FolderSource, list[str]]:
+    folder: Path,
+    split_train: str | None,
+    split_test: str | None,
+    skipped: Skipped,
+    with_train: bool,
+    layout: Layout,
+) -> FolderData:
     """The two parts of a folder of classes."""
-    known = (TRAIN_FOLDER, TEST_FOLDERS[0], WHOLE)
+    known = (TRAIN, TEST, WHOLE)
     for split in (split_train, split_test):
         if split not in (None, *known):
             raise ValueError(
                 f"{folder}: has no parts but those that are made of it, {', '.join(known)}. "
                 f"Received: {split!r}"
             )
-    classes = _subfolders(folder)
+    classes = class_folders(folder)
+    if with_train:
+        check_several(folder, classes)
     scanned = _scan(folder, classes, skipped, complete=True)
     held_out = {
         path
@@ -161,12 +211,22 @@ def _load_classes(
         for path in _held_out([path for path, of, _ in scanned if of == label], folder)
     }
     parts = {
-        TRAIN_FOLDER: [entry for entry in scanned if entry[0] not in held_out],
-        TEST_FOLDERS[0]: [entry for entry in scanned if entry[0] in held_out],
+        TRAIN: [entry for entry in scanned if entry[0] not in held_out],
+        TEST: [entry for entry in scanned if entry[0] in held_out],
         WHOLE: scanned,
     }
-    train, test = parts[split_train or TRAIN_FOLDER], parts[split_test or TEST_FOLDERS[0]]
-    return _source(train), _source(test), classes
+    split_test = split_test or (TEST if with_train else WHOLE)
+    held_out_from = {
+        TRAIN: "all but the tenth that training holds out",
+        TEST: "a tenth of each class, always the same",
+        WHOLE: "all of them (training on this folder holds a tenth out: --split=test)",
+    }[split_test]
+    return FolderData(
+        _source(parts[split_train or TRAIN]),
+        _source(parts[split_test]),
+        classes,
+        Details(_counts(scanned, classes), held_out_from, layout.others),
+    )
 
 
 def _held_out(paths: Sequence[str], folder: Path) -> list[str]:
@@ -182,15 +242,6 @@ def _hash(path: str, folder: Path) -> int:
     return zlib.crc32(os.path.relpath(path, folder).encode("utf-8", "surrogateescape"))
 
 
-def _subfolders(folder: Path) -> list[str]:
-    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    names = sorted(name for name in names if not name.startswith("."))
-    if not names:
-        raise ValueError(f"{folder}: expected a sub-folder for each class. Found none.")
-    # ImageNet-V2 comes with the numbers of the classes, 0..999: not in the order of the letters.
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
-
-
 Entry = tuple[str, int, bool]  # path, label, plain
 
 
@@ -203,66 +254,30 @@ def _scan(folder: Path, classes: Sequence[str], skipped: Skipped, complete: bool
       skipped: notes the others.
       complete: whether every class must have a picture.
     """
-    files = [
-        (os.path.join(directory, name), label)
-        for label, of_class in enumerate(classes)
-        for directory, _, names in sorted(os.walk(folder / of_class, followlinks=True))
-        for name in sorted(names)
-        if not name.startswith(".")  # .DS_Store and the like
-    ]
-    paths = [path for path, _ in files]
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    # Most of it is waiting for a disk or a network. Pillow's warnings are silenced out here, since
-    # the filters of warnings are shared by all threads.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
-        warnings.simplefilter("ignore")
-        checked = [result for part in threads.map(_check_all, chunks) for result in part]
-    entries = []
-    for (path, label), result in zip(files, checked, strict=True):
-        if isinstance(result, ImageError):
-            skipped.add(path, result)
-        else:
-            entries.append((path, label, result))
+    # A held-out part may lack classes.
+    there = [label for label, name in enumerate(classes) if (folder / name).is_dir()]
+    entries: list[Entry] = []
+    for label, (pictures, left_out) in zip(
+        there, scan_folders([folder / classes[label] for label in there]), strict=True
+    ):
+        for path, reason in left_out:
+            skipped.add(path, ImageError(reason))
+        entries += [(picture.path, label, picture.is_plain) for picture in pictures]
     present = {label for _, label, _ in entries}
     empty = [name for label, name in enumerate(classes) if label not in present]
     if empty and (complete or len(empty) == len(classes)):
-        raise ValueError(f"{folder / empty[0]}: no picture that can be read.")
+        raise ValueError(
+            f"{folder / empty[0]}: no picture that can be read. Every sub-folder of {folder} is "
+            "taken for a class; move what is none elsewhere."
+        )
     return entries
 
 
-def _check_all(paths: Sequence[str]) -> list[bool | ImageError]:
-    return [_check(path) for path in paths]
-
-
-def _check(path: str) -> bool | ImageError:
-    """Whether `tf.io` reads a picture as Pillow does; or what is wrong with the file."""
-    try:
-        return _is_plain(path)
-    except Exception:  # Pillow raises all sorts of things, which load_image explains
-        try:
-            load_image(path)
-        except ImageError as error:
-            return error
-        return False
-
-
-def _is_plain(path: str) -> bool:
-    """Looks at the beginning and the end of a file; raises an exception if there is a doubt."""
-    from PIL import Image
-
-    with open(path, "rb") as file:
-        image = Image.open(file, formats=FORMATS)
-        if image.format == "JPEG":
-            upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
-            plain = upright and image.mode in ("L", "RGB")
-        else:
-            # Not getexif(), which decodes a PNG. GIF, BMP and WebP are rare enough for Pillow.
-            plain = image.format == "PNG" and "exif" not in image.info
-        width, height = image.size
-        file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        if width * height > MAX_PIXELS or _END_MARKS.get(image.format, b"") not in file.read():
-            raise ImageError(f"{path}: too large, or cut off.")
-    return plain
+def _counts(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
+    counts = [0] * len(classes)
+    for _, label, _ in entries:
+        counts[label] += 1
+    return counts
 
 
 def _source(entries: Sequence[Entry]) -> FolderSource | None:

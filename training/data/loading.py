@@ -74,7 +74,8 @@ def load_data(
       input_size: (height, width) that the network takes, pixels. By default that of the pictures
         if all have the same, else 224x224.
       strict: whether a picture that cannot be read stops the run, rather than being skipped.
-      with_train: whether to open the training part too, which takes a while if it is large.
+      with_train: whether there will be training. If not, the training part is left alone, and of a
+        folder without parts every picture is held out.
 
     Returns:
       The data set. It may lack a training part (ImageNet-V2, ImageNet-ReaL).
@@ -87,16 +88,19 @@ def load_data(
     kind, source = parse_dataset_name(dataset)
     skipped = Skipped(strict)
     size = DEFAULT_SIZE
+    details = None
     if kind == DIGITS:
         if split_train or split_test:
             raise ValueError(f"dataset {DIGITS}: its two parts are fixed; give no splits.")
         train, test = (PixelSource(*part) for part in digits.load_data())
         ids, size = digits.CLASS_NAMES, (digits.IMAGE_SIZE, digits.IMAGE_SIZE)
     elif kind == FOLDER:
-        train, test, ids = load_folder(source, split_train, split_test, skipped, with_train)
+        found = load_folder(source, split_train, split_test, skipped, with_train)
+        train, test, ids = found.train, found.test, found.classes
+        details = found.details
     else:
-        train, test, ids, found = load_tfds(source, split_train, split_test, with_train)
-        size = found or size
+        train, test, ids, own_size = load_tfds(source, split_train, split_test, with_train)
+        size = own_size or size
     return Dataset(
         dataset,
         train=train,
@@ -106,6 +110,7 @@ def load_data(
         input_size=input_size or size,
         skipped=skipped,
         folder=source if kind == FOLDER else "",
+        details=details,
     )
 
 

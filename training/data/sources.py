@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
@@ -47,6 +48,21 @@ class FileEntry(NamedTuple):
     name: str
     label: int
     size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What a source knows about a data set, for people.
+
+    Attributes:
+      class_counts: pictures of each class, in all that was looked at; None where nobody counted.
+      held_out_from: where the held-out part is from.
+      others: what lies beside the pictures and was not looked at.
+    """
+
+    class_counts: Sequence[int] | None = None
+    held_out_from: str = ""
+    others: Sequence[str] = ()
 
 
 class Source(abc.ABC):

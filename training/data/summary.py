@@ -1,0 +1,42 @@
+"""What a data set holds, in the words with which runs and evaluations begin."""
+
+from __future__ import annotations
+
+from levit_tf.picture_files import printable
+from levit_tf.picture_folders import skipped_text
+from training.data.dataset import Dataset
+
+SHOWN_CLASSES = 20
+SHOWN_OTHERS = 5
+
+
+def summary(data: Dataset, held_out: str = "held out") -> str:
+    """Pictures, classes, the held-out part, what is skipped and what was not looked at.
+
+    Args:
+      data: the data set.
+      held_out: what becomes of the held-out part.
+    """
+    details = data.details
+    classes = len(data.class_names)
+    total = data.num_train + data.num_test
+    names = [printable(name) for name in data.class_names]
+    if details.class_counts is not None:
+        total = sum(details.class_counts)
+        names = [f"{name} {n:,}" for name, n in zip(names, details.class_counts, strict=True)]
+    listed = _shortened(names, SHOWN_CLASSES)
+    lines = [f"{printable(data.name)}: {total:,} pictures, {classes:,} classes: {listed}"]
+    if data.num_test:
+        where = f", {printable(details.held_out_from)}" if details.held_out_from else ""
+        lines.append(f"  {held_out}: {data.num_test:,}{where}")
+    if data.skipped:
+        lines.append(f"  skipped: {skipped_text(data.skipped)}")
+    if details.others:
+        others = [printable(name) for name in details.others]
+        lines.append(f"  not looked at: {_shortened(others, SHOWN_OTHERS)}")
+    return "\n".join(lines)
+
+
+def _shortened(names: list[str], shown: int) -> str:
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -39,7 +39,7 @@ def test_an_unknown_field_names_the_nearest():
     ("setting", "message"),
     [
         ("epochs", "takes field=value"),
-        ("epochs=three", "epochs is an integer. Received: 'three'"),
+        ("epochs=three", "epochs is an integer or auto. Received: 'three'"),
         ("epochs=1.5", "epochs is an integer"),
         ("learning_rate=fast", "learning_rate is a number"),
         ("drop_path=much", "drop_path is a number or none"),

@@ -51,6 +51,28 @@ def test_a_batch_that_is_not_full_is_left_out_of_its_epoch():
     assert len(set(np.concatenate(labels_of(data, global_batch=8, steps=2)))) == 16
 
 
+def test_a_last_batch_may_be_filled_with_pictures_that_the_epoch_has_had():
+    data = numbered(20)
+    assert data.steps_per_epoch(8, fill=True) == 3
+    assert data.steps_per_epoch(20, fill=True) == 1
+    found = labels_of(data, global_batch=8, steps=6, fill=True)
+    assert [len(batch) for batch in found] == [8] * 6
+    for first in (0, 3):
+        epoch = np.concatenate(found[first : first + 3]).tolist()
+        assert sorted(epoch[:20]) == list(range(20))
+        assert epoch[20:] == epoch[:4]  # the list begins again
+    assert found[:3] != found[3:]
+    whole = {"global_batch": 10, "steps": 4}  # nothing to fill
+    assert labels_of(data, fill=True, **whole) == labels_of(data, **whole)
+
+
+def test_what_fills_a_batch_is_augmented_anew():
+    options = {"pictures": 5, "global_batch": 4, "seed": 0, "repeats": 1, "fill": True}
+    positions = shard_positions(4, 1, 0)
+    draws = [draw_step(tf.constant(step, tf.int64), positions, **options) for step in (0, 1)]
+    assert len(set(np.concatenate([draw.copies for draw in draws]))) == 8
+
+
 def test_another_seed_gives_another_order():
     one, other = (labels_of(numbered(24), global_batch=24, steps=1, seed=s) for s in (0, 1))
     assert one != other

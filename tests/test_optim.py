@@ -42,6 +42,18 @@ def test_weight_decay_shrinks_kernels_and_nothing_else():
         np.testing.assert_allclose(variable, expected, rtol=1e-6, err_msg=variable.path)
 
 
+def test_a_variable_with_a_factor_learns_and_decays_that_much_faster():
+    start, gradient = np.full((3, 2), 0.5, np.float32), tf.fill([3, 2], 0.1)
+    one, fast, alone = (keras.Variable(start, name="kernel") for _ in range(3))
+    both = AdamW([one, fast], 0.01, weight_decay=0.1, rate_factors=[1.0, 4.0])
+    reference = AdamW([alone], 0.04, weight_decay=0.1)
+    for _ in range(3):
+        both.apply([gradient, gradient])
+        reference.apply([gradient])
+    np.testing.assert_allclose(fast, alone, rtol=1e-6)
+    assert float(one[0, 0]) > float(fast[0, 0])
+
+
 def test_gradients_are_clipped_before_the_weights_decay():
     weights, gradient = np.ones((4, 1), np.float32), np.full((4, 1), 3, np.float32)
     variable = keras.Variable(weights, name="kernel")

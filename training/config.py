@@ -1,6 +1,7 @@
 """What a training run is made of: one frozen dataclass, whose defaults are the official recipe.
 
-Source: main.py of facebookresearch/LeViT. Values are checked in `training.config_checks`.
+Source: main.py of facebookresearch/LeViT. Values are checked in `training.config_checks`. A field
+that is AUTO is filled by `training.plan`, once the pictures are known.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import pkgutil
 from collections.abc import Iterable
 
 from training import config_checks
+from training.config_checks import AUTO, Auto
+
+__all__ = ["AUTO", "Auto", "Config", "config_names", "load_config", "override"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The fields of a run.
+
+    Those whose type has `Auto` may be left to `training.plan`: `--set=epochs=auto`.
 
     Attributes:
       dataset: "digits", the name of a TFDS set, or "imagefolder:PATH"; see `training.data`.
@@ -42,15 +48,24 @@ class Config:
         processes of 256.
       accumulate: parts of each replica's batch that go through the network one after the other, to
         save memory.
-      learning_rate: highest rate, for a batch of 512; it grows in proportion to the batch.
+      fill_batches: whether an epoch's last batch is filled up with pictures that the epoch has had,
+        rather than left out.
+      learning_rate: highest rate, for a batch of `rate_batch`.
+      rate_batch: the batch at which the rate is `learning_rate`, with which it grows in proportion;
+        None for the same rate at every batch.
+      head_rate: factor by which the classification heads learn faster than the other layers.
       warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the highest rate.
-      warmup_learning_rate: rate of the first epoch, whatever the batch.
+      warmup_steps: the same in steps, after which the cosine falls from step to step; None for the
+        official schedule, in which the rate changes from epoch to epoch.
+      warmup_learning_rate: where the growth begins, whatever the batch.
       min_learning_rate: rate at the end of the cosine, whatever the batch.
       weight_decay: AdamW's, multiplied by the rate; not on biases, BatchNorm and attention biases.
       clip_factor: adaptive gradient clipping: largest norm of a unit's gradient, as a share of the
         norm of its weights; 0 for none.
       ema_decay: share of the old weights that their moving average keeps in a step; 0 for no
         average.
+      ema_warmup: whether it keeps less in the first steps, at most (1 + step) / (10 + step), so
+        that the initial weights do not stay in the average of a short run.
       distillation: "none", "soft" or "hard": what the distillation head learns from the teacher.
         With "none" the network has one head, as in the official code.
       distillation_alpha: weight of the teacher in the loss; the labels have the rest.
@@ -88,32 +103,37 @@ class Config:
     drop_path: float | None = None
     init_from: str | None = None
     qat: str | None = None
-    freeze_batch_norm: bool = False
-    epochs: int = 1000
+    freeze_batch_norm: bool | Auto = False
+    epochs: int | Auto = 1000
     cooldown_epochs: int = 0
-    batch_size: int = 2048
+    batch_size: int | Auto = 2048
     accumulate: int = 1
-    learning_rate: float = 5e-4
+    fill_batches: bool = False
+    learning_rate: float | Auto = 5e-4
+    rate_batch: int | None = 512
+    head_rate: float | Auto = 1.0
     warmup_epochs: int = 5
+    warmup_steps: int | Auto | None = None
     warmup_learning_rate: float = 1e-6
     min_learning_rate: float = 1e-5
     weight_decay: float = 0.025
     clip_factor: float = 0.01
-    ema_decay: float = 0.99996
+    ema_decay: float | Auto = 0.99996
+    ema_warmup: bool = True
     distillation: str = "none"
     distillation_alpha: float = 0.5
     distillation_tau: float = 1.0
     teacher: str | None = None
-    label_smoothing: float = 0.1
-    mixup: float = 0.8
-    cutmix: float = 1.0
+    label_smoothing: float | Auto = 0.1
+    mixup: float | Auto = 0.8
+    cutmix: float | Auto = 1.0
     mixing_probability: float = 1.0
     cutmix_probability: float = 0.5
-    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
-    erasing: float = 0.25
-    flip: float = 0.5
-    crop_scale: float = 0.08
-    crop_padding: int = 4
+    rand_augment: str | Auto | None = "rand-m9-mstd0.5-inc1"
+    erasing: float | Auto = 0.25
+    flip: float | Auto = 0.5
+    crop_scale: float | Auto = 0.08
+    crop_padding: int | Auto = 4
     repeats: int = 3
     precision: str = "float32"
     jit_compile: bool = False
@@ -131,7 +151,15 @@ class Config:
     @property
     def peak_learning_rate(self) -> float:
         """The highest rate for this batch size (main.py: `lr * batch_size / 512`)."""
-        return self.learning_rate * self.batch_size / 512
+        if self.rate_batch is None:
+            return self.learning_rate
+        return self.learning_rate * self.batch_size / self.rate_batch
+
+    @property
+    def planned(self) -> list[str]:
+        """Names of the fields that are left to `training.plan`."""
+        fields = (field.name for field in dataclasses.fields(self))
+        return [name for name in fields if getattr(self, name) is AUTO]
 
     @property
     def total_epochs(self) -> int:
@@ -141,7 +169,7 @@ class Config:
     def __str__(self) -> str:
         fields = dataclasses.asdict(self)
         width = max(map(len, fields))
-        return "\n".join(f"{name:{width}} {value}" for name, value in fields.items())
+        return "\n".join(f"{name:{width}} {value!s}" for name, value in fields.items())
 
 
 def override(config: Config, settings: Iterable[str]) -> Config:
@@ -149,8 +177,8 @@ def override(config: Config, settings: Iterable[str]) -> Config:
 
     Args:
       config: the configuration to start from.
-      settings: each "field=value"; "none" for None, a size as "224" or "224x320". "init" is short
-        for "init_from".
+      settings: each "field=value"; "none" for None, "auto" for what `training.plan` chooses, a size
+        as "224" or "224x320". "init" is short for "init_from".
 
     Returns:
       A new configuration.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import math
 import re
 import types
@@ -17,6 +18,18 @@ from training.losses import DISTILLATIONS
 from training.mixed_precision import POLICIES
 
 Size = tuple[int, int]
+
+
+class Auto(enum.Enum):
+    """The value of a field that `training.plan` fills."""
+
+    AUTO = "auto"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+AUTO = Auto.AUTO
 _NAMES = {
     int: "an integer",
     float: "a number",
@@ -29,10 +42,10 @@ _TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
 
 def check_types(config: Any) -> None:
     """Raises TypeError for a field whose value has another type than its annotation."""
-    for name, (kind, is_optional) in _kinds(type(config)).items():
+    for name, (kind, others) in _kinds(type(config)).items():
         value = getattr(config, name)
-        if not (is_optional and value is None) and not _is_a(value, kind):
-            raise TypeError(f"{name} must be {_describe(kind, is_optional)}. Received: {value!r}")
+        if value not in others and not _is_a(value, kind):
+            raise TypeError(f"{name} must be {_describe(kind, others)}. Received: {value!r}")
 
 
 def parse(config_class: type, name: str, text: str) -> Any:
@@ -41,18 +54,20 @@ def parse(config_class: type, name: str, text: str) -> Any:
     Raises:
       ValueError: the text is none of this type.
     """
-    kind, is_optional = _kinds(config_class)[name]
+    kind, others = _kinds(config_class)[name]
     if name == "qat" and text.lower() in (*_TRUE, *_FALSE):
         return TARGETS[0] if text.lower() in _TRUE else None
-    if is_optional and text.lower() == _NONE:
+    if None in others and text.lower() == _NONE:
         return None
+    if AUTO in others and text.lower() == AUTO.value:
+        return AUTO
     try:
         if kind is bool:
             return {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}[text.lower()]
         return parse_size(text) if kind == Size else kind(text)
     except (KeyError, ValueError) as error:
         raise ValueError(
-            f"--set: {name} is {_describe(kind, is_optional)}. Received: {text!r}"
+            f"--set: {name} is {_describe(kind, others)}. Received: {text!r}"
         ) from error
 
 
@@ -63,22 +78,23 @@ def check_values(config: Any) -> None:
     def check(names, is_valid, expected):
         for name in names.split():
             value = getattr(config, name)
-            if value is not None and not is_valid(value):
+            if value is not None and value is not AUTO and not is_valid(value):
                 raise ValueError(f"{name} must be {expected}. Received: {value!r}")
 
     check(
-        "epochs batch_size accumulate repeats eval_epochs checkpoint_epochs keep_checkpoints",
+        "epochs batch_size accumulate rate_batch repeats eval_epochs checkpoint_epochs "
+        "keep_checkpoints",
         lambda value: value >= 1,
         "at least 1",
     )
     check(
-        "cooldown_epochs warmup_epochs crop_padding seed checkpoint_steps",
+        "cooldown_epochs warmup_epochs warmup_steps crop_padding seed checkpoint_steps",
         lambda value: value >= 0,
         "at least 0",
     )
     check(
-        "learning_rate warmup_learning_rate min_learning_rate weight_decay clip_factor mixup "
-        "cutmix",
+        "learning_rate head_rate warmup_learning_rate min_learning_rate weight_decay clip_factor "
+        "mixup cutmix",
         lambda value: math.isfinite(value) and value >= 0,
         "at least 0 and finite",
     )
@@ -96,18 +112,18 @@ def check_values(config: Any) -> None:
         _check_one_of(name, getattr(config, name), known)
     if config.qat is not None:
         _check_one_of("qat", config.qat, TARGETS)
-    if config.rand_augment is not None:
+    if config.rand_augment not in (None, AUTO):
         parse_rand_augment(config.rand_augment)
 
 
 def check_combinations(config: Any) -> None:
     """Raises ValueError for fields that contradict one another, naming what to change."""
-    if config.warmup_epochs >= config.epochs:
+    if config.epochs is not AUTO and config.warmup_epochs >= config.epochs:
         raise ValueError(
             f"warmup_epochs must be fewer than epochs. Received: {config.warmup_epochs} and "
             f"{config.epochs}"
         )
-    if config.batch_size % config.accumulate:
+    if config.batch_size is not AUTO and config.batch_size % config.accumulate:
         raise ValueError(
             f"accumulate must divide batch_size. Received: {config.accumulate} and "
             f"{config.batch_size}"
@@ -127,12 +143,13 @@ def check_combinations(config: Any) -> None:
             "distillation_tau is for distillation=soft. Received: "
             f"{config.distillation_tau} with distillation={config.distillation!r}"
         )
-    if config.freeze_batch_norm and config.init_from is None:
+    freezes = config.freeze_batch_norm is True
+    if freezes and config.init_from is None:
         raise ValueError(
-            "freeze_batch_norm needs the statistics of trained weights: set init_from, or "
-            "freeze_batch_norm=false."
+            "freeze_batch_norm needs the statistics of trained weights, and init_from=none has "
+            "none: set init_from=FILE, or freeze_batch_norm=false."
         )
-    if config.freeze_batch_norm and config.drop_path:
+    if freezes and config.drop_path:
         raise ValueError(
             f"drop_path={config.drop_path} has no effect with freeze_batch_norm, which runs the "
             "network in inference mode. Leave one of them out."
@@ -155,7 +172,7 @@ def _check_qat(config: Any) -> None:
         ("freeze_batch_norm", False, "the network has no BatchNorm, and its ranges must move"),
         ("drop_path", None, "the int8 file has none"),
     ):
-        if (value := getattr(config, name)) != wanted:
+        if (value := getattr(config, name)) not in (wanted, AUTO):
             raise ValueError(
                 f"{name}={value} does not go with qat={config.qat!r}: {reason}. Set "
                 f"{name}={str(wanted).lower()}."
@@ -195,14 +212,15 @@ def parse_rand_augment(text: str) -> dict[str, float]:
     return values
 
 
-def _kinds(config_class: type) -> dict[str, tuple[Any, bool]]:
-    """Type of each field, and whether it may be None."""
+def _kinds(config_class: type) -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    """Type of each field, and what else it may be: None, AUTO."""
     hints = typing.get_type_hints(config_class)
     kinds = {}
     for field in dataclasses.fields(config_class):
         hint = hints[field.name]
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        kinds[field.name] = (options[0], types.NoneType in options)
+        others = ((types.NoneType, None), (Auto, AUTO))
+        kinds[field.name] = (options[0], tuple(v for kind, v in others if kind in options))
     return kinds
 
 
@@ -214,8 +232,9 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _describe(kind: Any, is_optional: bool) -> str:
-    return f"{_NAMES[kind]}{' or none' if is_optional else ''}"
+def _describe(kind: Any, others: tuple[Any, ...]) -> str:
+    words = [_NAMES[kind], *("none" if other is None else str(other) for other in others)]
+    return " or ".join(words)
 
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

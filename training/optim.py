@@ -36,6 +36,7 @@ class AdamW:
       learning_rate: of the number of the step, an int64 scalar; or a float.
       weight_decay: multiplied by the learning rate; of the variables that `decays` names.
       clip_factor: of `training.agc.clip`; 0 for no clipping.
+      rate_factors: by which each variable's rate is multiplied; by default 1 for all.
       loss_scale: where float16 needs one: a step whose gradients are not finite changes nothing.
 
     Attributes:
@@ -51,6 +52,7 @@ class AdamW:
         learning_rate: Callable[[tf.Tensor], tf.Tensor] | float,
         weight_decay: float = 0.0,
         clip_factor: float = 0.0,
+        rate_factors: Sequence[float] | None = None,
         loss_scale: LossScale | None = None,
     ):
         self.iterations = tf.Variable(
@@ -67,7 +69,11 @@ class AdamW:
         self._weight_decay = weight_decay
         self._clip_factor = clip_factor
         self._weights = [raw(v) for v in variables]
-        self._rules = [(agc.unit_axes(v), decays(v)) for v in variables]
+        factors = [1.0] * len(self._weights) if rate_factors is None else rate_factors
+        self._rules = [
+            (agc.unit_axes(v), decays(v), factor)
+            for v, factor in zip(variables, factors, strict=True)
+        ]
 
     @property
     def variables(self) -> list[tf.Variable]:
@@ -97,7 +103,9 @@ class AdamW:
     def _update(self, number, weights, gradient, m, v, scalars) -> None:
         """Moves one copy of a variable and of its moments."""
         finite, rate, decay, epsilon, beta_1, beta_2 = scalars
-        axes, is_decayed = self._rules[number]
+        axes, is_decayed, factor = self._rules[number]
+        if factor != 1:
+            rate, decay = rate * factor, decay * factor
         if self._clip_factor:
             gradient = agc.clip(gradient, tf.convert_to_tensor(weights), axes, self._clip_factor)
         if self.loss_scale is not None:

@@ -1,13 +1,14 @@
-"""The learning rate of the recipe: linear warm-up, cosine by epochs, cool-down.
+"""Learning rates: the recipe's, from epoch to epoch, and one from step to step for short runs.
 
-Source: CosineLRScheduler of timm/scheduler/cosine_lr.py with the arguments that main.py of
-facebookresearch/LeViT leaves it.
+Source of the recipe's: CosineLRScheduler of timm/scheduler/cosine_lr.py with the arguments that
+main.py of facebookresearch/LeViT leaves it.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -58,7 +59,57 @@ class WarmupCosine:
         amplitude = (self.peak_rate - self.min_rate) / 2
         return self.min_rate + amplitude * (1 + math.cos(math.pi * epoch / self.epochs))
 
+    def total(self) -> float:
+        """The sum of the rates of all steps, but those of a cool-down."""
+        return self.steps_per_epoch * sum(self._rates[:-1])
+
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """The learning rate of a step, counted from 0; a float32 scalar."""
         epoch = tf.minimum(step // self.steps_per_epoch, self.epochs)
         return tf.gather(tf.constant(self._rates, tf.float32), epoch)
+
+
+class StepCosine:
+    """Linear growth over a number of steps, then a cosine, both from step to step.
+
+    In a run of few epochs a rate that changes with the epoch would jump, and a warm-up of one epoch
+    would take a third of it. Step s of the warm-up has `warmup_rate + (peak_rate - warmup_rate) *
+    (s + 1) / (warmup_steps + 1)`, so that the first one moves the weights already.
+
+    Args:
+      peak_rate: highest learning rate.
+      steps: length of warm-up and cosine together; in a cool-down after it the rate is `min_rate`.
+      steps_per_epoch: optimizer steps in an epoch.
+      warmup_steps: steps of linear growth.
+      warmup_rate: where the growth begins.
+      min_rate: rate at the end of the cosine.
+    """
+
+    def __init__(
+        self,
+        peak_rate: float,
+        steps: int,
+        steps_per_epoch: int,
+        warmup_steps: int = 0,
+        warmup_rate: float = 0.0,
+        min_rate: float = 0.0,
+    ):
+        self.steps_per_epoch = steps_per_epoch
+        step = np.arange(steps + 1)
+        growth = warmup_rate + (peak_rate - warmup_rate) * (step + 1) / (warmup_steps + 1)
+        place = (step - warmup_steps) / max(steps - warmup_steps, 1)
+        cosine = min_rate + (peak_rate - min_rate) * (1 + np.cos(np.pi * place)) / 2
+        self._rates = np.where(step < warmup_steps, growth, cosine)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate at the end of an epoch, counted from 0."""
+        return float(self._rates[min((epoch + 1) * self.steps_per_epoch, len(self._rates)) - 1])
+
+    def total(self) -> float:
+        """The sum of the rates of all steps: about how far a weight can get with Adam."""
+        return float(self._rates[:-1].sum())
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The learning rate of a step, counted from 0; a float32 scalar."""
+        place = tf.minimum(step, len(self._rates) - 1)
+        return tf.gather(tf.constant(self._rates, tf.float32), place)

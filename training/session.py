@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from converters.qat_model import QuantizedModel
+from levit_tf.pytorch_names import HEAD_PREFIXES
 from training import config_checks, network
 from training.augment import AugmentationSettings, MixingSettings
 from training.batches import test_batches, train_batches
@@ -20,12 +21,12 @@ from training.loop import Evaluators, Schedule
 from training.losses import Distillation
 from training.mixed_precision import LossScale, precision
 from training.optim import AdamW
-from training.schedule import WarmupCosine
+from training.schedule import StepCosine, WarmupCosine
 from training.step import make_train_step
 from training.strategy import is_tpu
 from training.teacher import Teacher, load_teacher
 from training.validation import make_validator
-from training.variables import Variable, raw
+from training.variables import Variable, raw, unique_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Session:
                 seed=config.seed,
                 augment=augmentation(config),
                 repeats=config.repeats,
+                fill=config.fill_batches,
                 num_shards=num_shards,
                 shard=number,
             )
@@ -150,9 +152,13 @@ class Session:
 
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
-    def shipped(self) -> keras.Model | QuantizedModel:
-        """The present network for use, outside of any strategy; the average where there is one."""
-        return self.networks.shipped(self.ema.model if self.ema else self.model)
+    def shipped(self, average: bool = True) -> keras.Model | QuantizedModel:
+        """The present network for use, outside of any strategy.
+
+        Args:
+          average: whether it is the moving average, where there is one.
+        """
+        return self.networks.shipped(self.ema.model if self.ema and average else self.model)
 
 
 def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
@@ -178,15 +184,8 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
             f"jit_compile is for one replica, or a TPU; here are {replicas}: on CPUs and GPUs XLA "
             "cannot compile the sums over replicas that BatchNorm needs. Set jit_compile=false."
         )
-    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.repeats)
-    rates = WarmupCosine(
-        config.peak_learning_rate,
-        config.epochs,
-        steps_per_epoch,
-        config.warmup_epochs,
-        config.warmup_learning_rate,
-        config.min_learning_rate,
-    )
+    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.repeats, config.fill_batches)
+    rates = make_rates(config, steps_per_epoch)
     classes = len(data.class_names)
     keras.utils.set_random_seed(config.seed)
     if config.qat:
@@ -197,14 +196,18 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         make_networks = functools.partial(network.make_networks, config, classes, replicas)
     with strategy.scope(), precision(config.precision):
         networks = make_networks()
+        variables = networks.student.trainable_variables
         optimizer = AdamW(
-            networks.student.trainable_variables,
+            variables,
             rates,
             weight_decay=config.weight_decay,
             clip_factor=config.clip_factor,
+            rate_factors=[config.head_rate if _is_of_head(v) else 1.0 for v in variables],
             loss_scale=LossScale() if config.precision == "float16" else None,
         )
-        ema = networks.average and Ema(networks.student, networks.average, config.ema_decay)
+        ema = networks.average and Ema(
+            networks.student, networks.average, config.ema_decay, config.ema_warmup
+        )
     teacher = networks.teacher
     if config.teacher:
         with strategy.scope():
@@ -230,6 +233,27 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     )
 
 
+def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosine:
+    """The learning rates of a run, from epoch to epoch or, with `warmup_steps`, step to step."""
+    if config.warmup_steps is None:
+        return WarmupCosine(
+            config.peak_learning_rate,
+            config.epochs,
+            steps_per_epoch,
+            config.warmup_epochs,
+            config.warmup_learning_rate,
+            config.min_learning_rate,
+        )
+    return StepCosine(
+        config.peak_learning_rate,
+        config.epochs * steps_per_epoch,
+        steps_per_epoch,
+        config.warmup_steps,
+        config.warmup_learning_rate,
+        config.min_learning_rate,
+    )
+
+
 def augmentation(config: Config) -> AugmentationSettings:
     """How a configuration changes its training pictures."""
     drawn = {"operations": 0}
@@ -243,6 +267,10 @@ def augmentation(config: Config) -> AugmentationSettings:
         erasing=config.erasing,
         **drawn,
     )
+
+
+def _is_of_head(variable: Variable) -> bool:
+    return unique_name(variable).startswith(HEAD_PREFIXES)
 
 
 def _is_seed(variable: Variable) -> bool:

@@ -82,7 +82,7 @@ def make_train_step(
         if loss_scale is not None:
             loss_scale.update(finite)
         if ema is not None:
-            ema.update()
+            ema.update(tf.identity(optimizer.iterations))
         return tf.stack([total, stop])
 
     @tf.function(jit_compile=jit_compile)

@@ -23,5 +23,6 @@ CONFIG = Config(
     learning_rate=2e-4,
     min_learning_rate=1e-6,
     ema_decay=0.9998,  # a run of few steps
+    ema_warmup=False,
     repeats=1,
 )

@@ -18,5 +18,6 @@ CONFIG = Config(
     batch_size=2048,  # 8 processes of 256, as the official command
     distillation="hard",
     teacher="regnety_160-a5fe301d.pth",
+    ema_warmup=False,  # as in the official code
     eval_epochs=20,
 )

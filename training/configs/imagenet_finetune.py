@@ -24,4 +24,5 @@ CONFIG = Config(
     batch_size=512,
     learning_rate=5e-5,
     min_learning_rate=1e-6,
+    ema_warmup=False,
 )

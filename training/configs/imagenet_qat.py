@@ -24,6 +24,7 @@ CONFIG = Config(
     min_learning_rate=1e-6,
     weight_decay=0.0,
     ema_decay=0.999,
+    ema_warmup=False,
     mixup=0.0,
     cutmix=0.0,
     rand_augment=None,

@@ -108,18 +108,19 @@ class Dataset:
         sources = {"training": self._train, "held-out": self._test}
         return {name: _part(source, self.folder) for name, source in sources.items() if source}
 
-    def steps_per_epoch(self, global_batch: int, repeats: int = 1) -> int:
+    def steps_per_epoch(self, global_batch: int, repeats: int = 1, fill: bool = False) -> int:
         """Full batches in an epoch, which has as many examples as there are training pictures.
 
         Args:
           global_batch: pictures in a step, over all shards.
           repeats: see `train_dataset`; it does not make epochs longer (samplers.py).
+          fill: see `train_dataset`.
 
         Raises:
           ValueError: there are fewer pictures than fill one batch.
         """
         del repeats
-        return steps_per_epoch(self.num_train, global_batch)
+        return steps_per_epoch(self.num_train, global_batch, fill)
 
     def train_dataset(
         self,
@@ -130,6 +131,7 @@ class Dataset:
         seed: int,
         augment: AugmentationSettings | None,
         repeats: int = 1,
+        fill: bool = False,
         num_shards: int = 1,
         shard: int = 0,
     ) -> tf.data.Dataset:
@@ -149,6 +151,8 @@ class Dataset:
           augment: how pictures are changed; None for the evaluation protocol.
           repeats: copies of each picture in the list of an epoch, each augmented in its own way.
             Copies go to different shards (the official recipe has 3).
+          fill: whether an epoch's last batch is filled up with pictures that the epoch has had,
+            rather than left out.
           num_shards: number of workers that share each batch.
           shard: which of them this is.
 
@@ -169,7 +173,7 @@ class Dataset:
             raise ValueError(f"repeats must be at least 1. Received: {repeats}")
         positions = shard_positions(global_batch, num_shards, shard)
         pictures = self.num_train
-        steps_per_epoch(pictures, global_batch)  # raises here rather than in the graph
+        steps_per_epoch(pictures, global_batch, fill)  # raises here rather than in the graph
 
         def draw(step):
             examples = draw_step(
@@ -179,6 +183,7 @@ class Dataset:
                 global_batch=global_batch,
                 seed=seed,
                 repeats=repeats,
+                fill=fill,
             )
             epochs = tf.fill([len(positions)], examples.epoch)
             return examples.indices, epochs, examples.copies

@@ -26,8 +26,14 @@ class Draw(NamedTuple):
     copies: tf.Tensor
 
 
-def steps_per_epoch(pictures: int, global_batch: int) -> int:
-    """Full batches in an epoch over `pictures` pictures; the rest is left out of that epoch.
+def steps_per_epoch(pictures: int, global_batch: int, fill: bool = False) -> int:
+    """Batches in an epoch over `pictures` pictures, all of them full.
+
+    Args:
+      pictures: how many.
+      global_batch: pictures in a step, over all shards.
+      fill: whether the last batch is filled up with pictures that the epoch has had; else what does
+        not fill one is left out of that epoch.
 
     Raises:
       ValueError: there is none.
@@ -37,7 +43,7 @@ def steps_per_epoch(pictures: int, global_batch: int) -> int:
             "batch_size must be at least 1 and must not exceed the number of training pictures, "
             f"{pictures}. Received: {global_batch}"
         )
-    return pictures // global_batch
+    return -(-pictures // global_batch) if fill else pictures // global_batch
 
 
 def shard_positions(global_batch: int, num_shards: int, shard: int) -> np.ndarray:
@@ -82,6 +88,7 @@ def draw_step(
     global_batch: int,
     seed: int,
     repeats: int = 1,
+    fill: bool = False,
 ) -> Draw:
     """The examples of one step, of one shard.
 
@@ -96,15 +103,21 @@ def draw_step(
       global_batch: pictures in a step, over all shards.
       seed: of the order.
       repeats: copies of each picture.
+      fill: see `steps_per_epoch`.
     """
-    steps = steps_per_epoch(pictures, global_batch)
+    steps = steps_per_epoch(pictures, global_batch, fill)
     epoch = step // steps
     places = step % steps * global_batch + tf.constant(positions, tf.int64)  # (n,)
     seed_of_epoch = tf.stack([tf.constant(seed, tf.int64), epoch])
+    # Only what fills the last batch lies behind the end, where the list begins again.
     indices = tf.random.experimental.index_shuffle(
-        places // repeats, seed=seed_of_epoch, max_index=tf.constant(pictures - 1, tf.int64)
+        places // repeats % pictures,
+        seed=seed_of_epoch,
+        max_index=tf.constant(pictures - 1, tf.int64),
     )
-    return Draw(epoch, indices, indices * repeats + places % repeats)
+    again = places // (repeats * pictures)  # 1 for what fills the last batch, else 0
+    copies = indices * repeats + places % repeats + again * repeats * pictures
+    return Draw(epoch, indices, copies)
 
 
 def spread(size: int, count: int | None) -> np.ndarray:

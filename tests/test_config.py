@@ -3,8 +3,9 @@
 import pytest
 
 from levit_tf import list_variants
-from training.config import Config, config_names, load_config, override
+from training.config import AUTO, Config, config_names, load_config, override
 from training.config_checks import parse_rand_augment
+from training.plan import Facts, make_plan
 from training.session import augmentation
 
 
@@ -26,8 +27,20 @@ def test_set_changes_fields_by_their_type():
     assert (config.rand_augment, config.init_from) == (None, "a=b.keras")
 
 
-def test_the_learning_rate_grows_with_the_batch():
-    assert Config(learning_rate=5e-4, batch_size=1024).peak_learning_rate == 1e-3
+def test_the_learning_rate_grows_with_the_batch_unless_it_is_for_any():
+    config = Config(learning_rate=5e-4, batch_size=1024)
+    assert config.peak_learning_rate == 1e-3
+    assert override(config, ["rate_batch=none"]).peak_learning_rate == 5e-4
+
+
+def test_a_field_may_be_left_to_the_plan_where_that_can_choose_it():
+    config = override(Config(), ["epochs=auto", "rand_augment=auto", "flip=AUTO"])
+    assert (config.epochs, config.rand_augment, config.flip) == (AUTO, AUTO, AUTO)
+    assert config.planned == ["epochs", "rand_augment", "flip"]
+    assert override(config, ["epochs=3"]).planned == ["rand_augment", "flip"]
+    assert "epochs               auto" in str(config)
+    with pytest.raises(ValueError, match=r"seed is an integer\. Received: 'auto'"):
+        override(Config(), ["seed=auto"])
 
 
 def test_an_unknown_field_names_the_nearest():
@@ -45,6 +58,7 @@ def test_an_unknown_field_names_the_nearest():
         ("drop_path=much", "drop_path is a number or none"),
         ("jit_compile=maybe", "jit_compile is true or false"),
         ("input_size=big", "input_size is a size such as 224 or 224x320 or none"),
+        ("init_from=", r"init_from=imagenet \(the released weights\), .* or init_from=none"),
         ("epochs=0", "epochs must be at least 1"),
         ("batch_size=-4", "batch_size must be at least 1"),
         ("learning_rate=nan", "learning_rate must be at least 0 and finite"),
@@ -75,7 +89,7 @@ def test_a_wrong_value_is_refused(setting, message):
             ["distillation=hard", "teacher=a.keras", "distillation_tau=2"],
             "distillation_tau is for distillation=soft",
         ),
-        (["freeze_batch_norm=true"], "set init_from"),
+        (["freeze_batch_norm=true"], "init_from=none has none: set init_from=FILE"),
         (
             ["freeze_batch_norm=true", "init_from=imagenet", "drop_path=0.1"],
             "drop_path=0.1 has no effect",
@@ -111,6 +125,9 @@ def test_rand_augment_is_read_as_timm_writes_it():
 def test_every_config_loads_and_says_how_to_run_it(name):
     config = load_config(name)
     assert config.variant in list_variants()
+    facts = Facts(100, 10, (224, 224), is_trained=True, is_head_fresh=True)
+    config = make_plan(config, facts).config
+    assert config.planned == []
     assert augmentation(config).size[0] > 0
     doc = __import__(f"training.configs.{name}", fromlist=["CONFIG"]).__doc__
     assert f"--config={name}" in doc or name == "digits"

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import math
 
-import pytest
-
 from training.log import Log, Row
 from training.progress import Progress
 
@@ -64,7 +62,11 @@ def test_a_line_says_how_far_how_fast_and_how_long(capsys, monkeypatch):
     assert line == expected
 
 
-def test_the_lag_of_the_average_is_what_it_costs_to_ship_it():
-    assert dataclasses.replace(row(1, 0.56), ema_top1=0.24).average_lag == pytest.approx(0.32)
-    assert dataclasses.replace(row(1, 0.5), ema_top1=0.6).average_lag == 0
-    assert dataclasses.replace(row(1, None), ema_top1=None).average_lag == 0
+def test_the_better_of_raw_weights_and_average_is_what_counts():
+    better = dataclasses.replace(row(1, 0.5), ema_top1=0.6)
+    worse = dataclasses.replace(row(1, 0.56), ema_top1=0.24)
+    alone = dataclasses.replace(row(1, 0.56), ema_top1=None)
+    unmeasured = dataclasses.replace(row(1, None), ema_top1=None)
+    rows = (better, worse, alone, unmeasured)
+    assert [row.ships_average for row in rows] == [True, False, False, False]
+    assert [row.score for row in rows] == [0.6, 0.56, 0.56, None]

@@ -47,7 +47,8 @@ def test_a_student_has_two_heads_where_there_is_a_teacher():
 def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pretrained):
     config = config_of(f"init_from={pretrained}", "input_size=64")
     model = network.student(config, 10)
-    text = network.initialise(config, model)
+    text, is_head_fresh = network.initialise(config, model)
+    assert is_head_fresh
     source = levit_tf.LeViT("LeViTTiny", classes=5, weights=pretrained)
     name = "stages_0_blocks_0_attn"
     np.testing.assert_array_equal(

@@ -37,6 +37,11 @@ _NAMES = {
     str: "a text",
     Size: "a size such as 224 or 224x320",
 }
+RELEASED = "imagenet"  # as init_from: the released weights
+INIT_FROM = (
+    "init_from=imagenet (the released weights), init_from=FILE (a .keras file, or a .weights.h5 "
+    "file of the same classes) or init_from=none (random weights)"
+)
 _TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
 
 
@@ -57,6 +62,8 @@ def parse(config_class: type, name: str, text: str) -> Any:
     kind, others = _kinds(config_class)[name]
     if name == "qat" and text.lower() in (*_TRUE, *_FALSE):
         return TARGETS[0] if text.lower() in _TRUE else None
+    if name == "init_from" and not text:
+        raise ValueError(f"--set: expected {INIT_FROM}. Received: init_from=''")
     if None in others and text.lower() == _NONE:
         return None
     if AUTO in others and text.lower() == AUTO.value:
@@ -162,7 +169,7 @@ def check_combinations(config: Any) -> None:
 
 def _check_qat(config: Any) -> None:
     source = config.init_from
-    if source is None or not (source == "imagenet" or source.endswith(".keras")):
+    if source is None or not (source == RELEASED or source.endswith(".keras")):
         raise ValueError(
             f"qat={config.qat!r} begins with a trained network: set init_from to its .keras file, "
             f"or to imagenet. Received: {source!r}"

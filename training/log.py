@@ -40,11 +40,14 @@ class Row:
     data_wait: float
 
     @property
-    def average_lag(self) -> float:
-        """By how much the averaged weights are worse than the raw ones; 0 where not measured."""
-        if self.top1 is None or self.ema_top1 is None:
-            return 0.0
-        return max(self.top1 - self.ema_top1, 0.0)
+    def ships_average(self) -> bool:
+        """Whether the averaged weights are the ones to ship: where they are not the worse ones."""
+        return self.ema_top1 is not None and self.ema_top1 >= (self.top1 or 0.0)
+
+    @property
+    def score(self) -> float | None:
+        """Top-1 of the weights to ship; None where the epoch was not evaluated."""
+        return self.ema_top1 if self.ships_average else self.top1
 
 
 class Log:

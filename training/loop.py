@@ -158,7 +158,7 @@ def _finish_epoch(epoch, step, schedule, progress, epoch_loss, evaluators, log) 
     found = [f"{name} {100 * value:.2f} %" for name, value in figures if value is not None]
     rate = schedule.rate(epoch)
     progress.finish(loss, f"rate {rate:.2e}", *found)
-    earlier = [_score(row) for row in log.rows]
+    earlier = [row.score for row in log.rows if row.score is not None]
     row = Row(
         epoch=epoch + 1,
         step=step,
@@ -171,10 +171,4 @@ def _finish_epoch(epoch, step, schedule, progress, epoch_loss, evaluators, log) 
     )
     log.add(row)
     epoch_loss.assign(0)
-    return top1 is not None and all(_score(row) > score for score in earlier)
-
-
-def _score(row: Row) -> float:
-    """What makes an epoch the best: the top-1 of the weights that are shipped."""
-    score = row.top1 if row.ema_top1 is None else row.ema_top1
-    return -1.0 if score is None else score
+    return row.score is not None and all(row.score > score for score in earlier)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zipfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 import levit_tf
 from converters.qat_model import QuantizedModel
+from levit_tf.class_names import imagenet_class_names
+from levit_tf.layers import Classifier
+from levit_tf.pytorch_names import HEAD_PREFIXES
 from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
 from training.batch_norm import prepare_batch_norm
 from training.config import Config
+from training.config_checks import INIT_FROM, RELEASED
+from training.data import Dataset
+from training.plan import Facts
 from training.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ class Networks:
       beginning: a text that says what the weights began with.
       shipped: makes a student the network that is used, outside of any strategy.
       teacher: None where there is none, or where the configuration names it.
+      is_head_fresh: whether the classification head began at random.
     """
 
     student: Network
@@ -39,6 +49,7 @@ class Networks:
     beginning: str
     shipped: Callable[[Network], keras.Model | QuantizedModel]
     teacher: Teacher | None = None
+    is_head_fresh: bool = False
 
 
 def make_networks(config: Config, classes: int, replicas: int) -> Networks:
@@ -55,10 +66,14 @@ def make_networks(config: Config, classes: int, replicas: int) -> Networks:
     """
     model = student(config, classes)
     average = student(config, classes) if config.ema_decay else None
-    beginning = initialise(config, model)
+    beginning, is_head_fresh = initialise(config, model)
     prepare_batch_norm(model, replicas)
     return Networks(
-        model, average, beginning, shipped=lambda trained: shipped(config, trained, classes)
+        model,
+        average,
+        beginning,
+        shipped=lambda trained: shipped(config, trained, classes),
+        is_head_fresh=is_head_fresh,
     )
 
 
@@ -81,11 +96,55 @@ def shipped(config: Config, trained: keras.Model, classes: int) -> keras.Model:
     return model
 
 
-def initialise(config: Config, model: keras.Model) -> str:
+def facts(config: Config, data: Dataset, replicas: int) -> Facts:
+    """What is known of a run before its networks are built, for `training.plan`.
+
+    Raises:
+      FileNotFoundError: there is no such file as `config.init_from`.
+    """
+    source, classes = config.init_from, len(data.class_names)
+    if source is not None and source != RELEASED and not Path(source).exists():
+        raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
+    return Facts(
+        pictures=data.num_train,
+        classes=classes,
+        input_size=data.input_size,
+        is_trained=source is not None,
+        is_head_fresh=source is None or _saved_classes(source, classes) != classes,
+        multiple=replicas * config.accumulate,
+    )
+
+
+def _saved_classes(source: str, classes: int) -> int | None:
+    """How many classes the head of `config.init_from` has; None where there is no telling.
+
+    Only what describes the model is read, not its weights, which are loaded once and later.
+    """
+    if source == RELEASED:
+        return len(imagenet_class_names())
+    if not source.endswith(".keras"):
+        return classes  # weights files do not load into a network of others
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _classes_in(json.loads(archive.read("config.json")))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        return None  # `initialise` says what is wrong with it
+
+
+def _classes_in(node: Any) -> int | None:
+    """The classes of the first `Classifier` in the description of a model."""
+    if isinstance(node, dict) and node.get("class_name") == Classifier.__name__:
+        return node["config"]["classes"]
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return next((found for child in children if (found := _classes_in(child)) is not None), None)
+
+
+def initialise(config: Config, model: keras.Model) -> tuple[str, bool]:
     """Gives a student the weights that `config.init_from` names.
 
     Returns:
-      A text that says what was done with them.
+      A text that says what was done with them, and whether the classification head is left as it
+      was.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -94,15 +153,16 @@ def initialise(config: Config, model: keras.Model) -> str:
     """
     source = config.init_from
     if source is None:
-        return "random initial weights"
+        return "random initial weights", True
     variant = get_variant(config.variant)
-    if source == "imagenet":
+    if source == RELEASED:
         report = levit_tf.transfer_weights(levit_tf.LeViT(variant, weights="imagenet"), model)
     elif source.endswith(".keras"):
         report = levit_tf.transfer_weights(load_train_form(source), model)
     else:
         report = load_weights(model, source, variant)
-    return f"initial weights from {source}\n{report}"
+    is_head_fresh = any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised)
+    return f"initial weights from {source}\n{report}", is_head_fresh
 
 
 def _build(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from converters.calibration import CALIBRATION_IMAGES
@@ -21,13 +22,13 @@ from training.config import Config
 from training.data import Dataset, load_data, summary
 from training.log import Log
 from training.loop import NonFiniteLossError, fit
+from training.outcome import RESULT_FILE, Outcome, judge
 from training.pictures import contact_sheet, learning_curve
 from training.preemption import stop_on_sigterm
 from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
-WORRYING_LAG = 0.01  # of top-1, 0..1
 
 
 class WorkerLostError(OSError):
@@ -73,15 +74,16 @@ def run(
         session = make_session(config, data, replicas)
         with other_workers_explained(replicas, folder):
             if worker == 0:
-                run_folder.prepare(folder, dataclasses.asdict(config), name, overwrite)
-                print(config)
+                run_folder.prepare(folder, dataclasses.asdict(session.config), name, overwrite)
+                print(session.config)
             meet(replicas)  # no worker looks for checkpoints before the folder is ready
             is_finished = train(session, folder)
         if found_later := data.skipped[skipped_before:]:
             print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
         if worker == 0 and is_finished:
-            _export(session, folder)
+            found = _export(session, folder)
             print(f"\nwritten: {folder}")
+            print(found)
     return is_finished
 
 
@@ -115,9 +117,12 @@ def train(session: Session, folder: Path) -> bool:
         beginning = f"goes on after step {session.step} of {session.schedule.steps}"
     if is_chief:
         print(f"{beginning}\n")
+        print("\n".join([f"{session.plan}\n", *map("WARNING: {}\n".format, session.warnings())]))
     log = Log(folder, session.step, writes=is_chief)
 
     def save(is_best: bool) -> None:
+        if log.rows:
+            session.ships_average.assign(float(log.rows[-1].ships_average))
         if is_best and is_chief:
             with atomic_path(folder / run_folder.BEST_FILE, overwrite=True) as temporary:
                 session.shipped().save(temporary)
@@ -140,13 +145,6 @@ def train(session: Session, folder: Path) -> bool:
             raise NonFiniteLossError(f"{error} {_advice(session.config, checkpoints)}") from error
     if is_chief and is_finished:
         learning_curve(log.history(), folder / "curves.png")
-        if log.rows[-1].average_lag > WORRYING_LAG:
-            print(
-                f"\nThe averaged weights, which are shipped, score "
-                f"{100 * log.rows[-1].average_lag:.1f} points less than the raw ones: the run is "
-                f"short for ema_decay={session.config.ema_decay}. A smaller one averages fewer "
-                "steps, and --set=ema_decay=0 ships the raw weights."
-            )
     elif is_chief:
         print(
             f"\nstopped by SIGTERM after step {session.step} of {session.schedule.steps}; "
@@ -166,8 +164,12 @@ def load_config_data(config: Config) -> Dataset:
     )
 
 
-def _export(session: Session, folder: Path) -> None:
-    """Writes every artefact of the last network, and checks each on held-out pictures."""
+def _export(session: Session, folder: Path) -> Outcome:
+    """Writes every artefact of the last network, and checks each on held-out pictures.
+
+    Returns:
+      What came out of the run; it is in the folder, too.
+    """
     print("\nexporting and checking every artefact on the held-out pictures ...")
     data = session.data
     names = write_artefacts(
@@ -184,6 +186,16 @@ def _export(session: Session, folder: Path) -> None:
     )
     contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
     print(f"\n{format_table(reports)}")
+    rows = Log(folder, session.step, writes=False).rows
+    found = judge(
+        session.config,
+        rows,
+        pictures=data.num_test,
+        chance=float(np.bincount(labels).max() / len(labels)),
+        early=session.warnings(),
+    )
+    run_folder.write_json(folder / RESULT_FILE, dataclasses.asdict(found))
+    return found
 
 
 def _advice(config: Config, checkpoints: Checkpoints) -> str:

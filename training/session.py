@@ -21,6 +21,8 @@ from training.loop import Evaluators, Schedule
 from training.losses import Distillation
 from training.mixed_precision import LossScale, precision
 from training.optim import AdamW
+from training.outcome import warn_of_small_rates
+from training.plan import Plan, make_plan
 from training.schedule import StepCosine, WarmupCosine
 from training.step import make_train_step
 from training.strategy import is_tpu
@@ -34,26 +36,31 @@ class Session:
     """What a run consists of.
 
     Attributes:
-      config: the configuration.
+      config: the configuration, with every field set.
       data: the pictures.
       strategy: the replicas.
       schedule: of the run.
+      plan: how fields that were AUTO were chosen.
       networks: the one that learns, and what becomes of it.
       optimizer: for it.
       ema: its moving average, None without.
       teacher: None without.
       epoch_loss: sum of the losses of the present epoch's steps.
+      ships_average: whether the moving average is what is shipped, 1 or 0: since the last
+        evaluation, whether it was the better of the two.
     """
 
     config: Config
     data: Dataset
     strategy: tf.distribute.Strategy
     schedule: Schedule
+    plan: Plan
     networks: network.Networks
     optimizer: AdamW
     ema: Ema | None
     teacher: Teacher | None
     epoch_loss: tf.Variable
+    ships_average: tf.Variable
 
     @property
     def model(self) -> network.Network:
@@ -79,7 +86,7 @@ class Session:
             "optimizer": self.optimizer.variables,
             "ema": [v for v in self.ema.model.variables if not _is_seed(v)] if self.ema else [],
             "loss_scale": scale.variables if scale else [],
-            "loop": [self.epoch_loss],
+            "loop": [self.epoch_loss, self.ships_average],
         }
 
     def train_step(self) -> Callable[..., tf.Tensor]:
@@ -152,17 +159,22 @@ class Session:
 
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
-    def shipped(self, average: bool = True) -> keras.Model | QuantizedModel:
-        """The present network for use, outside of any strategy.
+    def shipped(self) -> keras.Model | QuantizedModel:
+        """The present network for use, outside of any strategy: of two the better one."""
+        is_average = self.ema is not None and bool(self.ships_average.numpy())
+        return self.networks.shipped(self.ema.model if is_average else self.model)
 
-        Args:
-          average: whether it is the moving average, where there is one.
-        """
-        return self.networks.shipped(self.ema.model if self.ema and average else self.model)
+    def warnings(self) -> list[str]:
+        """What a person should know before the training."""
+        rates = make_rates(self.config, self.schedule.steps_per_epoch)
+        warning = warn_of_small_rates(
+            self.config, rates.total(), self.schedule.steps, self.networks.is_head_fresh
+        )
+        return [warning] if warning else []
 
 
 def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
-    """Builds what a configuration describes.
+    """Builds what a configuration describes, once `training.plan` has filled what it leaves open.
 
     Args:
       config: what to train.
@@ -174,6 +186,8 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         data, the teacher or the initial weights do not fit.
     """
     replicas = strategy.num_replicas_in_sync
+    plan = make_plan(config, network.facts(config, data, replicas))
+    config = plan.config
     if config.batch_size % (replicas * config.accumulate):
         raise ValueError(
             f"batch_size must be a multiple of replicas * accumulate, {replicas} * "
@@ -225,11 +239,13 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
             checkpoint_epochs=config.checkpoint_epochs,
             checkpoint_steps=config.checkpoint_steps,
         ),
+        plan=plan,
         networks=networks,
         optimizer=optimizer,
         ema=ema,
         teacher=teacher,
         epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
+        ships_average=tf.Variable(float(ema is not None), trainable=False, name="ships_average"),
     )
 
 

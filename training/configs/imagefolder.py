@@ -2,25 +2,41 @@
 
     python -m training.main --config=imagefolder --set=dataset=imagefolder:/path --output=DIR
 
-`training.data.folders` says what the folder looks like. Without a network for the released weights,
---set=init_from=FILE takes a `.keras` file, and --set=init_from=none begins at random (set
-epochs=300 and freeze_batch_norm=false then).
+`training.data.folders` says what the folder looks like. --set=init_from=FILE begins with a `.keras`
+file, your own or one of the released weights, and --set=init_from=none with random weights.
 
-Cost and result depend on the pictures: some hundreds a class are enough to begin with.
+What is AUTO is chosen by `training.plan` for the number of pictures, the steps and the weights; a
+run prints what was chosen and why, and --set=FIELD=VALUE sets any of it.
+
+Cost and result depend on the pictures: some tens a class are enough to begin with, and minutes.
 """
 
-from training.config import Config
+from training.config import AUTO, Config
 
 CONFIG = Config(
     dataset="imagefolder:.",
     variant="LeViT128S",
     init_from="imagenet",
-    freeze_batch_norm=True,
-    epochs=30,
-    warmup_epochs=2,
-    batch_size=64,
-    learning_rate=4e-4,
+    freeze_batch_norm=AUTO,
+    epochs=AUTO,
+    batch_size=AUTO,
+    fill_batches=True,  # a folder of 18 would lose two pictures of each epoch, half of its steps
+    learning_rate=AUTO,
+    rate_batch=None,
+    head_rate=AUTO,
+    warmup_epochs=0,
+    warmup_steps=AUTO,
+    warmup_learning_rate=0.0,
     min_learning_rate=1e-6,
-    ema_decay=0.0,  # too few steps for an average
+    clip_factor=0.0,
+    ema_decay=AUTO,
+    label_smoothing=AUTO,
+    mixup=AUTO,
+    cutmix=AUTO,
+    rand_augment=AUTO,
+    erasing=AUTO,
+    flip=AUTO,
+    crop_scale=AUTO,
+    crop_padding=AUTO,
     repeats=1,
 )

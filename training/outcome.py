@@ -1,0 +1,168 @@
+"""Whether a run can learn and has learned, and what to try where it has not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from levit_tf.markdown import markdown_table
+from levit_tf.variants import get_variant
+from training.config import Config
+from training.log import Row
+
+RESULT_FILE = "result.json"
+# How likely a score may be for one who guesses.
+DOUBTFUL = 0.01
+# A score up to so many times that of guessing says little, however many pictures there are.
+LITTLE = 1.2
+# The peak rate that is proposed where nothing else is known.
+USUAL_RATE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came out of a run, as `result.json` keeps it.
+
+    Attributes:
+      top1: of the network that is shipped, on held-out pictures, 0..1.
+      pictures: how many they are.
+      chance: top-1 of always naming their most frequent class.
+      shipped: which weights are shipped: "raw" or "average".
+      raw_top1: of the weights as they were after the last step.
+      average_top1: of their moving average; None without one.
+      warnings: what a person should know.
+    """
+
+    top1: float
+    pictures: int
+    chance: float
+    shipped: str
+    raw_top1: float
+    average_top1: float | None
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """The two networks as a table, if there are two, then the warnings."""
+        parts = [f"\nWARNING: {warning}" for warning in self.warnings]
+        if self.average_top1 is not None:
+            rows = [("weights", f"top-1, % of {self.pictures:,} held-out pictures", "shipped")]
+            for name, score in (("raw", self.raw_top1), ("average", self.average_top1)):
+                rows.append((name, f"{100 * score:.2f}", "yes" if name == self.shipped else "no"))
+            parts.insert(0, f"\n{markdown_table(rows, right=(1,))}")
+        return "\n".join(parts)
+
+
+def warn_of_small_rates(
+    config: Config, total_rate: float, steps: int, is_head_fresh: bool
+) -> str | None:
+    """A warning where the rates of all steps together cannot move a fresh head.
+
+    With Adam a weight moves by about the rate in a step. A head takes features of size 1 from the
+    last stage; so its logits move by up to the number of features times the sum of the rates.
+
+    Args:
+      config: with every field set.
+      total_rate: sum of the rates of all steps.
+      steps: how many.
+      is_head_fresh: whether the classification head begins at random.
+    """
+    features = get_variant(config.variant).embed_dim[-1]
+    reach = total_rate * config.head_rate * features
+    if not is_head_fresh or reach >= 1:
+        return None
+    return (
+        f"the learning rates of all {steps:,} steps add up to {total_rate:.1e}, too little to "
+        f"teach a fresh head anything (its logits move by {reach:.2g} at most). Set "
+        f"{_rate_of(config, USUAL_RATE)}, or leave learning_rate, warmup_steps and epochs to the "
+        "plan with =auto; then try more epochs."
+    )
+
+
+def judge(
+    config: Config, rows: list[Row], *, pictures: int, chance: float, early: list[str]
+) -> Outcome:
+    """Looks at the end of a run.
+
+    Args:
+      config: with every field set.
+      rows: of all epochs, of which the last is always evaluated.
+      pictures: number of held-out pictures.
+      chance: share of the most frequent class among them.
+      early: warnings from before the training.
+    """
+    row = rows[-1]
+    top1 = row.score
+    warnings = list(early)
+    if chance**pictures > DOUBTFUL:
+        warnings.append(
+            f"{pictures} held-out pictures are too few to tell a network from guessing. Hold out "
+            "more: put pictures into sub-folders train/CLASS and test/CLASS."
+        )
+    is_lucky = _tail(round(top1 * pictures), pictures, chance) > DOUBTFUL
+    if top1 <= LITTLE * chance or (is_lucky and chance**pictures <= DOUBTFUL):
+        advice = advise(config, rows)[:3]
+        warnings.append(
+            f"the network has learned little or nothing: top-1 is {100 * top1:.1f} % of "
+            f"{pictures:,} held-out pictures, and always naming the most frequent class gives "
+            f"{100 * chance:.1f} %. Try, each in a new folder:\n"
+            + "\n".join(f"  {number}. {text}" for number, text in enumerate(advice, 1))
+        )
+    return Outcome(
+        top1=top1,
+        pictures=pictures,
+        chance=chance,
+        shipped="average" if row.ships_average else "raw",
+        raw_top1=row.top1,
+        average_top1=row.ema_top1,
+        warnings=tuple(warnings),
+    )
+
+
+def advise(config: Config, rows: list[Row]) -> list[str]:
+    """What to try where a run has learned nothing, the most promising first."""
+    found = []
+    if config.init_from is None:
+        found.append(
+            "--set=init_from=imagenet, or =FILE: trained weights need far fewer pictures and steps "
+            "than random ones."
+        )
+    peak, grew = config.peak_learning_rate, rows[-1].loss > 1.05 * min(row.loss for row in rows)
+    if grew or peak > 2 * USUAL_RATE:
+        found.append(f"{_rate_of(config, peak / 5)}: the rate may be too high for these pictures.")
+    elif peak < USUAL_RATE / 2:
+        found.append(f"{_rate_of(config, USUAL_RATE)}: the rate was {peak:.1e} at its highest.")
+    augments = [
+        *(f"--set={name}=0" for name in ("mixup", "cutmix", "erasing") if getattr(config, name)),
+        *(["--set=rand_augment=none"] if config.rand_augment else []),
+    ]
+    if augments:
+        found.append(f"{' '.join(augments)}: such augmentation is for long runs.")
+    found.append(f"--set=epochs={3 * config.epochs}: {rows[-1].step:,} steps may be too few.")
+    if config.freeze_batch_norm:
+        found.append("--set=freeze_batch_norm=false: statistics of these pictures.")
+    found.append(
+        "predictions.png, in the folder of the run: do the pictures belong to the folders that "
+        "they are in, and can a person tell the classes apart at this size "
+        "(--set=input_size=SIZE)?"
+    )
+    found.append(f"--set=learning_rate={2 * config.learning_rate:.2g}, or half of it.")
+    return found
+
+
+def _rate_of(config: Config, peak: float) -> str:
+    """What to set for a highest rate."""
+    rate = peak if config.rate_batch is None else peak * config.rate_batch / config.batch_size
+    return f"--set=learning_rate={rate:.2g}"
+
+
+def _tail(hits: int, count: int, probability: float) -> float:
+    """Probability of at least so many hits among `count`, for one who guesses."""
+    if not 0 < probability < 1:
+        return float(hits <= probability * count)
+    log = math.log
+
+    def term(k: int) -> float:
+        ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
+        return math.exp(ways + k * log(probability) + (count - k) * log(1 - probability))
+
+    return math.fsum(term(k) for k in range(hits, count + 1))

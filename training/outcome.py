@@ -13,8 +13,9 @@ from training.log import Row
 RESULT_FILE = "result.json"
 # How likely a score may be for one who guesses.
 DOUBTFUL = 0.01
-# A score up to so many times that of guessing says little, however many pictures there are.
-LITTLE = 1.2
+# A score that is by less than this better than guessing says little, however many pictures there
+# are: as a share of what guessing gets right, and of what it gets wrong.
+LITTLE = 0.2
 # The peak rate that is proposed where nothing else is known.
 USUAL_RATE = 1e-3
 
@@ -99,7 +100,7 @@ def judge(
             "more: put pictures into sub-folders train/CLASS and test/CLASS."
         )
     is_lucky = _tail(round(top1 * pictures), pictures, chance) > DOUBTFUL
-    if top1 <= LITTLE * chance or (is_lucky and chance**pictures <= DOUBTFUL):
+    if top1 - chance <= LITTLE * min(chance, 1 - chance) or (is_lucky and chance**pictures <= DOUBTFUL):
         advice = advise(config, rows)[:3]
         warnings.append(
             f"the network has learned little or nothing: top-1 is {100 * top1:.1f} % of "

@@ -1,0 +1,112 @@
+"""What a plan chooses, for any number of pictures; and that it leaves alone what was set."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from training.config import AUTO, Config, load_config, override
+from training.plan import Facts, make_plan
+from training.session import make_rates
+
+README = ("epochs=3", "batch_size=16")
+
+
+def facts(pictures, **changes):
+    usual = Facts(pictures, 5, (224, 224), is_trained=True, is_head_fresh=True)
+    return dataclasses.replace(usual, **changes)
+
+
+def planned(pictures, *settings, **changes):
+    config = override(load_config("imagefolder"), settings)
+    return make_plan(config, facts(pictures, **changes))
+
+
+def reach(plan):
+    """The sum of the rates of all steps: how far a weight of the head can get."""
+    config = plan.config
+    return make_rates(config, plan.steps_per_epoch).total() * config.head_rate
+
+
+@pytest.mark.parametrize("pictures", [2, 18, 100, 1_000, 10_000, 100_000])
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_a_plan_has_no_gaps_and_fits_the_folder(pictures, is_trained):
+    plan = planned(
+        pictures,
+        f"init_from={'imagenet' if is_trained else 'none'}",
+        is_trained=is_trained,
+    )
+    config = plan.config
+    assert config.planned == []
+    assert plan.steps_per_epoch >= 1
+    assert config.batch_size <= pictures
+    assert config.warmup_steps <= plan.steps_per_epoch * config.epochs / 10
+    assert {choice.field for choice in plan.choices} == set(load_config("imagefolder").planned)
+    assert all(choice.reason for choice in plan.choices)
+
+
+@pytest.mark.parametrize("pictures", [100, 1_000, 100_000])
+def test_the_rates_of_the_readmes_line_can_move_a_head(pictures):
+    assert reach(planned(pictures, *README)) > 0.005
+
+
+def test_the_rate_is_the_same_at_every_batch():
+    rates = {planned(5_000, f"batch_size={n}").config.peak_learning_rate for n in (8, 64, 512)}
+    assert len(rates) == 1
+    scaled = planned(5_000, "batch_size=64", "rate_batch=512").config
+    assert scaled.peak_learning_rate == pytest.approx(*rates)
+
+
+def test_a_batch_larger_than_the_folder_is_cut_and_the_plan_says_so():
+    plan = planned(9, "batch_size=16")
+    assert (plan.config.batch_size, plan.steps_per_epoch) == (9, 1)
+    assert "batch_size=9: 16 were asked for; there are 9" in str(plan)
+
+
+def test_a_batch_can_be_shared_by_replicas():
+    for pictures, multiple in itertools.product((8, 37, 1_000), (1, 3, 8)):
+        assert planned(pictures, multiple=multiple).config.batch_size % multiple == 0
+    with pytest.raises(ValueError, match="2 training pictures cannot fill a batch"):
+        planned(2, multiple=4)
+
+
+def test_epochs_go_by_steps():
+    few, many = planned(100).config.epochs, planned(100_000).config.epochs
+    assert few > 3 * many
+    assert planned(100, "init_from=none", is_trained=False).config.epochs > few
+
+
+def test_what_is_set_stays_as_it_is():
+    settings = ["epochs=7", "learning_rate=0.5", "mixup=0.3", "rand_augment=none", "flip=1"]
+    config = planned(300, *settings).config
+    assert (config.epochs, config.learning_rate, config.mixup) == (7, 0.5, 0.3)
+    assert (config.rand_augment, config.flip) == (None, 1)
+    assert planned(300, "warmup_epochs=2", "batch_size=30").config.warmup_steps == 20
+
+
+def test_random_weights_are_not_frozen():
+    plan = planned(300, "init_from=none", is_trained=False)
+    assert plan.config.freeze_batch_norm is False
+    assert "freeze_batch_norm=false: random weights have no statistics to keep" in str(plan)
+
+
+def test_a_configuration_without_gaps_is_not_touched():
+    for name in ("imagenet", "digits", "cifar10", "imagenet_qat"):
+        config = load_config(name)
+        assert make_plan(config, facts(5_000)).config is config
+    assert make_plan(Config(batch_size=64), facts(9)).config.batch_size == 64
+
+
+def test_the_plan_reads_as_text_with_its_reasons():
+    text = str(planned(270, *README)).splitlines()
+    assert text[0] == "plan: 17 steps an epoch, 51 in all (3 epochs, 16 pictures a step)"
+    assert any(line.startswith("  learning_rate=0.") for line in text)
+    assert any(line.startswith("  rand_augment=none: ") for line in text)
+    assert text[-1] == "  --set=FIELD=VALUE sets any of them"
+
+
+def test_any_configuration_may_leave_a_field_to_the_plan():
+    config = override(load_config("digits"), ["learning_rate=auto", "epochs=auto"])
+    plan = make_plan(config, facts(1_000, is_trained=False))
+    assert [choice.field for choice in plan.choices] == ["epochs", "learning_rate"]
+    assert AUTO not in dataclasses.asdict(plan.config).values()

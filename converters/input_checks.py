@@ -13,17 +13,20 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 
-def checked_batch(x: tf.Tensor, name: str, shape: Sequence[int]) -> tf.Tensor:
+def checked_batch(
+    x: tf.Tensor, name: str, shape: Sequence[int], most: int | None = None
+) -> tf.Tensor:
     """Passes a batch through, if it is one.
 
     Args:
       x: what a client sent, of whatever rank and size it really is.
       name: of the input, for the error.
       shape: of one element of the batch.
+      most: elements of a batch; None: any number.
 
     Returns:
-      `x`, (batch, *shape) with batch > 0. The graph fails with InvalidArgumentError, which says
-      what is expected and what came, where that is not so.
+      `x`, (batch, *shape) with batch from 1 to `most`. The graph fails with InvalidArgumentError,
+      which says what is expected and what came, where that is not so.
     """
     # Behind this operation the static shape is unknown. Else Python, when it builds the graph, and
     # the optimizer, when it is loaded, take the declared shape for the real one and fold the check.
@@ -35,15 +38,19 @@ def checked_batch(x: tf.Tensor, name: str, shape: Sequence[int]) -> tf.Tensor:
     )
     is_filled = tf.size(real, tf.int64) > 0
     is_batch = tf.equal(tf.size(sizes), 1 + len(shape)) & tf.reduce_all(same)
+    is_right = is_batch & is_filled
+    if most is not None:
+        is_right &= tf.reduce_all(sizes[:1] <= most)
 
     def refuse():
         found = tf.strings.reduce_join(tf.strings.as_string(sizes), separator=", ")
         ends = tf.where(tf.equal(tf.size(sizes), 1), ",)", ")")
-        why = tf.where(is_batch, ": the batch is empty", "")
+        why = tf.where(is_filled, f": at most {most} at a time", ": the batch is empty")
+        why = tf.where(is_batch, why, "")
         expected = ", ".join(["(batch", *map(str, shape)]) + ("" if shape else ",") + ")"
         message = tf.strings.join([f"{name}: expected {expected}, got (", found, ends, why])
         return tf.debugging.Assert(False, [message])
 
-    check = tf.cond(is_batch & is_filled, tf.no_op, refuse)
+    check = tf.cond(is_right, tf.no_op, refuse)
     with tf.control_dependencies([check]):
         return tf.identity(x)

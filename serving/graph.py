@@ -12,7 +12,7 @@ from converters.deploy import class_count
 from converters.input_checks import checked_batch
 from converters.tensorflow_graph import tensorflow_function
 from levit_tf.class_names import check_class_names
-from serving.picture_graph import batch_decoder
+from serving.picture_graph import MAX_PICTURES, batch_decoder
 from serving.signatures import (
     CLASSES,
     CLASSIFY,
@@ -75,7 +75,7 @@ def serving_signatures(
         return answer(decode(contents))
 
     def of_examples(examples):
-        examples = checked_batch(examples, EXAMPLES, ())
+        examples = checked_batch(examples, EXAMPLES, (), MAX_PICTURES)
         feature = {ENCODED_FEATURE: tf.io.FixedLenFeature([], tf.string)}
         return of_bytes(tf.io.parse_example(examples, feature)[ENCODED_FEATURE])
 

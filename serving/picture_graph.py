@@ -15,29 +15,24 @@ import tensorflow as tf
 
 from converters.input_checks import checked_batch
 from levit_tf.preprocessing import resize_and_center_crop
-from serving.bmp_graph import bmp_header, decode_bmp
-from serving.byte_fields import ByteFields
+from serving.bmp_graph import decode_bmp
 from serving.exif_graph import upright
-from serving.gif_graph import first_frame
+from serving.picture_headers import (
+    DAMAGED,
+    MAX_PIXELS,
+    MAX_REQUEST_PIXELS,
+    OK,
+    REASONS,
+    TOO_MANY,
+    read_header,
+)
 from serving.signatures import IMAGE_BYTES
 
-# Decoding and resizing take about 25 bytes a pixel, of as many pictures at a time as there are
-# threads: less than levit_tf.images.MAX_PIXELS, which is for one picture of one's own.
-MAX_PIXELS = 50_000_000
+MAX_PICTURES = 128  # of a request; a picture of one pixel costs the network as much as any
 PARALLEL_PICTURES = 8
-
-# What becomes of a picture, and what a client is told of it.
-_OK, _EMPTY, _UNKNOWN, _WEBP, _BMP_KIND, _TOO_LARGE, _DAMAGED = range(7)
-_REASONS = (
-    "",
-    "empty (0 bytes)",
-    "not a JPEG, PNG, GIF or BMP file",
-    "WebP, which is not decoded here; send JPEG or PNG",
-    "a BMP of a rare kind; send 24 or 32 bits a pixel uncompressed, or PNG",
-    f"more than the {MAX_PIXELS:,} pixels that are decoded at most",
-    "truncated or damaged",
-)
-_HEADER_BYTES = 64
+# Larger pictures are decoded one after the other, so that no request has more pixels in memory at a
+# time than twice those of its largest picture may be.
+_PARALLEL_PIXELS = MAX_PIXELS // PARALLEL_PICTURES
 
 
 def batch_decoder(size: tuple[int, int]) -> tf.types.experimental.GenericFunction:
@@ -49,131 +44,127 @@ def batch_decoder(size: tuple[int, int]) -> tf.types.experimental.GenericFunctio
     Returns:
       A `tf.function` of files, (batch,) string, that are preprocessed by the evaluation protocol:
       (batch, *size, 3) float32, RGB 0..255. It fails with InvalidArgumentError for a picture that
-      is refused.
+      is refused, and for more than `MAX_PICTURES`.
     """
-    one = _decoder(size)
+    decode_one = _decoder(size)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(contents):
-        contents = checked_batch(contents, IMAGE_BYTES, ())
-        return _decode_batch(contents, one, size)
+        contents = checked_batch(contents, IMAGE_BYTES, (), MAX_PICTURES)
+        return _decode_batch(contents, decode_one, size)
 
     return decode
 
 
-def _decode_batch(contents, one, size):
+def _decode_batch(contents, decode_one, size):
+    def alone(content):
+        header = read_header(content)
+        is_ok = header.state == OK
+        image = tf.cond(
+            is_ok, lambda: decode_one(header.content, header.kind), lambda: tf.zeros([*size, 3])
+        )
+        return image, header.state
+
     def one_by_one():
         spec = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.int32))
-        return tf.map_fn(one, contents, fn_output_signature=spec)
+        return tf.map_fn(alone, contents, fn_output_signature=spec)
 
     # Setting up a data set takes about a millisecond, which one picture does without: what its
     # decoder says needs no number.
     count = tf.size(contents, tf.int64)
     images, states = tf.cond(
-        count > 1, lambda: _in_parallel(contents, count, one, size), one_by_one
+        count > 1, lambda: _in_parallel(contents, count, decode_one, size), one_by_one
     )
 
     def refused():
-        place = tf.argmax(tf.cast(states != _OK, tf.int32))
-        reason = tf.gather(tf.constant(_REASONS), states[place])
+        place = tf.argmax(tf.cast(states != OK, tf.int32))
+        reason = tf.gather(tf.constant(REASONS), states[place])
         numbers = [tf.strings.as_string(number) for number in (place, count)]
         message = tf.strings.join(["picture ", numbers[0], " of ", numbers[1], ": ", reason])
         with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
             return tf.identity(images)
 
-    images = tf.cond(tf.reduce_all(states == _OK), lambda: images, refused)
+    images = tf.cond(tf.reduce_all(states == OK), lambda: images, refused)
     return tf.ensure_shape(images, [None, *size, 3])
 
 
-def _in_parallel(contents, count, one, size) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `one` makes of each picture: (batch, *size, 3) float32 and states (batch,) int32."""
+def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor]:
+    """What becomes of each picture: (batch, *size, 3) float32 and states (batch,) int32."""
 
-    def numbered(place, content):
-        return place, *one(content)
+    def with_header(place, content):
+        header = read_header(content)
+        return place, header.content, header.kind, header.pixels, header.state
 
-    decoded = tf.data.Dataset.from_tensor_slices(contents).enumerate()
+    def counted(total, element):
+        *known, pixels, state = element
+        total += pixels
+        state = tf.where((state == OK) & (total > MAX_REQUEST_PIXELS), TOO_MANY, state)
+        return total, (*known, pixels, state)
+
+    def if_small(place, content, kind, pixels, state):
+        is_now = (state == OK) & (pixels <= _PARALLEL_PIXELS)
+        image = tf.cond(is_now, lambda: decode_one(content, kind), lambda: tf.zeros([*size, 3]))
+        return place, content, kind, pixels, state, image
+
+    def if_large(place, content, kind, pixels, state, image):
+        is_now = (state == OK) & (pixels > _PARALLEL_PIXELS)
+        return place, tf.cond(is_now, lambda: decode_one(content, kind), lambda: image), state
+
     # An error of a decoder does not say which picture it was. So such pictures are left out, and
     # found by their absence.
-    decoded = decoded.map(numbered, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
+    decoded = tf.data.Dataset.from_tensor_slices(contents).enumerate()
+    decoded = decoded.map(with_header).ignore_errors().scan(tf.constant(0, tf.int64), counted)
+    decoded = decoded.map(if_small, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
+    decoded = decoded.map(if_large).ignore_errors()
     # A data set must not be empty.
-    last = (count, tf.zeros([*size, 3]), tf.constant(_OK))
+    last = (count, tf.zeros([*size, 3]), tf.constant(OK))
     decoded = decoded.concatenate(tf.data.Dataset.from_tensors(last))
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     places, images, states = decoded.batch(count + 1).with_options(options).get_single_element()
-    damaged = tf.fill([count + 1], _DAMAGED)
+    damaged = tf.fill([count + 1], DAMAGED)
     states = tf.tensor_scatter_nd_update(damaged, places[:, None], states)
+    # Those that were left out have no image, and fail the request.
     return images[:-1], states[:-1]
 
 
 def _decoder(size):
-    """A function of one file -> (*size, 3) float32 and a state; zeros unless that is `_OK`."""
+    """A function of a file and its kind -> (*size, 3) float32."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def fit(image):
         return tf.ensure_shape(resize_and_center_crop(image, size), [*size, 3])
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-    def decode(content):
-        image, state = _decode(content)
-        is_ok = state == _OK
-        return tf.cond(is_ok, lambda: fit(image), lambda: tf.zeros([*size, 3])), state
+    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=spec, autograph=False)
+    def decode(content, kind):
+        return fit(_decode(content, kind))
 
     return decode
 
 
-def _decode(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """One file to (height, width, 3) uint8 and a state; the former empty unless that is `_OK`."""
-
-    def refuse(state):
-        return tf.zeros([0, 0, 3], tf.uint8), tf.convert_to_tensor(state)
-
-    def of_size(pixels, decode):
-        def decoded():
-            return tf.ensure_shape(decode(), [None, None, 3]), tf.constant(_OK)
-
-        return tf.cond(pixels <= MAX_PIXELS, decoded, lambda: refuse(_TOO_LARGE))
-
-    header = ByteFields.of(tf.strings.substr(content, 0, _HEADER_BYTES))
+def _decode(content: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+    """One file, of which `read_header` approves, to (height, width, 3) uint8."""
 
     def jpeg():
-        shape = tf.cast(tf.io.extract_jpeg_shape(content), tf.int64)
-
-        def decode():
-            # The accurate cosine transform, which is Pillow's default.
-            image = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-            return upright(image, content)
-
-        return of_size(shape[0] * shape[1], decode)
+        # The accurate cosine transform, which is Pillow's default.
+        image = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+        return upright(image, content)
 
     def png():
-        pixels = header.integer(16, 4) * header.integer(20, 4)
-        return of_size(pixels, lambda: tf.io.decode_png(content, channels=3))
+        return tf.io.decode_png(content, channels=3)
 
     def gif():
-        frame, pixels = first_frame(content)
-        return of_size(pixels, lambda: tf.io.decode_gif(frame)[0])
+        return tf.io.decode_gif(content)[0]
 
     def bmp():
-        pixels, is_known = bmp_header(content)
-        return tf.cond(
-            is_known,
-            lambda: of_size(pixels, lambda: decode_bmp(content)),
-            lambda: refuse(_BMP_KIND),
-        )
+        return decode_bmp(content)
 
-    def other():
-        is_webp = header.has(0, b"RIFF") & header.has(8, b"WEBP")
-        is_empty = tf.strings.length(content) == 0
-        return refuse(tf.where(is_empty, _EMPTY, tf.where(is_webp, _WEBP, _UNKNOWN)))
-
-    return tf.case(
-        [
-            (header.has(0, b"\xff\xd8\xff"), jpeg),
-            (header.has(0, b"\x89PNG\r\n\x1a\n"), png),
-            (header.has(0, b"GIF8"), gif),
-            (header.has(0, b"BM"), bmp),
-        ],
-        default=other,
-    )
+    # In the order of their numbers in picture_headers.
+    decoders = [jpeg, png, gif, bmp]
+    cases = [
+        lambda decode=decode: tf.ensure_shape(decode(), [None, None, 3]) for decode in decoders
+    ]
+    return tf.switch_case(kind, cases)

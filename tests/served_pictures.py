@@ -34,6 +34,20 @@ def with_exif(orientation, order="MM"):
     return jpeg(orientation, (110, 171), exif=exif)
 
 
+def with_scans(count, size=(64, 64)):
+    """A progressive JPEG whose last scan comes again and again: `count` in all."""
+    content = jpeg(6, size, progressive=True)
+    marker = b"\xff\xda"
+    start = content.rindex(marker)
+    scan = content[start:].removesuffix(b"\xff\xd9")
+    return content[:start] + scan * (count - content.count(marker) + 1) + b"\xff\xd9"
+
+
+def blank_png(side):
+    """A black PNG, small whatever its side."""
+    return converted("PNG", Image.new("1", (side, side)))
+
+
 PICTURES = {
     **sample_files(),
     "progressive JPEG": jpeg(6, progressive=True),

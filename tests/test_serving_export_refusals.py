@@ -11,10 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from serving.c_api import TensorFlowError
-from serving.picture_graph import MAX_PIXELS
+from serving.picture_graph import MAX_PICTURES
+from serving.picture_headers import MAX_PIXELS, MAX_REQUEST_PIXELS, MAX_SCANS
 from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
 from tests.export_serving import SIZE, ask, shared_session
-from tests.served_pictures import PICTURES, animation, jpeg
+from tests.served_pictures import PICTURES, animation, blank_png, jpeg, with_scans
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,30 @@ def test_only_the_first_frame_of_an_animation_is_unpacked(session):
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert found["scores"].shape == (1, 5)
     assert grown < 200_000  # kB; all frames as RGB are 410 MB
+
+
+def test_jpegs_of_many_scans_are_refused(session):
+    ask(session, SERVING_DEFAULT, [with_scans(MAX_SCANS)])
+    for pictures in ([with_scans(MAX_SCANS + 1)], [with_scans(200), jpeg()]):
+        assert f"a JPEG of more than {MAX_SCANS} scans" in refusal(session, pictures)
+
+
+def test_more_pictures_than_a_request_may_have_are_refused_undecoded(session):
+    ask(session, SERVING_DEFAULT, [PICTURES["tiny PNG"]] * MAX_PICTURES)
+    message = refusal(session, [b""] * (MAX_PICTURES + 1))
+    assert f"image_bytes: expected (batch,), got ({MAX_PICTURES + 1},): at most" in message
+    refusal(session, [b""] * 100_000)
+
+
+def test_the_pixels_of_a_request_are_limited(session):
+    large = blank_png(7000)
+    assert MAX_REQUEST_PIXELS < 5 * 7000**2
+    message = refusal(session, [large] * 5)
+    assert f"picture 4 of 5: with those before it more than the {MAX_REQUEST_PIXELS:,}" in message
+
+
+def test_large_pictures_beside_small_ones_are_answered_as_alone(session):
+    pictures = [jpeg(1), jpeg(2, (2600, 2600)), jpeg(3), jpeg(4, (2700, 2500)), PICTURES["BMP"]]
+    together = ask(session, SERVING_DEFAULT, pictures)["probabilities"]
+    alone = [ask(session, SERVING_DEFAULT, [picture])["probabilities"][0] for picture in pictures]
+    np.testing.assert_allclose(together, alone, atol=1e-6)

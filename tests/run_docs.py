@@ -7,14 +7,21 @@ Blocks of `sh` and `python` run in order, in a scratch folder that has what the 
 
     <!-- docs-test: not run: REASON -->
     <!-- docs-test: background, port 8500 -->
+    <!-- docs-test: expect top-1 >= 80 -->
+    <!-- docs-test: expect "photo.jpg" -->
 
 The first is listed with its reason. The second is started, and the next block runs once the port
-answers; it is stopped at the end of the file. Exit code 1 if any block fails.
+answers; it is stopped at the end of the file. With the third every number in a column of that name
+(and of a unit, "top-1, %") in the tables that the block prints must be as large, and there must be
+one; with the fourth the text must be printed. Several are joined by "; ". A block that trains,
+evaluates or classifies has to expect something, as such commands succeed with any result. Exit code
+1 if any block fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import re
@@ -32,8 +39,52 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("sh", "python")
 TIMEOUT_S = 900
 _PORT_TIMEOUT_S = 120
+# Commands that end well whatever comes out of them.
+JUDGED = ("training.main", "training.evaluate", "levit_tf.classify")
+_EXPECTED_NUMBER = re.compile(r"(?P<column>.+?) >= (?P<least>[0-9.]+)")
+_EXPECTED_TEXT = re.compile(r'"(?P<text>[^"]+)"')
 _DIRECTIVE = re.compile(r"<!-- docs-test: (?P<what>(?:(?!-->).)*) -->\s*$", re.DOTALL)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """Something that the output of a block must have.
+
+    Attributes:
+      name: of a column in its tables, without the unit; or a text.
+      least: the least that the numbers of the column may be; None for a text.
+    """
+
+    name: str
+    least: float | None = None
+
+    def problem(self, output: str) -> str | None:
+        """What is wrong with an output, or None."""
+        if self.least is None:
+            return None if self.name in output else f"does not print {self.name!r}"
+        numbers = list(_column(output, self.name))
+        if not numbers:
+            return f"prints no table with a column {self.name!r}"
+        if min(numbers) < self.least:
+            return f"{self.name} is {min(numbers):g}, expected at least {self.least:g}"
+        return None
+
+
+def _column(output: str, name: str) -> Iterator[float]:
+    """The numbers in all columns of a name, in the Markdown tables of an output."""
+    places: list[int] = []
+    for line in output.splitlines():
+        if not line.startswith("|"):
+            places = []
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not places:
+            places = [n for n, cell in enumerate(cells) if cell.partition(",")[0] == name] or [-1]
+        elif places != [-1]:
+            for place in places:
+                with contextlib.suppress(ValueError):  # the line under the header
+                    yield float(cells[place].replace(",", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +97,7 @@ class Block:
       code: what is in it.
       skipped: why it is not run; None if it is.
       port: that it serves in the background; None if it ends by itself.
+      expected: what has to be in its output.
     """
 
     place: str
@@ -53,6 +105,7 @@ class Block:
     code: str
     skipped: str | None = None
     port: int | None = None
+    expected: tuple[Expectation, ...] = ()
 
 
 def blocks_of(path: Path) -> Iterator[Block]:
@@ -73,10 +126,29 @@ def blocks_of(path: Path) -> Iterator[Block]:
             yield Block(place, language, code, skipped=what.removeprefix("not run: "))
         elif what.startswith("background, port "):
             yield Block(place, language, code, port=int(what.removeprefix("background, port ")))
+        elif what.startswith("expect "):
+            yield Block(place, language, code, expected=_expectations(what, place))
         elif what:
             raise ValueError(f"{place}: unknown directive {what!r}")
+        elif any(command in code for command in JUDGED):
+            raise ValueError(
+                f"{place}: trains, evaluates or classifies, and expects nothing. Put a comment "
+                "before it, such as <!-- docs-test: expect top-1 >= 80 -->"
+            )
         else:
             yield Block(place, language, code)
+
+
+def _expectations(what: str, place: str) -> tuple[Expectation, ...]:
+    found = []
+    for part in what.removeprefix("expect ").split("; "):
+        if match := _EXPECTED_NUMBER.fullmatch(part):
+            found.append(Expectation(match["column"], float(match["least"])))
+        elif match := _EXPECTED_TEXT.fullmatch(part):
+            found.append(Expectation(match["text"]))
+        else:
+            raise ValueError(f"{place}: expected 'COLUMN >= NUMBER' or '\"TEXT\"', not {part!r}")
+    return tuple(found)
 
 
 def prepare(folder: Path) -> None:
@@ -99,8 +171,9 @@ def prepare(folder: Path) -> None:
     model.save(folder / "levit256.keras")
     convert(folder / "levit256.keras", folder / "LeViT-256-13b5763e.pth", "official")
     photographs = calibration_images("photographs", (240, 320)).astype(np.uint8)
-    for number, pixels in enumerate(photographs[:24]):
-        path = folder / "pictures" / ("ones", "others")[number % 2] / f"{number}.jpg"
+    for number, pixels in enumerate(photographs):  # the first half of one, the others of another
+        name = ("palace", "flower")[2 * number // len(photographs)]
+        path = folder / "pictures" / name / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
     Image.fromarray(photographs[0]).save(folder / "photo.jpg")
@@ -165,7 +238,10 @@ def _run(block: Block, folder: Path, servers: list[subprocess.Popen]) -> str | N
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         return f"not done after {TIMEOUT_S} s"
-    return None if process.returncode == 0 else f"exit code {process.returncode}\n{output}"
+    if process.returncode:
+        return f"exit code {process.returncode}\n{output}"
+    problems = [problem for one in block.expected if (problem := one.problem(output))]
+    return f"{'; '.join(problems)}\n{output}" if problems else None
 
 
 def _wait_for_port(process: subprocess.Popen, port: int) -> str | None:

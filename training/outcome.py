@@ -46,7 +46,7 @@ class Outcome:
         """The two networks as a table, if there are two, then the warnings."""
         parts = [f"\nWARNING: {warning}" for warning in self.warnings]
         if self.average_top1 is not None:
-            rows = [("weights", f"top-1, % of {self.pictures:,} held-out pictures", "shipped")]
+            rows = [("weights", f"top-1 of {self.pictures:,} held-out pictures, %", "shipped")]
             for name, score in (("raw", self.raw_top1), ("average", self.average_top1)):
                 rows.append((name, f"{100 * score:.2f}", "yes" if name == self.shipped else "no"))
             parts.insert(0, f"\n{markdown_table(rows, right=(1,))}")
@@ -100,7 +100,8 @@ def judge(
             "more: put pictures into sub-folders train/CLASS and test/CLASS."
         )
     is_lucky = _tail(round(top1 * pictures), pictures, chance) > DOUBTFUL
-    if top1 - chance <= LITTLE * min(chance, 1 - chance) or (is_lucky and chance**pictures <= DOUBTFUL):
+    is_little = top1 - chance <= LITTLE * min(chance, 1 - chance)
+    if is_little or (is_lucky and chance**pictures <= DOUBTFUL):
         advice = advise(config, rows)[:3]
         warnings.append(
             f"the network has learned little or nothing: top-1 is {100 * top1:.1f} % of "

@@ -79,7 +79,7 @@ def train_adam(epochs: int, seed: int) -> tuple[float, int]:
     model = network.student(config, len(held_out.class_names))
     head = [weight.numpy() for weight in model.get_layer("classifier").weights]
     if config.init_from:
-        network.initialise(config, model)
+        network.initialise(config, model, held_out.class_names)
         for weight, fresh in zip(model.get_layer("classifier").weights, head, strict=True):
             weight.assign(fresh)
     model.compile(

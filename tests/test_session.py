@@ -13,9 +13,11 @@ from training.batches import test_batches as batches_of
 from training.batches import train_batches
 from training.config import load_config, override
 from training.data import load_data
+from training.plan import Facts
 from training.session import make_session
 from training.strategy import make_strategy
 
+TEN = [str(n) for n in range(10)]
 DIGITS = ("warmup_epochs=0", "batch_size=64", "epochs=1")
 
 
@@ -47,7 +49,7 @@ def test_a_student_has_two_heads_where_there_is_a_teacher():
 def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pretrained):
     config = config_of(f"init_from={pretrained}", "input_size=64")
     model = network.student(config, 10)
-    text, is_head_fresh = network.initialise(config, model)
+    text, is_head_fresh = network.initialise(config, model, TEN)
     assert is_head_fresh
     source = levit_tf.LeViT("LeViTTiny", classes=5, weights=pretrained)
     name = "stages_0_blocks_0_attn"
@@ -58,10 +60,55 @@ def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pr
     assert "resized" in text
 
 
+def test_a_head_of_other_classes_is_not_taken_over(tmp_path, digits):
+    path = tmp_path / "ten.keras"
+    source = levit_tf.LeViT("LeViTTiny", classes=10, heads="single")
+    randomize_keras(source)
+    source.save(path)
+    config = config_of(f"init_from={path}")
+    known = {}
+    for names in (None, digits.class_names, digits.class_names[::-1]):
+        if names:
+            (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
+        model = network.student(config, 10)
+        text, is_head_fresh = network.initialise(config, model, digits.class_names)
+        same = np.array_equal(model.get_layer("classifier").weights[0], source.weights[-6])
+        assert network.facts(config, digits, 1).is_head_fresh is is_head_fresh
+        assert ("of other classes there" in text) is is_head_fresh
+        known[names] = (is_head_fresh, same)
+    assert known[None] == known[digits.class_names] == (False, True)
+    assert known[digits.class_names[::-1]] == (True, False)
+
+
+def test_what_is_known_before_the_networks_are_built(digits, pretrained):
+    def facts(*settings, replicas=1):
+        return network.facts(config_of(*settings), digits, replicas)
+
+    assert facts("init_from=none") == Facts(1437, 10, (32, 32), False, True)
+    found = facts(f"init_from={pretrained}", "accumulate=2", replicas=3)
+    assert found == Facts(1437, 10, (32, 32), True, True, multiple=6)
+    assert facts("init_from=imagenet").is_head_fresh
+    with pytest.raises(FileNotFoundError, match=r"init_from=no\.keras: no such .*init_from=none"):
+        facts("init_from=no.keras")
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_of_two_networks_the_better_one_is_shipped(tmp_path, digits, average):
+    config = config_of("ema_decay=0.9")
+    session = make_session(config, digits, make_strategy("default"))
+    randomize_keras(session.ema.model)
+    session.ships_average.assign(float(average))
+    images = tf.random.stateless_normal([2, 32, 32, 3], [0, 0])
+    expected = tf.nn.softmax((session.ema.model if average else session.model)(images))
+    np.testing.assert_allclose(session.shipped()(images), expected, atol=1e-6)
+    names = {variable.name for variable in session.state["loop"]}
+    assert "ships_average:0" in names  # part of the checkpoints
+
+
 def test_weights_of_another_variant_are_refused(pretrained):
     config = config_of(f"init_from={pretrained}", "variant=LeViTNano")
     with pytest.raises(ValueError, match="LeViTTiny"):
-        network.initialise(config, network.student(config, 10))
+        network.initialise(config, network.student(config, 10), TEN)
 
 
 def test_distilled_fine_tuning_learns_from_the_teacher(tmp_path, digits, pretrained):

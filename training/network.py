@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import keras
 
 import levit_tf
 from converters.qat_model import QuantizedModel
-from levit_tf.class_names import imagenet_class_names
+from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
 from levit_tf.layers import Classifier
+from levit_tf.model import CLASSIFIER
 from levit_tf.pytorch_names import HEAD_PREFIXES
 from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
@@ -52,21 +53,22 @@ class Networks:
     is_head_fresh: bool = False
 
 
-def make_networks(config: Config, classes: int, replicas: int) -> Networks:
+def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> Networks:
     """Builds the networks of a float run, in the scope of its strategy.
 
     Args:
       config: what to train.
-      classes: number of classes.
+      class_names: of the pictures.
       replicas: how many train together.
 
     Raises:
       ValueError: the initial weights do not fit.
       OSError: they cannot be read.
     """
+    classes = len(class_names)
     model = student(config, classes)
     average = student(config, classes) if config.ema_decay else None
-    beginning, is_head_fresh = initialise(config, model)
+    beginning, is_head_fresh = initialise(config, model, class_names)
     prepare_batch_norm(model, replicas)
     return Networks(
         model,
@@ -102,15 +104,17 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
     Raises:
       FileNotFoundError: there is no such file as `config.init_from`.
     """
-    source, classes = config.init_from, len(data.class_names)
+    source, names = config.init_from, data.class_names
     if source is not None and source != RELEASED and not Path(source).exists():
         raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
     return Facts(
         pictures=data.num_train,
-        classes=classes,
+        classes=len(names),
         input_size=data.input_size,
         is_trained=source is not None,
-        is_head_fresh=source is None or _saved_classes(source, classes) != classes,
+        is_head_fresh=source is None
+        or _saved_classes(source, len(names)) != len(names)
+        or _are_others(source, names),
         multiple=replicas * config.accumulate,
     )
 
@@ -131,6 +135,14 @@ def _saved_classes(source: str, classes: int) -> int | None:
         return None  # `initialise` says what is wrong with it
 
 
+def _are_others(source: str, names: Sequence[str]) -> bool:
+    """Whether a network's classes are known, and are not those of the pictures in their order."""
+    if source == RELEASED:
+        return list(names) != imagenet_class_names()
+    path = Path(source).with_name(LABELS_FILE)
+    return path.exists() and read_labels(path) != list(names)
+
+
 def _classes_in(node: Any) -> int | None:
     """The classes of the first `Classifier` in the description of a model."""
     if isinstance(node, dict) and node.get("class_name") == Classifier.__name__:
@@ -139,8 +151,16 @@ def _classes_in(node: Any) -> int | None:
     return next((found for child in children if (found := _classes_in(child)) is not None), None)
 
 
-def initialise(config: Config, model: keras.Model) -> tuple[str, bool]:
+def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:
     """Gives a student the weights that `config.init_from` names.
+
+    A head of as many classes, which are known to be others, is left as it was: a network that took
+    it over would have to unlearn it first.
+
+    Args:
+      config: what to train.
+      model: a result of `student`; it is changed in place.
+      class_names: of the pictures.
 
     Returns:
       A text that says what was done with them, and whether the classification head is left as it
@@ -155,14 +175,22 @@ def initialise(config: Config, model: keras.Model) -> tuple[str, bool]:
     if source is None:
         return "random initial weights", True
     variant = get_variant(config.variant)
+    head = model.get_layer(CLASSIFIER).weights
+    fresh = [keras.ops.copy(weight) for weight in head]
     if source == RELEASED:
         report = levit_tf.transfer_weights(levit_tf.LeViT(variant, weights="imagenet"), model)
     elif source.endswith(".keras"):
         report = levit_tf.transfer_weights(load_train_form(source), model)
     else:
         report = load_weights(model, source, variant)
-    is_head_fresh = any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised)
-    return f"initial weights from {source}\n{report}", is_head_fresh
+    text = f"initial weights from {source}\n{report}"
+    if any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised):
+        return text, True
+    if not _are_others(source, class_names):
+        return text, False
+    for weight, value in zip(head, fresh, strict=True):
+        weight.assign(value)
+    return f"{text}\nbut for the head, which is of other classes there: freshly initialised", True
 
 
 def _build(

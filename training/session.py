@@ -207,7 +207,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
 
         make_networks = qat.prepare(config, data)
     else:
-        make_networks = functools.partial(network.make_networks, config, classes, replicas)
+        make_networks = functools.partial(network.make_networks, config, data.class_names, replicas)
     with strategy.scope(), precision(config.precision):
         networks = make_networks()
         variables = networks.student.trainable_variables

@@ -2,8 +2,12 @@
 
     python -m converters.from_pytorch --checkpoint=LeViT-256-13b5763e.pth --output=levit256.keras
 
-The codebase that wrote the checkpoint, and the variant, are recognised. Safetensors need no torch;
-`.pth` and `.bin` need the `torch` extra and are never allowed to run code.
+The codebase that wrote the checkpoint, and the variant, are recognised, also in what training
+scripts save: prefixes such as `module.` are removed, and of several networks in the file the
+trained one is taken, or the one of --checkpoint_key; what was done is said.
+
+Safetensors need no torch; `.pth` and `.bin` need the `torch` extra and are never allowed to run
+code.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ def convert(
     model: str | None = None,
     input_size: tuple[int, int] | None = None,
     checkpoint_size: tuple[int, int] | None = None,
+    checkpoint_key: str | None = None,
     classes: int | None = None,
     heads: str | None = None,
     overwrite: bool = False,
@@ -42,6 +47,8 @@ def convert(
         default. Attention biases of another size are resized.
       checkpoint_size: (height, width) of the images the checkpoint was trained on, where that is
         neither square nor `input_size`.
+      checkpoint_key: which network of a file with several, such as "model_ema"; the trained weights
+        by default. Keys of nested dictionaries are joined by "/".
       classes: number of classes; those of the checkpoint by default. With another number the heads
         are freshly initialised.
       heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
@@ -60,13 +67,15 @@ def convert(
     if not output.endswith(".keras"):
         raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
     with atomic_path(output, overwrite) as temporary:
-        state = read_checkpoint(checkpoint)
-        info = recognise(state, variant=model, source=os.fspath(checkpoint))
+        state = read_checkpoint(checkpoint, checkpoint_key)
+        source = "; ".join([os.fspath(checkpoint), *state.notes])
+        info = recognise(state, variant=model, source=source)
         new_heads = classes is not None and classes != info.classes
         if info.classes is None and not new_heads:
+            without = f" (recognised: {info})" if info.left_out else ""
             raise ValueError(
-                f"{checkpoint}: has no classification head. Say how many classes a new one gets: "
-                "--classes"
+                f"{source}: has no classification head{without}. Say how many classes a new one "
+                "gets: --classes"
             )
         height, width = input_size or checkpoint_size or _own_size(info, checkpoint)
         network = LeViT(
@@ -81,7 +90,7 @@ def convert(
             variant=info.variant,
             checkpoint_size=checkpoint_size,
             new_heads=new_heads,
-            source=os.fspath(checkpoint),
+            source=source,
         )
         network.save(temporary)
     return report
@@ -105,6 +114,7 @@ def main(argv: list[str]) -> None:
         model=args.model,
         input_size=args.input_size and cli.parse_size(args.input_size),
         checkpoint_size=args.checkpoint_size and cli.parse_size(args.checkpoint_size),
+        checkpoint_key=args.checkpoint_key,
         classes=args.classes,
         heads=args.heads,
         overwrite=args.overwrite,
@@ -119,6 +129,7 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "Variant, such as LeViT256; recognised by default.")
     flags.DEFINE_string("input_size", None, "HxW or one number; the checkpoint's by default.")
     flags.DEFINE_string("checkpoint_size", None, "HxW it was trained on, where that is not square.")
+    flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
     flags.DEFINE_integer("classes", None, "Other than the checkpoint's: with new heads.")
     flags.DEFINE_enum("heads", None, HEADS, "As in levit_tf.LeViT; what there is by default.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")

@@ -16,9 +16,10 @@ from absl import flags
 
 from converters import cli
 from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.checkpoint_wrappers import without_prefix
 from levit_tf.files import atomic_path
 from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig
-from levit_tf.regnet_weights import regnet_from_state_dict
+from levit_tf.regnet_weights import FIRST_KEY, regnet_from_state_dict
 
 
 def convert(
@@ -26,6 +27,7 @@ def convert(
     output: str | os.PathLike,
     *,
     config: RegNetConfig = REGNETY_160,
+    checkpoint_key: str | None = None,
     overwrite: bool = False,
 ) -> keras.Model:
     """Writes the Keras model of a PyTorch RegNetY checkpoint.
@@ -34,6 +36,8 @@ def convert(
       checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
       output: the `.keras` file to write.
       config: the dimensions that the checkpoint must have.
+      checkpoint_key: which network of a file with several, such as "model_ema"; the trained weights
+        by default. What was taken is printed.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
@@ -47,7 +51,9 @@ def convert(
     if not output.endswith(".keras"):
         raise ValueError(f"--output: expected a file name ending in .keras. Received: {output!r}")
     with atomic_path(output, overwrite) as temporary:
-        state = read_checkpoint(checkpoint)
+        state = read_checkpoint(checkpoint, checkpoint_key)
+        for note in (*state.notes, *without_prefix(state, FIRST_KEY)[1]):
+            print(f"checkpoint: {note}")
         model = regnet_from_state_dict(config, state, source=os.fspath(checkpoint))
         model.save(temporary)
     return model
@@ -57,7 +63,11 @@ def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
     model = convert(
-        args.checkpoint, args.output, config=REGNETS[args.model], overwrite=args.overwrite
+        args.checkpoint,
+        args.output,
+        config=REGNETS[args.model],
+        checkpoint_key=args.checkpoint_key,
+        overwrite=args.overwrite,
     )
     print(f"copied: {len(model.weights)} variables, {model.output.shape[-1]} classes")
     print(f"written: {args.output}")
@@ -67,6 +77,7 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, "PyTorch checkpoint: .safetensors, .pth, .pt, .bin.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_enum("model", REGNETY_160.name, list(REGNETS), "Which RegNetY it is.")
+    flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
     flags.mark_flags_as_required(["checkpoint", "output"])
 

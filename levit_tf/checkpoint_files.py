@@ -11,25 +11,40 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-# Where training scripts put the weights beside optimiser and epoch.
-_WRAPPERS = ("model", "state_dict")
+from levit_tf.checkpoint_wrappers import find_state
+
 _EXPECTED = (
     "Expected a PyTorch checkpoint: .safetensors, or .pth/.pt/.bin as written by torch.save()"
 )
 
 
-def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads all tensors of a checkpoint.
+class Checkpoint(dict[str, np.ndarray]):
+    """Arrays by their key.
 
-    The format is told by the content, not by the suffix. A dictionary with the state dict under
-    "model" or "state_dict" is unwrapped. Half-precision tensors come back as float32.
+    Attributes:
+      notes: what of the file they are, where it holds more, in words for people.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], notes: Sequence[str] = ()):
+        super().__init__(arrays)
+        self.notes = tuple(notes)
+
+
+def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoint:
+    """Reads the tensors of a state dict.
+
+    The format is told by the content, not by the suffix. Half-precision tensors come back as
+    float32.
 
     Args:
       path: a `.safetensors` file, or one written by `torch.save`.
+      key: which state dict of a file with several, see `checkpoint_wrappers.find_state`; by default
+        the trained weights.
 
     Returns:
       The arrays by their key.
@@ -46,7 +61,11 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file.")
     kind = _kind(path)
-    arrays = _read_safetensors(path) if kind == "safetensors" else _read_torch(path)
+    if kind == "safetensors":
+        arrays = _read_safetensors(path)
+        arrays = arrays if key is None else Checkpoint(*find_state(arrays, _is_array, path, key))
+    else:
+        arrays = _read_torch(path, key)
     if not arrays:
         raise ValueError(f"{path}: a checkpoint without a single tensor.")
     _check_finite(path, arrays)
@@ -92,7 +111,7 @@ def _check_zip(path: str) -> None:
         raise ValueError(f"{path}: a zip archive, but not one of torch.save(). {_EXPECTED}.")
 
 
-def _read_safetensors(path: str) -> dict[str, np.ndarray]:
+def _read_safetensors(path: str) -> Checkpoint:
     try:
         import ml_dtypes  # noqa: F401, teaches numpy the name "bfloat16"
         import safetensors
@@ -108,10 +127,14 @@ def _read_safetensors(path: str) -> dict[str, np.ndarray]:
             f"{path}: truncated or damaged safetensors of {os.path.getsize(path)} bytes ({error}). "
             "Fetch or copy the file again."
         ) from error
-    return {key: _widened(array) for key, array in arrays.items()}
+    return Checkpoint({key: _widened(array) for key, array in arrays.items()})
 
 
-def _read_torch(path: str) -> dict[str, np.ndarray]:
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _read_torch(path: str, key: str | None) -> Checkpoint:
     try:
         import torch
     except ImportError as error:
@@ -135,19 +158,21 @@ def _read_torch(path: str) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path}: refused, nothing in it was run. It holds Python objects besides tensors, and "
             "unpickling those can run any code"
-            f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...)."
+            f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...). Of a "
+            "file that you trust save torch.load(FILE, weights_only=False)['state_dict'] so."
         ) from error
     except (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
         raise ValueError(
             f"{path}: truncated, damaged, or no checkpoint at all "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). {_EXPECTED}."
         ) from error
-    tensors = _unwrapped(path, content)
-    return {
+    tensors, notes = _unwrapped(path, content, key)
+    arrays = {
         # numpy has no bfloat16, and float64 is of no use: the model computes in float32.
         key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for key, tensor in tensors.items()
     }
+    return Checkpoint(arrays, notes)
 
 
 def _blamed(error: Exception) -> str:
@@ -156,23 +181,22 @@ def _blamed(error: Exception) -> str:
     return f" (it names {found[1]})" if found else ""
 
 
-def _unwrapped(path: str, content) -> Mapping:
+def _unwrapped(path: str, content: Any, key: str | None) -> tuple[Mapping, list[str]]:
     """The state dict inside what torch.load() returned; raises for anything but tensors."""
     import torch
 
-    if isinstance(content, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
+    def is_tensor(value: Any) -> bool:
+        return isinstance(value, torch.Tensor)
+
     if not isinstance(content, Mapping):
         raise ValueError(
             f"{path}: holds a {type(content).__name__}, not a state dict. {_EXPECTED}."
         )
+    content, notes = find_state(content, is_tensor, path, key)
     others = {
         key: type(value).__name__
         for key, value in content.items()
-        if not isinstance(value, torch.Tensor) or value.is_quantized or value.is_sparse
+        if not is_tensor(value) or value.is_quantized or value.is_sparse
     }
     if others:
         listed = "\n  ".join(f"{key}: {name}" for key, name in others.items())
@@ -180,7 +204,7 @@ def _unwrapped(path: str, content) -> Mapping:
             f"{path}: not a state dict; {len(others)} of {len(content)} values are not dense "
             f"tensors:\n  {listed}"
         )
-    return content
+    return content, notes
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

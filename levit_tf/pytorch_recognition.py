@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from levit_tf.checkpoint_wrappers import prefixes_before
 from levit_tf.pytorch_names import Entry, name_table, to_keras
 from levit_tf.variants import Variant, get_variant, list_variants
 
@@ -18,6 +19,7 @@ _SIGNATURES = {
     "hf": "levit.patch_embeddings.embedding_layer_1.convolution.weight",
 }
 _HF_PREFIX = "levit."
+_SHOWN = 5
 _BUFFERS = ("num_batches_tracked", "attention_bias_idxs")
 
 
@@ -33,6 +35,8 @@ class CheckpointInfo:
       has_head_dist: whether there is a distillation head.
       square_size: side of the square images that the attention biases would fit, pixels; None
         where they fit no square.
+      prefix: before every key, such as "module." of `DataParallel`.
+      left_out: keys without the prefix.
     """
 
     flavour: str
@@ -41,15 +45,22 @@ class CheckpointInfo:
     classes: int | None
     has_head_dist: bool
     square_size: int | None
+    prefix: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         heads = "no head"
         if self.classes is not None:
             heads = f"{self.classes} classes, {'two heads' if self.has_head_dist else 'one head'}"
-        return (
+        text = (
             f"{self.flavour} naming, {self.variant.name} (activation {self.variant.activation}, "
             f"which weights do not show), {self.channels} input channels, {heads}"
         )
+        if self.prefix:
+            text += f"; removed the prefix {self.prefix!r}"
+        if self.left_out:
+            text += f", left out {len(self.left_out)} keys without it: {_listed(self.left_out)}"
+        return text
 
 
 def recognise(
@@ -69,8 +80,9 @@ def recognise(
       ValueError: neither of the codebases, or none of the known variants. The message lists what
         the nearest variant differs in.
     """
-    flavour = _flavour(state, source)
-    state = canonical(state, flavour)
+    whole = state
+    flavour, prefix = _flavour(state, source)
+    state = canonical(state, flavour, prefix)
     variant = _variant(state, flavour, source) if variant is None else get_variant(variant)
     entries = {entry.path: entry for entry in name_table(variant)}
 
@@ -89,28 +101,62 @@ def recognise(
         classes=head[0] if head else None,
         has_head_dist=entries["classifier/head_dist/linear/kernel"].key(flavour) in state,
         square_size=side * variant.stem_stride if is_square else None,
+        prefix=prefix,
+        left_out=tuple(key for key in whole if not key.startswith(prefix)),
     )
 
 
-def canonical(state: Mapping[str, np.ndarray], flavour: str) -> Mapping[str, np.ndarray]:
-    """Keys as `pytorch_names` has them: a bare Hugging Face `LevitModel` lacks the prefix."""
+def canonical(
+    state: Mapping[str, np.ndarray], flavour: str, prefix: str = ""
+) -> Mapping[str, np.ndarray]:
+    """Keys as `pytorch_names` has them: a bare Hugging Face `LevitModel` lacks "levit.".
+
+    Args:
+      state: arrays by key.
+      flavour: see `CheckpointInfo`.
+      prefix: to be removed; what does not begin with it is left out.
+    """
+    if prefix:
+        state = {
+            key.removeprefix(prefix): array
+            for key, array in state.items()
+            if key.startswith(prefix)
+        }
     if flavour == "hf" and _SIGNATURES["hf"] not in state:
         return {f"{_HF_PREFIX}{key}": array for key, array in state.items()}
     return state
 
 
-def _flavour(state: Mapping[str, np.ndarray], source: str) -> str:
-    for flavour, key in _SIGNATURES.items():
-        if key not in state and key.removeprefix(_HF_PREFIX) not in state:
-            continue
-        projection = state.get("stages.0.blocks.0.attn.qkv.linear.weight")
-        return "timm_conv" if np.ndim(projection) == 4 and flavour == "timm" else flavour
+def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
+    """The flavour, and the prefix before its keys."""
+    for flavour, signature in _SIGNATURES.items():
+        # The bare form of Hugging Face's is the second, as the first one ends in it.
+        for key in dict.fromkeys((signature, signature.removeprefix(_HF_PREFIX))):
+            prefixes = prefixes_before(key, state)
+            if not prefixes:
+                continue
+            if "" not in prefixes and len(prefixes) > 1:
+                raise ValueError(
+                    f"{source}: holds {len(prefixes)} networks, with the prefixes "
+                    f"{', '.join(map(repr, prefixes))}. Choose with "
+                    f"--checkpoint_key={prefixes[0].removesuffix('.')}."
+                )
+            prefix = "" if "" in prefixes else prefixes[0]
+            projection = state.get(f"{prefix}stages.0.blocks.0.attn.qkv.linear.weight")
+            is_conv = flavour == "timm" and np.ndim(projection) == 4
+            return "timm_conv" if is_conv else flavour, prefix
     known = "\n".join(f"  {flavour}: {key}" for flavour, key in _SIGNATURES.items())
     raise ValueError(
-        f"{source}: not a LeViT of a known codebase, or one whose BatchNorm is fused already. Each "
-        f"is known by its first convolution:\n{known}\nFound {len(state)} keys, the first being: "
-        f"{', '.join(list(state)[:5])}"
+        f"{source}: not a LeViT of a known codebase, or one whose BatchNorm is fused already (save "
+        "it before it is fused). Each is known by its first convolution, whatever prefix is before "
+        f"it:\n{known}\nFound {len(state)} keys, the first being: {_listed(list(state))}\n"
+        "Of a file with several networks --checkpoint_key=NAME takes another one."
     )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
 
 
 def _variant(state: Mapping[str, np.ndarray], flavour: str, source: str) -> Variant:

@@ -7,7 +7,7 @@ names. No torch in here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -38,13 +38,18 @@ class ImportReport(TransferReport):
     Attributes:
       info: flavour, variant, classes and heads of the checkpoint.
       ignored: buffers that a Keras model has no use for. Index buffers were compared first.
+      notes: what of the file was taken, where it holds more.
     """
 
     info: CheckpointInfo | None = None
     ignored: list[str] = dataclasses.field(default_factory=list)
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return f"checkpoint: {self.info}\n{super().__str__()}\nignored: {len(self.ignored)} buffers"
+        checkpoint = "; ".join([str(self.info), *self.notes])
+        return (
+            f"checkpoint: {checkpoint}\n{super().__str__()}\nignored: {len(self.ignored)} buffers"
+        )
 
 
 def load_state_dict(
@@ -77,7 +82,8 @@ def load_state_dict(
     """
     variant = variant_of(model) if variant is None else variant
     info = recognise(state, variant=variant, source=source)
-    state = canonical(state, info.flavour)
+    notes = getattr(state, "notes", ())
+    state = canonical(state, info.flavour, info.prefix)
     table = name_table(info.variant)
     by_key = {entry.key(info.flavour): entry for entry in table}
     arrays = {
@@ -105,7 +111,7 @@ def load_state_dict(
         ],
         problems=_index_problems(state, table, info.flavour, grids),
     )
-    return ImportReport(**vars(done), info=info, ignored=buffers)
+    return ImportReport(**vars(done), info=info, ignored=buffers, notes=notes)
 
 
 def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:

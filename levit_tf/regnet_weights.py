@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from levit_tf.assignment import listed
+from levit_tf.checkpoint_wrappers import without_prefix
 from levit_tf.regnet import HEAD, IMAGENET_CLASSES, RegNetConfig, RegNetY
 from levit_tf.weights_file import read_weights_file
 
@@ -27,6 +28,7 @@ _LEAVES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+FIRST_KEY = "stem.conv.weight"
 _COUNTER = ".num_batches_tracked"  # which BatchNorm keeps in PyTorch and Keras has no use for
 
 
@@ -46,7 +48,8 @@ def regnet_from_state_dict(
 
     Args:
       config: the dimensions it must have.
-      state: arrays by timm's keys; see `levit_tf.checkpoint_files.read_checkpoint`.
+      state: arrays by timm's keys, with or without a prefix such as "module."; see
+        `levit_tf.checkpoint_files.read_checkpoint`.
       input_shape: see `RegNetY`.
       source: what the arrays came from, for errors.
 
@@ -56,6 +59,7 @@ def regnet_from_state_dict(
     Raises:
       ValueError: anything is missing, unexpected or of another shape; all of it is listed.
     """
+    state, _ = without_prefix(state, FIRST_KEY)
     head = state.get(pytorch_key(f"{HEAD}/kernel"))
     classes = head.shape[0] if head is not None and head.ndim == 2 else IMAGENET_CLASSES
     model = RegNetY(config, input_shape, classes)

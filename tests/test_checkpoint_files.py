@@ -34,6 +34,62 @@ def test_state_dicts_are_unwrapped(tmp_path, state, wrapper):
     assert found["a.count"] == 3
 
 
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ({"state_dict": "A", "state_dict_ema": "B", "arch": "levit"}, "state_dict"),
+        ({"model_ema": "B", "model": "A", "optimizer": {"state": {0: {"x.y": "B"}}}}, "model"),
+        ({"model": {"state_dict": "A"}, "epoch": 3}, "model/state_dict"),
+        ({"ema": {"module": "A", "decay": 0.9}, "epoch": 3}, "ema/module"),
+        ({"weights_of_mine": "A", "scaler": {"a.b": "B"}, "criterion": {"a.b": "B"}}, "weights_o"),
+    ],
+)
+def test_the_trained_weights_are_found_beside_averages_and_optimisers_and_named(
+    tmp_path, state, content, taken
+):
+    other = {"a.weight": torch.zeros(2, 3), "a.count": torch.tensor(4)}
+
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: filled(inner) for key, inner in value.items()}
+        return {"A": state, "B": other}.get(value, value)
+
+    torch.save(filled(content), tmp_path / "c.pth")
+    found = read_checkpoint(tmp_path / "c.pth")
+    np.testing.assert_array_equal(found["a.weight"], WEIGHT)
+    (note,) = found.notes
+    assert note.startswith(f"took '{taken}")
+    averages = [key for key in content if "ema" in key and key != "ema"]
+    assert ("--checkpoint_key=" in note) == bool(averages)
+    for key in averages:
+        assert f"not '{key}' (--checkpoint_key={key})" in note
+        assert read_checkpoint(tmp_path / "c.pth", key)["a.count"] == 4
+
+
+def test_several_networks_without_a_usual_name_are_for_the_user_to_choose_from(tmp_path, state):
+    torch.save({"red": state, "blue": state}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=r"several state dicts: red, blue.*--checkpoint_key=red"):
+        read_checkpoint(tmp_path / "c.pth")
+    assert read_checkpoint(tmp_path / "c.pth", "blue").notes == ("took 'blue' of the file",)
+    with pytest.raises(ValueError, match=r"--checkpoint_key=green names no .*Found: red, blue"):
+        read_checkpoint(tmp_path / "c.pth", "green")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_key_may_be_a_prefix(tmp_path, suffix):
+    arrays = {"student.a.w": WEIGHT, "teacher.a.w": 2 * WEIGHT}
+    if suffix == "pth":
+        tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+        torch.save({"state_dict": tensors}, tmp_path / "c.pth")
+    else:
+        save_file(arrays, tmp_path / "c.safetensors")
+    found = read_checkpoint(tmp_path / f"c.{suffix}", "teacher")
+    assert list(found) == ["a.w"]
+    np.testing.assert_array_equal(found["a.w"], 2 * WEIGHT)
+    (note,) = found.notes
+    assert note.startswith("took the 1 keys with the prefix 'teacher.'")
+
+
 def test_flags_of_the_official_training_script_do_no_harm(tmp_path, state):
     torch.save({"model": state, "args": argparse.Namespace(lr=5e-4)}, tmp_path / "c.pth")
     assert set(read_checkpoint(tmp_path / "c.pth")) == set(state)

@@ -199,6 +199,34 @@ def test_a_users_error_is_one_line_and_exit_code_1(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_checkpoint_of_a_training_script_is_recognised_and_that_is_said(
+    trained, tmp_path, capsys
+):
+    state = to_state_dict(trained, "timm")
+    tensors = {f"module.{key}": torch.from_numpy(np.array(a)) for key, a in state.items()}
+    average = {key: tensor * 2 for key, tensor in tensors.items()}
+    content = {"model": average, "model_ema": tensors, "optimizer": {}, "epoch": 3}
+    torch.save(content, tmp_path / "checkpoint.pth")
+    report = from_pytorch.convert(
+        tmp_path / "checkpoint.pth", tmp_path / "ema.keras", checkpoint_key="model_ema"
+    )
+    assert "removed the prefix 'module.'; took 'model_ema' of the file" in str(report)
+    model = keras.models.load_model(tmp_path / "ema.keras")
+    for one, other in zip(model.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    report = from_pytorch.convert(tmp_path / "checkpoint.pth", tmp_path / "raw.keras")
+    assert "took 'model' of the file, not 'model_ema' (--checkpoint_key=model_ema)" in str(report)
+
+
+def test_a_head_outside_the_backbone_is_said_to_be_left_out(trained, tmp_path):
+    state = to_state_dict(trained, "timm")
+    inner = {f"backbone.{k}": v for k, v in state.items() if not k.startswith("head")}
+    save_file({**inner, "head.weight": np.zeros((7, 3), "f4")}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=r"no classification head.*'backbone\.'.*: head\.weight"):
+        from_pytorch.convert(tmp_path / "c.safetensors", tmp_path / "out.keras")
+    assert not (tmp_path / "out.keras").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("224", (224, 224)), ("224x320", (224, 320)), (" 64X32 ", (64, 32))]
 )

@@ -163,6 +163,26 @@ def test_no_levit_at_all():
         assert text in str(raised.value)
 
 
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "backbone.", "module._orig_mod.", "model.net."]
+)
+def test_prefixes_are_removed_and_said(trained, flavour, prefix):
+    state = {f"{prefix}{key}": array for key, array in to_state_dict(trained, flavour).items()}
+    state["n_averaged"] = np.zeros((), np.int64)
+    model = nano()
+    report = load_state_dict(model, state)
+    assert f"removed the prefix {prefix!r}, left out 1 keys without it: n_averaged" in str(report)
+    assert_same_weights(model, trained)
+
+
+def test_two_networks_in_one_state_dict_are_for_the_user_to_choose_from(trained):
+    state = to_state_dict(trained, "timm")
+    both = {f"{name}.{key}": value for name in ("model", "ema") for key, value in state.items()}
+    with pytest.raises(ValueError, match=r"2 networks.*'model\.', 'ema\.'.*--checkpoint_key=model"):
+        recognise(both)
+
+
 def test_an_unknown_size_of_levit_names_the_nearest(trained):
     state = to_state_dict(trained, "timm")
     state["stages.2.blocks.1.attn.attention_biases"] = np.zeros((4, 1), np.float32)

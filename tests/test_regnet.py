@@ -229,6 +229,19 @@ def test_the_command_writes_a_model_of_built_in_layers(tiny, checkpoint, tmp_pat
         from_pytorch_regnet.convert(checkpoint, output, config=REGNETY_TINY)
 
 
+def test_a_checkpoint_of_a_training_script_is_recognised_and_that_is_said(tiny, tmp_path, capsys):
+    state = {f"module.{key}": array for key, array in tiny.state_dict().items()}
+    torch.save({"model_ema": state, "epoch": 3}, tmp_path / "wrapped.pth")
+    model = from_pytorch_regnet.convert(
+        tmp_path / "wrapped.pth", tmp_path / "out.keras", config=REGNETY_TINY
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "checkpoint: took 'model_ema' of the file",
+        "checkpoint: removed the prefix 'module.'",
+    ]
+    assert max(errors(tiny, model, (64, 96)).values()) < TOLERANCE
+
+
 def test_a_checkpoint_that_does_not_fit_leaves_no_file(tiny, tmp_path):
     state = state_of(tiny)
     del state["stem.conv.weight"]

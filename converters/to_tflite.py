@@ -187,7 +187,7 @@ def main(argv: list[str]) -> None:
 
 def _labels(given: str | None, model: Path) -> list[str] | None:
     """Class names from a file that was named, or that lies beside the model."""
-    beside = model.parent / LABELS_FILE
+    beside = (model if model.is_dir() else model.parent) / LABELS_FILE
     if given is None and not beside.is_file():
         return None
     return read_labels(given or beside)

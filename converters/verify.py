@@ -39,6 +39,7 @@ from converters.verify_compare import (
 from converters.verify_figure import draw_layers
 from converters.verify_pictures import MAXIMUM, comparison_pictures
 from levit_tf.files import atomic_path
+from levit_tf.keras_files import model_path
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 KINDS = (
@@ -65,7 +66,7 @@ def open_artefact(
     # In here, so that a kind of file needs its own packages only.
     from converters import verify_graphs, verify_keras
 
-    path = Path(path)
+    path = Path(model_path(path))
     suffix = path.suffix.lower()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected {KINDS}.")

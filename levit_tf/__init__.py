@@ -14,11 +14,12 @@ with quiet_native_output() if is_starting_command() else contextlib.nullcontext(
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
 from levit_tf.assignment import TransferReport
 from levit_tf.class_names import decode_predictions
+from levit_tf.flops import count_flops
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.model import LeViT
 from levit_tf.preprocessing import preprocess_input
-from levit_tf.summary import count_flops, summary_table
+from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
 

@@ -18,7 +18,7 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
         include_top: bool = True,
         weights: str | os.PathLike | None = "imagenet",
         input_tensor: keras.KerasTensor | None = None,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Sequence[int] | int | None = None,
         pooling: str | None = None,
         classes: int = 1000,
         classifier_activation: str | Callable | None = "softmax",

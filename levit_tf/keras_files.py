@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 
 import keras
 
 from levit_tf.layers import Classifier
 
+# In the folder of a run: the network that it ended with, and the best until then.
+FINAL_FILE, BEST_FILE = "final.keras", "best.keras"
+
 
 class ModelFileError(ValueError):
     """A model cannot be loaded. The message names the file and what was expected."""
+
+
+def model_path(path: str | os.PathLike) -> str:
+    """What a tool is given as a model: of a run's folder the run's final network, which it says.
+
+    Args:
+      path: a file, a SavedModel, or the folder of a run of `training.main`.
+
+    Raises:
+      ModelFileError: the run is not finished.
+    """
+    path = os.fspath(path)
+    if not os.path.isdir(path) or os.path.exists(os.path.join(path, "saved_model.pb")):
+        return path
+    final, best = (os.path.join(path, name) for name in (FINAL_FILE, BEST_FILE))
+    if os.path.isfile(final):
+        print(f"{path}: the folder of a run; taken: {final}", file=sys.stderr)
+        return final
+    if os.path.isfile(best):
+        raise ModelFileError(
+            f"{path}: the folder of a run that is not finished, without {FINAL_FILE}. Its best "
+            f"network so far is {best}."
+        )
+    return path
 
 
 def load_keras_file(path: str | os.PathLike) -> keras.Model:
     """Loads a `.keras` file, never with the code that it may bring along.
 
     Args:
-      path: the file.
+      path: the file, or a run's folder, see `model_path`.
 
     Returns:
       The model, not compiled.
@@ -27,9 +55,11 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
       FileNotFoundError: there is no such file.
       ModelFileError: it is truncated, of another kind, or of a model that Keras cannot rebuild.
     """
-    path = os.fspath(path)
+    path = model_path(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file. Expected a .keras file.")
+    if os.path.isdir(path):
+        raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
     # Keras goes by the suffix, and reads a file without it as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
         raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")

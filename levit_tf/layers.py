@@ -250,6 +250,7 @@ class Classifier(keras.layers.Layer):
 
     def __init__(self, classes: int, heads: str = "average", **kwargs):
         super().__init__(**kwargs)
+        classes = int(classes)  # numpy's integers cannot be saved
         self.classes = classes
         self.heads = heads
         dtype = self.dtype_policy

@@ -6,8 +6,9 @@ keras.applications expect; layer names are timm's module names with underscores 
 
 from __future__ import annotations
 
+import numbers
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
@@ -32,7 +33,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     include_top: bool = True,
     weights: str | os.PathLike | None = None,
     input_tensor: keras.KerasTensor | None = None,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Sequence[int] | int | None = None,
     pooling: str | None = None,
     classes: int = 1000,
     classifier_activation: str | Callable | None = "softmax",
@@ -50,7 +51,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       weights: None for the reference's random initialisation; "imagenet" for the released weights
         (the five paper variants); or a file: `.keras` of a LeViT, or `.weights.h5`.
       input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
-      input_shape: (height, width, channels); the variant's square RGB by default. Height and width
+      input_shape: (height, width, channels), or one number for the sides of a square RGB picture;
+        the variant's square RGB by default. Height and width
         must be multiples of the stem's stride, since the attention biases belong to a grid.
       pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
         last feature map (batch, height, width, channels).
@@ -119,7 +121,7 @@ def check_top(classes: int, heads: str, classifier_activation: str | Callable | 
     """Raises ValueError for a top that cannot be built, naming what can."""
     if heads not in HEADS:
         raise ValueError(f"heads must be one of {HEADS}. Received: {heads!r}")
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+    if not _is_count(classes):
         raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
     if heads == "both" and not _is_softmax_or_none(classifier_activation):
         raise ValueError(
@@ -127,6 +129,11 @@ def check_top(classes: int, heads: str, classifier_activation: str | Callable | 
             f"{classifier_activation!r} cannot be applied. Leave it out, or choose "
             'heads="average" or "single".'
         )
+
+
+def _is_count(value) -> bool:
+    """Whether it is a positive integer of any type, such as numpy's."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
 
 
 def _is_softmax_or_none(activation) -> bool:
@@ -197,11 +204,15 @@ def _image_input(variant, input_tensor, input_shape) -> keras.KerasTensor:
         input_shape = found
     elif input_shape is None:
         input_shape = (variant.input_size, variant.input_size, 3)
-    if len(input_shape) != 3 or any(not isinstance(n, int) or n < 1 for n in input_shape):
+    is_list = isinstance(input_shape, Iterable)
+    sizes = tuple(input_shape) if is_list else (input_shape, input_shape, 3)
+    if len(sizes) != 3 or not all(map(_is_count, sizes)):
         raise ValueError(
-            "input_shape must be (height, width, channels), three positive integers: the attention "
-            f"biases belong to a fixed grid. Received: {tuple(input_shape)}"
+            "input_shape must be (height, width, channels), three positive integers, or one for "
+            "the sides of a square: the attention biases belong to a fixed grid. Received: "
+            f"{input_shape!r}"
         )
+    input_shape = tuple(map(int, sizes))
     variant.grids(tuple(input_shape[:2]))  # raises for sides that the stem cannot divide
     return input_tensor if input_tensor is not None else keras.Input(input_shape, name="images")
 

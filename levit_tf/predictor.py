@@ -15,7 +15,7 @@ from levit_tf.artefacts import (
     read_network,
 )
 from levit_tf.class_names import LABELS_FILE, check_class_names, imagenet_class_names, read_labels
-from levit_tf.keras_files import ModelFileError
+from levit_tf.keras_files import ModelFileError, model_path
 from levit_tf.model import LeViT
 from levit_tf.variants import get_variant, list_variants
 
@@ -77,7 +77,8 @@ def load_predictor(
 
     Args:
       path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
-        the signature of `levit_tf.signatures`; or the name of a variant ("LeViT256") for its
+        the signature of `levit_tf.signatures`; the folder of a run of `training.main`, for its
+        final network; or the name of a variant ("LeViT256") for its
         released ImageNet weights. A file of that name comes first.
       class_names: names in the order of the outputs, or a file with one a line. By default
         `labels.txt` in the SavedModel or beside the file; else ImageNet's names for 1000 classes;
@@ -92,7 +93,7 @@ def load_predictor(
       ValueError: the number of class names is not the number of classes.
       ImportError: the package that reads this kind of file is not installed.
     """
-    path = Path(path)
+    path = Path(model_path(path))
     if path.exists():
         network, folders = read_network(path), (path, path.parent)
     else:

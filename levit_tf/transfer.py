@@ -6,17 +6,22 @@ other is an error.
 
 from __future__ import annotations
 
+import os
+
 import keras
 import numpy as np
 
 from levit_tf.assignment import TransferReport, assign
 from levit_tf.introspection import grids_of, variant_of
+from levit_tf.keras_files import load_keras_file
 from levit_tf.pytorch_names import HEAD_PREFIXES, name_table
 
 STEM_KERNEL = "stem_conv1/linear/kernel"
 
 
-def transfer_weights(source: keras.Model, target: keras.Model) -> TransferReport:
+def transfer_weights(
+    source: keras.Model | str | os.PathLike, target: keras.Model
+) -> TransferReport:
     """Copies the weights of a LeViT into another of the same variant, by name.
 
     - another input size: each bias table is resized over its (|dy|, |dx|) grid;
@@ -25,7 +30,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> TransferReport
     - a head with other classes, or one that the source does not have, stays as it is in `target`.
 
     Args:
-      source: a LeViT in train form.
+      source: a LeViT in train form, or its `.keras` file.
       target: a LeViT in train form; its weights are overwritten.
 
     Returns:
@@ -34,7 +39,16 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> TransferReport
     Raises:
       ValueError: the models differ in any other way, or one is no LeViT in train form; every
         difference is listed, and `target` is not changed.
+      TypeError: one is no model at all.
+      FileNotFoundError: there is no such file.
     """
+    if isinstance(source, str | os.PathLike):
+        source = load_keras_file(source)
+    for name, model in (("source", source), ("target", target)):
+        if not isinstance(model, keras.Model):
+            raise TypeError(
+                f"transfer_weights: {name} must be a Keras model. Received: {type(model).__name__}"
+            )
     variant = variant_of(target)
     grids = grids_of(source)
     arrays = {w.path: keras.ops.convert_to_numpy(w) for w in source.weights}

@@ -10,7 +10,7 @@ import numpy as np
 from levit_tf.assignment import TransferReport, assign, source_grids
 from levit_tf.attention_bias import Grid
 from levit_tf.introspection import grids_of, variant_of
-from levit_tf.keras_files import load_keras_file
+from levit_tf.keras_files import load_keras_file, model_path
 from levit_tf.pytorch_names import name_table
 from levit_tf.variants import Variant
 from levit_tf.weights_file import read_weights_file
@@ -26,7 +26,8 @@ def load_weights(
 
     Args:
       model: a LeViT in train form.
-      weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file.
+      weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file, or
+        the folder of a run of `training.main`.
       variant: the model's variant.
 
     Returns:
@@ -44,7 +45,7 @@ def load_weights(
 
         _check_rgb(model, variant)
         weights = released_weights(variant)
-    path = os.fspath(weights)
+    path = model_path(weights)
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f'weights={path!r}: no such file. Expected "imagenet", a .keras file of a LeViT, a '

@@ -119,7 +119,7 @@ def export(
 
 
 def load_model(source: str) -> tuple[keras.Model, list[Path]]:
-    """A `.keras` file, or the name of a variant for its released ImageNet weights.
+    """A `.keras` file, a run's folder, or the name of a variant for its released ImageNet weights.
 
     Returns:
       The model, and the folders to look for its `labels.txt` in.
@@ -130,7 +130,7 @@ def load_model(source: str) -> tuple[keras.Model, list[Path]]:
     """
     path = Path(source)
     if path.suffix or path.exists() or path.name != source:
-        return load_keras_file(path), [path.parent]
+        return load_keras_file(path), [path if path.is_dir() else path.parent]
     return LeViT(get_variant(source), weights="imagenet"), []
 
 

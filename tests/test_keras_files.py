@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import levit_tf
-from levit_tf.keras_files import ModelFileError, load_keras_file
+from converters.verify import open_artefact
+from levit_tf.keras_files import ModelFileError, load_keras_file, model_path
+from levit_tf.predictor import load_predictor
 
 
 @pytest.fixture
@@ -41,6 +43,30 @@ def test_what_is_no_keras_file_is_refused_by_name(saved, tmp_path):
             load_keras_file(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"missing\.keras: no such file"):
         load_keras_file(tmp_path / "missing.keras")
+
+
+def test_the_folder_of_a_run_stands_for_its_final_network(saved, tmp_path, capsys):
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    with pytest.raises(ModelFileError, match="a: a folder, and none of a run"):
+        load_keras_file(run)
+    saved.rename(run / "best.keras")
+    with pytest.raises(ModelFileError, match=r"not finished.*so far is .*a/best\.keras"):
+        load_keras_file(run)
+    levit_tf.LeViT("LeViTTiny", classes=4).save(run / "final.keras")
+    (run / "labels.txt").write_text("a\nb\nc\nd\n")
+    assert load_keras_file(run).output.shape == (None, 4)
+    assert f"taken: {run / 'final.keras'}" in capsys.readouterr().err
+    assert load_predictor(run).class_names == list("abcd")
+    assert open_artefact(run).network.classes == 4
+    loaded = levit_tf.LeViT("LeViTTiny", classes=4, weights=run)
+    np.testing.assert_array_equal(loaded.weights[0], load_keras_file(run).weights[0])
+
+
+def test_a_saved_model_is_no_folder_of_a_run(tmp_path):
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "final.keras").touch()
+    assert model_path(tmp_path) == str(tmp_path)
 
 
 def test_code_in_a_file_does_not_run(tmp_path):

@@ -99,6 +99,16 @@ def test_input_tensor_puts_layers_before_the_network_and_keeps_the_graph_flat():
     assert _predict(model, _images(model)).shape == (2, 1000)
 
 
+@pytest.mark.parametrize(
+    "input_shape", [64, np.int64(64), (64, 64, 3), np.array([64, 64, 3]), [np.int32(64), 64, 3]]
+)
+def test_numbers_may_be_numpys_and_one_is_a_square(input_shape, tmp_path):
+    model = levit_tf.LeViT(SMALL, input_shape=input_shape, classes=np.int64(3))
+    assert (model.input_shape, model.output_shape) == ((None, 64, 64, 3), (None, 3))
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").output_shape == (None, 3)
+
+
 def test_drop_path_rate_overrides_the_variants():
     def rates(**kwargs):
         model = levit_tf.LeViT("LeViT384", input_shape=(64, 64, 3), **kwargs)
@@ -116,6 +126,10 @@ def test_drop_path_rate_overrides_the_variants():
         ({"input_shape": (64, 8, 3)}, "width must be a positive multiple"),
         ({"input_shape": (None, None, 3)}, "three positive integers"),
         ({"input_shape": (64, 64)}, "three positive integers"),
+        ({"input_shape": (64,)}, "three positive integers"),
+        ({"input_shape": 64.0}, "three positive integers, or one"),
+        ({"input_shape": "64"}, "three positive integers, or one"),
+        ({"classes": True}, "classes must be a positive integer"),
         ({"classes": 0}, "classes must be a positive integer. Received: 0"),
         ({"classes": 2.0}, "classes must be a positive integer"),
         ({"heads": "two"}, "'average', 'both', 'single'"),

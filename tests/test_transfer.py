@@ -112,3 +112,20 @@ def test_a_single_head_becomes_the_class_head_of_two():
     assert {path.split("/")[1] for path in report.initialised} == {"head_dist"}
     path = "classifier/head/linear/kernel"
     np.testing.assert_array_equal(_values(target)[path], _values(source)[path])
+
+
+def test_the_source_may_be_a_file(tmp_path):
+    source, target = _model(), levit_tf.LeViT("LeViTNano")
+    source.save(tmp_path / "source.keras")
+    levit_tf.transfer_weights(tmp_path / "source.keras", target)
+    for one, other in zip(source.weights, target.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_no_model_is_refused_by_its_type(tmp_path):
+    with pytest.raises(TypeError, match=r"target must be a Keras model\. Received: str"):
+        levit_tf.transfer_weights(_model(), "levit.keras")
+    with pytest.raises(TypeError, match=r"source must be a Keras model\. Received: NoneType"):
+        levit_tf.transfer_weights(None, _model())
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        levit_tf.transfer_weights(tmp_path / "none.keras", _model())

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,8 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
         if _ENTRY not in archive.namelist():
             raise ModelFileError(
                 f"{path}: holds no learned ranges, so it was not trained for int8. To train it: "
-                f"python -m training.main --config=... --set=qat=int8 --set=init_from={path}. "
+                "python -m training.main --config=... --set=qat=int8 "
+                f"{shlex.quote(f'--set=init_from={path}')}. "
                 "Without training: python -m converters.to_tflite --recipe=int8."
             )
         text = archive.read(_ENTRY)

@@ -6,6 +6,7 @@ Nothing is read here: `checkpoint_files` has done that. No torch in here.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,12 +50,12 @@ def find_state(
     if name is None:
         raise ValueError(
             f"{source}: holds several state dicts: {', '.join(states)}. Choose with "
-            f"--checkpoint_key={next(iter(states))}."
+            f"{_flag(next(iter(states)))}."
         )
     others = [other for other in states if other != name]
     note = f"took {name!r} of the file"
     if others:
-        note += f", not {', '.join(map(repr, others))} (--checkpoint_key={others[0]})"
+        note += f", not {', '.join(map(repr, others))} ({_flag(others[0])})"
     return states[name], [note]
 
 
@@ -108,6 +109,10 @@ def _chosen(states: Mapping[str, Mapping], source: str, key: str) -> tuple[Mappi
         f"{source}: --checkpoint_key={key} names no state dict in it, and no prefix of keys. "
         f"Found: {listed or 'a state dict without a wrapper'}."
     )
+
+
+def _flag(key: str) -> str:
+    return shlex.quote(f"--checkpoint_key={key}")
 
 
 def prefixes_before(key: str, state: Mapping) -> list[str]:

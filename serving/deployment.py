@@ -6,7 +6,12 @@ these are written as text. Files that exist are kept: they are the user's from t
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from serving.picture_graph import MAX_PIXELS
@@ -68,33 +73,34 @@ def server_flags(base: str, cores: int) -> list[str]:
 def server_command(base: str, cores: int) -> str:
     """The line that starts an installed `tensorflow_model_server`."""
     flags = [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", *server_flags(base, cores)]
-    return _lines(["tensorflow_model_server", *flags])
+    return command_line([["tensorflow_model_server"], *([flag] for flag in flags)])
 
 
 def docker_command(repository: Path, base: str, cores: int) -> str:
     """The line that starts the official container. Its entry point sets the ports itself."""
-    return _lines(
+    mount = ["type=bind", f"source={repository}", f"target={base}", "readonly"]
+    return command_line(
         [
-            "docker run --rm",
-            f"--publish 127.0.0.1:{GRPC_PORT}:{GRPC_PORT}",
-            f"--publish 127.0.0.1:{REST_PORT}:{REST_PORT}",
-            f"--mount type=bind,source={repository},target={base},readonly",
-            IMAGE,
-            *server_flags(base, cores),
+            ["docker", "run", "--rm"],
+            ["--publish", f"127.0.0.1:{GRPC_PORT}:{GRPC_PORT}"],
+            ["--publish", f"127.0.0.1:{REST_PORT}:{REST_PORT}"],
+            ["--mount", _comma_separated(mount)],
+            [IMAGE],
+            *([flag] for flag in server_flags(base, cores)),
         ]
     )
 
 
 def stand_in_command(base: str) -> str:
     """The line that starts the stand-in of this package."""
-    return _lines(
+    return command_line(
         [
-            "python -m serving.server",
-            f"--port={GRPC_PORT}",
-            f"--rest_api_port={REST_PORT}",
-            f"--model_config_file={base}/{CONFIG_FILE}",
-            "--model_config_file_poll_wait_seconds=10",
-            "--allow_version_labels_for_unavailable_models=true",
+            ["python", "-m", "serving.server"],
+            [f"--port={GRPC_PORT}"],
+            [f"--rest_api_port={REST_PORT}"],
+            [f"--model_config_file={base}/{CONFIG_FILE}"],
+            ["--model_config_file_poll_wait_seconds=10"],
+            ["--allow_version_labels_for_unavailable_models=true"],
         ]
     )
 
@@ -144,7 +150,7 @@ client_verify: false
 
 
 def compose_file(repository: Path, base: str, cores: int) -> str:
-    flags = "\n".join(f"      - {flag}" for flag in server_flags(base, cores))
+    flags = "\n".join(f"      - {_in_compose(flag)}" for flag in server_flags(base, cores))
     return f"""\
 # docker compose up. Publishes to this machine only; SERVING.md explains the flags.
 services:
@@ -156,8 +162,8 @@ services:
       - "127.0.0.1:{REST_PORT}:{REST_PORT}"  # REST and metrics
     volumes:
       - type: bind
-        source: "{repository}"
-        target: "{base}"
+        source: {_in_compose(str(repository))}
+        target: {_in_compose(base)}
         read_only: true
     command:
 {flags}
@@ -165,6 +171,7 @@ services:
 
 
 def notes(repository: Path, base: str, cores: int) -> str:
+    batching = shlex.quote(f"--batching_parameters_file={base}/{BATCHING_FILE}")
     return f"""\
 # Serving these models
 
@@ -212,7 +219,7 @@ printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" |
   when requests keep all cores busy; set it to the number of cores for the shortest latency of a
   single client.
 - `--tensorflow_inter_op_parallelism`: operations at a time, over all requests: the cores.
-- `--enable_batching --batching_parameters_file={base}/{BATCHING_FILE}`: computes requests
+- `--enable_batching {batching}`: computes requests
   together. Worth it under load and with cores to spare; measure it. Threads equal to the cores and
   a timeout of 0 to 10 ms are where to start.
 - `--mixed_precision=bfloat16`: computes a float32 export in bfloat16. An export with
@@ -229,5 +236,22 @@ Requests that name neither a version nor a label go to the highest version that 
 """
 
 
-def _lines(parts: list[str]) -> str:
-    return " \\\n    ".join(parts)
+def command_line(parts: Sequence[Sequence[str]]) -> str:
+    """A command for a shell, quoted where that is needed.
+
+    Args:
+      parts: arguments, those that stand on a line together.
+    """
+    return " \\\n    ".join(map(shlex.join, parts))
+
+
+def _comma_separated(fields: Sequence[str]) -> str:
+    """Fields as `docker run --mount` reads them: as a line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()
+
+
+def _in_compose(text: str) -> str:
+    """A string of YAML, in which Compose replaces no variables."""
+    return json.dumps(text, ensure_ascii=False).replace("$", "$$")

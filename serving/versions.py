@@ -16,6 +16,7 @@ are served already: --serve loads one more.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
@@ -105,7 +106,7 @@ class Versions:
                         f"Version {number} of {self._name!r} is not served yet, and TF Serving "
                         f"moves {label!r} only to a version that it has loaded. First "
                         f"--serve={number}; once the server reports it as AVAILABLE, "
-                        f"--label={label}={number}."
+                        f"{shlex.quote(f'--label={label}={number}')}."
                     )
                 model.version_labels[label] = number
             _serve(model, {*served, *labels.values()})

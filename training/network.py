@@ -14,6 +14,7 @@ import keras
 import levit_tf
 from converters.qat_model import QuantizedModel
 from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
+from levit_tf.keras_files import model_path
 from levit_tf.layers import Classifier
 from levit_tf.model import CLASSIFIER
 from levit_tf.pytorch_names import HEAD_PREFIXES
@@ -104,7 +105,7 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
     Raises:
       FileNotFoundError: there is no such file as `config.init_from`.
     """
-    source, names = config.init_from, data.class_names
+    source, names = _source(config), data.class_names
     if source is not None and source != RELEASED and not Path(source).exists():
         raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
     return Facts(
@@ -117,6 +118,12 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
         or _are_others(source, names),
         multiple=replicas * config.accumulate,
     )
+
+
+def _source(config: Config) -> str | None:
+    """What `config.init_from` names; in place of a run's folder the run's final network."""
+    source = config.init_from
+    return source if source in (None, RELEASED) else model_path(source)
 
 
 def _saved_classes(source: str, classes: int) -> int | None:
@@ -171,7 +178,7 @@ def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -
       ConnectionError: the released weights are neither cached nor reachable.
       ValueError: they do not fit; `model` is unchanged then.
     """
-    source = config.init_from
+    source = _source(config)
     if source is None:
         return "random initial weights", True
     variant = get_variant(config.variant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -171,10 +172,11 @@ def _builder(name: str) -> Any:
         by_hand = " Its files have to be downloaded by hand first." * bool(
             builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         )
+        where = [f"--data_dir={data_dir}"] if data_dir else []
+        command = shlex.join(["tfds", "build", name, *where])
         raise ValueError(
-            f"dataset {name}: not prepared; looked in {builder.data_dir}. Run `tfds build {name}"
-            f"{f' --data_dir={data_dir}' if data_dir else ''}`, or set TFDS_DATA_DIR to the folder "
-            f"that has it.{by_hand}"
+            f"dataset {name}: not prepared; looked in {builder.data_dir}. Run `{command}`, or set "
+            f"TFDS_DATA_DIR to the folder that has it.{by_hand}"
         )
     return builder
 

@@ -84,8 +84,8 @@ class Target:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[Target]:
-    """Serves an exported LeViT and the small model of the tests."""
+def served(*flags: str) -> Iterator[Target]:
+    """Serves an exported LeViT and the small model of the tests, with more flags of the server."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "models.config")
         bases = {LEVIT: shared_export().path.parent, MODEL: shared_model()}
@@ -94,7 +94,7 @@ def served() -> Iterator[Target]:
             for name, base in bases.items()
         ]
         config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
-        with process(Path(folder), f"--model_config_file={config}") as server:
+        with process(Path(folder), f"--model_config_file={config}", *flags) as server:
             signatures = {}
             for model in bases:
                 request = GetModelMetadataRequest(metadata_field=["signature_def"])

@@ -169,7 +169,7 @@ class FakeBackend:
             )
         return exact, self.signatures[name]
 
-    def predict(self, request):
+    def predict(self, request, timeout_s=None):
         self.requests.append(request)
         exact, found = self.signature(request.model_spec)
         if set(request.inputs) != set(found.inputs):
@@ -186,7 +186,7 @@ class FakeBackend:
             response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
         return response
 
-    def classify(self, request):
+    def classify(self, request, timeout_s=None):
         response = classification_pb2.ClassificationResponse()
         for example in _examples(request):
             classes = response.result.classifications.add().classes
@@ -195,7 +195,7 @@ class FakeBackend:
                     classes.add(label=name, score=value)
         return response
 
-    def regress(self, request):
+    def regress(self, request, timeout_s=None):
         response = regression_pb2.RegressionResponse()
         for example in _examples(request):
             values = [v for f in example.features.feature.values() for v in f.float_list.value]

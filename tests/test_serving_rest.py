@@ -257,11 +257,11 @@ def test_a_version_that_is_unloaded_after_its_signature_was_read_is_replaced():
     class SwappingBackend(FakeBackend):
         swaps = 0
 
-        def predict(self, request):
+        def predict(self, request, timeout_s=None):
             if self.swaps < 3:
                 self.swaps += 1
                 raise ServingError(grpc.StatusCode.NOT_FOUND, "Servable not found for request")
-            return super().predict(request)
+            return super().predict(request, timeout_s)
 
     with rest_server(SwappingBackend(), RestOptions(threads=1)) as other:
         assert post(other, "/v1/models/m:predict", {"instances": [1]})[0] == 200

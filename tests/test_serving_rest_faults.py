@@ -11,6 +11,7 @@ import time
 import pytest
 
 from serving.server import rest_bodies
+from serving.server.budget import Budget
 from serving.server.rest import RestOptions
 from tests.serving_rest_cases import FakeBackend, call, post, rest_server
 
@@ -91,19 +92,14 @@ def test_gzip_bodies_are_inflated_up_to_the_limit(small):
     assert "not encoded as its headers say" in json.loads(reply)["error"]
 
 
-def test_the_bodies_of_all_requests_together_are_limited(monkeypatch):
+def test_the_bodies_of_all_requests_together_are_limited():
     taken = []
-    take = rest_bodies.MemoryBudget.take
-
-    def counting(budget, size):
-        take(budget, size)
-        taken.append(size)
-
-    monkeypatch.setattr(rest_bodies.MemoryBudget, "take", counting)
-    options = RestOptions(max_body_bytes=MEBIBYTE, max_bytes_in_progress=MEBIBYTE)
+    options = RestOptions(
+        max_body_bytes=MEBIBYTE, bytes_under_way=Budget(MEBIBYTE, on_change=taken.append)
+    )
     with rest_server(FakeBackend(), options) as port, raw(port) as holder:
         holder.sendall(head(MEBIBYTE) + b" " * (MEBIBYTE - 1))
-        until(lambda: sum(taken) == MEBIBYTE - 1)
+        until(lambda: taken and taken[-1] == MEBIBYTE - 1)
         assert post(port, PATH, GOOD)[0] == 503
         holder.sendall(b" ")
         assert holder.recv(65536).startswith(b"HTTP/1.1 400 ")  # blank is no JSON
@@ -175,6 +171,21 @@ def test_calls_that_take_too_long_are_answered_504():
         assert (status, reply["error"]) == (504, "There was no answer within 0.2 seconds.")
         backend.gate.set()
         until(lambda: post(port, PATH, GOOD)[0] == 200)
+
+
+def test_the_backend_is_told_when_nobody_will_wait_any_more():
+    """Which ends the computation: the thread would else be busy with it long after the 504."""
+    told = []
+
+    class Recorder(FakeBackend):
+        def predict(self, request, timeout_s=None):
+            told.append(timeout_s)
+            return super().predict(request)
+
+    with rest_server(Recorder(), RestOptions(timeout_s=5)) as port:
+        assert post(port, PATH, GOOD)[0] == 200
+    assert len(told) == 1
+    assert 4 < told[0] < 5
 
 
 def test_calls_of_clients_that_went_away_are_not_worked_on():

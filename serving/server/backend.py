@@ -1,7 +1,8 @@
 """What the gRPC and the REST side of the stand-in ask of its core.
 
 Both protocols speak in TensorFlow Serving's own messages, as there: the REST side only translates
-JSON. All methods block and may be called from many threads; all raise `ServingError`.
+JSON. All methods block and may be called from many threads; all raise `ServingError`, with
+DEADLINE_EXCEEDED after `timeout_s` seconds.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ class Backend(Protocol):
         signature it was parsed by.
         """
 
-    def predict(self, request: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse: ...
+    def predict(
+        self, request: predict_pb2.PredictRequest, timeout_s: float | None = None
+    ) -> predict_pb2.PredictResponse: ...
 
     def classify(
-        self, request: classification_pb2.ClassificationRequest
+        self, request: classification_pb2.ClassificationRequest, timeout_s: float | None = None
     ) -> classification_pb2.ClassificationResponse: ...
 
     def regress(
-        self, request: regression_pb2.RegressionRequest
+        self, request: regression_pb2.RegressionRequest, timeout_s: float | None = None
     ) -> regression_pb2.RegressionResponse: ...
 
     def multi_inference(

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import inference
+from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
 from serving.server.models import Models
@@ -32,6 +33,7 @@ class ServerCore:
 
     Attributes:
       metrics: what it counts.
+      bounds: what requests may take.
     """
 
     def __init__(self, options: Options):
@@ -41,10 +43,11 @@ class ServerCore:
           OSError, ValueError: a file cannot be read or breaks a rule.
         """
         self.metrics = Metrics()
+        self.bounds = Bounds(options, self.metrics)
         self._rules = inference.Rules(
             options.enable_signature_method_name_check,
             options.enable_serialization_as_tensor_content,
-            options.max_request_bytes,
+            self.bounds,
         )
         self._models = Models(options, self._rules, self.metrics)
 
@@ -218,5 +221,7 @@ def _statuses() -> Iterator[None]:
     """Turns what TensorFlow says, and what was not foreseen, into ServingError."""
     try:
         yield
+    except ServingError:  # raised from itself it would keep its frames, and what they hold
+        raise
     except Exception as error:
         raise status_of(error) from error

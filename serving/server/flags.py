@@ -49,8 +49,13 @@ _HELP = {
     "RESOURCE_EXHAUSTED.",
     "grpc_channel_arguments": "gRPC's own, such as grpc.max_connection_age_ms=2000, with commas "
     "between.",
-    "max_request_bytes": "The largest request, gRPC and REST. All gRPC requests that are computed "
-    "or wait may be as large at once.",
+    "max_request_bytes": "The largest request, gRPC and REST, and the largest tensor of one.",
+    "max_bytes_under_way": "Bytes of all requests that are computed or wait, with their tensors; "
+    "the next ones are refused as RESOURCE_EXHAUSTED.",
+    "max_strings_per_request": "Strings, such as pictures, or examples that a request may hold.",
+    "max_pixels_per_request": "Pixels of all pictures of a request, by their headers.",
+    "max_pixels_under_way": "Pixels that are decoded at a time; requests wait for their turn.",
+    "max_jpeg_scans": "Scans that a JPEG may have.",
     "rest_api_num_threads": "Requests that are computed at a time over REST; 0: as for gRPC.",
     "rest_api_timeout_in_ms": "Milliseconds that a REST request may take.",
     "monitoring_config_file": "Text file of a MonitoringConfig: Prometheus metrics.",
@@ -126,6 +131,12 @@ def options_from_flags(values: flags.FlagValues) -> Options:
     for field in dataclasses.fields(Options):
         if field.type in ("int", "float") and getattr(options, field.name) < 0:
             raise ValueError(f"--{field.name} must not be negative: {getattr(options, field.name)}")
+    for least, most in (
+        (2 * options.max_request_bytes, "max_bytes_under_way"),
+        (options.max_pixels_per_request, "max_pixels_under_way"),
+    ):
+        if getattr(options, most) < least:
+            raise ValueError(f"--{most} must be at least {least}, or one request could fill it.")
     if not options.receive_seconds:
         raise ValueError("--receive_seconds must be positive: 0.0")
     if not 0 < options.max_request_bytes < 2**31:

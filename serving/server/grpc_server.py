@@ -52,7 +52,7 @@ class GrpcServer:
         # Each request has a thread from when it is read, and waits in it for its turn: one that
         # arrives slowly holds a thread, but nobody else's turn.
         concurrent = computing + options.grpc_max_waiting_requests
-        self._requests = RequestsUnderWay(options.receive_seconds)
+        self._requests = RequestsUnderWay(options.receive_seconds, core.bounds)
         self._server = grpc.server(
             ThreadPoolExecutor(concurrent, "grpc"),
             interceptors=[self._requests],

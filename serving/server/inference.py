@@ -16,9 +16,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
-from serving.server.examples import serialized_examples
-from serving.server.input_tensors import check_tensor
+from serving.server.examples import bytes_of, serialized_examples, strings_of_input
+from serving.server.input_tensors import check_tensor, strings_of
 from serving.server.results import fill_classifications, fill_regressions
 from serving.server.servable import Servable, Signature
 from serving.server.tensors import fill_tensor
@@ -36,12 +37,12 @@ class Rules:
     Attributes:
       check_method_name: refuse signatures whose method name is that of another method.
       tensor_content: answer Predict by `tensor_content` instead of the fields of the dtypes.
-      max_tensor_bytes: of an input tensor in memory.
+      bounds: what a request may take.
     """
 
-    check_method_name: bool = False
-    tensor_content: bool = False
-    max_tensor_bytes: int = 2**31
+    check_method_name: bool
+    tensor_content: bool
+    bounds: Bounds
 
 
 def predict(
@@ -64,9 +65,11 @@ def predict(
             f"Expected prediction signature method_name to be one of "
             f"{{{PREDICT}, {CLASSIFY}, {REGRESS}}}. Was: {method}",
         )
-    feeds = _feeds(signature, request, rules)
+    feeds, size = _feeds(signature, request, rules.bounds)
     aliases = _output_aliases(signature, request)
-    arrays = servable.run(signature, feeds, [signature.outputs[a] for a in aliases], timeout_s)
+    strings = (s for tensor in request.inputs.values() for s in strings_of(tensor))
+    with rules.bounds.admitted(size, strings, timeout_s):
+        arrays = servable.run(signature, feeds, [signature.outputs[a] for a in aliases], timeout_s)
     response = predict_pb2.PredictResponse()
     _fill_spec(response.model_spec, request.model_spec, servable)
     for alias, array in zip(aliases, arrays, strict=True):
@@ -74,7 +77,10 @@ def predict(
     return response
 
 
-def _feeds(signature: Signature, request: predict_pb2.PredictRequest, rules: Rules) -> dict:
+def _feeds(
+    signature: Signature, request: predict_pb2.PredictRequest, bounds: Bounds
+) -> tuple[dict, int]:
+    """The tensors by their names in the graph, and their bytes."""
     given, expected = request.inputs, signature.inputs
     defaults = signature.definition.defaults
     if len(given) > len(expected) or (len(given) < len(expected) and not defaults):
@@ -92,11 +98,11 @@ def _feeds(signature: Signature, request: predict_pb2.PredictRequest, rules: Rul
             f"input tensor alias not found in signature: {sorted(unknown)[0]}. Inputs expected to "
             f"be in the set {_names(expected)}.",
         )
-    feeds = {}
+    feeds, size = {}, 0
     for alias, name in expected.items():
         if alias in given:
             feeds[name] = given[alias]
-            check_tensor(alias, given[alias], signature.specs[alias], rules.max_tensor_bytes)
+            size += check_tensor(alias, given[alias], signature.specs[alias], bounds)
         elif alias in defaults:
             feeds[name] = defaults[alias]
         else:
@@ -105,7 +111,7 @@ def _feeds(signature: Signature, request: predict_pb2.PredictRequest, rules: Rul
                 f"input tensor alias not found in request: {alias}. Inputs expected to be in the "
                 f"set {_names(expected)}.",
             )
-    return feeds
+    return feeds, size
 
 
 def _output_aliases(signature: Signature, request: predict_pb2.PredictRequest) -> list[str]:
@@ -160,9 +166,10 @@ def _run_method(servable, request, method: str, rules: Rules, timeout_s):
             StatusCode.INVALID_ARGUMENT, f"No signature was found with the name: {name}"
         )
     outputs = _method_outputs(signature, method, rules)
-    examples = serialized_examples(request.input)
+    examples = serialized_examples(request.input, rules.bounds)
     feeds = {signature.inputs["inputs"]: examples}
-    arrays = servable.run(signature, feeds, outputs, timeout_s)
+    with rules.bounds.admitted(bytes_of(examples), strings_of_input(request.input), timeout_s):
+        arrays = servable.run(signature, feeds, outputs, timeout_s)
     return signature, dict(zip(outputs, arrays, strict=True)), len(examples)
 
 
@@ -240,10 +247,11 @@ def multi_inference(
                 f"Unsupported signature method_name: {task.method_name}",
             )
         tasks[name] = (task, signature, _method_outputs(signature, task.method_name, rules))
-    examples = serialized_examples(request.input)
+    examples = serialized_examples(request.input, rules.bounds)
     feeds = {signature.inputs["inputs"]: examples for _, signature, _ in tasks.values()}
     fetches = sorted({name for _, _, outputs in tasks.values() for name in outputs})
-    arrays = dict(zip(fetches, servable.run(None, feeds, fetches, timeout_s), strict=True))
+    with rules.bounds.admitted(bytes_of(examples), strings_of_input(request.input), timeout_s):
+        arrays = dict(zip(fetches, servable.run(None, feeds, fetches, timeout_s), strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task, signature, _ in tasks.values():
         result = response.results.add()

@@ -17,6 +17,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from serving.c_tensors import STRING_BYTES, item_bytes
+from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
 
 ANY = -1  # size of a dimension that may have any
@@ -51,14 +52,17 @@ class InputSpec:
         )
 
 
-def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, max_bytes: int) -> None:
+def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bounds) -> int:
     """Refuses a tensor that is not what an input takes.
 
     Args:
       alias: the name of the input.
       tensor: of a request.
       spec: of the input.
-      max_bytes: of the tensor in memory; a few bytes can declare a huge one, of one repeated value.
+      bounds: of the server. A few bytes can declare a huge tensor, of one repeated number.
+
+    Returns:
+      Bytes of the tensor in memory.
 
     Raises:
       ServingError: INVALID_ARGUMENT, with what is expected and what came.
@@ -73,25 +77,54 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, max_bytes: in
             f"{_dtype(tensor.dtype)} {_shape(shape)}"
         )
     elements = math.prod(shape)
-    # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
-    if tensor.dtype == types_pb2.DT_STRING:
-        _check_strings(alias, tensor, elements)
     size = elements * (item_bytes(tensor.dtype) or STRING_BYTES)
-    if size > max_bytes:
-        raise _invalid(
+    if tensor.dtype == types_pb2.DT_STRING:
+        strings = strings_of(tensor)
+        # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
+        if len(strings) != elements:
+            raise _invalid(
+                f"input tensor {alias} declares {elements} strings and holds {len(strings)}; each "
+                f"must be given."
+            )
+        bounds.check_count(f"input tensor {alias}", elements)
+        size += sum(map(len, strings))
+    if size > bounds.max_tensor_bytes:
+        raise bounds.refuse(
+            "max_request_bytes",
             f"input tensor {alias} declares {elements} elements, {size} bytes; the server's limit "
-            f"is {max_bytes} bytes."
+            f"is {bounds.max_tensor_bytes} bytes.",
         )
+    return size
 
 
-def _check_strings(alias: str, tensor: TensorProto, elements: int) -> None:
-    # In `tensor_content` each string has a length, of a byte at least.
-    values = len(tensor.string_val) or (len(tensor.tensor_content) >= elements and elements)
-    if values != elements:
-        raise _invalid(
-            f"input tensor {alias} declares {elements} strings and holds {int(values)}; each must "
-            f"be given."
-        )
+def strings_of(tensor: TensorProto) -> Sequence[bytes]:
+    """The strings of a tensor in either of its forms; fewer where `tensor_content` is damaged."""
+    if tensor.string_val or not tensor.tensor_content:
+        return tensor.string_val
+    # The lengths of all strings as varints, then the strings.
+    content, lengths, position = tensor.tensor_content, [], 0
+    count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    while len(lengths) < count and position < len(content):
+        length, position = _varint(content, position)
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        return ()
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    return strings
+
+
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """The integer at a position, and where it ends."""
+    value = shift = 0
+    for byte in content[position : position + 10]:
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            break
+    return value, position
 
 
 def _invalid(message: str) -> ServingError:

@@ -1,9 +1,21 @@
-"""Memory of unloaded models, handed back to the operating system."""
+"""Memory that is not needed any more, handed back to the operating system."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from serving.c_memory import give_back_pages
+
+# Memory that comes back as soon as it is given away would cost the next request page faults.
+_SECONDS_BETWEEN_LOOKS = 1.0
+_WORTH_IT_SHARE, _WORTH_IT_BYTES = 0.1, 64 * 2**20
 
 
 def give_back_memory() -> None:
@@ -12,3 +24,57 @@ def give_back_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+class IdleTrim:
+    """Hands back what requests have left behind, when there are none for a moment."""
+
+    def __init__(self, requests_so_far: Callable[[], int | None], on_given: Callable[[int], None]):
+        """Begins with `start`.
+
+        Args:
+          requests_so_far: a number that grows with every request; None while there are some.
+          on_given: told the bytes that were handed back.
+        """
+        self._requests_so_far = requests_so_far
+        self._on_given = on_given
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="idle trim", daemon=True)
+
+    def start(self) -> None:
+        """Begins to watch; the memory of now is what there should be."""
+        if sys.platform.startswith("linux"):
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        usual, before = _memory("VmRSS"), None
+        while not self._stopped.wait(_SECONDS_BETWEEN_LOOKS):
+            requests = self._requests_so_far()
+            excess = _memory("VmRSS") - usual
+            is_idle = requests is not None and requests == before
+            before = requests
+            if not is_idle or excess < max(_WORTH_IT_SHARE * usual, _WORTH_IT_BYTES):
+                continue
+            try:
+                gc.collect()  # errors may hold what a request sent until then
+                give_back_memory()
+                given = give_back_pages(_memory("VmHWM"))
+            except Exception:  # the requests are more important
+                logging.exception("Handing back memory failed.")
+                return
+            # What is still there is needed, such as for a model that came meanwhile.
+            usual = max(usual, _memory("VmRSS"))
+            self._on_given(given)
+            logging.info("%d MiB were handed back; %d are in use.", given >> 20, usual >> 20)
+
+
+def _memory(what: str) -> int:
+    """Bytes of this process, as Linux counts them."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(text.partition(f"{what}:")[2].split()[0]) * 1024

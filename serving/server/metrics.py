@@ -67,6 +67,25 @@ class Metrics:
             registry=registry,
         )
 
+        self._refused = Counter(
+            f"{_PREFIX}stand_in_refused_count",
+            "The number of requests refused by a bound, which is a flag.",
+            ["bound"],
+            registry=registry,
+        )
+        self._under_way = Gauge(
+            f"{_PREFIX}stand_in_under_way",
+            "What the requests under way take together.",
+            ["what"],
+            registry=registry,
+        )
+
+        self._given_back = Counter(
+            f"{_PREFIX}stand_in_given_back_bytes",
+            "Memory that was handed back to the system after requests that needed much.",
+            registry=registry,
+        )
+
     def request(self, model: str, status: str) -> None:
         """Counts a request by the name of its status."""
         self._requests.labels(model, status).inc()
@@ -93,6 +112,18 @@ class Metrics:
     def available(self, model: str, versions: int) -> None:
         """Records the number of versions of a model that are served."""
         self._available.labels(model).set(versions)
+
+    def refused(self, bound: str) -> None:
+        """Counts a request that a bound refused, by the name of its flag."""
+        self._refused.labels(bound).inc()
+
+    def under_way(self, what: str, amount: int) -> None:
+        """Records what requests take together: "bytes", "pixels"."""
+        self._under_way.labels(what).set(amount)
+
+    def given_back(self, size: int) -> None:
+        """Counts bytes of memory that were handed back to the system."""
+        self._given_back.inc(size)
 
     def exposition(self) -> tuple[bytes, str]:
         """The metrics as Prometheus reads them, and the content type."""

@@ -53,6 +53,11 @@ class Options:
     grpc_max_waiting_requests: int = 256
     grpc_channel_arguments: str = ""
     max_request_bytes: int = 64 * 2**20
+    max_bytes_under_way: int = 512 * 2**20
+    max_strings_per_request: int = 1024
+    max_pixels_per_request: int = 200_000_000
+    max_pixels_under_way: int = 200_000_000
+    max_jpeg_scans: int = 32
     rest_api_num_threads: int = 0  # 0: as many as gRPC has
     rest_api_timeout_in_ms: int = 30_000
     monitoring_config_file: str = ""

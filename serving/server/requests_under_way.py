@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from serving.server.bounds import Bounds
 
 _LOOKS_PER_TIMEOUT = 4
 # gRPC cancels, instead of refusing, what arrives in the moment in which it shuts down. Clients who
@@ -22,9 +25,15 @@ _NOTICE_S = 0.2
 class RequestsUnderWay(grpc.ServerInterceptor):
     """Watches over every request from its first bytes to its answer."""
 
-    def __init__(self, receive_seconds: float):
-        """`receive_seconds` from the first bytes of a request to its last."""
+    def __init__(self, receive_seconds: float, bounds: Bounds):
+        """Begins to watch with `start`.
+
+        Args:
+          receive_seconds: from the first bytes of a request to its last.
+          bounds: with the bytes that all messages may have together.
+        """
         self._receive_seconds = receive_seconds
+        self._bounds = bounds
         self._arriving: dict[int, tuple[float, grpc.ServicerContext]] = {}
         self._numbers = itertools.count()
         self._under_way = 0
@@ -64,7 +73,7 @@ class RequestsUnderWay(grpc.ServerInterceptor):
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
-        answer = handler.unary_unary
+        answer, deserialize = handler.unary_unary, handler.request_deserializer
 
         def read_and_answer(messages, context):
             with self._changed:
@@ -73,16 +82,29 @@ class RequestsUnderWay(grpc.ServerInterceptor):
             if draining:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
             try:
-                return answer(self._read(messages, context), context)
+                with self._bounds.bytes_under_way.share() as share:
+                    message = self._read(messages, context)
+                    if not share.take(len(message)):
+                        refusal = self._bounds.refuse_bytes()
+                        context.abort(refusal.code, refusal.message)
+                    return answer(self._parsed(message, deserialize, context), context)
             finally:
                 with self._changed:
                     self._under_way -= 1
                     if self._draining:
                         self._changed.notify_all()
 
+        # As bytes, whose number is known before they are made into objects.
         return grpc.stream_unary_rpc_method_handler(
-            read_and_answer, handler.request_deserializer, handler.response_serializer
+            read_and_answer, None, handler.response_serializer
         )
+
+    @staticmethod
+    def _parsed(message: bytes, deserialize, context):
+        try:
+            return deserialize(message)
+        except DecodeError:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The request cannot be parsed.")
 
     def _read(self, messages, context):
         number = next(self._numbers)

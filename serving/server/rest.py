@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import grpc
@@ -15,12 +16,12 @@ from aiohttp import web
 
 from serving.server import rest_urls
 from serving.server.backend import Backend
+from serving.server.budget import Budget, Share
 from serving.server.errors import ServingError
 from serving.server.json_replies import error_reply
 from serving.server.rest_bodies import (
     BodyTooLargeError,
     BodyTooSlowError,
-    MemoryBudget,
     check_length,
     read_body,
 )
@@ -62,8 +63,8 @@ class RestOptions:
       web_page: whether there is one at "/".
       threads: how many requests are worked on at a time.
       waiting: how many more may wait for a thread; beyond that the answer is 503.
-      max_bytes_in_progress: of the bodies of all requests together, or `max_body_bytes` if that is
-        more; beyond that the answer is 503.
+      bytes_under_way: what the bodies of all requests may have together; beyond that the answer is
+        503. None: as much as one body may have, four times.
       idle_timeout_s: how long a connection may take to send the head of its next request, seconds.
       model_names: the models that are served, for the web page to offer.
     """
@@ -74,7 +75,7 @@ class RestOptions:
     web_page: bool = True
     threads: int = 4 * (os.cpu_count() or 1)
     waiting: int = 256
-    max_bytes_in_progress: int = 256 * 2**20
+    bytes_under_way: Budget | None = None
     idle_timeout_s: float = 30.0
     model_names: Callable[[], Sequence[str]] = tuple
 
@@ -115,7 +116,7 @@ class _RestApi:
             self._page = WebPage(options.model_names, options.max_body_bytes)
         self._workers = Workers(options.threads, options.waiting, "rest")
         self._status_workers = Workers(_STATUS_THREADS, options.waiting, "rest-status")
-        self._memory = MemoryBudget(max(options.max_bytes_in_progress, options.max_body_bytes))
+        self._memory = options.bytes_under_way or Budget(4 * options.max_body_bytes)
 
     async def close(self, application: web.Application) -> None:
         self._workers.close()
@@ -151,7 +152,7 @@ class _RestApi:
         await self._send(request, response)
         return response
 
-    async def _response(self, request: web.Request, share) -> web.Response:
+    async def _response(self, request: web.Request, share: Share) -> web.Response:
         method, path = request.method, _SCHEME_AND_HOST.sub("", request.raw_path, count=1)
         if self._page is not None and method in ("GET", "HEAD"):
             asset = self._page.get(path.partition("?")[0])
@@ -173,13 +174,19 @@ class _RestApi:
                 await read_body(request, self._options.max_body_bytes, share),
                 self._workers,
             )
-        call = functools.partial(self._answer, request, target, body)
+        until = time.monotonic() + self._options.timeout_s
+        call = functools.partial(self._answer, request, target, body, until)
         return web.Response(body=await workers.run(call, self._options.timeout_s), headers=_JSON)
 
-    def _answer(self, request: web.Request, target: rest_urls.Target, body: bytes) -> bytes:
+    def _answer(
+        self, request: web.Request, target: rest_urls.Target, body: bytes, until: float
+    ) -> bytes:
         if request.transport is None:
             raise ServingError(grpc.StatusCode.CANCELLED, "The client went away.")
-        return answer(self._backend, target, body)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "It waited too long.")
+        return answer(self._backend, target, body, left)
 
     def _too_large(self) -> web.Response:
         limit = self._options.max_body_bytes

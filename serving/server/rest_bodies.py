@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
 import grpc
 from aiohttp import web
 
+from serving.server.budget import Share
 from serving.server.errors import ServingError
 from serving.server.json_documents import invalid
 
@@ -25,48 +24,6 @@ class BodyTooSlowError(Exception):
     """The body did not come: HTTP status 408."""
 
 
-class MemoryBudget:
-    """The bytes that the bodies of all requests in progress may take together.
-
-    Used by one event loop only.
-    """
-
-    def __init__(self, limit: int):
-        self._free = limit
-
-    @contextlib.contextmanager
-    def share(self) -> Iterator[_Share]:
-        """What one request takes, which goes back at the end."""
-        share = _Share(self)
-        try:
-            yield share
-        finally:
-            self._free += share.taken
-
-    def take(self, size: int) -> None:
-        """Takes `size` bytes.
-
-        Raises:
-          ServingError: UNAVAILABLE, if there are not as many left.
-        """
-        if size > self._free:
-            raise ServingError(
-                grpc.StatusCode.UNAVAILABLE,
-                "The requests in progress take as much memory as they may together.",
-            )
-        self._free -= size
-
-
-class _Share:
-    def __init__(self, budget: MemoryBudget):
-        self._budget = budget
-        self.taken = 0
-
-    def take(self, size: int) -> None:
-        self._budget.take(size)
-        self.taken += size
-
-
 def check_length(request: web.Request, limit: int) -> None:
     """Refuses a body by the length that its header announces.
 
@@ -77,7 +34,7 @@ def check_length(request: web.Request, limit: int) -> None:
         raise BodyTooLargeError
 
 
-async def read_body(request: web.Request, limit: int, share: _Share) -> bytes:
+async def read_body(request: web.Request, limit: int, share: Share) -> bytes:
     """The body of a request, inflated if it came compressed.
 
     Args:
@@ -99,7 +56,11 @@ async def read_body(request: web.Request, limit: int, share: _Share) -> bytes:
             while chunk := await request.content.readany():
                 if len(body) + len(chunk) > limit:
                     raise BodyTooLargeError
-                share.take(len(chunk))
+                if not share.take(len(chunk)):
+                    raise ServingError(
+                        grpc.StatusCode.UNAVAILABLE,
+                        "The requests in progress take as much memory as they may together.",
+                    )
                 body += chunk
                 deadline.reschedule(start + _GRACE_S + len(body) / _LEAST_BYTES_PER_S)
     except TimeoutError:

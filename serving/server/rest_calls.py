@@ -34,12 +34,13 @@ _DEFAULT_SIGNATURE = "serving_default"
 _ATTEMPTS = 5
 
 
-def answer(backend: Backend, target: Target, body: bytes) -> bytes:
+def answer(backend: Backend, target: Target, body: bytes, timeout_s: float | None = None) -> bytes:
     """The JSON reply to a request.
 
     Args:
       target: what its path says.
       body: JSON; empty for metadata and status.
+      timeout_s: seconds that the backend may take for a prediction.
 
     Raises:
       ServingError: the request is wrong, or the backend refuses it.
@@ -53,11 +54,11 @@ def answer(backend: Backend, target: Target, body: bytes) -> bytes:
     spec = _spec_with_signature(target.spec, document)
     if target.verb == "classify":
         request = ClassificationRequest(model_spec=spec, input=input_from_json(expanded(document)))
-        return classification_reply(backend.classify(request).result)
+        return classification_reply(backend.classify(request, timeout_s).result)
     if target.verb == "regress":
         request = RegressionRequest(model_spec=spec, input=input_from_json(expanded(document)))
-        return regression_reply(backend.regress(request).result)
-    return _predict(backend, spec, document)
+        return regression_reply(backend.regress(request, timeout_s).result)
+    return _predict(backend, spec, document, timeout_s)
 
 
 def _spec_with_signature(spec: ModelSpec, document: dict[str, Any]) -> ModelSpec:
@@ -71,12 +72,14 @@ def _spec_with_signature(spec: ModelSpec, document: dict[str, Any]) -> ModelSpec
     return result
 
 
-def _predict(backend: Backend, spec: ModelSpec, document: dict[str, Any]) -> bytes:
+def _predict(
+    backend: Backend, spec: ModelSpec, document: dict[str, Any], timeout_s: float | None
+) -> bytes:
     for attempt in range(_ATTEMPTS):
         exact, signature = _signature(backend, spec)
         request = _predict_request(exact, signature, document)
         try:
-            response = backend.predict(request)
+            response = backend.predict(request, timeout_s)
             break
         except ServingError as error:
             swapped = error.code == grpc.StatusCode.NOT_FOUND and not spec.HasField("version")

@@ -31,7 +31,8 @@ class Workers:
     async def run(self, call: Callable[[], _Result], timeout_s: float) -> _Result:
         """The result of `call`.
 
-        A call that has begun goes on to its end, in its thread, when nobody waits for it any more.
+        A call that has begun goes on to its end, in its thread, when nobody waits for it any more;
+        calls should end by themselves about then.
 
         Raises:
           ServingError: UNAVAILABLE, if there is no room; DEADLINE_EXCEEDED, if there is no result

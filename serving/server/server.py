@@ -10,6 +10,7 @@ from serving.server.batching import BatchingParameters, read_batching_parameters
 from serving.server.core import ServerCore
 from serving.server.grpc_server import GrpcServer
 from serving.server.http_thread import HttpThread
+from serving.server.memory import IdleTrim
 from serving.server.options import Options, usable_processors
 from serving.server.rest import RestOptions, rest_application
 
@@ -35,6 +36,9 @@ class Server:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.core = ServerCore(options)
         self._ends = []
+        self._trim = IdleTrim(
+            self.core.bounds.bytes_under_way.times_taken, self.core.metrics.given_back
+        )
         computing = options.grpc_max_threads or _requests_at_a_time(options)
         try:
             if options.rest_api_port:
@@ -64,9 +68,11 @@ class Server:
         self.core.start()
         for end in self._ends:
             end.start()
+        self._trim.start()
 
     def stop(self) -> None:
         """Refuses new requests, answers the accepted ones, unloads the models."""
+        self._trim.stop()
         threads = [threading.Thread(target=end.stop) for end in self._ends]
         for thread in threads:
             thread.start()
@@ -103,5 +109,6 @@ def _rest_options(
         metrics_path=metrics_path,
         threads=options.rest_api_num_threads or computing,
         waiting=options.grpc_max_waiting_requests,
+        bytes_under_way=core.bounds.bytes_under_way,
         model_names=core.model_names,
     )

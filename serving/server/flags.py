@@ -14,6 +14,10 @@ _HELP = {
     "port": "TCP port of gRPC; 0: none.",
     "grpc_socket_path": "UNIX socket of gRPC.",
     "rest_api_port": "TCP port of REST and of the web page; 0: none.",
+    "allowed_hosts": "Names, with commas between, that REST requests may call this server by, "
+    "beside those of loopback; * for any. Without it any name will do where --host is no loopback.",
+    "cors_allowed_origins": "Origins, such as https://example.com, with commas between, whose web "
+    "pages may use REST; * for any.",
     "model_config_file": "Text file of a ModelServerConfig: the models to serve.",
     "model_config_file_poll_wait_seconds": "Seconds between two looks at --model_config_file; "
     "0: it is read once.",
@@ -63,7 +67,6 @@ _HELP = {
     "receive_seconds": "Seconds that the message of a gRPC request may take to arrive.",
     "drain_seconds": "Seconds that accepted requests have after SIGTERM.",
 }
-_WEB_SERVER = "put a web server such as nginx in front of the REST port"
 _REAL_SERVER = "use TensorFlow Serving itself"
 _NOT_NEEDED = "leave it out; this server has nothing that it would change"
 # Flags of TensorFlow Serving's that mean nothing here, and what to do instead.
@@ -74,7 +77,7 @@ _NOT_HERE = {
     "per_process_gpu_memory_fraction": "set gpu_options in --tensorflow_session_config_file",
     "platform_config_file": "set the session by --tensorflow_session_config_file",
     "remove_unused_fields_from_bundle_metagraph": _NOT_NEEDED,
-    "rest_api_enable_cors_support": _WEB_SERVER,
+    "rest_api_enable_cors_support": "name the origins that may ask: --cors_allowed_origins",
     "skip_initialize_tpu": _NOT_NEEDED,
     "thread_pool_factory_config_file": "limit threads by --tensorflow_intra_op_parallelism",
     "use_alts_credentials": "use TLS: --ssl_config_file",

@@ -20,6 +20,8 @@ class Options:
     port: int = 8500
     grpc_socket_path: str = ""
     rest_api_port: int = 0
+    allowed_hosts: str = ""
+    cors_allowed_origins: str = ""
     # What is served.
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0

@@ -26,6 +26,7 @@ from serving.server.rest_bodies import (
     read_body,
 )
 from serving.server.rest_calls import answer
+from serving.server.rest_origins import Origins
 from serving.server.rest_page import WebPage
 from serving.server.rest_workers import Workers
 
@@ -47,6 +48,11 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
 _JSON = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+    "Access-Control-Max-Age": "600",
+}
 # Questions about models are answered also while every thread for predictions is busy.
 _STATUS_THREADS = 2
 _SCHEME_AND_HOST = re.compile(r"https?://[^/]*", re.IGNORECASE)
@@ -66,6 +72,7 @@ class RestOptions:
       bytes_under_way: what the bodies of all requests may have together; beyond that the answer is
         503. None: as much as one body may have, four times.
       idle_timeout_s: how long a connection may take to send the head of its next request, seconds.
+      origins: whose requests are answered.
       model_names: the models that are served, for the web page to offer.
     """
 
@@ -77,6 +84,7 @@ class RestOptions:
     waiting: int = 256
     bytes_under_way: Budget | None = None
     idle_timeout_s: float = 30.0
+    origins: Origins = dataclasses.field(default_factory=Origins)
     model_names: Callable[[], Sequence[str]] = tuple
 
 
@@ -134,8 +142,12 @@ class _RestApi:
         return None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        headers: dict[str, str] = {}
         with self._memory.share() as share:
             try:
+                host, origin = request.headers.get("Host"), request.headers.get("Origin")
+                if request.method != "OPTIONS":  # which answers nothing
+                    headers = self._options.origins.check(host, origin)
                 response = await self._response(request, share)
             except ServingError as error:
                 response = _error(_HTTP_STATUS.get(error.code, 500), error.message)
@@ -149,6 +161,7 @@ class _RestApi:
             except Exception:
                 _logger.exception("%s %.200r failed", request.method, request.raw_path)
                 response = _error(500, "Internal error; the server's log says more.")
+        response.headers.update(headers)
         await self._send(request, response)
         return response
 
@@ -166,7 +179,7 @@ class _RestApi:
         if not rest_urls.is_api(path):
             return _error(404, f"Nothing is here: {method} {path}")
         if method == "OPTIONS":
-            return _preflight(request)
+            return self._preflight(request)
         target = rest_urls.parse_target(method, path)
         body, workers = b"", self._status_workers
         if method == "POST":
@@ -188,6 +201,16 @@ class _RestApi:
             raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "It waited too long.")
         return answer(self._backend, target, body, left)
 
+    def _preflight(self, request: web.Request) -> web.Response:
+        """Without --cors_allowed_origins as TensorFlow Serving: no other origin is let in."""
+        origin = request.headers.get("Origin", "")
+        if not re.search("https?://", origin):
+            return web.Response(status=_HTTP_STATUS[grpc.StatusCode.FAILED_PRECONDITION])
+        headers = {}
+        if self._options.origins.lets_in(origin):
+            headers = _PREFLIGHT | {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        return web.Response(status=200, headers=headers)
+
     def _too_large(self) -> web.Response:
         limit = self._options.max_body_bytes
         return _error(413, f"The body of the request has more than {limit} bytes.")
@@ -207,13 +230,6 @@ class _RestApi:
             transport.abort()
         except ConnectionError:
             pass  # which aiohttp finds as well, and ends the connection
-
-
-def _preflight(request: web.Request) -> web.Response:
-    """As without --enable_cors_support: no other origin is let in."""
-    if re.search("https?://", request.headers.get("Origin", "")):
-        return web.Response(status=200)
-    return web.Response(status=_HTTP_STATUS[grpc.StatusCode.FAILED_PRECONDITION])
 
 
 def _error(status: int, message: str) -> web.Response:

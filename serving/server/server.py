@@ -13,6 +13,7 @@ from serving.server.http_thread import HttpThread
 from serving.server.memory import IdleTrim
 from serving.server.options import Options, usable_processors
 from serving.server.rest import RestOptions, rest_application
+from serving.server.rest_origins import Origins, is_loopback, listed
 
 _METRICS_PATH = "/monitoring/prometheus/metrics"
 # Requests need the interpreter for moments only; waiting 5 ms for it, Python's default, would be
@@ -110,5 +111,11 @@ def _rest_options(
         threads=options.rest_api_num_threads or computing,
         waiting=options.grpc_max_waiting_requests,
         bytes_under_way=core.bounds.bytes_under_way,
+        origins=Origins(
+            is_loopback(options.host),
+            listed(options.allowed_hosts),
+            listed(options.cors_allowed_origins),
+            core.metrics.refused,
+        ),
         model_names=core.model_names,
     )

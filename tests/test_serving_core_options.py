@@ -182,3 +182,16 @@ def test_an_ssl_config_of_paths_or_without_an_authority_is_refused(tmp_path, tex
 def test_grpc_arguments_are_pairs():
     with pytest.raises(ValueError, match=r"key=value,key=value. Received: 'grpc.x'"):
         Server(Options(port=0, model_base_path="/m", grpc_channel_arguments="grpc.x"))
+
+
+def test_a_configuration_is_a_regular_file(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "fifo")
+    for path, kind in (
+        (tmp_path / "fifo", "a FIFO"),
+        (tmp_path, "a folder"),
+        ("/dev/zero", "a dev"),
+    ):
+        with pytest.raises(OSError, match=f"{path}: cannot be read: it is {kind}"):
+            text_files.read_models(str(path))

@@ -1,5 +1,7 @@
 """The configuration of models: policies, labels, and what replaces it while requests come."""
 
+import os
+import shutil
 import time
 
 import grpc
@@ -140,6 +142,53 @@ def test_a_reload_tells_that_a_model_does_not_load(base, tmp_path):
         assert message.startswith("1 model(s) did not become available: {{{name: broken")
         assert str(tmp_path) not in message
         assert target.predict(X).model_spec.version.value == 1
+
+
+def test_each_reload_tells_its_own_result(base, tmp_path):
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    request = reload_request(**{MODEL: base, "broken": tmp_path / "broken"})
+    with serve_watched(base) as target:
+        for _ in range(3):
+            code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
+            assert (code, "broken" in message) == (StatusCode.UNKNOWN, True)
+        shutil.copytree(base / "1", tmp_path / "broken" / "1", dirs_exist_ok=True)
+        target.models.HandleReloadConfigRequest(request, 20)
+        assert target.predict(X, name="broken").model_spec.version.value == 1
+        target.models.HandleReloadConfigRequest(request, 20)
+
+
+@pytest.mark.parametrize("file", ["saved_model.pb", "variables/variables.index", "anything"])
+def test_a_fifo_in_a_version_is_refused_and_blocks_nobody(base, tmp_path, file):
+    copy_version(base / "1", tmp_path / "fifo" / "1")
+    path = tmp_path / "fifo" / "1" / file
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with serve_watched(base) as target:
+        for _ in range(2):
+            request = reload_request(**{MODEL: base, "fifo": tmp_path / "fifo"})
+            code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
+            assert code == StatusCode.UNKNOWN
+            assert f"fifo/1/{file}: cannot be read: it is a FIFO" in message
+            assert str(tmp_path) not in message
+        # The loader is free for others.
+        target.models.HandleReloadConfigRequest(reload_request(other=base), 20)
+        assert target.predict(X, name="other").model_spec.version.value == 1
+
+
+def test_a_device_in_a_version_is_refused_and_links_to_files_are_not(base, tmp_path):
+    linked = tmp_path / "linked" / "1"
+    linked.mkdir(parents=True)
+    for name in ("saved_model.pb", "variables"):
+        (linked / name).symlink_to(base / "1" / name)
+    with serve_watched(base) as target:
+        request = reload_request(linked=tmp_path / "linked")
+        target.models.HandleReloadConfigRequest(request, 20)
+        assert target.predict(X, name="linked").model_spec.version.value == 1
+        copy_version(base / "1", tmp_path / "device" / "1")
+        (tmp_path / "device" / "1" / "zeros").symlink_to("/dev/zero")
+        request = reload_request(device=tmp_path / "device")
+        _, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
+        assert "device/1/zeros: cannot be read: it is a device" in message
 
 
 def test_a_reload_does_not_wait_for_a_folder_that_is_not_there(base, tmp_path):

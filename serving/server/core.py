@@ -184,7 +184,7 @@ class ServerCore:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
                 "ModelConfigList is currently supported",
             )
-        self._models.reload(request.config)
+        self._models.reload(request.config, retry=True)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response

@@ -100,6 +100,19 @@ class Lifecycle:
                     known[number] = Version(path)
             self._act(model)
 
+    def retry_unserved(self, model: str) -> bool:
+        """Whether no version of a model is served; those that have failed are then tried again."""
+        with self._changed:
+            known = self._models.get(model, {})
+            if any(map(_available, known.values())):
+                return False
+            for number, version in known.items():
+                if version.aspired and version.state == State.END and version.error:
+                    known[number] = Version(version.path)
+            if known:
+                self._act(model)
+            return True
+
     @contextlib.contextmanager
     def serving(self, model: str, number: int | None) -> Iterator[Servable]:
         """A version that stays loaded during the block.

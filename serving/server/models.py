@@ -25,6 +25,7 @@ from serving.server.lifecycle import Lifecycle, State
 from serving.server.memory import give_back_memory
 from serving.server.metrics import Metrics
 from serving.server.options import Options, usable_processors
+from serving.server.regular_files import check_version
 from serving.server.repository import aspired_versions
 from serving.server.servable import Servable
 from serving.server.statuses import status_of
@@ -113,20 +114,26 @@ class Models:
             number = self._labels.version(spec.name, spec.version_label)
         return self._lifecycle.serving(spec.name, number)
 
-    def reload(self, config: ModelServerConfig, patient: bool = False) -> None:
+    def reload(
+        self, config: ModelServerConfig, *, patient: bool = False, retry: bool = False
+    ) -> None:
         """Replaces the configuration, and waits until a version of each new model is served.
 
         Args:
           config: the new one.
           patient: wait also for models that have no versions yet, instead of complaining.
+          retry: try again, and wait for, models that are not new and of which no version is served.
 
         Raises:
-          ServingError: it breaks a rule, and the old one stays; or a new model does not load.
+          ServingError: it breaks a rule, and the old one stays; or a model that it waits for does
+            not load.
         """
         models = check_models(config)
         with self._config_lock:
             labels = self._labels.check(models)
-            new = set(models) - set(self._models)
+            awaited = set(models) - set(self._models)
+            if retry:
+                awaited |= set(filter(self._lifecycle.retry_unserved, models))
             with self._poll_lock:
                 gone = set(self._models) - set(models)
                 self._models = models
@@ -134,7 +141,7 @@ class Models:
                 for model in gone:
                     self._lifecycle.aspire(model, {})
             self._look_for_versions()
-            self._lifecycle.wait_until_served(new, patient)
+            self._lifecycle.wait_until_served(awaited, patient)
 
     def _load(self, model: str, version: int, path: Path) -> Servable:
         started, status = time.perf_counter(), "INTERNAL"
@@ -142,6 +149,7 @@ class Models:
             "Loading servable version {name: %s version: %d} from %s", model, version, path
         )
         try:
+            _check_files(path)
             servable = Servable(
                 model,
                 version,
@@ -208,6 +216,13 @@ class Models:
         thread = threading.Thread(target=keep_looking, name=f"poll {name}", daemon=True)
         self._pollers.append(thread)
         thread.start()
+
+
+def _check_files(path: Path) -> None:
+    try:
+        check_version(path)
+    except OSError as error:
+        raise ServingError(StatusCode.FAILED_PRECONDITION, str(error)) from error
 
 
 def _session_config(options: Options) -> ConfigProto:

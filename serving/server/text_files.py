@@ -21,6 +21,8 @@ from google.protobuf import (
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from serving.server.regular_files import check_file
+
 _Message = TypeVar("_Message", bound=message.Message)
 
 _INT64, _STRING, _BOOL = "google.protobuf.Int64Value", "google.protobuf.StringValue", "bool"
@@ -77,6 +79,7 @@ def _message_class(name: str) -> type[message.Message]:
 
 
 def _read(path: str, result: _Message) -> _Message:
+    check_file(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         return text_format.Parse(text, result)

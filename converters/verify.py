@@ -49,7 +49,9 @@ KINDS = (
 
 
 def open_artefact(
-    path: str | os.PathLike, checkpoint_size: tuple[int, int] | None = None
+    path: str | os.PathLike,
+    checkpoint_size: tuple[int, int] | None = None,
+    checkpoint_key: str | None = None,
 ) -> Artefact:
     """Opens a file by its kind.
 
@@ -57,6 +59,7 @@ def open_artefact(
       path: one of `KINDS`.
       checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on,
         where that is not square.
+      checkpoint_key: which network of a PyTorch checkpoint with several.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -73,7 +76,7 @@ def open_artefact(
     if path.is_dir():
         return verify_graphs.saved_model_artefact(path)
     if suffix in CHECKPOINT_SUFFIXES:
-        return verify_keras.checkpoint_artefact(path, checkpoint_size)
+        return verify_keras.checkpoint_artefact(path, checkpoint_size, checkpoint_key)
     readers = {
         ".keras": verify_keras.keras_artefact,
         ".tflite": verify_graphs.tflite_artefact,
@@ -108,7 +111,7 @@ def _verify(options: argparse.Namespace) -> int:
     if options.limit < 1:
         raise ValueError(f"--limit: expected at least 1. Received: {options.limit}")
     size = options.checkpoint_size and cli.parse_size(options.checkpoint_size)
-    a, b = (open_artefact(path, size) for path in (options.a, options.b))
+    a, b = (open_artefact(path, size, options.checkpoint_key) for path in (options.a, options.b))
     check_comparable(a, b)
     images = comparison_pictures(options.images, a.network.input_shape[1:3], options.limit)
     tolerance = options.tolerance
@@ -230,6 +233,11 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint_size",
         metavar="HxW",
         help="pictures that a PyTorch checkpoint was trained on, where those are not square",
+    )
+    parser.add_argument(
+        "--checkpoint_key",
+        metavar="NAME",
+        help="network of a PyTorch checkpoint with several, such as model_ema",
     )
     return parser
 

@@ -24,18 +24,24 @@ def keras_artefact(path: Path) -> Artefact:
     return _artefact(load_keras_file(path), path)
 
 
-def checkpoint_artefact(path: Path, size: tuple[int, int] | None) -> Artefact:
+def checkpoint_artefact(
+    path: Path, size: tuple[int, int] | None, key: str | None = None
+) -> Artefact:
     """Opens a PyTorch checkpoint as the Keras model that it converts to.
 
     Args:
       path: of any codebase that `converters.from_pytorch` knows.
       size: (height, width) of the pictures it was trained on, where that is not square.
+      key: which network of a file with several; see `converters.from_pytorch.convert`.
     """
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, "checkpoint.keras")
-        report = from_pytorch.convert(path, converted, checkpoint_size=size)
+        report = from_pytorch.convert(path, converted, checkpoint_size=size, checkpoint_key=key)
         artefact = _artefact(load_keras_file(converted), path)
-    return dataclasses.replace(artefact, kind=f"PyTorch checkpoint, {report.info.flavour} naming")
+    kind = f"PyTorch checkpoint, {report.info.flavour} naming"
+    if report.info.prefix:
+        kind += f", without the prefix {report.info.prefix!r}"
+    return dataclasses.replace(artefact, kind="; ".join([kind, *report.notes]))
 
 
 def _artefact(model: keras.Model, path: Path) -> Artefact:

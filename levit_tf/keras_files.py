@@ -30,16 +30,16 @@ def model_path(path: str | os.PathLike) -> str:
     path = os.fspath(path)
     if not os.path.isdir(path) or os.path.exists(os.path.join(path, "saved_model.pb")):
         return path
-    final, best = (os.path.join(path, name) for name in (FINAL_FILE, BEST_FILE))
+    final, best, config = (os.path.join(path, n) for n in (FINAL_FILE, BEST_FILE, "config.json"))
     if os.path.isfile(final):
         print(f"{path}: the folder of a run; taken: {final}", file=sys.stderr)
         return final
-    if os.path.isfile(best):
-        raise ModelFileError(
-            f"{path}: the folder of a run that is not finished, without {FINAL_FILE}. Its best "
-            f"network so far is {best}."
-        )
-    return path
+    if not os.path.isfile(best) and not os.path.isfile(config):
+        return path
+    advice = f"Its best network so far is {best}." if os.path.isfile(best) else "It has none yet."
+    raise ModelFileError(
+        f"{path}: the folder of a run that is not finished ({FINAL_FILE}). {advice}"
+    )
 
 
 def load_keras_file(path: str | os.PathLike) -> keras.Model:

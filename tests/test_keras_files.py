@@ -50,6 +50,9 @@ def test_the_folder_of_a_run_stands_for_its_final_network(saved, tmp_path, capsy
     run.mkdir(parents=True)
     with pytest.raises(ModelFileError, match="a: a folder, and none of a run"):
         load_keras_file(run)
+    (run / "config.json").write_text("{}")
+    with pytest.raises(ModelFileError, match=r"not finished.*It has none yet"):
+        load_keras_file(run)
     saved.rename(run / "best.keras")
     with pytest.raises(ModelFileError, match=r"not finished.*so far is .*a/best\.keras"):
         load_keras_file(run)

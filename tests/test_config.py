@@ -125,7 +125,7 @@ def test_rand_augment_is_read_as_timm_writes_it():
 def test_every_config_loads_and_says_how_to_run_it(name):
     config = load_config(name)
     assert config.variant in list_variants()
-    facts = Facts(100, 10, (224, 224), is_trained=True, is_head_fresh=True)
+    facts = Facts(100, 10, (224, 224), is_trained=True, is_head_fresh=True, width=384)
     config = make_plan(config, facts).config
     assert config.planned == []
     assert augmentation(config).size[0] > 0

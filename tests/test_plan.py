@@ -13,7 +13,7 @@ README = ("epochs=3", "batch_size=16")
 
 
 def facts(pictures, **changes):
-    usual = Facts(pictures, 5, (224, 224), is_trained=True, is_head_fresh=True)
+    usual = Facts(pictures, 5, (224, 224), is_trained=True, is_head_fresh=True, width=384)
     return dataclasses.replace(usual, **changes)
 
 
@@ -88,6 +88,33 @@ def test_random_weights_are_not_frozen():
     plan = planned(300, "init_from=none", is_trained=False)
     assert plan.config.freeze_batch_norm is False
     assert "freeze_batch_norm=false: random weights have no statistics to keep" in str(plan)
+
+
+def test_letters_are_not_mirrored():
+    assert planned(1_000, "epochs=30").config.flip == 0.5
+    grey = planned(1_000, "epochs=30", is_grey=True)
+    small = planned(1_000, "epochs=30", input_size=(32, 32))
+    assert (grey.config.flip, small.config.flip) == (0, 0)
+    assert "flip=0: pictures without colours" in str(grey)
+
+
+def test_augmentation_grows_with_the_run_and_is_weaker_on_random_weights():
+    def strength(epochs, pictures=1_000, **changes):
+        config = planned(pictures, f"epochs={epochs}", "batch_size=16", **changes).config
+        return config.mixup + config.cutmix + config.erasing + (1 - config.crop_scale)
+
+    found = [strength(epochs) for epochs in (3, 10, 30, 1000)]
+    assert found == sorted(set(found))
+    assert strength(3, is_trained=False) == strength(3)
+    assert strength(30, is_trained=False) < strength(30)
+    assert strength(30, pictures=40) < strength(30)
+
+
+def test_a_wider_network_learns_more_slowly():
+    rates = [planned(500, width=width).config.peak_learning_rate for width in (96, 384, 768)]
+    assert rates == sorted(rates, reverse=True)
+    fresh, known = planned(500), planned(500, is_head_fresh=False)
+    assert fresh.config.head_rate > known.config.head_rate == 1
 
 
 def test_a_configuration_without_gaps_is_not_touched():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 import levit_tf
 from converters.qat_model import QuantizedModel
@@ -22,7 +23,7 @@ from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
 from training.batch_norm import prepare_batch_norm
 from training.config import Config
-from training.config_checks import INIT_FROM, RELEASED
+from training.config_checks import AUTO, INIT_FROM, RELEASED
 from training.data import Dataset
 from training.plan import Facts
 from training.teacher import Teacher
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     import tf_keras
 
     Network = keras.Model | tf_keras.Model
+
+
+# Of so many pictures a plan wants to know whether they have colours: a mean difference of the
+# channels, 0..255.
+LOOKED_AT, GREY = 16, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,8 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
         is_head_fresh=source is None
         or _saved_classes(source, len(names)) != len(names)
         or _are_others(source, names),
+        width=get_variant(config.variant).embed_dim[-1],
+        is_grey=config.flip is AUTO and _are_grey(data.calibration_images(LOOKED_AT)),
         multiple=replicas * config.accumulate,
     )
 
@@ -124,6 +132,12 @@ def _source(config: Config) -> str | None:
     """What `config.init_from` names; in place of a run's folder the run's final network."""
     source = config.init_from
     return source if source in (None, RELEASED) else model_path(source)
+
+
+def _are_grey(images: np.ndarray) -> bool:
+    """Whether pictures (n, height, width, 3), RGB 0..255, have no colours but those of JPEG."""
+    values = images.astype(np.float32)
+    return float((values.max(axis=-1) - values.min(axis=-1)).mean()) < GREY
 
 
 def _saved_classes(source: str, classes: int) -> int | None:

@@ -15,6 +15,7 @@ import dataclasses
 import math
 from typing import Any
 
+from levit_tf.preprocessing import LARGEST_SIDE_WITHOUT_MARGIN
 from training.config import Config
 from training.config_checks import AUTO
 
@@ -24,21 +25,61 @@ SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 # Steps of a run, and the fewest and most epochs.
 STEPS_TRAINED, EPOCHS_TRAINED = 1_500, (5, 50)
 STEPS_RANDOM, EPOCHS_RANDOM = 20_000, (30, 300)
-PEAK_TRAINED, PEAK_RANDOM = 1e-3, 2e-3
-HEAD_RATE = 3.0
+# The highest rate, times the channels of the last stage: with Adam the best rate falls with the
+# width of a network. A fresh head on trained layers learns so many times faster than they do.
+PEAK_TRAINED, PEAK_RANDOM, HEAD_RATE = 0.15, 0.3, 3.0
 # A warm-up of one step in so many, and the most.
-WARMUP_SHARE, MOST_WARMUP = 20, 500
+WARMUP_SHARE, MOST_WARMUP = 50, 500
+# The moving average is over about one step in so many.
 EMA_SHARE, LARGEST_EMA_DECAY = 10, 0.9998
-LIGHT = {
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How much the pictures are changed, and from how many epochs and steps on.
+
+    Attributes:
+      name: for the plan's text.
+      epochs: fewest epochs: how often a picture is seen.
+      steps: fewest steps.
+      random_steps: fewest steps from random weights.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+    random_steps: int
+    values: dict[str, Any]
+
+
+NONE = {
     "mixup": 0.0,
     "cutmix": 0.0,
     "rand_augment": None,
     "erasing": 0.0,
-    "label_smoothing": 0.0,
+    "label_smoothing": 0.1,
     "flip": 0.0,
-    "crop_scale": 0.7,
-    "crop_padding": 2,
+    "crop_scale": 0.8,
+    "crop_padding": 0,
 }
+LIGHT = {**NONE, "flip": 0.5, "crop_scale": 0.5, "crop_padding": 2}
+MEDIUM = {**LIGHT, "mixup": 0.2, "erasing": 0.1, "crop_scale": 0.35}
+STRONG = {
+    **MEDIUM,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "rand_augment": "rand-m9-mstd0.5-inc1",
+    "erasing": 0.25,
+    "crop_scale": 0.08,
+    "crop_padding": 4,
+}
+# The strongest that a run is long enough for.
+AUGMENTATIONS = (
+    Augmentation("strong", 100, 30_000, 30_000, STRONG),
+    Augmentation("medium", 20, 1_000, 3_000, MEDIUM),
+    Augmentation("light", 5, 100, 300, LIGHT),
+    Augmentation("none", 0, 0, 0, NONE),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +92,8 @@ class Facts:
       input_size: (height, width) that the network takes, pixels.
       is_trained: whether the network begins with trained weights, not with random ones.
       is_head_fresh: whether the classification head begins at random.
+      width: channels of the network's last stage, which the head takes.
+      is_grey: whether none of the pictures, as far as looked at, has a colour.
       multiple: replicas times the parts of a batch: what the batch must be a multiple of.
     """
 
@@ -59,6 +102,8 @@ class Facts:
     input_size: tuple[int, int]
     is_trained: bool
     is_head_fresh: bool
+    width: int
+    is_grey: bool = False
     multiple: int = 1
 
 
@@ -129,7 +174,7 @@ class _Planner:
         self._choose_epochs(steps)
         total = steps * self.config.epochs
         self._choose_rates(total)
-        self._choose_network(total)
+        self._choose_network()
         self._choose_augmentation(total)
         return Plan(self.config, steps, tuple(self.choices))
 
@@ -180,23 +225,22 @@ class _Planner:
         )
 
     def _choose_rates(self, steps: int) -> None:
-        config, trained = self.config, self.facts.is_trained
-        peak = PEAK_TRAINED if trained else PEAK_RANDOM
-        rate = peak
-        if config.rate_batch is not None:
-            rate = peak * config.rate_batch / config.batch_size
+        config, facts = self.config, self.facts
+        weights = "trained" if facts.is_trained else "random"
+        peak = (PEAK_TRAINED if facts.is_trained else PEAK_RANDOM) / facts.width
+        peak = float(f"{peak:.2g}")
+        scale = 1 if config.rate_batch is None else config.rate_batch / config.batch_size
         self._set(
             "learning_rate",
-            rate,
-            f"{peak:g} at its highest, for {'trained' if trained else 'random'} weights, whatever "
-            "the batch",
+            peak * scale,
+            f"{peak:g} at its highest, for {weights} weights of a network {facts.width} wide, at "
+            "any batch",
         )
+        is_ahead = facts.is_trained and facts.is_head_fresh
         self._set(
             "head_rate",
-            HEAD_RATE if trained and self.facts.is_head_fresh else 1.0,
-            "the head is fresh, the rest is trained"
-            if trained and self.facts.is_head_fresh
-            else "the head begins as the rest does",
+            HEAD_RATE if is_ahead else 1.0,
+            "the head is fresh, all else is trained" if is_ahead else "the head is like the rest",
         )
         if config.warmup_epochs:
             warmup = config.warmup_epochs * self._steps_per_epoch()
@@ -206,21 +250,33 @@ class _Planner:
             min(steps // WARMUP_SHARE, MOST_WARMUP),
             f"one in {WARMUP_SHARE} of {steps:,} steps, {MOST_WARMUP} at most",
         )
+        decay = min(max(1 - EMA_SHARE / steps, 0.0), LARGEST_EMA_DECAY)
         self._set(
             "ema_decay",
-            min(max(1 - EMA_SHARE / steps, 0.0), LARGEST_EMA_DECAY),
-            f"an average over about a tenth of {steps:,} steps; the better of raw and averaged "
+            float(f"{decay:.4f}"),
+            f"an average over one in {EMA_SHARE} of {steps:,} steps; the better of it and the raw "
             "weights is shipped",
         )
 
-    def _choose_network(self, steps: int) -> None:
+    def _choose_network(self) -> None:
+        reason = "the statistics of these pictures are better than those of others"
         if self.config.qat:
-            self._set("freeze_batch_norm", False, "quantisation-aware training has none")
+            reason = "quantisation-aware training has no BatchNorm"
         elif not self.facts.is_trained:
-            self._set("freeze_batch_norm", False, "random weights have no statistics to keep")
-        else:
-            self._set("freeze_batch_norm", False, "the statistics of these pictures are better")
+            reason = "random weights have no statistics to keep"
+        self._set("freeze_batch_norm", False, reason)
 
     def _choose_augmentation(self, steps: int) -> None:
-        for field, value in LIGHT.items():
-            self._set(field, value, f"{steps:,} steps")
+        epochs, is_trained = self.config.epochs, self.facts.is_trained
+        chosen = next(
+            one
+            for one in AUGMENTATIONS
+            if epochs >= one.epochs and steps >= (one.steps if is_trained else one.random_steps)
+        )
+        why = f"augmentation {chosen.name} for {steps:,} steps that see a picture {epochs} times"
+        if max(self.facts.input_size) <= LARGEST_SIDE_WITHOUT_MARGIN:
+            self._set("flip", 0.0, "pictures as small as these may be letters or signs")
+        elif self.facts.is_grey:
+            self._set("flip", 0.0, "pictures without colours may be letters or scans")
+        for field, value in chosen.values.items():
+            self._set(field, value, why)

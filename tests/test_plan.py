@@ -110,8 +110,10 @@ def test_augmentation_grows_with_the_run_and_is_weaker_on_random_weights():
     assert strength(30, pictures=40) < strength(30)
 
 
-def test_a_wider_network_learns_more_slowly():
+def test_a_wider_network_and_a_longer_run_learn_more_slowly():
     rates = [planned(500, width=width).config.peak_learning_rate for width in (96, 384, 768)]
+    assert rates == sorted(set(rates), reverse=True)
+    rates = [planned(500, f"epochs={n}").config.peak_learning_rate for n in (2, 5, 50)]
     assert rates == sorted(rates, reverse=True)
     fresh, known = planned(500), planned(500, is_head_fresh=False)
     assert fresh.config.head_rate > known.config.head_rate == 1
@@ -128,7 +130,7 @@ def test_the_plan_reads_as_text_with_its_reasons():
     text = str(planned(270, *README)).splitlines()
     assert text[0] == "plan: 17 steps an epoch, 51 in all (3 epochs, 16 pictures a step)"
     assert any(line.startswith("  learning_rate=0.") for line in text)
-    assert any(line.startswith("  rand_augment=none: ") for line in text)
+    assert any("mixup=0 cutmix=0 rand_augment=none " in line for line in text)
     assert text[-1] == "  --set=FIELD=VALUE sets any of them"
 
 

@@ -12,6 +12,7 @@ has them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -26,8 +27,11 @@ SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 STEPS_TRAINED, EPOCHS_TRAINED = 1_500, (5, 50)
 STEPS_RANDOM, EPOCHS_RANDOM = 20_000, (30, 300)
 # The highest rate, times the channels of the last stage: with Adam the best rate falls with the
-# width of a network. A fresh head on trained layers learns so many times faster than they do.
-PEAK_TRAINED, PEAK_RANDOM, HEAD_RATE = 0.15, 0.3, 3.0
+# width of a network. In fewer than so many steps it has to be higher, up to so many times as high.
+PEAK_TRAINED, PEAK_RANDOM = 0.15, 0.2
+FEW_STEPS, MOST_HASTE, HIGHEST_RATE = 500, 4.0, 1.5e-3
+# A fresh head on trained layers learns so many times faster than they do.
+HEAD_RATE = 3.0
 # A warm-up of one step in so many, and the most.
 WARMUP_SHARE, MOST_WARMUP = 50, 500
 # The moving average is over about one step in so many.
@@ -115,6 +119,11 @@ class Choice:
     value: Any
     reason: str
 
+    def __str__(self) -> str:
+        """As `--set` takes it, rounded."""
+        value = f"{self.value:.3g}" if isinstance(self.value, float) else str(self.value).lower()
+        return f"{self.field}={value}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -136,9 +145,8 @@ class Plan:
             f"plan: {steps:,} steps an epoch, {steps * config.epochs:,} in all ({config.epochs} "
             f"epochs, {config.batch_size} pictures a step)"
         ]
-        for choice in self.choices:
-            value = f"{choice.value:.3g}" if isinstance(choice.value, float) else choice.value
-            lines.append(f"  {choice.field}={str(value).lower()}: {choice.reason}")
+        for reason, choices in itertools.groupby(self.choices, lambda choice: choice.reason):
+            lines.append(f"  {' '.join(map(str, choices))}: {reason}")
         if self.choices:
             lines.append("  --set=FIELD=VALUE sets any of them")
         return "\n".join(lines)
@@ -228,13 +236,14 @@ class _Planner:
         config, facts = self.config, self.facts
         weights = "trained" if facts.is_trained else "random"
         peak = (PEAK_TRAINED if facts.is_trained else PEAK_RANDOM) / facts.width
-        peak = float(f"{peak:.2g}")
+        haste = min(max(math.sqrt(FEW_STEPS / steps), 1.0), MOST_HASTE)
+        peak = float(f"{min(peak * haste, HIGHEST_RATE):.2g}")
         scale = 1 if config.rate_batch is None else config.rate_batch / config.batch_size
         self._set(
             "learning_rate",
             peak * scale,
-            f"{peak:g} at its highest, for {weights} weights of a network {facts.width} wide, at "
-            "any batch",
+            f"the highest, at any batch, for {steps:,} steps from {weights} weights of "
+            f"{facts.width} channels",
         )
         is_ahead = facts.is_trained and facts.is_head_fresh
         self._set(
@@ -273,7 +282,10 @@ class _Planner:
             for one in AUGMENTATIONS
             if epochs >= one.epochs and steps >= (one.steps if is_trained else one.random_steps)
         )
-        why = f"augmentation {chosen.name} for {steps:,} steps that see a picture {epochs} times"
+        why = (
+            f"augmentation {chosen.name!r}, for {steps:,} steps that see every picture {epochs} "
+            f"times, from {'trained' if is_trained else 'random'} weights"
+        )
         if max(self.facts.input_size) <= LARGEST_SIDE_WITHOUT_MARGIN:
             self._set("flip", 0.0, "pictures as small as these may be letters or signs")
         elif self.facts.is_grey:

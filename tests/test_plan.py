@@ -119,6 +119,13 @@ def test_a_wider_network_and_a_longer_run_learn_more_slowly():
     assert fresh.config.head_rate > known.config.head_rate == 1
 
 
+def test_a_step_of_very_few_pictures_keeps_the_statistics_it_has():
+    assert planned(300, "batch_size=4").config.freeze_batch_norm is True
+    assert planned(300, "batch_size=16").config.freeze_batch_norm is False
+    random = planned(300, "batch_size=4", "init_from=none", is_trained=False)
+    assert random.config.freeze_batch_norm is False
+
+
 def test_a_configuration_without_gaps_is_not_touched():
     for name in ("imagenet", "digits", "cifar10", "imagenet_qat"):
         config = load_config(name)

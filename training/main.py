@@ -4,6 +4,8 @@
     python -m training.main --output=DIR --config=digits --set=epochs=5 --set=seed=1
 
 Configurations are the modules of `training.configs`; `training.config.Config` explains the fields.
+--set=FIELD=auto leaves one to `training.plan`, which says what it chose and why; --set=init_from
+takes a file, `imagenet` for the released weights, or `none` for random ones.
 The same command goes on with a run that was stopped.
 """
 
@@ -15,6 +17,7 @@ from absl import flags
 
 from converters import cli
 from training import config, run
+from training.config_checks import INIT_FROM
 from training.strategy import STRATEGIES, TPUNotFoundError, make_strategy
 
 NO_TPU = 2  # exit code
@@ -39,7 +42,12 @@ def define_flags() -> None:
     flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu.")
     flags.DEFINE_string("tpu_zone", None, "Its Google Cloud zone, if not this machine's.")
     flags.DEFINE_string("gcp_project", None, "Its Google Cloud project, if not this machine's.")
-    flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
+    flags.DEFINE_multi_string(
+        "set",
+        [],
+        "field=value of the config to change; may be repeated. A value may be none, and auto where "
+        f"the plan can choose it. What the weights begin with: {INIT_FROM}.",
+    )
     flags.DEFINE_bool("overwrite", False, "Begin anew where the folder has a run already.")
     flags.mark_flag_as_required("output")
 

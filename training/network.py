@@ -199,7 +199,11 @@ def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -
     head = model.get_layer(CLASSIFIER).weights
     fresh = [keras.ops.copy(weight) for weight in head]
     if source == RELEASED:
-        report = levit_tf.transfer_weights(levit_tf.LeViT(variant, weights="imagenet"), model)
+        try:
+            released = levit_tf.LeViT(variant, weights="imagenet")
+        except ConnectionError as error:
+            raise ConnectionError(f"{error} Or begin with others: {INIT_FROM}.") from error
+        report = levit_tf.transfer_weights(released, model)
     elif source.endswith(".keras"):
         report = levit_tf.transfer_weights(load_train_form(source), model)
     else:

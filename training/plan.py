@@ -32,6 +32,7 @@ PEAK_TRAINED, PEAK_RANDOM = 0.15, 0.2
 FEW_STEPS, MOST_HASTE, HIGHEST_RATE = 500, 4.0, 1.5e-3
 # A fresh head on trained layers learns so many times faster than they do.
 HEAD_RATE = 3.0
+FEWEST_FOR_STATISTICS = 8  # pictures in a step
 # A warm-up of one step in so many, and the most.
 WARMUP_SHARE, MOST_WARMUP = 50, 500
 # The moving average is over about one step in so many.
@@ -273,7 +274,15 @@ class _Planner:
             reason = "quantisation-aware training has no BatchNorm"
         elif not self.facts.is_trained:
             reason = "random weights have no statistics to keep"
-        self._set("freeze_batch_norm", False, reason)
+        elif self.config.batch_size < FEWEST_FOR_STATISTICS:
+            reason = f"{self.config.batch_size} pictures a step are too few for statistics"
+        is_frozen = (
+            self.facts.is_trained
+            and self.config.batch_size < FEWEST_FOR_STATISTICS
+            and not self.config.qat
+            and not self.config.drop_path
+        )
+        self._set("freeze_batch_norm", is_frozen, reason)
 
     def _choose_augmentation(self, steps: int) -> None:
         epochs, is_trained = self.config.epochs, self.facts.is_trained

@@ -166,7 +166,9 @@ def _variant(state: Mapping[str, np.ndarray], flavour: str, source: str) -> Vari
         listed = "\n  ".join(misfits[nearest])
         raise ValueError(
             f"{source}: {flavour} naming, but none of the known variants. The nearest, {nearest}, "
-            f"differs in {len(misfits[nearest])}:\n  {listed}"
+            f"differs in {len(misfits[nearest])}:\n  {listed}\nWhat no LeViT has, such as layers "
+            "of your own, has to be removed from the file; of several networks in it "
+            "--checkpoint_key=PREFIX takes one."
         )
     return get_variant(nearest)
 

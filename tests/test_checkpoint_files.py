@@ -40,6 +40,18 @@ def test_state_dicts_are_unwrapped(tmp_path, state, wrapper):
         ({"state_dict": "A", "state_dict_ema": "B", "arch": "levit"}, "state_dict"),
         ({"model_ema": "B", "model": "A", "optimizer": {"state": {0: {"x.y": "B"}}}}, "model"),
         ({"model": {"state_dict": "A"}, "epoch": 3}, "model/state_dict"),
+        (  # Lightning's
+            {
+                "epoch": 3,
+                "pytorch-lightning_version": "2.5",
+                "state_dict": "A",
+                "loops": {"fit_loop": {"state_dict": {}}},
+                "callbacks": {"ModelCheckpoint{'a'}": {"best_k_models": {"x.ckpt": "B"}}},
+                "optimizer_states": [{"state": {0: {"exp_avg": "B"}}}],
+                "hyper_parameters": {"lr": 0.1},
+            },
+            "state_dict",
+        ),
         ({"ema": {"module": "A", "decay": 0.9}, "epoch": 3}, "ema/module"),
         ({"weights_of_mine": "A", "scaler": {"a.b": "B"}, "criterion": {"a.b": "B"}}, "weights_o"),
     ],
@@ -52,6 +64,8 @@ def test_the_trained_weights_are_found_beside_averages_and_optimisers_and_named(
     def filled(value):
         if isinstance(value, dict):
             return {key: filled(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [filled(inner) for inner in value]
         return {"A": state, "B": other}.get(value, value)
 
     torch.save(filled(content), tmp_path / "c.pth")

@@ -109,6 +109,12 @@ def test_of_parts_the_one_that_is_named_is_held_out_or_all(tmp_path):
         assert load(tmp_path, with_train=False, split_test=split).num_test == count
 
 
+def test_classes_without_a_held_out_picture_are_named(tmp_path):
+    write_folder(tmp_path, 2, parts=("train", "test"))
+    shutil.rmtree(tmp_path / "test" / "cat")
+    assert "held out: 4, from test/ (none of cat)" in summary(load(tmp_path))
+
+
 def test_of_a_train_folder_alone_all_is_evaluated_or_the_tenth(tmp_path):
     write_folder(tmp_path, 10, parts=("train",))
     assert load(tmp_path, with_train=False).num_test == 30

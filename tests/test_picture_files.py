@@ -1,5 +1,7 @@
 """One rule says which files of a folder are pictures, here and in the load test."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,12 @@ def test_the_load_test_has_the_same_rule_to_the_letter():
         for module in (levit_tf.picture_files, serving.picture_files)
     )
     assert one == other
+
+
+def test_the_load_test_starts_without_keras():
+    code = "import sys, serving.load_test; sys.exit(sum(n in sys.modules for n in sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "keras", "tensorflow", "levit_tf", "converters"]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", FORMATS)

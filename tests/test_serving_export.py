@@ -229,6 +229,13 @@ def test_a_model_that_does_not_exist_is_reported(model, message):
         load_model(model)
 
 
+def test_the_folder_of_a_run_stands_for_its_final_network_with_its_labels(tmp_path):
+    small_model().save(tmp_path / "final.keras")
+    model, folders = load_model(str(tmp_path))
+    assert model.output_shape == (None, len(CLASS_NAMES))
+    assert folders == [tmp_path]
+
+
 def test_files_that_the_user_has_changed_are_kept(tmp_path):
     write_deployment(tmp_path, "/models")
     (tmp_path / "batching.config").write_text("mine")

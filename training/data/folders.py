@@ -34,6 +34,7 @@ from training.data.sources import Details, Example, Fetched, FileEntry, Source
 
 WHOLE = "all"  # every picture there is
 HELD_OUT = 0.1
+SHOWN_MISSING = 5
 
 _THREADS = 16
 _CHUNK = 256  # files that a thread takes at once
@@ -162,15 +163,16 @@ def _load_parts(
         entries[name] = _scan(root / name, classes, skipped, complete=name in train)
     if with_train and train:
         check_several(root / train[0], classes)
+    held_out = [entry for name in test for entry in entries[name]]
     known = list(dict.fromkeys(train + test))
     others = (*layout.others, *(f"{name}/" for name in layout.parts if name not in known))
     return FolderData(
         _source([entry for name in train for entry in entries.get(name, ())]),
-        _source([entry for name in test for entry in entries[name]]),
+        _source(held_out),
         classes,
         Details(
             _counts([entry for part in entries.values() for entry in part], classes),
-            "from " + " and ".join(f"{name}/" for name in test),
+            "from " + " and ".join(f"{name}/" for name in test) + _missing(held_out, classes),
             others,
         ),
     )
@@ -278,6 +280,13 @@ def _counts(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
     for _, label, _ in entries:
         counts[label] += 1
     return counts
+
+
+def _missing(entries: Sequence[Entry], classes: Sequence[str]) -> str:
+    """Says which classes a held-out part has no picture of."""
+    names = [name for name, n in zip(classes, _counts(entries, classes), strict=True) if not n]
+    more = f" and {len(names) - SHOWN_MISSING:,} more" if len(names) > SHOWN_MISSING else ""
+    return f" (none of {', '.join(names[:SHOWN_MISSING])}{more})" if names else ""
 
 
 def _source(entries: Sequence[Entry]) -> FolderSource | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,8 @@ def read_labels(path: str | os.PathLike) -> list[str]:
       The names.
 
     Raises:
-      ValueError: there is no such file, it is no text, it is empty, or a line in it is; the message
-        names the file and the line.
+      ValueError: there is no such file, it is no text, it is empty, or a line in it is or holds
+        control characters; the message names the file and the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -106,7 +107,18 @@ def read_labels(path: str | os.PathLike) -> list[str]:
         raise ValueError(
             f"{path}: line {names.index('') + 1} is empty; expected one class name a line."
         )
+    _check_characters(names, str(path))
     return names
+
+
+def _check_characters(names: Sequence[str], source: str) -> None:
+    """Refuses control characters, which would reach the terminals that names are shown on."""
+    for number, name in enumerate(names, 1):
+        if any(unicodedata.category(character) == "Cc" for character in name):
+            raise ValueError(
+                f"{source}: class name {number} of {len(names)} holds control characters: "
+                f"{name!a}. Remove them."
+            )
 
 
 def check_class_names(names: Sequence[str], classes: int, source: str) -> list[str]:
@@ -121,8 +133,9 @@ def check_class_names(names: Sequence[str], classes: int, source: str) -> list[s
       `names` as a list.
 
     Raises:
-      ValueError: their number differs.
+      ValueError: their number differs, or one holds control characters.
     """
     if len(names) != classes:
         raise ValueError(f"{source}: {len(names)} class names for a model of {classes} classes.")
+    _check_characters(names, source)
     return list(names)

@@ -87,3 +87,24 @@ def test_there_must_be_one_name_for_each_class():
     assert check_class_names(("a", "b"), 2, "here") == ["a", "b"]
     with pytest.raises(ValueError, match="here: 2 class names for a model of 3 classes"):
         check_class_names(("a", "b"), 3, "here")
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Jcat", "cat\x07", "a\tb", "\x9b31m", "\x7f"])
+def test_control_characters_which_terminals_act_on_are_refused(name, tmp_path):
+    (tmp_path / "labels.txt").write_text(f"dog\n{name}x\nbird\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"labels.txt: class name 2 of 3 holds control") as caught:
+        read_labels(tmp_path / "labels.txt")
+    assert str(caught.value).isprintable()
+    with pytest.raises(ValueError, match=r"somewhere: class name 1 of 1 holds control"):
+        check_class_names([name], 1, "somewhere")
+
+
+def test_names_of_all_languages_are_taken():
+    names = [
+        "Käse",
+        "\u0645\u06cc\u200c\u062e",
+        "猫",
+        "no\u00a0break",
+        "\U0001f469\u200d\U0001f680",
+    ]
+    assert check_class_names(names, 5, "somewhere") == names

@@ -3,6 +3,7 @@
 import pytest
 
 from serving.client.__main__ import main
+from serving.client.screen import printable
 from tests.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 
@@ -35,6 +36,13 @@ def test_fewer_classes_and_a_label_may_be_asked_for(fake, picture, capsys):
     assert run(fake, "--top=1", "--label=stable", picture) == 0
     assert capsys.readouterr().out == f"{picture}\n   75.00 %  5\n"
     assert fake.requests[-1][0][2] == "stable"
+
+
+def test_what_the_server_says_does_not_reach_the_terminal_as_codes(fake, picture, capsys):
+    fake.script.append(Fail("INVALID_ARGUMENT", "no \x1b[2J picture"))
+    assert run(fake, picture) == 1
+    assert "no \\x1b[2J picture" in capsys.readouterr().err
+    assert printable("\x1b[31mcat\x07\x9b ok ä 猫") == "\\x1b[31mcat\\x07\\x9b ok ä 猫"
 
 
 def test_rest_needs_no_scheme(picture, capsys):

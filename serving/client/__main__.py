@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from serving.client.client import DEFAULT_TIMEOUT_S, Client
 from serving.client.errors import RequestError
 from serving.client.options import add_server_options, address, positive, seconds, tls
+from serving.client.screen import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with client:
             all_classified = [_classify(client, path, options.top) for path in options.pictures]
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     return 0 if all(all_classified) else 1
 
@@ -56,14 +57,14 @@ def _classify(client: Client, picture: str, top: int) -> bool:
     except RequestError as error:
         if error.code != "INVALID_ARGUMENT":  # not the fault of this picture
             raise
-        print(f"error: {picture}: {error}", file=sys.stderr)
+        print(printable(f"error: {picture}: {error}"), file=sys.stderr)
         return False
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
         return False
-    print(picture)
+    print(printable(picture))
     for name, probability in found[:top]:
-        print(f"  {100 * probability:6.2f} %  {name}")
+        print(printable(f"  {100 * probability:6.2f} %  {name}"))
     return True
 
 

@@ -64,6 +64,8 @@ _HELP = {
     "rest_api_timeout_in_ms": "Milliseconds that a REST request may take.",
     "monitoring_config_file": "Text file of a MonitoringConfig: Prometheus metrics.",
     "ssl_config_file": "Text file of an SSLConfig: TLS for gRPC.",
+    "max_connections": "Connections that gRPC and REST each may have; 0: half of what the limit of "
+    "file descriptors allows.",
     "receive_seconds": "Seconds that the message of a gRPC request may take to arrive.",
     "drain_seconds": "Seconds that accepted requests have after SIGTERM.",
 }

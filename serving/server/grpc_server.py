@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 from serving.server import text_files
 from serving.server.core import ServerCore
 from serving.server.listening import listening_socket
-from serving.server.options import Options
+from serving.server.options import Options, most_connections
 from serving.server.requests_under_way import RequestsUnderWay
 from serving.server.statuses import status_of
 
@@ -175,6 +175,7 @@ def _arguments(options: Options) -> list[tuple[str, int | str]]:
     arguments: dict[str, int | str] = {
         "grpc.max_receive_message_length": options.max_request_bytes,
         "grpc.max_send_message_length": 2**31 - 1,
+        "grpc.max_allowed_incoming_connections": most_connections(options),
         "grpc.so_reuseport": 0,  # or a second server on the same port would steal half the requests
     }
     for text in filter(None, options.grpc_channel_arguments.split(",")):

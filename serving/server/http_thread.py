@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
+from absl import logging
 from aiohttp import web
 
 from serving.server.listening import listening_socket
@@ -19,6 +21,8 @@ class HttpThread:
         host: str,
         port: int,
         drain_seconds: float,
+        max_connections: int,
+        on_refused: Callable[[str], None] = lambda flag: None,
     ):
         """Checks that the port is free; nothing listens before `start`.
 
@@ -27,6 +31,8 @@ class HttpThread:
           host: address to listen on.
           port: to listen on.
           drain_seconds: that accepted requests have when it stops.
+          max_connections: at a time; further ones are closed at once.
+          on_refused: told "max_connections" for each of these.
 
         Raises:
           OSError: the port is taken, or the address is not one of this machine's.
@@ -35,9 +41,12 @@ class HttpThread:
         listening_socket(host, port, "REST", "--rest_api_port").close()
         self._started = False
         self._loop = asyncio.new_event_loop()
-        self._runner = web.AppRunner(
+        self._loop.set_exception_handler(_log_exception)
+        self._runner = _Runner(
             application, handle_signals=False, access_log=None, shutdown_timeout=drain_seconds
         )
+        self._runner.limit, self._runner.starting = max_connections, 0
+        self._runner.on_refused = on_refused
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
     def start(self) -> None:
@@ -68,3 +77,45 @@ class HttpThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+
+class _Runner(web.AppRunner):
+    """Makes no more handlers of connections than `limit` at a time."""
+
+    __slots__ = ("limit", "on_refused", "starting")
+
+    @property
+    def server(self) -> Callable[[], asyncio.BaseProtocol] | None:
+        server = super().server
+        if server is None:
+            return None
+
+        def protocol() -> asyncio.BaseProtocol:
+            if len(server.connections) + self.starting >= self.limit:
+                self.on_refused("max_connections")
+                return _Refusal()
+            # It is among the server's connections in the loop's next round.
+            self.starting += 1
+            asyncio.get_running_loop().call_soon(self._started)
+            return server()
+
+        return protocol
+
+    def _started(self) -> None:
+        self.starting -= 1
+
+
+class _Refusal(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _log_exception(loop: asyncio.AbstractEventLoop, context: dict) -> None:
+    # asyncio tries again by itself, and reports each of very many attempts with a traceback.
+    error = context.get("exception")
+    if isinstance(error, OSError) and "accept" in context["message"]:
+        logging.log_every_n_seconds(
+            logging.ERROR, "REST cannot accept connections: %s", 10, error.strerror
+        )
+    else:
+        loop.default_exception_handler(context)

@@ -56,22 +56,28 @@ class IdleTrim:
         usual, before = _memory("VmRSS"), None
         while not self._stopped.wait(_SECONDS_BETWEEN_LOOKS):
             requests = self._requests_so_far()
-            excess = _memory("VmRSS") - usual
             is_idle = requests is not None and requests == before
             before = requests
-            if not is_idle or excess < max(_WORTH_IT_SHARE * usual, _WORTH_IT_BYTES):
-                continue
             try:
-                gc.collect()  # errors may hold what a request sent until then
-                give_back_memory()
-                given = give_back_pages(_memory("VmHWM"))
-            except Exception:  # the requests are more important
-                logging.exception("Handing back memory failed.")
-                return
-            # What is still there is needed, such as for a model that came meanwhile.
-            usual = max(usual, _memory("VmRSS"))
-            self._on_given(given)
-            logging.info("%d MiB were handed back; %d are in use.", given >> 20, usual >> 20)
+                if is_idle:
+                    usual = self._trimmed(usual)
+            except OSError as error:  # no file can be opened
+                logging.log_every_n_seconds(
+                    logging.ERROR, "Memory is not handed back: %s", 60, error.strerror
+                )
+
+    def _trimmed(self, usual: int) -> int:
+        """What is usual, after what is above that was handed back; in bytes."""
+        if _memory("VmRSS") - usual < max(_WORTH_IT_SHARE * usual, _WORTH_IT_BYTES):
+            return usual
+        gc.collect()  # errors may hold what a request sent until then
+        give_back_memory()
+        given = give_back_pages(_memory("VmHWM"))
+        self._on_given(given)
+        # What is still there is needed, such as for a model that came meanwhile.
+        usual = max(usual, _memory("VmRSS"))
+        logging.info("%d MiB were handed back; %d are in use.", given >> 20, usual >> 20)
+        return usual
 
 
 def _memory(what: str) -> int:

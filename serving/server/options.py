@@ -5,10 +5,29 @@ from __future__ import annotations
 import dataclasses
 import os
 
+_MOST_CONNECTIONS = 10_000
+_OTHER_DESCRIPTORS = 128
+
 
 def usable_processors() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def most_connections(options: Options) -> int:
+    """How many connections gRPC and REST each may have.
+
+    By default both together leave some of the process's file descriptors to files: at the limit
+    nothing can be opened any more, versions and connections alike.
+    """
+    if options.max_connections:
+        return options.max_connections
+    import resource  # which only UNIX has
+
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return max(min((descriptors - _OTHER_DESCRIPTORS) // 2, _MOST_CONNECTIONS), 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,5 +83,6 @@ class Options:
     rest_api_timeout_in_ms: int = 30_000
     monitoring_config_file: str = ""
     ssl_config_file: str = ""
+    max_connections: int = 0  # 0: half of what the file descriptors allow
     receive_seconds: float = 30
     drain_seconds: float = 30

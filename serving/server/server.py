@@ -11,7 +11,7 @@ from serving.server.core import ServerCore
 from serving.server.grpc_server import GrpcServer
 from serving.server.http_thread import HttpThread
 from serving.server.memory import IdleTrim
-from serving.server.options import Options, usable_processors
+from serving.server.options import Options, most_connections, usable_processors
 from serving.server.rest import RestOptions, rest_application
 from serving.server.rest_origins import Origins, is_loopback, listed
 
@@ -51,7 +51,12 @@ class Server:
                 )
                 self._ends.append(
                     HttpThread(
-                        application, options.host, options.rest_api_port, options.drain_seconds
+                        application,
+                        options.host,
+                        options.rest_api_port,
+                        options.drain_seconds,
+                        most_connections(options),
+                        self.core.metrics.refused,
                     )
                 )
             self._ends.append(GrpcServer(self.core, options, computing))

@@ -32,7 +32,8 @@ class Predictor:
       class_names: their names, in the order of the probabilities.
     """
 
-    def __init__(self, network: Network, class_names: Sequence[str]):
+    def __init__(self, network: Network, class_names: Sequence[str], name: str = "the network"):
+        self._name = name
         self._run = network.run
         self._batch_size = network.input_shape[0]
         self.input_size = network.input_shape[1:3]
@@ -50,7 +51,7 @@ class Predictor:
           float32 of shape (n, classes), rows adding up to 1 (about, if the network is quantised).
 
         Raises:
-          ValueError: `images` has another shape.
+          ValueError: `images` has another shape; or the network answers with NaN.
         """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
@@ -67,7 +68,13 @@ class Predictor:
             if self._batch_size is not None:
                 batch = np.pad(batch, [(0, step - count), (0, 0), (0, 0), (0, 0)])
             rows.append(self._run(batch)[:count].astype(np.float32))
-        return np.concatenate(rows)
+        scores = np.concatenate(rows)
+        if bad := np.count_nonzero(~np.isfinite(scores).all(axis=1)):
+            raise ValueError(
+                f"{self._name}: the network answers NaN for {bad} of {len(scores)} pictures: its "
+                "weights are damaged, or come of a training that diverged."
+            )
+        return scores
 
 
 def load_predictor(
@@ -98,7 +105,8 @@ def load_predictor(
         network, folders = read_network(path), (path, path.parent)
     else:
         network, folders = _released(str(path)), ()
-    return Predictor(network, class_names_for(class_names, folders, network.classes))
+    names = class_names_for(class_names, folders, network.classes)
+    return Predictor(network, names, os.fspath(path))
 
 
 def class_names_for(

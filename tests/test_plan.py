@@ -90,6 +90,14 @@ def test_random_weights_are_not_frozen():
     assert "freeze_batch_norm=false: random weights have no statistics to keep" in str(plan)
 
 
+def test_the_average_is_over_a_share_of_the_run_if_that_has_enough_steps():
+    assert planned(20, *README).config.ema_decay == 0
+    assert "ema_decay=0: 6 steps are too few for an average" in str(planned(20, *README))
+    decays = [planned(n, *README).config.ema_decay for n in (100, 1_000, 100_000)]
+    assert decays == sorted(set(decays))
+    assert all(0.5 < decay < 1 for decay in decays)
+
+
 def test_letters_are_not_mirrored():
     assert planned(1_000, "epochs=30").config.flip == 0.5
     grey = planned(1_000, "epochs=30", is_grey=True)

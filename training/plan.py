@@ -122,7 +122,7 @@ class Choice:
 
     def __str__(self) -> str:
         """As `--set` takes it, rounded."""
-        value = f"{self.value:.3g}" if isinstance(self.value, float) else str(self.value).lower()
+        value = f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value).lower()
         return f"{self.field}={value}"
 
 
@@ -265,7 +265,9 @@ class _Planner:
             "ema_decay",
             float(f"{decay:.4f}"),
             f"an average over one in {EMA_SHARE} of {steps:,} steps; the better of it and the raw "
-            "weights is shipped",
+            "weights is shipped"
+            if decay
+            else f"{steps:,} steps are too few for an average",
         )
 
     def _choose_network(self) -> None:

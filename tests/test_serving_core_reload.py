@@ -7,6 +7,7 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
@@ -189,6 +190,24 @@ def test_a_device_in_a_version_is_refused_and_links_to_files_are_not(base, tmp_p
         request = reload_request(device=tmp_path / "device")
         _, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
         assert "device/1/zeros: cannot be read: it is a device" in message
+
+
+@pytest.mark.parametrize("kind", [tf.numpy_function, tf.py_function])
+def test_a_model_that_calls_python_is_refused_in_a_line(base, tmp_path, kind):
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def double(self, x):
+            return {"y": kind(lambda value: value * 2, [x], tf.float32)}
+
+    model = Model()
+    path = str(tmp_path / "python" / "1")
+    tf.saved_model.save(model, path, signatures={"serving_default": model.double})
+    with serve_watched(base) as target:
+        request = reload_request(**{MODEL: base, "python": tmp_path / "python"})
+        code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
+    assert code == StatusCode.UNKNOWN
+    assert "which calls a function of the Python process" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_a_reload_does_not_wait_for_a_folder_that_is_not_there(base, tmp_path):

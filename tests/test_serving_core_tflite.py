@@ -140,6 +140,61 @@ def test_a_damaged_file_is_a_broken_version(tmp_path):
         pass
 
 
+def damaged(content, kind):
+    """The file with one thing in it that LiteRT takes on trust."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    graph = model.subgraphs[0]
+    if kind in ("FlexErf", "Somebodys"):
+        code = model.operatorCodes[graph.operators[0].opcodeIndex]
+        code.builtinCode = code.deprecatedBuiltinCode = 32  # CUSTOM
+        code.customCode = kind.encode()
+    elif kind == "operation":
+        graph.operators[0].opcodeIndex = 99
+    elif kind == "tensor":
+        graph.operators[0].inputs[0] = 99
+    elif kind == "empty input":
+        graph.tensors[graph.inputs[0]].shape = np.int32([0, 1])
+        graph.tensors[graph.inputs[0]].shapeSignature = None
+    elif kind == "signature":
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = b"serving_default", 99
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = b"x", 0
+        signature.inputs, signature.outputs = [entry], [entry]
+        model.signatureDefs = [signature]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("FlexErf", "model.tflite: .*FlexErf"),
+        ("Somebodys", "model.tflite: .*Somebodys"),
+        ("operation", "model.tflite: "),
+        ("tensor", "model.tflite: "),
+        ("empty input", "model.tflite: its input .* is empty"),
+        ("signature", "model.tflite: "),
+    ],
+)
+def test_what_would_end_the_server_is_a_broken_version(tmp_path, content, kind, message):
+    """In one line; the process of the server goes on."""
+    from serving.server.errors import ServingError
+
+    (tmp_path / "base" / "1").mkdir(parents=True)
+    (tmp_path / "base" / "1" / "model.tflite").write_bytes(damaged(content, kind))
+    options = {"prefer_tflite_model": True, "max_num_load_retries": 0}
+    with (
+        pytest.raises(ServingError, match=message) as caught,
+        running(model_base_path=str(tmp_path / "base"), model_name=MODEL, **options),
+    ):
+        pass
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_without_the_flag_or_the_file_the_savedmodel_is_served():
     base = shared_model()
     for prefer in (False, True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import logging
+from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
@@ -23,6 +25,7 @@ from serving.server.memory import give_back_memory
 from serving.server.tflite_session import TFLiteSession
 
 _INVALID_ARGUMENT = 3
+_OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Servable:
             self._session = SavedModelSession(path, tags=tags, config=config)
         self.meta_graph = self._session.meta_graph
         try:
+            _check_operations(self.meta_graph.graph_def)
             self.signatures = {
                 name: self._prepare(name, definition)
                 for name, definition in self._session.signature_defs.items()
@@ -216,6 +220,18 @@ class Servable:
             self._changed.wait_for(lambda: not self._users)
         self._session.close()
         give_back_memory()
+
+
+def _check_operations(graph: GraphDef) -> None:
+    """Refuses operations that TensorFlow Serving lacks, and which fail when they are run."""
+    nodes = itertools.chain(graph.node, *(f.node_def for f in graph.library.function))
+    found = sorted({node.op for node in nodes} & _OF_PYTHON)
+    if found:
+        raise TensorFlowError(
+            _INVALID_ARGUMENT,
+            f"The graph has the operation {found[0]}, which calls a function of the Python process "
+            f"that made it (tf.numpy_function, tf.py_function). Write it in TensorFlow's own.",
+        )
 
 
 def _obstacle_to_batches(definition: SignatureDef) -> str:

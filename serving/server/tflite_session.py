@@ -16,6 +16,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
 from serving.c_api import TensorFlowError
 from serving.server.input_tensors import ANY, InputSpec
+from serving.server.tflite_probe import probe
 
 FILE = "model.tflite"  # in a version's folder
 # An entry of the file's metadata: a FlexBuffers map of names to SignatureDefs.
@@ -40,7 +41,7 @@ class TFLiteSession:
           interpreters: their number.
 
         Raises:
-          TensorFlowError: it is no TFLite file.
+          TensorFlowError: it is no TFLite file, or LiteRT cannot run it.
           ImportError: there is no interpreter.
         """
         try:
@@ -49,7 +50,10 @@ class TFLiteSession:
             raise ImportError(
                 "--prefer_tflite_model needs LiteRT: pip install 'levit_tf[tflite]'"
             ) from error
-        content = (Path(path) / FILE).read_bytes()
+        reason = probe(Path(path, FILE).absolute())
+        if reason:
+            raise TensorFlowError(_CODES["invalid"], f"{path}/{FILE}: {reason}")
+        content = Path(path, FILE).read_bytes()
 
         def interpreter():
             found = Interpreter(model_content=content, num_threads=1)

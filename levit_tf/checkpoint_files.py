@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 
 from levit_tf.checkpoint_wrappers import find_state
+from levit_tf.opening.archives import allowed_bytes, check_archive
+from levit_tf.opening.files import check_regular
+from levit_tf.opening.safetensors_files import check_safetensors_file
 
 _EXPECTED = (
     "Expected a PyTorch checkpoint: .safetensors, or .pth/.pt/.bin as written by torch.save()"
@@ -60,6 +63,7 @@ def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoi
         raise ValueError(f"{path}: a directory. {_EXPECTED}.")
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file.")
+    check_regular(path)
     kind = _kind(path)
     if kind == "safetensors":
         arrays = _read_safetensors(path)
@@ -109,6 +113,7 @@ def _check_zip(path: str) -> None:
         raise ValueError(f"{path}: a Keras model (.keras), not a PyTorch checkpoint. {_EXPECTED}.")
     if not any(name.endswith("/data.pkl") for name in names):
         raise ValueError(f"{path}: a zip archive, but not one of torch.save(). {_EXPECTED}.")
+    check_archive(path)
 
 
 def _read_safetensors(path: str) -> Checkpoint:
@@ -120,6 +125,7 @@ def _read_safetensors(path: str) -> Checkpoint:
         raise ImportError(
             f"{path}: reading safetensors needs the safetensors package: pip install safetensors"
         ) from error
+    check_safetensors_file(path)
     try:
         arrays = load_file(path)
     except safetensors.SafetensorError as error:
@@ -161,17 +167,30 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
             f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...). Of a "
             "file that you trust save torch.load(FILE, weights_only=False)['state_dict'] so."
         ) from error
-    except (RuntimeError, EOFError, KeyError, IndexError, ValueError, TypeError) as error:
+    except Exception as error:  # A damaged file fails at many places, with as many types.
         raise ValueError(
             f"{path}: truncated, damaged, or no checkpoint at all "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). {_EXPECTED}."
         ) from error
     tensors, notes = _unwrapped(path, content, key)
-    arrays = {
-        # numpy has no bfloat16, and float64 is of no use: the model computes in float32.
-        key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-        for key, tensor in tensors.items()
-    }
+    # A tensor can show one stored value any number of times.
+    shown = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    limit = allowed_bytes(os.path.getsize(path))
+    if shown > limit:
+        raise ValueError(
+            f"{path}: its tensors have {shown:,} bytes; at most {limit:,} are allowed in a file of "
+            f"{os.path.getsize(path):,}."
+        )
+    try:
+        arrays = {
+            # numpy has no bfloat16, and float64 is of no use: the model computes in float32.
+            key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
+            for key, tensor in tensors.items()
+        }
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: holds tensors of a type that numpy has not ({str(error).splitlines()[0]})."
+        ) from error
     return Checkpoint(arrays, notes)
 
 
@@ -196,7 +215,9 @@ def _unwrapped(path: str, content: Any, key: str | None) -> tuple[Mapping, list[
     others = {
         key: type(value).__name__
         for key, value in content.items()
-        if not is_tensor(value) or value.is_quantized or value.is_sparse
+        if not is_tensor(value)
+        or (value.is_quantized or value.is_complex() or value.is_meta)
+        or value.layout != torch.strided
     }
     if others:
         listed = "\n  ".join(f"{key}: {name}" for key, name in others.items())

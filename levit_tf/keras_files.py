@@ -9,13 +9,11 @@ import zipfile
 import keras
 
 from levit_tf.layers import Classifier
+from levit_tf.opening.files import ModelFileError, check_regular
+from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
 # In the folder of a run: the network that it ended with, and the best until then.
 FINAL_FILE, BEST_FILE = "final.keras", "best.keras"
-
-
-class ModelFileError(ValueError):
-    """A model cannot be loaded. The message names the file and what was expected."""
 
 
 def model_path(path: str | os.PathLike) -> str:
@@ -60,11 +58,16 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
         raise FileNotFoundError(f"{path}: no such file. Expected a .keras file.")
     if os.path.isdir(path):
         raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
+    check_regular(path)
     # Keras goes by the suffix, and reads a file without it as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
         raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")
+    weights = check_keras_file(path)
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with bounded_variables(weights, path):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ModelFileError:
+        raise
     except Exception as error:  # A damaged file fails at many places, with as many types.
         raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
 

@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from levit_tf.opening.keras_files import check_keras_file
+from levit_tf.opening.weight_files import check_weights_file
+
 
 def read_weights_file(path: str, order: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
     """Arrays by the path of their variable; nothing in the file is deserialised.
@@ -26,6 +29,7 @@ def read_weights_file(path: str, order: Mapping[str, Sequence[str]]) -> dict[str
     """
     import h5py
 
+    (check_keras_file if path.endswith(".keras") else check_weights_file)(path)
     arrays = {}
 
     def visit(group, layers):

@@ -2,7 +2,9 @@
 
 import argparse
 import builtins
+import os
 import pickle
+import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -249,9 +251,56 @@ def test_all_weights_that_are_not_finite_are_named(tmp_path):
 
 
 def test_a_keras_file_is_not_mistaken_for_a_checkpoint(tmp_path):
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "m.pth", "w") as archive:
         archive.writestr("model.weights.h5", "")
     with pytest.raises(ValueError, match="a Keras model"):
         read_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_safetensors_of_other_types_are_refused_in_one_line(tmp_path, dtype):
+    safetensors_torch = pytest.importorskip("safetensors.torch")
+    safetensors_torch.save_file({"w": torch.ones(4).to(dtype)}, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=r"c\.safetensors: w is of type F8.*Save.*as F32"):
+        read_checkpoint(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_one_value_that_is_shown_a_million_times_is_refused(tmp_path, is_zip):
+    shown = {"w": torch.ones(1).expand(1 << 15, 1 << 15)}  # 4 GB
+    torch.save(shown, tmp_path / "c.pth", _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(ValueError, match=r"its tensors have 4,294,967,296 bytes"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2, dtype=torch.complex64),
+        torch.ones(2, device="meta"),
+        torch.eye(2).to_sparse(),
+    ],
+)
+def test_tensors_without_plain_numbers_are_named(tmp_path, state, tensor):
+    torch.save({**state, "odd": tensor}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=r"not dense tensors:\n  odd: Tensor"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+        packed.writestr("stored/data/more", bytes(100 << 20))
+    with pytest.raises(ValueError, match=r"c\.pth: unpacks to 104,8.* are allowed"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_pipe_is_refused_and_not_read(tmp_path):
+    os.mkfifo(tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="expected a regular file"):
+        read_checkpoint(tmp_path / "c.pth")

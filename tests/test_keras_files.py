@@ -33,7 +33,7 @@ def test_what_is_no_keras_file_is_refused_by_name(saved, tmp_path):
     (tmp_path / "empty.keras").touch()
     (tmp_path / "levit.h5").write_bytes(content)
     for name, reason in {
-        "archive.keras": "Keras cannot load it",
+        "archive.keras": "not a .keras file",
         "half.keras": "truncated, or not a .keras file",
         "text.keras": "truncated, or not a .keras file",
         "empty.keras": "truncated, or not a .keras file",

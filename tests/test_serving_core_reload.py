@@ -206,8 +206,35 @@ def test_a_model_that_calls_python_is_refused_in_a_line(base, tmp_path, kind):
         request = reload_request(**{MODEL: base, "python": tmp_path / "python"})
         code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
     assert code == StatusCode.UNKNOWN
-    assert "which calls a function of the Python process" in message
+    assert "PyFunc (in function" in message
+    assert "--trust_models" in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_model_that_writes_files_is_served_only_where_models_are_trusted(tmp_path, trusted):
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+        def write(self, x):
+            with tf.control_dependencies([tf.io.write_file(str(tmp_path / "written"), "x")]):
+                return {"y": 2 * x}
+
+    model = Model()
+    tf.saved_model.save(model, str(tmp_path / "m" / "1"), signatures=model.write)
+    served = running(
+        model_base_path=str(tmp_path / "m"),
+        model_name=MODEL,
+        max_num_load_retries=0,
+        trust_models=trusted,
+    )
+    if trusted:
+        with served as target:
+            target.predict(X)
+        assert (tmp_path / "written").exists()
+    else:
+        with pytest.raises(Exception, match=r"WriteFile \(in function.*--trust_models"), served:
+            pass
+        assert not (tmp_path / "written").exists()
 
 
 def test_a_reload_does_not_wait_for_a_folder_that_is_not_there(base, tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 
 from absl import flags
 
+from levit_tf.opening.files import TRUST_HELP
 from serving.server.options import Options
 
 _HELP = {
@@ -30,6 +31,7 @@ _HELP = {
     "num_load_threads": "Versions that are loaded at a time; 0: one.",
     "num_unload_threads": "Versions that are unloaded at a time; 0: one.",
     "max_num_load_retries": "How often a version that did not load is tried again.",
+    "trust_models": TRUST_HELP[0].upper() + TRUST_HELP[1:] + ".",
     "load_retry_interval_micros": "Microseconds between two such attempts.",
     "enable_model_warmup": "Run a version's warm-up records before it is served.",
     "num_request_iterations_for_warmup": "How often each of them is run; 0: once.",

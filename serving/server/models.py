@@ -15,8 +15,11 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
+from levit_tf.opening.files import ModelFileError
+from levit_tf.opening.saved_models import GRAPH_FILE, OTHER_FORMS, check_saved_model
+from levit_tf.opening.tflite_files import check_tflite_file
 from serving.c_api import TensorFlowError
-from serving.server import text_files
+from serving.server import text_files, tflite_session
 from serving.server.batching import BatchingParameters, read_batching_parameters
 from serving.server.configuration import Labels, check_models
 from serving.server.errors import ServingError
@@ -149,7 +152,7 @@ class Models:
             "Loading servable version {name: %s version: %d} from %s", model, version, path
         )
         try:
-            _check_files(path)
+            _check_files(path, self._options)
             servable = Servable(
                 model,
                 version,
@@ -218,10 +221,15 @@ class Models:
         thread.start()
 
 
-def _check_files(path: Path) -> None:
+def _check_files(path: Path, options: Options) -> None:
+    """Refuses what could block the loader, crash it, or do more than compute."""
     try:
         check_version(path)
-    except OSError as error:
+        if options.prefer_tflite_model and (path / tflite_session.FILE).exists():
+            check_tflite_file(path / tflite_session.FILE)
+        elif any((path / name).exists() for name in (GRAPH_FILE, *OTHER_FORMS)):
+            check_saved_model(path, options.trust_models, "--trust_models")
+    except (OSError, ModelFileError) as error:
         raise ServingError(StatusCode.FAILED_PRECONDITION, str(error)) from error
 
 

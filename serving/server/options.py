@@ -55,6 +55,7 @@ class Options:
     load_retry_interval_micros: int = 60_000_000
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
+    trust_models: bool = False
     # How it is computed.
     prefer_tflite_model: bool = False
     num_tflite_pools: int = 0

@@ -1,0 +1,17 @@
+"""What may be in a file that somebody else made, for each format; docs/security.md promises it.
+
+Every tool that opens a file asks here before anything of it is unpacked, built or run:
+
+    files               regular files of a bounded size, nothing that blocks or never ends
+    archives            zip archives: members, names, and what they unpack to
+    keras_files         .keras: an archive, and no more variables than it has weights for
+    weight_files        .weights.h5, alone or in a .keras file
+    saved_models        SavedModels: no operation that reaches beyond the model
+    operations          which of TensorFlow's operations those are
+    flatbuffers         the tables of a flatbuffer, with every offset checked
+    tflite_files        .tflite: what its tables refer to, and operations that are built in
+    onnx_files          .onnx: no other files, no tensors without data
+    safetensors_files   .safetensors: the header
+
+PyTorch pickles are left to `levit_tf.checkpoint_files`, text files to who reads them.
+"""

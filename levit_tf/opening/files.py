@@ -1,0 +1,78 @@
+"""Regular files of a bounded size: devices and pipes block or never end."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+# Protocol buffers cannot be larger.
+MAX_PROTOBUF_BYTES = 2**31 - 1
+_MAX_FILES = 10_000  # of a folder that is one model
+TRUST_HELP = (
+    "open SavedModels whose operations read or write files or run Python, as you may where you "
+    "know who made them"
+)
+
+
+class ModelFileError(ValueError):
+    """A model cannot be loaded. The message names the file and what was expected."""
+
+
+def check_regular(path: str | os.PathLike, limit: int | None = None) -> int:
+    """Checks that a path leads to a regular file, which a symbolic link may do.
+
+    Args:
+      path: the file.
+      limit: bytes that it may have; None for any number.
+
+    Returns:
+      Its size in bytes.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ModelFileError: it is something else, or larger.
+    """
+    path = os.fspath(path)
+    try:
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file.") from error
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelFileError(f"{path}: expected a regular file. Found: {_kind(found.st_mode)}")
+    if limit is not None and found.st_size > limit:
+        raise ModelFileError(f"{path}: {found.st_size:,} bytes; at most {limit:,} are read.")
+    return found.st_size
+
+
+def check_regular_tree(folder: str | os.PathLike) -> None:
+    """Checks that a folder holds regular files and folders, and not too many.
+
+    Raises:
+      ModelFileError: it does not.
+    """
+    for count, path in enumerate(_files(os.fspath(folder))):
+        if count == _MAX_FILES:
+            raise ModelFileError(f"{folder}: more than {_MAX_FILES:,} files, so no model.")
+        try:
+            check_regular(path)
+        except FileNotFoundError as error:
+            raise ModelFileError(f"{path}: a link to a file that is not there.") from error
+
+
+def _files(folder: str) -> Iterator[str]:
+    for parent, _, names in os.walk(folder, followlinks=True):  # links in circles: too many files
+        yield from (os.path.join(parent, name) for name in names)
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        "a folder": stat.S_ISDIR,
+        "a pipe": stat.S_ISFIFO,
+        "a device": stat.S_ISCHR,
+        "a block device": stat.S_ISBLK,
+        "a socket": stat.S_ISSOCK,
+    }
+    return next((name for name, test in kinds.items() if test(mode)), "something else")

@@ -1,0 +1,127 @@
+"""`.onnx`: graphs without other files, whose tensors are as large as their data."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Container, Iterable
+from typing import Any
+
+from levit_tf.opening.files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
+
+# ONNX's own, and ONNX Runtime's for quantised networks.
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+_OTHER_FILES = ("EPContext",)  # of ONNX Runtime's, which names a file to be loaded
+_MAX_DEPTH = 32  # of graphs in graphs
+_MAX_COMPUTED_BYTES = 8 << 30
+
+
+def check_onnx_file(path: str | os.PathLike) -> None:
+    """Checks an ONNX file before ONNX Runtime reads it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is damaged, refers to another file, has operations of another domain, or
+        declares a tensor that it has no data for.
+      ImportError: onnx is not installed.
+    """
+    path = os.fspath(path)
+    check_regular(path, MAX_PROTOBUF_BYTES)
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: an .onnx file needs onnx: pip install "levit_tf[onnx]"'
+        ) from error
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        with open(path, "rb") as file:
+            model.ParseFromString(file.read())
+    except DecodeError as error:
+        raise ModelFileError(
+            f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file?"
+        ) from error
+    domains = {*_DOMAINS, *(function.domain for function in model.functions)}
+    try:
+        _check_graph(model.graph, domains)
+        for function in model.functions:
+            _check_nodes(function.node, domains)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+
+
+@functools.cache
+def session_options() -> Any:
+    """Options for ONNX Runtime's sessions: half of the memory at most, and no lines of its own.
+
+    A graph of a few bytes can compute tensors that fill the memory.
+
+    Returns:
+      Of type `onnxruntime.SessionOptions`.
+    """
+    import onnxruntime
+
+    limit = _MAX_COMPUTED_BYTES
+    if hasattr(os, "sysconf"):
+        limit = min(limit, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    configuration = onnxruntime.OrtArenaCfg(limit, -1, -1, -1)
+    onnxruntime.create_and_register_allocator(memory, configuration)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.log_severity_level = 4
+    return options
+
+
+def _check_graph(graph: Any, domains: Container[str], depth: int = 0) -> None:
+    if depth > _MAX_DEPTH:
+        raise ModelFileError("graphs within graphs, too many of them.")
+    if graph.sparse_initializer:
+        raise ModelFileError("has sparse tensors; expected dense ones.")
+    for tensor in graph.initializer:
+        _check_tensor(tensor)
+    _check_nodes(graph.node, domains, depth)
+
+
+def _check_nodes(nodes: Iterable[Any], domains: Container[str], depth: int = 0) -> None:
+    for node in nodes:
+        if node.op_type in _OTHER_FILES:
+            raise ModelFileError(f"has the operation {node.op_type}, which loads another file.")
+        if node.domain not in domains:
+            raise ModelFileError(
+                f"has the operation {node.op_type} of {node.domain!r}. Known domains: "
+                f"{', '.join(map(repr, _DOMAINS))}."
+            )
+        for attribute in node.attribute:
+            if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+                raise ModelFileError("has sparse tensors; expected dense ones.")
+            if attribute.HasField("t"):
+                _check_tensor(attribute.t)
+            for tensor in attribute.tensors:
+                _check_tensor(tensor)
+            if attribute.HasField("g"):
+                _check_graph(attribute.g, domains, depth + 1)
+            for graph in attribute.graphs:
+                _check_graph(graph, domains, depth + 1)
+
+
+def _check_tensor(tensor: Any) -> None:
+    from onnx import TensorProto
+
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ModelFileError(
+            f"the tensor {tensor.name!r} is in another file, which is not read. Save the model "
+            "with its weights in it."
+        )
+    values = math.prod(max(0, length) for length in tensor.dims)
+    # At least half a byte for each value, by whatever field.
+    if values > 2 * tensor.ByteSize() or min(tensor.dims, default=0) < 0:
+        raise ModelFileError(
+            f"the tensor {tensor.name!r} has the shape {list(tensor.dims)} and "
+            f"{tensor.ByteSize():,} bytes."
+        )

@@ -1,0 +1,88 @@
+"""HDF5 files of weights: datasets in the file itself, and no more than it has room for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from levit_tf.opening.archives import allowed_bytes
+from levit_tf.opening.files import ModelFileError, check_regular
+
+_MAX_DEPTH = 100  # of groups; Keras' files have a few, one for each level of layers in layers
+
+
+def check_weights_file(path: str | os.PathLike) -> int:
+    """Checks a `.weights.h5` file.
+
+    Returns:
+      Bytes of all datasets.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: see `check_weights`.
+    """
+    return check_weights(os.fspath(path), check_regular(path), os.fspath(path))
+
+
+def check_weights(file: Any, stored: int, source: str) -> int:
+    """Checks HDF5 by its headers; no dataset is read.
+
+    HDF5 can point to other files, and a dataset of any size takes no room until it is written.
+
+    Args:
+      file: a path, or a file object that can be sought in.
+      stored: its bytes.
+      source: where it is from, for messages.
+
+    Returns:
+      Bytes of all datasets.
+
+    Raises:
+      ModelFileError: something in it refers to another file, is found twice, holds no numbers, or
+        is larger than can be; or it is damaged.
+    """
+    import h5py
+
+    seen = set()
+
+    def visit(group, depth):
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen or depth > _MAX_DEPTH:
+            raise ModelFileError(f"{source}: weights in it lead back to themselves.")
+        seen.add(address)
+        total = 0
+        for name in group:
+            where = f"{group.name.rstrip('/')}/{name}"
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ModelFileError(f"{source}: {where} in it is a link to somewhere else.")
+            child = group[name]
+            if isinstance(child, h5py.Group):
+                total += visit(child, depth + 1)
+            elif isinstance(child, h5py.Dataset):
+                total += _dataset_bytes(child, where, source)
+        return total
+
+    try:
+        with h5py.File(file, "r") as opened:
+            total = visit(opened, 0)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{source}: truncated, or not a weights file of Keras 3 ({error}). Delete or replace "
+            "it."
+        ) from error
+    if total > allowed_bytes(stored):
+        raise ModelFileError(
+            f"{source}: declares {total:,} bytes of weights in {stored:,}; at most "
+            f"{allowed_bytes(stored):,} are allowed, since weights hardly shrink."
+        )
+    return total
+
+
+def _dataset_bytes(dataset: Any, where: str, source: str) -> int:
+    if dataset.is_virtual or dataset.external:
+        raise ModelFileError(f"{source}: {where} in it is stored in another file.")
+    if dataset.dtype.kind not in "biufcSV":
+        raise ModelFileError(f"{source}: {where} in it holds {dataset.dtype}, no numbers.")
+    return int(dataset.size or 0) * dataset.dtype.itemsize

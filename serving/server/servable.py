@@ -36,8 +36,8 @@ class Signature:
       name: its key in the SavedModel.
       definition: its SignatureDef.
       inputs: alias -> name of the tensor.
-      specs: alias -> what that input takes.
       outputs: alias -> name of the tensor.
+      specs: alias -> what that input takes.
       batched: name of an output tensor -> name of the tensor that batches compute; empty where
         requests are not batched.
     """
@@ -45,8 +45,8 @@ class Signature:
     name: str
     definition: SignatureDef
     inputs: Mapping[str, str]
-    specs: Mapping[str, InputSpec]
     outputs: Mapping[str, str]
+    specs: Mapping[str, InputSpec] = dataclasses.field(default_factory=dict)
     batched: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -113,8 +113,8 @@ class Servable:
             name,
             definition,
             {alias: info.name for alias, info in sorted(definition.inputs.items())},
-            {alias: self._spec(info) for alias, info in definition.inputs.items()},
             {alias: info.name for alias, info in definition.outputs.items()},
+            {alias: self._spec(info) for alias, info in definition.inputs.items()},
         )
         if self._batching is None or not signature.inputs or not signature.outputs:
             return signature

@@ -127,6 +127,15 @@ def test_a_wider_network_and_a_longer_run_learn_more_slowly():
     assert fresh.config.head_rate > known.config.head_rate == 1
 
 
+def test_statistics_of_other_pictures_are_forgotten_in_the_shortest_run():
+    for pictures in (2, 20, 100, 10_000):
+        plan = planned(pictures, *README)
+        momentum = plan.config.batch_norm_momentum
+        assert momentum <= 0.9
+        assert momentum ** (3 * plan.steps_per_epoch) < 0.06
+    assert planned(1_000).config.batch_norm_momentum == 0.9
+
+
 def test_a_step_of_very_few_pictures_keeps_the_statistics_it_has():
     assert planned(300, "batch_size=4").config.freeze_batch_norm is True
     assert planned(300, "batch_size=16").config.freeze_batch_norm is False

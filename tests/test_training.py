@@ -62,6 +62,17 @@ def test_the_running_variance_is_the_unbiased_one_as_in_pytorch():
     np.testing.assert_allclose(ours.moving_variance, theirs.running_var, rtol=1e-5)
 
 
+def test_statistics_keep_the_share_that_is_set():
+    model = network()
+    prepare_batch_norm(model, 1, momentum=0.25)
+    norm = next(layer for layer in model._flatten_layers() if isinstance(layer, TrainingBatchNorm))
+    before = norm.moving_mean.numpy()
+    images = tf.random.stateless_normal([8, 16, 16, norm.moving_mean.shape[0]], [1, 2])
+    norm(images, training=True)
+    mean = tf.reduce_mean(images, axis=(0, 1, 2))
+    np.testing.assert_allclose(norm.moving_mean, 0.25 * before + 0.75 * mean, atol=1e-6)
+
+
 def one_step(model, batch=8, classes=3, **options):
     """Loss of a step, and the gradients as the optimizer saw them; the model changes in place."""
     optimizer = AdamW(model.trainable_variables, 0.01)

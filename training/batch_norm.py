@@ -66,7 +66,7 @@ def _over_replicas(statistic: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistic)
 
 
-def prepare_batch_norm(model: keras.Model, replicas: int) -> None:
+def prepare_batch_norm(model: keras.Model, replicas: int, momentum: float = 0.9) -> None:
     """Makes every BatchNorm of a model that of `TrainingBatchNorm`, in place.
 
     With several replicas the statistics are those of all of them together. Otherwise each replica
@@ -75,8 +75,10 @@ def prepare_batch_norm(model: keras.Model, replicas: int) -> None:
     Args:
       model: a LeViT in train form, which is to be trained and not to be saved as a model.
       replicas: how many train together.
+      momentum: share of the moving statistics that a step keeps.
     """
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.__class__ = TrainingBatchNorm
             layer.synchronized = replicas > 1
+            layer.momentum = momentum

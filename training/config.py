@@ -41,6 +41,8 @@ class Config:
         `teacher` names none. --set=qat=true is int8.
       freeze_batch_norm: whether the network is in inference mode while it learns: moving statistics
         in BatchNorm, no drop_path. The official code fine-tunes so.
+      batch_norm_momentum: share of BatchNorm's moving statistics that a step keeps; 0.9 is what
+        PyTorch calls 0.1.
       epochs: passes over the training pictures; the cosine is as long.
       cooldown_epochs: further epochs at `min_learning_rate`. The official code passes 10 to timm's
         scheduler, which makes no use of them, and trains for `epochs`.
@@ -104,6 +106,7 @@ class Config:
     init_from: str | None = None
     qat: str | None = None
     freeze_batch_norm: bool | Auto = False
+    batch_norm_momentum: float | Auto = 0.9
     epochs: int | Auto = 1000
     cooldown_epochs: int = 0
     batch_size: int | Auto = 2048

@@ -105,7 +105,11 @@ def check_values(config: Any) -> None:
         lambda value: math.isfinite(value) and value >= 0,
         "at least 0 and finite",
     )
-    check("label_smoothing ema_decay drop_path", lambda value: 0 <= value < 1, "in [0, 1)")
+    check(
+        "label_smoothing ema_decay batch_norm_momentum drop_path",
+        lambda value: 0 <= value < 1,
+        "in [0, 1)",
+    )
     check(
         "distillation_alpha mixing_probability cutmix_probability erasing flip",
         lambda value: 0 <= value <= 1,

@@ -76,7 +76,7 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
     model = student(config, classes)
     average = student(config, classes) if config.ema_decay else None
     beginning, is_head_fresh = initialise(config, model, class_names)
-    prepare_batch_norm(model, replicas)
+    prepare_batch_norm(model, replicas, config.batch_norm_momentum)
     return Networks(
         model,
         average,

@@ -33,6 +33,8 @@ FEW_STEPS, MOST_HASTE, HIGHEST_RATE = 500, 4.0, 1.5e-3
 # A fresh head on trained layers learns so many times faster than they do.
 HEAD_RATE = 3.0
 FEWEST_FOR_STATISTICS = 8  # pictures in a step
+# What may be left at the end of BatchNorm's first statistics, which are those of other pictures.
+LEFT_OF_STATISTICS, USUAL_MOMENTUM = 0.05, 0.9
 # A warm-up of one step in so many, and the most.
 WARMUP_SHARE, MOST_WARMUP = 50, 500
 # The moving average is over about one step in so many.
@@ -183,7 +185,7 @@ class _Planner:
         self._choose_epochs(steps)
         total = steps * self.config.epochs
         self._choose_rates(total)
-        self._choose_network()
+        self._choose_network(total)
         self._choose_augmentation(total)
         return Plan(self.config, steps, tuple(self.choices))
 
@@ -270,7 +272,7 @@ class _Planner:
             else f"{steps:,} steps are too few for an average",
         )
 
-    def _choose_network(self) -> None:
+    def _choose_network(self, steps: int) -> None:
         reason = "the statistics of these pictures are better than those of others"
         if self.config.qat:
             reason = "quantisation-aware training has no BatchNorm"
@@ -285,6 +287,13 @@ class _Planner:
             and not self.config.drop_path
         )
         self._set("freeze_batch_norm", is_frozen, reason)
+        momentum = min(USUAL_MOMENTUM, LEFT_OF_STATISTICS ** (1 / steps))
+        self._set(
+            "batch_norm_momentum",
+            float(f"{momentum:.2g}"),
+            f"{LEFT_OF_STATISTICS:.0%} of BatchNorm's first statistics is left after {steps:,} "
+            "steps, or less",
+        )
 
     def _choose_augmentation(self, steps: int) -> None:
         epochs, is_trained = self.config.epochs, self.facts.is_trained

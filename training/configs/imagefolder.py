@@ -18,6 +18,7 @@ CONFIG = Config(
     variant="LeViT128S",
     init_from="imagenet",
     freeze_batch_norm=AUTO,
+    batch_norm_momentum=AUTO,
     epochs=AUTO,
     batch_size=AUTO,
     fill_batches=True,  # a folder of 18 would lose two pictures of each epoch, half of its steps

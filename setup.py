@@ -34,7 +34,6 @@ EXTRAS = {
         "ai-edge-litert>=2.3,<2.4",
         "ai-edge-quantizer>=0.10,<0.11",
         "flatbuffers>=25.9,<26",
-        "scikit-learn>=1.5,<2",  # whose pictures every file is checked on
     ],
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
@@ -81,6 +80,7 @@ setup(
         "absl-py>=1.4,<2",
         "pillow>=11,<14",
         "safetensors>=0.8,<1",
+        "scikit-learn>=1.5,<2",  # whose pictures every exported file is checked on
     ],
     extras_require=EXTRAS,
 )

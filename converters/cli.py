@@ -35,6 +35,21 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(guarded)
 
 
+def define_input_range() -> None:
+    """Defines --input_range, for models that do not say what they take."""
+    from absl import flags
+
+    from levit_tf.preprocessing import INPUT_RANGES
+
+    flags.DEFINE_enum(
+        "input_range",
+        None,
+        tuple(INPUT_RANGES),
+        "What a .keras model takes, where nothing in it says so: RGB 0..255, 0..1, -1..1, or "
+        "normalised by levit_tf.preprocess_input.",
+    )
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Parses "224" (a square) or "224x320" (height x width).
 

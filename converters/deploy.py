@@ -1,7 +1,9 @@
-"""From any LeViT to the graph that is shipped: the one place where it is put together.
+"""From any model with a LeViT in it to the graph that is shipped: the one place where it is made.
 
 Whatever leaves this package for a server or a phone is `deploy_graph(model)` in some file format,
-so there is one thing to make fast, to verify and to quantise.
+so there is one thing to make fast, to verify and to quantise. It computes what the model does, on
+plain pixels: layers before and after the LeViT are part of it, and normalisation is put in front
+only where the model says that it takes normalised pixels.
 """
 
 from __future__ import annotations
@@ -9,90 +11,128 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-import levit_tf
-from levit_tf.attention import Attention
-from levit_tf.introspection import classifier_of
-from levit_tf.layers import Classifier, ConvBN
-from levit_tf.model import PREDICTIONS
-from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.artefacts import output_names
+from levit_tf.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
+from levit_tf.flatten import flatten, is_inactive
+from levit_tf.fusion import rewritten
+from levit_tf.notes import note_kind
+from levit_tf.preprocessing import INPUT_RANGES
+from levit_tf.properties import front_of, known_input_range
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 GRAPH_NAME = "deploy"
 NORMALIZE = "normalize"
+# Last layers of which the logits can be told apart from what is made of them.
+_ENDINGS = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dense)
 
 
-def deploy_graph(model: keras.Model, batch_size: int | None = None) -> keras.Model:
+def deploy_graph(
+    model: keras.Model, batch_size: int | None = None, input_range: str | None = None
+) -> keras.Model:
     """Builds the graph that is shipped: fused, normalisation in front, named outputs.
 
     Args:
-      model: a LeViT with its top, in train form with whichever heads, or fused already. It is not
-        changed. Of two heads the mean of the logits is taken.
+      model: a functional model or a built Sequential of one image: a LeViT in train form with
+        whichever heads, one that is fused already, or a model with one in it. It is not changed. Of
+        two heads the mean of the logits is taken.
       batch_size: images in a batch, where a format needs the number to be fixed.
+      input_range: what the model takes, where its graph does not say it: a name of
+        `levit_tf.preprocessing.INPUT_RANGES`.
 
     Returns:
-      A model of built-in layers. Input "images": (batch, height, width, 3) float32, plain RGB
-      0..255. Outputs, of shape (batch, classes): "logits", and "probabilities", which are the
-      model's own activation of them, softmax where it has none.
+      A model of built-in layers, which share nothing with `model`. Input "images": (batch, height,
+      width, channels) float32, plain pixels 0..255. Outputs of a classifier, of shape (batch,
+      classes): "logits", and "probabilities", which are the model's own activation of them, softmax
+      where it has none; other outputs have the names of `levit_tf.artefacts.output_names`.
 
     Raises:
-      ValueError: `model` is not a LeViT, has no top, or does not take RGB pictures.
+      ValueError: `model` is of another kind or size, or nothing says what it takes.
     """
-    height, width = _image_size(model)
-    core, activation = _logits(model)
-    images = keras.Input(batch_shape=(batch_size, height, width, 3), name=INPUT, dtype="float32")
-    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    # (x / 255 - mean) / std
-    x = keras.layers.Rescaling(
-        scale=(1 / (255 * std)).tolist(), offset=(-mean / std).tolist(), name=NORMALIZE
-    )(images)
-    logits = core(x)
-    probabilities = keras.layers.Activation(activation, name=PROBABILITIES)(logits)
-    return keras.Model(images, {LOGITS: logits, PROBABILITIES: probabilities}, name=GRAPH_NAME)
+    takes = known_input_range(model, input_range, f"Model {model.name!r}")
+    height, width, channels = _image_shape(model)
+    front = front_of(flatten(model))
+    core, activation = _core(model, front.operations if front.is_scaling else frozenset())
+    images = x = keras.Input(
+        batch_shape=(batch_size, height, width, channels), name=INPUT, dtype="float32"
+    )
+    # Pixels become what the model takes, (x / 255 - mean) / std, and scaling layers that the model
+    # begins with are part of the same.
+    scale, offset = 1 / (255 * np.array(takes.std)), -np.array(takes.mean) / np.array(takes.std)
+    if takes == INPUT_RANGES["pixels"].of_channels(channels):
+        scale, offset = np.ones(channels), np.zeros(channels)
+    if front.is_scaling:
+        scale, offset = scale * front.slope, offset * front.slope + front.offset
+    if (scale != 1).any() or offset.any():
+        x = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name=NORMALIZE)(x)
+    outputs = core(x)
+    if activation is None:
+        return keras.Model(images, outputs, name=GRAPH_NAME)
+    probabilities = keras.layers.Activation(activation, name=PROBABILITIES)(outputs)
+    return keras.Model(images, {LOGITS: outputs, PROBABILITIES: probabilities}, name=GRAPH_NAME)
 
 
-def class_count(model: keras.Model) -> int:
-    """Number of classes of a LeViT of either form, with its top."""
-    outputs = model.output.values() if isinstance(model.output, dict) else [model.output]
-    return next(iter(outputs)).shape[-1]
+def core_of(graph: keras.Model) -> keras.Model:
+    """The network inside of a deploy graph, between the normalisation and the last activation."""
+    (core,) = (layer for layer in graph.layers if isinstance(layer, keras.Model))
+    return core
 
 
-def _image_size(model: keras.Model) -> tuple[int, int]:
+def layer_or_none(graph: keras.Model, name: str) -> keras.layers.Layer | None:
+    """A layer of a deploy graph that not every one has: `NORMALIZE` or `PROBABILITIES`."""
+    return next((layer for layer in graph.layers if layer.name == name), None)
+
+
+def class_count(model: keras.Model) -> int | None:
+    """Number of classes of a classifier, or of a deploy graph of one; None for other models."""
+    if isinstance(model.output, dict) and {LOGITS, PROBABILITIES} & set(model.output):
+        output = model.output.get(LOGITS, model.output.get(PROBABILITIES))
+    elif ending_of(model) is None:
+        return None
+    else:
+        output = model.outputs[0]
+    return output.shape[-1]
+
+
+def _image_shape(model: keras.Model) -> tuple[int, int, int]:
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3 or None in shapes[0][1:]:
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"Model {model.name!r} cannot be exported: expected one input (batch, height, width, "
-            f"3) of RGB pictures of a fixed size. Received: {shapes}"
+            f"channels) of images of a fixed size. Received: {shapes}"
         )
-    return shapes[0][1:3]
+    return shapes[0][1:]
 
 
-def _logits(model: keras.Model) -> tuple[keras.Model, object]:
-    """The fused network up to its logits, and the activation that follows."""
-    if isinstance(model, keras.Sequential):  # which has no `output`
-        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
-    if any(isinstance(layer, (Attention, ConvBN, Classifier)) for layer in model.layers):
-        head = classifier_of(model)
-        if head is None:
-            raise ValueError(
-                f"Model {model.name!r} has no classification heads, so there are no probabilities "
-                "to export; levit_tf.reset_classifier() adds heads."
-            )
-        if head.heads == "both":
-            model = levit_tf.with_heads(model, "average")
-        model = levit_tf.fuse(model)
-    if isinstance(model.output, dict):  # fused with heads="both"
-        mean = keras.layers.Average(name="average_heads")(list(model.output.values()))
-        return keras.Model(model.inputs, mean, name=model.name), "softmax"
-    last = model.get_layer(PREDICTIONS) if _has_predictions(model) else None
-    if not isinstance(last, keras.layers.Activation):
-        raise ValueError(
-            f"Model {model.name!r} is no LeViT with a top: it does not end in an activation layer "
-            f"named {PREDICTIONS!r}."
-        )
-    linear = last.activation is keras.activations.linear
-    activation = "softmax" if linear else last.activation
-    return keras.Model(model.inputs, last.input, name=model.name), activation
+def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, object]:
+    """The fused network, a classifier's up to its logits, and the activation that follows.
 
+    The activation is None where there is nothing to separate: then the outputs have their names.
 
-def _has_predictions(model: keras.Model) -> bool:
-    return any(layer.name == PREDICTIONS for layer in model.layers)
+    Args:
+      model: see `deploy_graph`.
+      front: names of the operations that are left out.
+    """
+
+    def is_left_out(layer):
+        return layer.name in front or note_kind(layer) is not None or is_inactive(layer)
+
+    names, ending = output_names(model), ending_of(model)
+    core = rewritten(model, is_left_out)
+    if has_two_heads(core):
+        logits = keras.layers.Average(name="average_heads")(list(core.output.values()))
+        return keras.Model(core.inputs[0], logits, name=model.name), SOFTMAX
+    last = core.operations[-1]
+    if ending is None or (ending != LINEAR and not isinstance(last, _ENDINGS)):
+        outputs = dict(zip(names, core.outputs, strict=True))
+        return keras.Model(core.inputs[0], outputs, name=model.name), None
+    logits, activation = core.outputs[0], ending
+    if isinstance(last, keras.layers.Activation):
+        logits = last.input
+        activation = SOFTMAX if ending == LINEAR else last.activation
+    elif isinstance(last, keras.layers.Softmax):
+        logits = last.input
+    elif ending == LINEAR:
+        activation = SOFTMAX
+    else:  # inside of a dense layer, which is a copy
+        last.activation = keras.activations.linear
+    return keras.Model(core.inputs[0], logits, name=model.name), activation

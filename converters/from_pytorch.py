@@ -13,14 +13,19 @@ code.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
 from converters import cli
 from levit_tf import LeViT
 from levit_tf.checkpoint_files import read_checkpoint
+from levit_tf.class_names import imagenet_class_names, read_labels
 from levit_tf.files import atomic_path
+from levit_tf.introspection import classifier_of
 from levit_tf.layers import HEADS
+from levit_tf.properties import write_notes
 from levit_tf.pytorch_recognition import CheckpointInfo, recognise
 from levit_tf.pytorch_weights import ImportReport, load_state_dict
 
@@ -35,6 +40,7 @@ def convert(
     checkpoint_key: str | None = None,
     classes: int | None = None,
     heads: str | None = None,
+    class_names: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
     """Writes the Keras model, in train form, of a PyTorch checkpoint.
@@ -53,6 +59,7 @@ def convert(
         are freshly initialised.
       heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
         checkpoint has two heads and "single" where it has one.
+      class_names: one for each class; by default ImageNet's where there are 1000, else none.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
@@ -92,6 +99,14 @@ def convert(
             new_heads=new_heads,
             source=source,
         )
+        # ImageNet's order is the same in all these codebases.
+        is_imagenet = classifier_of(network).classes == len(imagenet_class_names())
+        names = class_names or (imagenet_class_names() if is_imagenet else None)
+        write_notes(
+            network,
+            class_names=names,
+            origin=f"{info.variant.name}, {info.flavour} checkpoint {Path(checkpoint).name}",
+        )
         network.save(temporary)
     return report
 
@@ -117,6 +132,7 @@ def main(argv: list[str]) -> None:
         checkpoint_key=args.checkpoint_key,
         classes=args.classes,
         heads=args.heads,
+        class_names=args.labels and read_labels(args.labels),
         overwrite=args.overwrite,
     )
     print(report)
@@ -132,6 +148,7 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
     flags.DEFINE_integer("classes", None, "Other than the checkpoint's: with new heads.")
     flags.DEFINE_enum("heads", None, HEADS, "As in levit_tf.LeViT; what there is by default.")
+    flags.DEFINE_string("labels", None, "Class names, one a line; ImageNet's for 1000 classes.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
     flags.mark_flags_as_required(["checkpoint", "output"])
 

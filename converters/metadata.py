@@ -23,20 +23,20 @@ _IDENTIFIER = b"M001"
 _PARSER_VERSION = "1.0.0"  # of the oldest parsers that know all these fields
 _ARCHIVE_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest; a file does not change with the clock
 
-_RGB = np.uint8(1)
+_COLOR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}  # RGB and grey, by the number of channels
 _IMAGE_PROPERTIES = np.uint8(2)
 _NORMALIZATION_OPTIONS = np.uint8(1)
 _TENSOR_AXIS_LABELS = np.uint8(2)
 
 _DESCRIPTIONS = {
-    INPUT: "RGB picture, values 0..255, which the network normalises itself.",
+    INPUT: "Picture, values 0..255, which the network normalises itself.",
     PROBABILITIES: "Probability of each class.",
     LOGITS: "Logit of each class; softmax turns them into probabilities.",
 }
 
 
 def add_metadata(
-    content: bytes, *, name: str, description: str, class_names: Sequence[str]
+    content: bytes, *, name: str, description: str, class_names: Sequence[str] | None
 ) -> bytes:
     """Describes the input and the outputs of a TFLite file and packs the class names into it.
 
@@ -44,13 +44,14 @@ def add_metadata(
       content: a file with the signature of `levit_tf.signatures`.
       name: of the model.
       description: of the model.
-      class_names: in the order of the outputs, each of one line.
+      class_names: in the order of the outputs, each of one line; None for what is no classifier.
 
     Returns:
       The file. The labels are in a zip archive at its end, as the format wants them.
     """
     graph = Graph(content)
-    _, height, width, _ = graph.tensors[graph.inputs()[0]].shape
+    _, height, width, channels = graph.tensors[graph.inputs()[0]].shape
+    outputs = graph.signature_outputs()
     graph.set_metadata(
         ENTRY,
         _flatbuffer(
@@ -59,35 +60,41 @@ def add_metadata(
                 1: description,
                 3: [
                     {
-                        2: [_input_metadata(height, width)],
-                        3: [_output_metadata(output) for output in graph.signature_outputs()],
+                        2: [_input_metadata(height, width, channels)],
+                        3: [_output_metadata(output, bool(class_names)) for output in outputs],
                     }
                 ],
                 7: _PARSER_VERSION,
             }
         ),
     )
+    if not class_names:
+        return graph.content()
     return _with_archive(graph.content(), LABELS_FILE, "\n".join(class_names) + "\n")
 
 
 # What follows are tables of the schema: number of a field -> its value.
 
 
-def _input_metadata(height: int, width: int) -> dict[int, Any]:
+def _input_metadata(height: int, width: int, channels: int) -> dict[int, Any]:
     size = {0: np.uint32(width), 1: np.uint32(height)}
+    if channels not in _COLOR_SPACES:  # no picture that the schema knows
+        return {0: INPUT, 1: f"Image of {channels} channels, values 0..255."}
     return {
         0: INPUT,
         1: _DESCRIPTIONS[INPUT],
-        3: {0: _IMAGE_PROPERTIES, 1: {0: _RGB, 1: size}},
+        3: {0: _IMAGE_PROPERTIES, 1: {0: _COLOR_SPACES[channels], 1: size}},
         # (x - 0) / 1: MediaPipe normalises all colours alike, so the network does it.
         4: [{0: _NORMALIZATION_OPTIONS, 1: {0: np.float32([0]), 1: np.float32([1])}}],
         5: {0: np.float32([255]), 1: np.float32([0])},  # largest and smallest value
     }
 
 
-def _output_metadata(output: str) -> dict[int, Any]:
+def _output_metadata(output: str, has_labels: bool) -> dict[int, Any]:
     labels = {0: LABELS_FILE, 1: "Names of the classes.", 2: _TENSOR_AXIS_LABELS}
-    table = {0: output, 1: _DESCRIPTIONS[output], 6: [labels]}
+    table = {0: output, 1: _DESCRIPTIONS.get(output, "Output of the network.")}
+    if has_labels:
+        table[6] = [labels]
     if output == PROBABILITIES:
         table[5] = {0: np.float32([1]), 1: np.float32([0])}
     return table

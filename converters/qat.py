@@ -15,21 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from absl import flags
 
 from converters import cli
-from converters.deploy import class_count, deploy_graph
+from converters.deploy import deploy_graph
 from converters.qat_model import QuantizedModel, load_quantized
 from converters.qat_ranges import tensor_ranges
 from converters.quantize import IO_DTYPES, quantize_full_int8, quantize_mixed_int8
 from converters.recipes import RECIPES
 from converters.tflite_files import sha256, write_tflite
-from converters.to_tflite import OUTPUTS, float32_file
-from levit_tf.class_names import LABELS_FILE, read_labels
+from converters.to_tflite import OUTPUTS, chosen_outputs, float32_file, label_names
+from converters.verify_keras import model_artefact
 from levit_tf.files import atomic_path
-from levit_tf.predictor import class_names_for
+from levit_tf.predictor import labels_for
 from levit_tf.signatures import PROBABILITIES
 
 # The network in the folder of a training run.
@@ -80,9 +79,8 @@ def export(
             f"outputs are {' or '.join(recipe.io_dtypes)}. Received: {io_dtype!r}"
         )
     with atomic_path(path, overwrite) as temporary:
-        graph = deploy_graph(quantized.model, batch_size=1)
-        chosen = {name: graph.output[name] for name in OUTPUTS[outputs]}
-        graph = keras.Model(graph.input, chosen, name=graph.name)
+        reference = model_artefact(quantized.model, str(source or "The trained network"))
+        graph = chosen_outputs(deploy_graph(quantized.model, 1), outputs)
         content = float32_file(graph)
         ranges = tensor_ranges(content, quantized.ranges)
         if quantized.target == "int8":
@@ -99,11 +97,11 @@ def export(
         return write_tflite(
             temporary,
             content,
-            graph,
+            reference,
             about,
             json_path=f"{path}.json",
             name=quantized.model.name,
-            class_names=class_names_for(class_names, (), class_count(graph)),
+            class_names=label_names(graph, class_names, reference.network),
             images=images,
             tolerance=recipe.tolerance,
         )
@@ -142,14 +140,12 @@ def convert(
         source /= FINAL
         if not source.is_file():
             raise FileNotFoundError(f"{model}: no {FINAL} in it, so no run that is finished.")
-    beside = source.with_name(LABELS_FILE)
-    names = labels or (beside if beside.is_file() else None)
     return export(
         load_quantized(source),
         output,
         outputs=outputs,
         io_dtype=io_dtype,
-        class_names=names and read_labels(names),
+        class_names=labels_for(labels, source),
         source=source,
         overwrite=overwrite,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from converters.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.quantize_weights import convert_float16, quantize_dynamic_int8
+from converters.verify_artefact import FLOAT32
 
 
 class Recipe(NamedTuple):
@@ -31,7 +32,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "fp32": Recipe("float32 throughout", lambda content, *_: content, tolerance=1e-5),
+    "fp32": Recipe("float32 throughout", lambda content, *_: content, tolerance=FLOAT32.tolerance),
     "fp16": Recipe(
         "float16 weights, computed in float16 where the CPU can and in float32 elsewhere",
         lambda content, *_: convert_float16(content),

@@ -23,8 +23,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from converters.deploy import NORMALIZE
+from converters.deploy import NORMALIZE, core_of, layer_or_none
 from converters.input_checks import checked_batch
+from levit_tf.graph_calls import calls_of
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 PRECISIONS = ("float32", "bfloat16")
@@ -34,6 +35,8 @@ _IN_FLOAT32 = (
     keras.layers.Dense,
     keras.layers.Average,
 )
+# What stands before the network works on pixels, which bfloat16 would round.
+_OF_PIXELS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def tensorflow_function(
@@ -47,17 +50,16 @@ def tensorflow_function(
         the input and the outputs stay float32.
 
     Returns:
-      A `tf.function` of images, as `graph` takes them -> {"logits", "probabilities"}. Its weights
-      are constants.
+      A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name. Its
+      weights are constants.
 
     Raises:
       ValueError: `precision` is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"Precision must be one of {PRECISIONS}. Received: {precision!r}")
-    normalize, probabilities = graph.get_layer(NORMALIZE), graph.get_layer(PROBABILITIES)
-    (core,) = (layer for layer in graph.layers if isinstance(layer, keras.Model))
-    core = _respelled(core, precision)
+    normalize, probabilities = (layer_or_none(graph, x) for x in (NORMALIZE, PROBABILITIES))
+    core = _respelled(core_of(graph), precision)
     arrays = [
         [keras.ops.convert_to_numpy(v) for v in variables]
         for variables in (core.trainable_variables, core.non_trainable_variables)
@@ -70,8 +72,11 @@ def tensorflow_function(
         images = checked_batch(images, INPUT, graph.input.shape[1:])
         # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
         weights = [[tf.constant(array) for array in group] for group in arrays]
-        x = tf.cast(normalize(images), precision)
-        logits, _ = core.stateless_call(*weights, x, training=False)
+        x = images if normalize is None else normalize(images)
+        found, _ = core.stateless_call(*weights, x, training=False)
+        if isinstance(found, dict):
+            return {name: tf.cast(y, tf.float32) for name, y in found.items()}
+        logits = tf.cast(found, tf.float32)
         return {LOGITS: logits, PROBABILITIES: probabilities(logits)}
 
     return serve
@@ -84,23 +89,23 @@ def _respelled(core: keras.Model, precision: str) -> keras.Model:
         name = layer.name.removesuffix(_MERGE)
         if layer.name.endswith(_MERGE) and _is_hard_swish(core.get_layer(f"{name}_act")):
             values_bias[name] = core.get_layer(f"{name}_v").get_weights()[1]
-    followed = {
-        layer.input._keras_history.operation.name for layer in core.layers if _is_hard_swish(layer)
-    }
+    followed = _activated_convolutions(core)
+    taken = {*followed.values(), *(f"{name}_act" for name in values_bias)}
     copies = []
 
     def clone(layer):
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation without state
         config = layer.get_config()
-        config["dtype"] = "float32" if isinstance(layer, _IN_FLOAT32) else precision
+        in_float32 = isinstance(layer, _IN_FLOAT32 + _OF_PIXELS) or len(layer.output.shape) == 2
+        config["dtype"] = "float32" if in_float32 else precision
         kind = type(layer)
-        if kind is keras.layers.Conv2D:
+        if _is_plain_convolution(layer):
             copy = _Conv2D.from_config(config)
             copy.activation = _hard_swish if layer.name in followed else copy.activation
         elif kind is keras.layers.Embedding:
             copy = _Constant.from_config(config)
-        elif _is_hard_swish(layer):
+        elif layer.name in taken:
             name = layer.name.removesuffix("_act")
             function = _biased_hard_swish(values_bias[name]) if name in values_bias else _identity
             copy = kind.from_config({**config, "activation": "linear"})
@@ -120,6 +125,33 @@ def _respelled(core: keras.Model, precision: str) -> keras.Model:
 
 
 _MERGE = "_merge_heads"
+
+
+def _activated_convolutions(core: keras.Model) -> dict[str, str]:
+    """Convolutions that nothing but a hard-swish takes: their names -> that of the activation."""
+    calls = calls_of(core)
+    found = {}
+    for call in calls:
+        if not _is_plain_convolution(call.operation):
+            continue
+        (y,) = call.outputs
+        following = [other.operation for other in calls if any(x is y for x in other.inputs)]
+        is_output = any(x is y for x in core.outputs)
+        if len(following) == 1 and not is_output and _is_hard_swish(following[0]):
+            found[call.operation.name] = following[0].name
+    return found
+
+
+def _is_plain_convolution(layer) -> bool:
+    """Whether it is as all convolutions of a fused LeViT are."""
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.padding == "valid"
+        and layer.dilation_rate == (1, 1)
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+        and layer.activation is keras.activations.linear
+    )
 
 
 def _is_hard_swish(layer: keras.layers.Layer) -> bool:

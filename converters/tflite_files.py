@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 import levit_tf
 from converters.metadata import add_metadata
 from converters.tflite_check import check
+from converters.tflite_graph import Graph
+from converters.verify_artefact import Artefact
 from levit_tf.files import atomic_path
 
 _PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
@@ -24,12 +25,12 @@ _PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 def write_tflite(
     path: str | os.PathLike,
     content: bytes,
-    graph: keras.Model,
+    reference: Artefact,
     about: Mapping[str, Any],
     *,
     json_path: str | os.PathLike,
     name: str,
-    class_names: Sequence[str],
+    class_names: Sequence[str] | None,
     images: np.ndarray | None = None,
     tolerance: float | None = None,
 ) -> dict[str, Any]:
@@ -38,12 +39,12 @@ def write_tflite(
     Args:
       path: the file to write, usually the temporary one of `converters.atomic_path`.
       content: the file as it is so far.
-      graph: the deploy graph that it was made from.
+      reference: the model that was given, see `converters.tflite_check.check`.
       about: what the JSON is to say of how it was made; "description" goes into the file too.
       json_path: the JSON to write, which replaces one that exists: what describes a file is of no
         use to anyone else, so it always follows the file.
       name: of the model, for the metadata.
-      class_names: in the order of the outputs.
+      class_names: in the order of the outputs; None for what is no classifier.
       images: see `converters.tflite_check.check`.
       tolerance: see `converters.tflite_check.check`.
 
@@ -60,10 +61,10 @@ def write_tflite(
     report = {
         **about,
         "model": name,
-        "outputs": list(graph.output),
+        "outputs": Graph(content).signature_outputs(),
         "sha256": sha256(path),
         "bytes": len(content),
-        "compared_with_keras": check(path, graph, images, tolerance),
+        "compared_with_keras": check(path, reference, images, tolerance),
         "versions": {"levit_tf": levit_tf.__version__, **_versions()},
     }
     with atomic_path(json_path, overwrite=True) as temporary:

@@ -5,6 +5,7 @@
         --precision=bfloat16
 
 The signature is that of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out.
+It is compared with what the Keras model itself says before it gets its name.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from converters import cli
 from converters.deploy import class_count, deploy_graph
 from converters.tensorflow_graph import PRECISIONS, tensorflow_function
-from levit_tf.class_names import LABELS_FILE, check_class_names, read_labels
+from converters.verify_artefact import BFLOAT16, FLOAT32
+from converters.verify_compare import check_export
+from converters.verify_graphs import saved_model_artefact
+from converters.verify_keras import model_artefact
+from levit_tf.class_names import LABELS_FILE, check_class_names
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
+from levit_tf.predictor import labels_for
 from levit_tf.signatures import INPUT, SIGNATURE
+
+TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
 
 
 def to_saved_model(
@@ -31,32 +40,47 @@ def to_saved_model(
     path: str | os.PathLike,
     *,
     class_names: Sequence[str] | None = None,
+    input_range: str | None = None,
+    images: np.ndarray | None = None,
     precision: str = "float32",
     overwrite: bool = False,
-) -> None:
+) -> float:
     """Writes a LeViT as a SavedModel for any batch size, its weights being constants.
 
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the directory to write.
-      class_names: one for each class; kept as `labels.txt` in the directory.
+      class_names: one for each class, kept as `labels.txt` in the directory; by default those that
+        the model has.
+      input_range: see `converters.deploy.deploy_graph`.
+      images: pictures to compare on, see `converters.verify_compare.check_export`.
       precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
         logits: faster where the processor has such instructions, with a relative error of about
         2e-2.
       overwrite: whether an existing `path` is replaced.
 
+    Returns:
+      The largest difference of an output from the model's, relative to that output's largest value.
+
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ValueError: `model` cannot be exported, or has another number of classes. Nothing is written
-        then.
+      ValueError: `model` cannot be exported, has another number of classes, or the SavedModel does
+        not compute what it does. Nothing is written then.
     """
     with atomic_path(path, overwrite) as temporary:
-        graph = deploy_graph(model)
-        names = class_names and check_class_names(class_names, class_count(model), LABELS_FILE)
+        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        graph = deploy_graph(model, input_range=input_range)
+        names = class_names or reference.network.class_names
+        classes = class_count(graph)
+        if names and classes is not None:
+            names = check_class_names(names, 2 if classes == 1 else classes, "class names")
         function = tensorflow_function(graph, precision)
         tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})
         if names:
             write_labels(Path(temporary, LABELS_FILE), names)
+        return check_export(
+            reference, saved_model_artefact(Path(temporary)), images, TOLERANCES[precision], path
+        )
 
 
 def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
@@ -85,20 +109,26 @@ def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
 def main(argv: list[str]) -> None:
     del argv  # cli.run lets none through
     args = flags.FLAGS
-    to_saved_model(
+    error = to_saved_model(
         load_keras_file(args.model),
         args.output,
-        class_names=args.labels and read_labels(args.labels),
+        class_names=labels_for(args.labels, Path(args.model)),
+        input_range=args.input_range,
         precision=args.precision,
         overwrite=args.overwrite,
     )
-    print(f"written: {args.output}")
+    print(f"written: {args.output}; differs by {error:.1e} of the largest value from Keras")
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "LeViT of either form, a .keras file.")
+    flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
     flags.DEFINE_string("output", None, "Directory to write.")
-    flags.DEFINE_string("labels", None, "Class names, one a line, to keep with the model.")
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "Class names, one a line; by default labels.txt beside the model, or the model's own.",
+    )
+    cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
     flags.mark_flags_as_required(["model", "output"])

@@ -1,4 +1,4 @@
-"""A Keras LeViT to a TFLite file, by a named recipe.
+"""A Keras LeViT, or a model with one in it, to a TFLite file, by a named recipe.
 
     python -m converters.to_tflite --model=levit256.keras --recipe=fp16 --output=levit256.tflite
     python -m converters.to_tflite --model=levit256.keras --recipe=int8 --output=levit256.tflite \\
@@ -6,8 +6,8 @@
 
 The file takes one plain RGB picture, 0..255, and returns probabilities or, with --outputs, logits
 or both, by the names of `levit_tf.signatures`. It carries the metadata that MediaPipe and Android
-Studio read, class names included. It is compared with Keras before it is put in place, and
-FILE.json beside it says how it was made and how far it is from Keras.
+Studio read, class names included. It is compared with what the Keras model itself says before it is
+put in place, and FILE.json beside it says how it was made and how far it is from Keras.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from converters.pixel_normalization import normalize_rows
 from converters.recipes import RECIPES, Recipe, recipe_by_name
 from converters.tflite_files import sha256, write_tflite
 from converters.to_saved_model import write_graph
-from levit_tf.class_names import LABELS_FILE, read_labels
+from converters.verify_keras import model_artefact
+from levit_tf.artefacts import Network
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import class_names_for
+from levit_tf.predictor import class_names_for, labels_for
 from levit_tf.signatures import LOGITS, PROBABILITIES, SIGNATURE
 
 OUTPUTS = {
@@ -49,6 +50,7 @@ def to_tflite(
     io_dtype: str | None = None,
     calibration_images: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
+    input_range: str | None = None,
     source: str | os.PathLike | None = None,
     overwrite: bool = False,
 ) -> dict:
@@ -58,13 +60,15 @@ def to_tflite(
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .tflite.
       recipe: one of `converters.recipes.RECIPES`.
-      outputs: one of `OUTPUTS`. MediaPipe wants a single output.
+      outputs: of a classifier, one of `OUTPUTS`. MediaPipe wants a single output. Other networks
+        keep all that they have.
       io_dtype: type of the input and the outputs, one of the recipe's; its usual one by default.
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
         will see. Recipes that quantise activations need them; with all recipes the file is compared
         with Keras on them, and without them on pictures that come with scikit-learn.
-      class_names: in the order of the outputs; by default ImageNet's for 1000 classes, else
-        "class 0", "class 1" and so on.
+      class_names: in the order of the outputs; by default those that the model has; else ImageNet's
+        for 1000 classes, else "class 0", "class 1" and so on.
+      input_range: see `converters.deploy.deploy_graph`.
       source: the file that `model` is from, for the JSON.
       overwrite: whether an existing `path` is replaced.
 
@@ -85,10 +89,9 @@ def to_tflite(
     chosen = recipe_by_name(recipe)
     io_dtype = _io_dtype(recipe, chosen, io_dtype)
     with atomic_path(path, overwrite) as temporary:
-        graph = deploy_graph(model, batch_size=1)
-        chosen_outputs = {name: graph.output[name] for name in OUTPUTS[outputs]}
-        graph = keras.Model(graph.input, chosen_outputs, name=graph.name)
-        names = class_names_for(class_names, (), class_count(graph))
+        reference = model_artefact(model, str(source or f"Model {model.name!r}"), input_range)
+        graph = chosen_outputs(deploy_graph(model, 1, input_range), outputs)
+        names = label_names(graph, class_names, reference.network)
         images = _checked_images(recipe, chosen, calibration_images, graph)
         about = {
             "recipe": recipe,
@@ -100,7 +103,7 @@ def to_tflite(
         return write_tflite(
             temporary,
             chosen.make(float32_file(graph), images, io_dtype),
-            graph,
+            reference,
             about,
             json_path=f"{path}.json",
             name=model.name,
@@ -108,6 +111,45 @@ def to_tflite(
             images=images,
             tolerance=chosen.tolerance,
         )
+
+
+def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
+    """A deploy graph with the outputs that a file is to have.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      outputs: one of `OUTPUTS`, for a classifier.
+
+    Raises:
+      ValueError: the network has no such output.
+    """
+    if class_count(graph) is None:
+        return graph
+    missing = sorted(set(OUTPUTS[outputs]) - set(graph.output))
+    if missing:
+        raise ValueError(
+            f"--outputs={outputs}: the network has no {missing[0]}. It has: "
+            f"{', '.join(graph.output)}"
+        )
+    chosen = {name: graph.output[name] for name in OUTPUTS[outputs]}
+    return keras.Model(graph.input, chosen, name=graph.name)
+
+
+def label_names(
+    graph: keras.Model, given: Sequence[str] | None, network: Network
+) -> list[str] | None:
+    """The labels of a TFLite file: one for each value of its output; None for no classifier.
+
+    Args:
+      graph: the deploy graph.
+      given: names of the classes, None for those of the network.
+      network: what the model is.
+    """
+    classes = class_count(graph)
+    if classes is None:
+        return None
+    names = class_names_for(given, (), 2 if classes == 1 else classes, network.class_names)
+    return names[-classes:]  # a single value is the probability of the second of two classes
 
 
 def float32_file(graph: keras.Model) -> bytes:
@@ -152,7 +194,7 @@ def _checked_images(name: str, recipe: Recipe, images, graph: keras.Model) -> np
             f"least 1. Received: {images.shape}"
         )
     if not (np.isfinite(images).all() and images.min() >= 0 and 1 < images.max() <= 255):
-        raise ValueError("Calibration pictures must be plain RGB 0..255, not normalised ones.")
+        raise ValueError("Calibration pictures must be plain pixels 0..255, not normalised ones.")
     return images
 
 
@@ -163,7 +205,7 @@ def main(argv: list[str]) -> None:
     images = None
     if args.calibration is not None:
         # Whatever else was loaded is refused here, in words.
-        size = deploy_graph(model).input.shape[1:3]
+        size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
         images = calibration.calibration_images(args.calibration, size)
     about = to_tflite(
         model,
@@ -172,30 +214,24 @@ def main(argv: list[str]) -> None:
         outputs=args.outputs,
         io_dtype=args.io_dtype,
         calibration_images=images,
-        class_names=_labels(args.labels, Path(args.model)),
+        class_names=labels_for(args.labels, Path(args.model)),
+        input_range=args.input_range,
         source=args.model,
         overwrite=args.overwrite,
     )
     found = about["compared_with_keras"]
-    name = next(name for name in (LOGITS, PROBABILITIES) if name in found)
+    name = next(name for name in (LOGITS, PROBABILITIES, *about["outputs"]) if name in found)
+    same = f"{found['same_top1']:.1%} of the answers are those of Keras, "
     print(
         f"written: {args.output}, {about['bytes'] / 1e6:.1f} MB; on {found['pictures']} pictures "
-        f"{found['same_top1']:.1%} of the answers are those of Keras, {name} differ by "
+        f"{same if 'same_top1' in found else ''}{name} differ by "
         f"{found[name]['relative_difference']:.1e} of the largest"
     )
 
 
-def _labels(given: str | None, model: Path) -> list[str] | None:
-    """Class names from a file that was named, or that lies beside the model."""
-    beside = (model if model.is_dir() else model.parent) / LABELS_FILE
-    if given is None and not beside.is_file():
-        return None
-    return read_labels(given or beside)
-
-
 def define_flags() -> None:
     known = "; ".join(f"{name}: {recipe.description}" for name, recipe in RECIPES.items())
-    flags.DEFINE_string("model", None, "LeViT of either form, a .keras file.")
+    flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
     flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
@@ -207,8 +243,11 @@ def define_flags() -> None:
         f"Keras on: {calibration.CHOICES}.",
     )
     flags.DEFINE_string(
-        "labels", None, "Class names, one a line; by default labels.txt beside the model."
+        "labels",
+        None,
+        "Class names, one a line; by default labels.txt beside the model, or the model's own.",
     )
+    cli.define_input_range()
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
     flags.mark_flags_as_required(["model", "output"])
 

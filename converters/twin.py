@@ -44,20 +44,20 @@ def make_twin(graph: keras.Model) -> tf_keras.Model:
     return twin
 
 
-def set_graph_weights(graph: keras.Model, weights: Mapping[str, list[np.ndarray]]) -> None:
-    """Gives a deploy graph the weights of a twin, in place.
+def set_graph_weights(model: keras.Model, weights: Mapping[str, list[np.ndarray]]) -> None:
+    """Gives a fused network the weights of a twin, in place.
 
     Args:
-      graph: the graph that the twin was made of, or another of the same network.
+      model: the network that the twin's deploy graph was made of, or another of the same layers.
       weights: by name of layer, in the order of the layer's `get_weights`; an attention bias as
         the expanded constant (heads, queries, keys).
 
     Raises:
-      ValueError: `weights` and `graph` are of different networks.
+      ValueError: `weights` and `model` are of different networks.
     """
     layers = {
         layer.name: layer
-        for layer in graph._flatten_layers()
+        for layer in model._flatten_layers()
         if layer.weights and not isinstance(layer, keras.Model)
     }
     if set(layers) != set(weights):

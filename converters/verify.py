@@ -40,6 +40,7 @@ from converters.verify_figure import draw_layers
 from converters.verify_pictures import MAXIMUM, comparison_pictures
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import model_path
+from levit_tf.preprocessing import INPUT_RANGES
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 KINDS = (
@@ -52,6 +53,7 @@ def open_artefact(
     path: str | os.PathLike,
     checkpoint_size: tuple[int, int] | None = None,
     checkpoint_key: str | None = None,
+    input_range: str | None = None,
 ) -> Artefact:
     """Opens a file by its kind.
 
@@ -60,6 +62,8 @@ def open_artefact(
       checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on,
         where that is not square.
       checkpoint_key: which network of a PyTorch checkpoint with several.
+      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+        `levit_tf.preprocessing.INPUT_RANGES`.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -77,8 +81,9 @@ def open_artefact(
         return verify_graphs.saved_model_artefact(path)
     if suffix in CHECKPOINT_SUFFIXES:
         return verify_keras.checkpoint_artefact(path, checkpoint_size, checkpoint_key)
+    if suffix == ".keras":
+        return verify_keras.keras_artefact(path, input_range)
     readers = {
-        ".keras": verify_keras.keras_artefact,
         ".tflite": verify_graphs.tflite_artefact,
         ".onnx": verify_graphs.onnx_artefact,
     }
@@ -111,9 +116,12 @@ def _verify(options: argparse.Namespace) -> int:
     if options.limit < 1:
         raise ValueError(f"--limit: expected at least 1. Received: {options.limit}")
     size = options.checkpoint_size and cli.parse_size(options.checkpoint_size)
-    a, b = (open_artefact(path, size, options.checkpoint_key) for path in (options.a, options.b))
+    a, b = (
+        open_artefact(path, size, options.checkpoint_key, options.input_range)
+        for path in (options.a, options.b)
+    )
     check_comparable(a, b)
-    images = comparison_pictures(options.images, a.network.input_shape[1:3], options.limit)
+    images = comparison_pictures(options.images, a.network.input_shape[1:], options.limit)
     tolerance = options.tolerance
     if tolerance is None:
         tolerance = max(a.precision.tolerance, b.precision.tolerance)
@@ -140,13 +148,18 @@ def _report(
 ) -> str:
     height, width = a.network.input_shape[1:3]
     count = outputs.pictures
+    same = []
+    if outputs.same_top1 is not None:
+        share = 100 * outputs.same_top1 / count
+        same = [f"same top-1: {outputs.same_top1} of {count} ({share:.1f} %)"]
+    classes = f", {a.network.classes} classes" if a.network.classes else ""
     lines = [
         *(f"{x}  {y.source}: {y.kind}, {y.precision.name}" for x, y in (("A", a), ("B", b))),
-        f"{count} pictures of {height}x{width}, {a.network.classes} classes",
+        f"{count} pictures of {height}x{width}{classes}",
         "",
         f"{'':30} {'largest':>9} {'relative':>9} {'mean':>9} {'cosine':>11}",
         *(_row(name, difference) for name, difference in outputs.outputs.items()),
-        f"same top-1: {outputs.same_top1} of {count} ({100 * outputs.same_top1 / count:.1f} %)",
+        *same,
     ]
     if layers is not None:
         lines += ["", *_layer_lines(layers, tolerance)]
@@ -220,6 +233,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=MAXIMUM,
         help="pictures of the folder, spread over it, at most (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--input_range",
+        choices=tuple(INPUT_RANGES),
+        help="what a .keras model takes, where the file does not say it",
     )
     parser.add_argument("--layers", action="store_true", help="compare layer by layer, too")
     parser.add_argument(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 
 import numpy as np
 
-from converters.verify_artefact import Artefact, Run
+from converters.verify_artefact import FLOAT32, Artefact, Run
+from converters.verify_pictures import comparison_pictures
 from levit_tf.signatures import LOGITS, PROBABILITIES
 
 # Pictures that go through both networks before the next ones, which bounds the memory for layers.
 _CHUNK = 8
+_CHECKED = 16  # pictures that an export is compared on
+_SAME = 0.9  # share of these that a coarser export must put into the same class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,19 +62,26 @@ class OutputDifferences:
     """At the outputs.
 
     Attributes:
-      outputs: `LOGITS`, where both networks have them, and `PROBABILITIES`.
-      same_top1: pictures that both put into the same class.
+      outputs: of classifiers `LOGITS`, where both have them, and `PROBABILITIES`; of other networks
+        what both return.
+      same_top1: pictures that both put into the same class; None for what is no classifier.
       pictures: how many there were.
     """
 
     outputs: dict[str, Difference]
-    same_top1: int
+    same_top1: int | None
     pictures: int
 
     @property
     def deciding(self) -> str:
-        """The output that is held against the tolerance: the logits, where there are any."""
-        return LOGITS if LOGITS in self.outputs else PROBABILITIES
+        """The output that is held against the tolerance: the logits, where there are any.
+
+        Of a network that is no classifier the output that differs most.
+        """
+        for name in (LOGITS, PROBABILITIES):
+            if name in self.outputs:
+                return name
+        return max(self.outputs, key=lambda name: self.outputs[name].relative)
 
     def within(self, tolerance: float) -> bool:
         """Whether the relative difference of the deciding output is within `tolerance`."""
@@ -78,17 +89,23 @@ class OutputDifferences:
 
 
 def check_comparable(a: Artefact, b: Artefact) -> None:
-    """Raises ValueError for networks of different pictures or classes, naming both."""
-    sizes = ["x".join(map(str, artefact.network.input_shape[1:3])) for artefact in (a, b)]
+    """Raises ValueError for networks of different pictures, classes or outputs, naming both."""
+    sizes = ["x".join(map(str, artefact.network.input_shape[1:])) for artefact in (a, b)]
     if sizes[0] != sizes[1]:
         raise ValueError(
-            f"Not comparable: {a.source} takes pictures of {sizes[0]} pixels, {b.source} of "
-            f"{sizes[1]}."
+            f"Not comparable: {a.source} takes pictures of {sizes[0]}, {b.source} of {sizes[1]} "
+            "(height, width, channels)."
         )
     if a.network.classes != b.network.classes:
         raise ValueError(
             f"Not comparable: {a.source} has {a.network.classes} classes, {b.source} "
             f"{b.network.classes}."
+        )
+    found = [sorted(artefact.network.output_shapes) for artefact in (a, b)]
+    if a.network.classes is None and not set(found[0]) & set(found[1]):
+        raise ValueError(
+            f"Not comparable: {a.source} returns {', '.join(found[0])}, {b.source} "
+            f"{', '.join(found[1])}."
         )
 
 
@@ -98,19 +115,67 @@ def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDiffe
     Args:
       a: what is expected.
       b: what is compared with it.
-      images: RGB 0..255, float32 of shape (n, height, width, 3), as both take.
+      images: plain pixels 0..255, float32 of shape (n, height, width, channels), as both take.
     """
     totals: dict[str, _Total] = {}
+    is_classifier = a.network.classes is not None
     same = 0
     for pair in _both(a, b, a.outputs, b.outputs, images):
-        found_a, found_b = (_with_probabilities(found) for found in pair)
-        for name in (LOGITS, PROBABILITIES):
-            if name in found_a and name in found_b:
+        found_a, found_b = map(_with_probabilities, pair) if is_classifier else pair
+        for name in found_a:
+            if name in found_b:
                 totals.setdefault(name, _Total()).add(found_a[name], found_b[name])
-        top = [found[PROBABILITIES].argmax(axis=1) for found in (found_a, found_b)]
-        same += int(np.sum(top[0] == top[1]))
+        if is_classifier:
+            top = [_top1(found[PROBABILITIES]) for found in (found_a, found_b)]
+            same += int(np.sum(top[0] == top[1]))
     differences = {name: total.difference() for name, total in totals.items()}
-    return OutputDifferences(differences, same, len(images))
+    return OutputDifferences(differences, same if is_classifier else None, len(images))
+
+
+def _top1(probabilities: np.ndarray) -> np.ndarray:
+    """Class of each picture; a single probability says yes or no."""
+    if probabilities.shape[1] == 1:
+        return probabilities[:, 0] > 0.5
+    return probabilities.argmax(axis=1)
+
+
+def check_export(
+    reference: Artefact,
+    export: Artefact,
+    images: np.ndarray | None,
+    tolerance: float,
+    path: str | os.PathLike,
+) -> float:
+    """Refuses an export that does not compute what the model does that it was made from.
+
+    Args:
+      reference: the user's model, called as its user calls it.
+      export: the file.
+      images: plain pixels (n, height, width, channels); None for pictures that come with
+        scikit-learn, or made-up ones where that is missing.
+      tolerance: largest difference of the deciding output, relative to its largest value. An export
+        of coarser numbers may exceed it if it answers the same.
+      path: what the file is to be called, for the message.
+
+    Returns:
+      That difference.
+
+    Raises:
+      ValueError: it is beyond `tolerance`, or not a number.
+    """
+    if images is None:
+        images = comparison_pictures(None, reference.network.input_shape[1:])
+    found = compare_outputs(reference, export, np.asarray(images[:_CHECKED], np.float32))
+    relative = found.outputs[found.deciding].relative
+    is_close = relative <= tolerance  # and so not NaN
+    if export.precision != FLOAT32 and found.same_top1 is not None:
+        is_close |= found.same_top1 >= _SAME * found.pictures
+    if not is_close:
+        raise ValueError(
+            f"{path}: not written, as it does not compute what the Keras model does: "
+            f"{found.deciding} differ by {relative:.1e} of the largest, more than {tolerance:.0e}."
+        )
+    return relative
 
 
 def compare_layers(
@@ -145,7 +210,7 @@ def compare_layers(
 
 
 def _with_probabilities(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if PROBABILITIES in outputs:
+    if PROBABILITIES in outputs or LOGITS not in outputs:
         return outputs
     logits = outputs[LOGITS].astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

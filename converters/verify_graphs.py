@@ -26,9 +26,7 @@ from converters.verify_artefact import (
 )
 from levit_tf.artefacts import read_network
 from levit_tf.quantized_values import dequantize, quantize
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
-
-_OUTPUTS = (LOGITS, PROBABILITIES)
+from levit_tf.signatures import INPUT, SIGNATURE
 
 
 def saved_model_artefact(path: Path) -> Artefact:
@@ -39,7 +37,7 @@ def saved_model_artefact(path: Path) -> Artefact:
         convert_variables_to_constants_v2,
     )
 
-    loaded = tf.saved_model.load(str(path))
+    loaded = network.opened
     signature = loaded.signatures[SIGNATURE]
     dtype = signature.structured_input_signature[1][INPUT].dtype
     types = {
@@ -48,11 +46,6 @@ def saved_model_artefact(path: Path) -> Artefact:
         for node in function.node_def
         for attribute in node.attr.values()
     }
-
-    def outputs(images):
-        # By way of `loaded`: a signature does not keep the variables of its model alive.
-        found = loaded.signatures[SIGNATURE](**{INPUT: tf.cast(images, dtype)})
-        return {name: found[name].numpy() for name in _OUTPUTS if name in found}
 
     @functools.cache
     def taps():
@@ -77,7 +70,7 @@ def saved_model_artefact(path: Path) -> Artefact:
         precision = BFLOAT16
     elif tf.float16.as_datatype_enum in types:
         precision = FLOAT16
-    return Artefact(str(path), "SavedModel", precision, network, outputs, layers)
+    return Artefact(str(path), "SavedModel", precision, network, network.outputs, layers)
 
 
 def tflite_artefact(path: Path) -> Artefact:
@@ -85,15 +78,8 @@ def tflite_artefact(path: Path) -> Artefact:
     network = read_network(path)
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path))
-    precision = _tflite_precision(interpreter)
-    runner = interpreter.get_signature_runner(SIGNATURE)
-    image = runner.get_input_details()[INPUT]
-    details = runner.get_output_details()
-
-    def outputs(images):
-        found = runner(**{INPUT: quantize(images, image)})
-        return {name: dequantize(found[name], details[name]) for name in _OUTPUTS if name in found}
+    precision = _tflite_precision(network.opened)
+    image = network.opened.get_signature_runner(SIGNATURE).get_input_details()[INPUT]
 
     @functools.cache
     def taps():
@@ -119,7 +105,7 @@ def tflite_artefact(path: Path) -> Artefact:
             for name, tensor in tensors.items()
         }
 
-    return Artefact(str(path), "TFLite", precision, network, outputs, layers)
+    return Artefact(str(path), "TFLite", precision, network, network.outputs, layers)
 
 
 def _tflite_precision(interpreter) -> Precision:
@@ -149,17 +135,12 @@ def onnx_artefact(path: Path) -> Artefact:
             f'{path}: comparing an .onnx file needs onnx: pip install "levit_tf[onnx]"'
         ) from error
     model = onnx.load(path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = network.opened
     has = [tensor.name for tensor in session.get_outputs()]
     is_half = session.get_inputs()[0].type == "tensor(float16)" or any(
         weight.data_type == onnx.TensorProto.FLOAT16 for weight in model.graph.initializer
     )
     dtype = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
-
-    def outputs(images):
-        names = [name for name in _OUTPUTS if name in has]
-        found = session.run(names, {INPUT: images.astype(dtype)})
-        return {name: y.astype(np.float32) for name, y in zip(names, found, strict=True)}
 
     @functools.cache
     def taps():
@@ -184,7 +165,8 @@ def onnx_artefact(path: Path) -> Artefact:
             for name, y in zip(tensors, found, strict=True)
         }
 
-    return Artefact(str(path), "ONNX", FLOAT16 if is_half else FLOAT32, network, outputs, layers)
+    precision = FLOAT16 if is_half else FLOAT32
+    return Artefact(str(path), "ONNX", precision, network, network.outputs, layers)
 
 
 def _last(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,15 +13,18 @@ from converters import from_pytorch
 from converters.layer_names import layer_in
 from converters.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
 from levit_tf.artefacts import keras_network
-from levit_tf.keras_files import ends_in_softmax, load_keras_file
+from levit_tf.endings import ending_of, has_two_heads
+from levit_tf.flatten import flatten
+from levit_tf.graph_calls import calls_of
+from levit_tf.keras_files import load_keras_file
 from levit_tf.layers import Classifier
-from levit_tf.preprocessing import preprocess_input
-from levit_tf.signatures import LOGITS, PROBABILITIES
+from levit_tf.properties import known_input_range
+from levit_tf.signatures import LOGITS
 
 
-def keras_artefact(path: Path) -> Artefact:
-    """Opens a `.keras` file of the train form, fused, or of any other classifier."""
-    return _artefact(load_keras_file(path), path)
+def keras_artefact(path: Path, input_range: str | None = None) -> Artefact:
+    """Opens a `.keras` file of the train form, fused, or of any other model of images."""
+    return model_artefact(load_keras_file(path), str(path), input_range)
 
 
 def checkpoint_artefact(
@@ -37,50 +40,73 @@ def checkpoint_artefact(
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, "checkpoint.keras")
         report = from_pytorch.convert(path, converted, checkpoint_size=size, checkpoint_key=key)
-        artefact = _artefact(load_keras_file(converted), path)
+        artefact = model_artefact(load_keras_file(converted), str(path))
     kind = f"PyTorch checkpoint, {report.info.flavour} naming"
     if report.info.prefix:
         kind += f", without the prefix {report.info.prefix!r}"
     return dataclasses.replace(artefact, kind="; ".join([kind, *report.notes]))
 
 
-def _artefact(model: keras.Model, path: Path) -> Artefact:
-    network = keras_network(model, str(path))
-    final = keras.Model(model.inputs, _outputs(model, str(path)))
-    named = ((layer_in(layer.name), layer) for layer in model.layers)
-    tensors = {name: layer.output for name, layer in named if name}
-    taps = keras.Model(model.inputs, tensors) if tensors else None
+def model_artefact(model: keras.Model, source: str, input_range: str | None = None) -> Artefact:
+    """What a Keras model says, called as its user calls it: the reference of every export.
 
-    def predict(part, images):
-        found = part.predict_on_batch(preprocess_input(images, data_format="channels_last"))
-        return {name: np.asarray(found[name], np.float32) for name in part.output}
+    Args:
+      model: see `levit_tf.artefacts.keras_network`.
+      source: where it is from, for messages.
+      input_range: see `levit_tf.artefacts.read_network`.
+    """
+    network = keras_network(model, source, input_range)
+    takes = known_input_range(model, input_range, source)
+    logits = _before_activation(model)
+
+    def outputs(images):
+        found = network.outputs(images)
+        if logits is not None:
+            found |= {LOGITS: _float32(logits.predict_on_batch(takes.of_pixels(images)))}
+        return found
+
+    flat = flatten(model)
+    named = ((layer_in(layer.name), layer) for layer in flat.layers)
+    tensors = {name: layer for name, layer in named if name}
+    calls = {call.operation.name: call.outputs for call in calls_of(flat)}
+    tensors = {name: calls[layer.name] for name, layer in tensors.items() if layer.name in calls}
+    tensors = {name: found[0] for name, found in tensors.items() if len(found) == 1}
+    taps = keras.Model(flat.inputs[0], tensors) if tensors else None
+
+    def layers(images):
+        found = taps.predict_on_batch(takes.of_pixels(images)) if taps else {}
+        return {name: _float32(found[name]) for name in tensors}
 
     return Artefact(
-        source=str(path),
-        kind="Keras, train form" if _is_train_form(model) else "Keras",
-        precision=_precision(model),
+        source=source,
+        kind="Keras, train form" if _is_train_form(flat) else "Keras",
+        precision=_precision(flat),
         network=network,
-        outputs=lambda images: predict(final, images),
-        layers=lambda images: predict(taps, images) if taps else {},
+        outputs=outputs,
+        layers=layers,
     )
+
+
+def _float32(x) -> np.ndarray:
+    return np.asarray(x, np.float32)
 
 
 def _is_train_form(model: keras.Model) -> bool:
     return any(isinstance(layer, Classifier) for layer in model.layers)
 
 
-def _outputs(model: keras.Model, source: str) -> dict[str, keras.KerasTensor]:
-    """Logits, unless they are inside the last layer, and probabilities."""
-    softmax = keras.layers.Softmax(dtype="float32")
-    if isinstance(model.output, dict):  # of two heads
-        logits = keras.layers.Average(dtype="float32")(list(model.output.values()))
-        return {LOGITS: logits, PROBABILITIES: softmax(logits)}
-    if not ends_in_softmax(model, source):
-        return {LOGITS: model.output, PROBABILITIES: softmax(model.output)}
-    last = model.layers[-1]
-    if isinstance(last, (keras.layers.Activation, keras.layers.Softmax)):
-        return {LOGITS: last.input, PROBABILITIES: model.output}
-    return {PROBABILITIES: model.output}
+def _before_activation(model: keras.Model) -> keras.Model | None:
+    """A classifier up to its logits, where its last layer is nothing but their activation.
+
+    Probabilities near 0 and 1 hide differences that logits show.
+    """
+    flat = flatten(model)
+    if ending_of(flat) is None or has_two_heads(flat):
+        return None
+    last = next((c for c in calls_of(flat) if any(x is flat.output for x in c.outputs)), None)
+    if last and isinstance(last.operation, (keras.layers.Activation, keras.layers.Softmax)):
+        return keras.Model(flat.inputs[0], last.inputs[0])
+    return None
 
 
 def _precision(model: keras.Model) -> Precision:

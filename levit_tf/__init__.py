@@ -18,7 +18,8 @@ from levit_tf.flops import count_flops
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.model import LeViT
-from levit_tf.preprocessing import preprocess_input
+from levit_tf.preprocessing import InputRange, preprocess_input
+from levit_tf.properties import ModelProperties, model_properties, with_properties
 from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
@@ -26,12 +27,14 @@ from levit_tf.variants import Variant, get_variant, list_variants
 __version__ = "0.1.0"
 
 __all__ = [
+    "InputRange",
     "LeViT",
     "LeViT128",
     "LeViT128S",
     "LeViT192",
     "LeViT256",
     "LeViT384",
+    "ModelProperties",
     "TransferReport",
     "Variant",
     "count_flops",
@@ -40,9 +43,11 @@ __all__ = [
     "fuse",
     "get_variant",
     "list_variants",
+    "model_properties",
     "preprocess_input",
     "reset_classifier",
     "summary_table",
     "transfer_weights",
     "with_heads",
+    "with_properties",
 ]

@@ -1,31 +1,36 @@
-"""Reads the files that are shipped: each becomes a function from plain RGB to probabilities.
+"""Reads the files that are shipped: each becomes functions of plain RGB pictures.
 
-What differs between the files is settled here: a `.keras` model takes normalised pixels and may
-return logits; a SavedModel, a TFLite file and an ONNX file take plain RGB by the names in
-`signatures`. TensorFlow, LiteRT and ONNX Runtime are imported only for the files that need them.
+What differs between the files is settled here: a `.keras` model takes what its graph says
+(`levit_tf.properties`) and may return logits; a SavedModel, a TFLite file and an ONNX file take
+plain RGB by the names in `signatures`. TensorFlow, LiteRT and ONNX Runtime are imported only for
+the files that need them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from levit_tf.keras_files import (
-    ModelFileError,
-    ends_in_softmax,
-    first_line,
-    load_keras_file,
-)
-from levit_tf.preprocessing import preprocess_input
+from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
+from levit_tf.endings import LINEAR, ending_of, has_two_heads, softmax
+from levit_tf.flatten import flatten
+from levit_tf.keras_files import ModelFileError, first_line, load_keras_file
+from levit_tf.properties import known_input_range, model_properties
 from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
+CLASS_NAMES_KEY = "class_names"  # in an ONNX file's metadata; its names are one a line
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+# Where exports keep class names in a SavedModel.
+_LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,31 +38,56 @@ class Network:
     """What a file holds.
 
     Attributes:
-      run: (n, height, width, 3) float32, RGB 0..255 -> (n, classes) probabilities.
-      input_shape: (batch or None, height, width, 3); a batch that is not None is the only n.
-      classes: number of classes.
+      source: the file.
+      outputs: (n, height, width, channels) float32, plain pixels 0..255 -> float32 arrays by name,
+        n first. A classifier has `LOGITS`, `PROBABILITIES` or both.
+      input_shape: (batch or None, height, width, channels); a batch that is not None is the only n.
+      output_shapes: of the outputs, by name, the batch first.
+      class_names: those that the file has; None without.
+      opened: what the file was opened as, for those who look further into it.
     """
 
-    run: Callable[[np.ndarray], np.ndarray]
+    source: str
+    outputs: Callable[[np.ndarray], dict[str, np.ndarray]]
     input_shape: tuple[int | None, int, int, int]
-    classes: int
+    output_shapes: Mapping[str, Sequence[int | None]]
+    class_names: tuple[str, ...] | None = None
+    opened: Any = None
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None for what is no classifier."""
+        shapes = [self.output_shapes.get(name) for name in (LOGITS, PROBABILITIES)]
+        return next((int(s[1]) for s in shapes if s is not None and len(s) == 2 and s[1]), None)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Plain RGB pictures -> (n, classes) probabilities, of a classifier."""
+        found = self.outputs(images)
+        return found[PROBABILITIES] if PROBABILITIES in found else softmax(found[LOGITS])
 
 
-def read_network(path: Path) -> Network:
+def read_network(path: Path, input_range: str | None = None) -> Network:
     """Reads a file by its kind.
 
     Args:
       path: an existing `.keras` file (train or deploy form), `.tflite` file, `.onnx` file, or
         SavedModel directory.
+      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+        `levit_tf.preprocessing.INPUT_RANGES`.
 
     Raises:
       ModelFileError: it is damaged, or something else than expected.
+      ValueError: what the model takes is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
+    if not path.is_dir() and path.suffix.lower() == ".keras":
+        return keras_network(load_keras_file(path), str(path), input_range)
+    if input_range is not None:
+        raise ValueError(
+            f"{path}: --input_range is for .keras files; this one takes plain RGB 0..255."
+        )
     if path.is_dir():
         return _saved_model(path)
-    if path.suffix.lower() == ".keras":
-        return keras_network(load_keras_file(path), str(path))
     if path.suffix.lower() == ".tflite":
         return _tflite(path)
     if path.suffix.lower() == ".onnx":
@@ -65,44 +95,71 @@ def read_network(path: Path) -> Network:
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
 
 
-def keras_network(model: keras.Model, source: str) -> Network:
-    """Wraps a Keras model of normalised pixels.
+def keras_network(model: keras.Model, source: str, input_range: str | None = None) -> Network:
+    """What a Keras model answers to plain pixels, whatever it takes.
 
     Args:
-      model: its output is (batch, classes), probabilities or logits, or the logits of both heads.
+      model: functional, or a built Sequential, of one image. Of LeViT's two heads the mean of the
+        logits is taken. One output is a classifier's if it ends in a softmax, a sigmoid or a dense
+        layer; other outputs have the names that `output_names` gives them.
       source: where it is from, for messages.
+      input_range: see `read_network`.
 
     Raises:
-      ModelFileError: the model's input or output is something else.
+      ModelFileError: the model is of another kind.
+      ValueError: what the model takes is not known, or `input_range` contradicts it.
     """
-    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
-        raise ModelFileError(f"{source}: expected a Keras model with one input, the image.")
-    output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
-    if isinstance(output, dict) and set(output) == {"head", "head_dist"}:
-        classes = _classes(output["head"].shape, source)
+    try:
+        flat = flatten(model)
+        found, ending = model_properties(flat), ending_of(flat)
+    except ValueError as error:
+        raise ModelFileError(f"{source}: {error}") from error
+    takes = known_input_range(flat, input_range, source)
+    names = output_names(flat)
+    shapes = {name: tuple(x.shape) for name, x in zip(names, flat.outputs, strict=True)}
+    is_double = has_two_heads(flat)
+    if is_double:
+        shapes = {LOGITS: next(iter(shapes.values()))}
 
-        def probabilities(x):
-            heads = model.predict_on_batch(x)
-            return _softmax((heads["head"] + heads["head_dist"]) / 2)
+    def outputs(images):
+        y = model.predict_on_batch(takes.of_pixels(images))
+        arrays = [np.asarray(part, np.float32) for part in keras.tree.flatten(y)]
+        if is_double:
+            return _answers(LINEAR, (arrays[0] + arrays[1]) / 2)
+        if ending is not None:
+            return _answers(ending, arrays[0])
+        return dict(zip(names, arrays, strict=True))
 
-    elif keras.utils.is_keras_tensor(output):
-        classes = _classes(output.shape, source)
-        finish = (lambda y: y) if ends_in_softmax(model, source) else _softmax
+    shape = tuple(model.inputs[0].shape)
+    return Network(source, outputs, shape, shapes, found.class_names, model)
 
-        def probabilities(x):
-            return finish(model.predict_on_batch(x))
 
-    else:
-        found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
-        raise ModelFileError(
-            f'{source}: expected one output, or the two heads "head" and "head_dist". '
-            f"Found: {found}"
-        )
+def output_names(model: keras.Model) -> list[str]:
+    """Names of a model's outputs where it is shipped, in the order in which they are flattened.
 
-    def run(images):
-        return probabilities(preprocess_input(images, data_format="channels_last"))
+    A classifier's one output is `LOGITS` or `PROBABILITIES`; others have the key that they have in
+    a dictionary of outputs, or else the name of the layer that they are from.
+    """
+    flat = flatten(model)
+    ending = ending_of(flat)
+    if ending is not None and len(flat.outputs) == 1:
+        return [LOGITS if ending == LINEAR else PROBABILITIES]
+    paths = [
+        ".".join(map(str, path)) if isinstance(flat.output, dict) else ""
+        for path, _ in keras.tree.flatten_with_path(flat.output)
+    ]
+    layers = [flat.output_names[n] for n in range(len(paths))]
+    names = []
+    for path, layer in zip(paths, layers, strict=True):
+        name = stem = re.sub(r"[^A-Za-z0-9_.]", "_", path or layer)
+        while name in names or name == INPUT:
+            name = f"{stem}_{sum(n.startswith(stem) for n in names) + 1}"
+        names.append(name)
+    return names
 
-    return Network(run, _image_shape(model.input_shape, source), classes)
+
+def _answers(ending: str, y: np.ndarray) -> dict[str, np.ndarray]:
+    return {LOGITS: y, PROBABILITIES: softmax(y)} if ending == LINEAR else {PROBABILITIES: y}
 
 
 def load_saved_model(path: Path):
@@ -135,21 +192,25 @@ def _saved_model(path: Path) -> Network:
     loaded = load_saved_model(path)
     import tensorflow as tf
 
-    found = {
-        name: (list(function.structured_input_signature[1]), list(function.structured_outputs))
-        for name, function in loaded.signatures.items()
-    }
-    output, finish = _checked_signature(found, str(path))
-    signature = loaded.signatures[SIGNATURE]
-    spec = signature.structured_input_signature[1][INPUT]
+    signature = loaded.signatures.get(SIGNATURE)
+    inputs = signature.structured_input_signature[1] if signature else {}
+    if list(inputs) != [INPUT] or inputs[INPUT].dtype == tf.string:
+        found = {
+            name: (list(f.structured_input_signature[1]), list(f.structured_outputs))
+            for name, f in loaded.signatures.items()
+        }
+        raise _unexpected_signature(found, path)
+    spec = inputs[INPUT]
 
-    def run(images):
+    def outputs(images):
         # By way of `loaded`: a signature does not keep the variables of its model alive.
-        outputs = loaded.signatures[SIGNATURE](**{INPUT: tf.cast(images, spec.dtype)})
-        return finish(outputs[output].numpy())
+        found = loaded.signatures[SIGNATURE](**{INPUT: tf.cast(images, spec.dtype)})
+        return {name: tf.cast(y, tf.float32).numpy() for name, y in found.items()}
 
-    classes = _classes(signature.structured_outputs[output].shape, str(path))
-    return Network(run, _image_shape(spec.shape, str(path)), classes)
+    shapes = {name: tuple(y.shape) for name, y in signature.structured_outputs.items()}
+    labels = next((path / name for name in _LABELS if (path / name).is_file()), None)
+    names = tuple(read_labels(labels)) if labels else None
+    return Network(str(path), outputs, _image_shape(spec.shape, path), shapes, names, loaded)
 
 
 def _tflite(path: Path) -> Network:
@@ -170,17 +231,37 @@ def _tflite(path: Path) -> Network:
             f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
             f"{first_line(error)}"
         ) from error
-    output, finish = _checked_signature(found, str(path))
+    if list(found.get(SIGNATURE, ((), ()))[0]) != [INPUT]:
+        raise _unexpected_signature(found, path)
     runner = interpreter.get_signature_runner(SIGNATURE)
     image = runner.get_input_details()[INPUT]
-    scores = runner.get_output_details()[output]
+    details = runner.get_output_details()
 
-    def run(images):
-        outputs = runner(**{INPUT: quantize(images, image)})
-        return finish(dequantize(outputs[output], scores))
+    def outputs(images):
+        found = runner(**{INPUT: quantize(images, image)})
+        return {name: dequantize(y, details[name]) for name, y in found.items()}
 
     input_shape = tuple(map(int, image["shape"]))
-    return Network(run, _image_shape(input_shape, str(path)), _classes(scores["shape"], str(path)))
+    shapes = {name: tuple(map(int, detail["shape"])) for name, detail in details.items()}
+    return Network(
+        str(path),
+        outputs,
+        _image_shape(input_shape, path),
+        shapes,
+        _packed_labels(path),
+        interpreter,
+    )
+
+
+def _packed_labels(path: Path) -> tuple[str, ...] | None:
+    """Class names in the zip archive at the end of a TFLite file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(LABELS_FILE).file_size > MAX_LABELS_BYTES:
+                raise ModelFileError(f"{path}: {LABELS_FILE} in it is larger than class names are.")
+            return tuple(archive.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n"))
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+        return None
 
 
 def _onnx(path: Path) -> Network:
@@ -198,9 +279,10 @@ def _onnx(path: Path) -> Network:
             f"{first_line(error)}"
         ) from error
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    outputs = {tensor.name: tensor for tensor in session.get_outputs()}
-    # An ONNX file has one graph and no names of signatures.
-    output, finish = _checked_signature({SIGNATURE: (list(inputs), list(outputs))}, str(path))
+    shapes = {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()}
+    if list(inputs) != [INPUT]:
+        # An ONNX file has one graph and no names of signatures.
+        raise _unexpected_signature({SIGNATURE: (list(inputs), list(shapes))}, path)
     dtype = _ONNX_TYPES.get(inputs[INPUT].type)
     if dtype is None:
         raise ModelFileError(
@@ -208,64 +290,44 @@ def _onnx(path: Path) -> Network:
             f"{inputs[INPUT].type}"
         )
 
-    def run(images):
-        (scores,) = session.run([output], {INPUT: images.astype(dtype)})
-        return finish(scores)
+    def outputs(images):
+        found = session.run(list(shapes), {INPUT: images.astype(dtype)})
+        return {name: y.astype(np.float32) for name, y in zip(shapes, found, strict=True)}
 
-    input_shape, output_shape = (
-        # A dimension that is not fixed has a name, or none.
-        [side if isinstance(side, int) else None for side in tensor.shape]
-        for tensor in (inputs[INPUT], outputs[output])
-    )
-    return Network(run, _image_shape(input_shape, str(path)), _classes(output_shape, str(path)))
+    text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
+    names = tuple(text.split("\n")) if text else None
+    input_shape = _image_shape(_fixed(inputs[INPUT].shape), path)
+    return Network(str(path), outputs, input_shape, shapes, names, session)
 
 
-def _checked_signature(found: dict, source: str) -> tuple[str, Callable]:
-    """The output to read, and what turns it into probabilities.
+def _fixed(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
+    """A shape whose free dimensions, which ONNX names, are None."""
+    return tuple(side if isinstance(side, int) else None for side in shape)
+
+
+def _unexpected_signature(found: dict, path: Path) -> ModelFileError:
+    """An error about a file of others.
 
     Args:
       found: signature name -> (names of inputs, names of outputs).
-      source: the file, for the message.
+      path: the file.
     """
-    inputs, outputs = found.get(SIGNATURE, ((), ()))
-    if list(inputs) == [INPUT]:
-        if PROBABILITIES in outputs:
-            return PROBABILITIES, lambda y: y
-        if LOGITS in outputs:
-            return LOGITS, _softmax
     listed = "; ".join(
         f"{name!r}: {sorted(inputs)} -> {sorted(outputs)}"
         for name, (inputs, outputs) in found.items()
     )
-    raise ModelFileError(
-        f"{source}: expected a signature {SIGNATURE!r} with the one input {INPUT!r} and the "
+    return ModelFileError(
+        f"{path}: expected a signature {SIGNATURE!r} with the one input {INPUT!r} and the "
         f"outputs {LOGITS!r} and {PROBABILITIES!r}, as this package exports. "
         f"Found: {listed or 'none'}"
     )
 
 
-def _image_shape(shape: Sequence[int | None], source: str) -> tuple[int | None, int, int, int]:
+def _image_shape(shape: Sequence[int | None], path: Path) -> tuple[int | None, int, int, int]:
     shape = tuple(shape)
-    if len(shape) != 4 or None in shape[1:] or shape[-1] != 3:
+    if len(shape) != 4 or None in shape[1:]:
         raise ModelFileError(
-            f"{source}: expected an input of shape (batch, height, width, 3) with a fixed height "
-            f"and width. Found: {shape}"
+            f"{path}: expected an input of shape (batch, height, width, channels) with a fixed "
+            f"height and width. Found: {shape}"
         )
     return shape
-
-
-def _classes(shape: Sequence[int | None], source: str) -> int:
-    shape = tuple(shape)
-    if len(shape) != 2 or shape[1] is None:
-        raise ModelFileError(
-            f"{source}: expected an output of shape (batch, classes); a model without its "
-            f"classifier names nothing. Found: {shape}"
-        )
-    return int(shape[1])
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, float32."""
-    logits = logits.astype(np.float32)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -21,6 +21,7 @@ import numpy as np
 from keras import ops
 
 LABELS_FILE = "labels.txt"
+MAX_LABELS_BYTES = 4 << 20  # of a file of class names; ImageNet's are 10 kB
 
 
 @functools.cache
@@ -95,8 +96,13 @@ def read_labels(path: str | os.PathLike) -> list[str]:
       ValueError: there is no such file, it is no text, it is empty, or a line in it is or holds
         control characters; the message names the file and the line.
     """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a file of class names, one a line; not a regular file.")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_LABELS_BYTES:,} bytes; no class names.")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ValueError(f"{path}: cannot be read as class names, one a line: {reason}.") from error
@@ -133,9 +139,16 @@ def check_class_names(names: Sequence[str], classes: int, source: str) -> list[s
       `names` as a list.
 
     Raises:
-      ValueError: their number differs, or one holds control characters.
+      ValueError: their number differs, or one of them is empty, no text, or holds control
+        characters.
     """
+    names = list(names)
     if len(names) != classes:
         raise ValueError(f"{source}: {len(names)} class names for a model of {classes} classes.")
+    wrong = next((name for name in names if not isinstance(name, str) or not name.strip()), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{source}: class names must be texts that are not empty. Found: {wrong!r}"
+        )
     _check_characters(names, source)
-    return list(names)
+    return names

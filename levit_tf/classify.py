@@ -19,6 +19,7 @@ from levit_tf.images import ImageError, load_images
 from levit_tf.picture_files import printable
 from levit_tf.picture_folders import pictures_in, skipped_text
 from levit_tf.predictor import BATCH_SIZE, Predictor, load_predictor
+from levit_tf.preprocessing import INPUT_RANGES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         pictures = _files(options.pictures)
-        predictor = load_predictor(options.model, options.labels)
+        predictor = load_predictor(options.model, options.labels, options.input_range)
         all_read = [
             _classify(predictor, pictures[start : start + BATCH_SIZE], options.top)
             for start in range(0, len(pictures), BATCH_SIZE)
@@ -66,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="class names, one a line (default: labels.txt beside the model, or ImageNet's names)",
+        help="class names, one a line (default: labels.txt beside the model, else its own names)",
+    )
+    parser.add_argument(
+        "--input_range",
+        choices=tuple(INPUT_RANGES),
+        help="what a .keras model takes, where the file does not say it",
     )
     parser.add_argument(
         "pictures",

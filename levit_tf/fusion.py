@@ -9,11 +9,13 @@ Each LeViT layer is replaced by built-in Keras layers that compute the same func
 - the bias table is expanded to the constant (heads, queries, keys);
 - the mean of two linear heads is one linear head.
 
-The rewriting is local to a layer, so it works on any functional model with LeViT layers in it:
-feature extractors, other heads on top, or other layers before.
+The rewriting is local to a layer, so it works on any functional or Sequential model with LeViT
+layers in it: feature extractors, other heads on top, other layers before, a LeViT as a layer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -22,6 +24,8 @@ from keras import ops
 from levit_tf import layers as levit_layers
 from levit_tf.attention import Attention
 from levit_tf.attention_bias import expand_attention_bias
+from levit_tf.flatten import flatten
+from levit_tf.graph_calls import copy_weights
 
 
 def fuse(model: keras.Model) -> keras.Model:
@@ -29,42 +33,67 @@ def fuse(model: keras.Model) -> keras.Model:
 
     The result loads with `keras.models.load_model` where levit_tf is not installed.
 
+    What the model notes of itself stays (`levit_tf.model_properties`).
+
     Args:
-      model: a functional `keras.Model` with LeViT layers. It is not changed.
+      model: a functional `keras.Model` or a built Sequential with LeViT layers, also inside of
+        models that are layers of it, which become part of one flat graph. It is not changed.
 
     Returns:
-      A new model of the same name with the same inputs and outputs (relative difference to
-      `model(x, training=False)` about 1e-6) and its own weights.
+      A new functional model of the same name with the same inputs and outputs (relative difference
+      to `model(x, training=False)` about 1e-6) and its own weights.
 
     Raises:
-      ValueError: `model` has no LeViT layer to fuse, is not a functional model, or calls a LeViT
-        layer more than once.
+      ValueError: `model` has no LeViT layer to fuse, is of another kind, or calls a LeViT layer
+        more than once.
     """
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise ValueError(f"fuse() takes a functional keras.Model. Received: {type(model).__name__}")
-    if not any(type(layer) in _REWRITES for layer in model.layers):
+    if not has_levit_layers(model):
         raise ValueError(
-            f"Model {model.name!r} has no LeViT layer to fuse: it is fused already, or no LeViT."
+            f"Model {getattr(model, 'name', model)!r} has no LeViT layer to fuse: it is fused "
+            "already, or no LeViT."
         )
-    graph = _Rewriting()
-    fused = keras.models.clone_model(
-        model, clone_function=graph.clone_layer, call_function=graph.call_layer
+    return rewritten(model)
+
+
+def has_levit_layers(model: keras.Model) -> bool:
+    """Whether there is anything to fuse in a model, or in a model that is a layer of it."""
+    return any(
+        type(layer) in _REWRITES or (isinstance(layer, keras.Model) and has_levit_layers(layer))
+        for layer in flatten(model).layers
     )
-    for layer, source in graph.unchanged:
-        layer.set_weights(source.get_weights())
-    return fused
+
+
+def rewritten(
+    model: keras.Model, is_left_out: Callable[[keras.layers.Layer], bool] = lambda layer: False
+) -> keras.Model:
+    """A flat float32 copy of a model, with its own weights, in which LeViT layers are fused.
+
+    Args:
+      model: see `fuse`; it need not have LeViT layers.
+      is_left_out: tells layers that only pass on their input.
+    """
+    flat = flatten(model)
+    graph = _Rewriting(is_left_out)
+    copy = keras.models.clone_model(
+        flat, clone_function=graph.clone_layer, call_function=graph.call_layer
+    )
+    copy_weights(graph.unchanged)
+    return copy
 
 
 class _Rewriting:
     """What one run of `clone_model` remembers."""
 
-    def __init__(self):
+    def __init__(self, is_left_out):
         self.unchanged = []  # (new layer, layer whose weights it gets once all are built)
+        self._is_left_out = is_left_out
         self._called = set()
 
     def clone_layer(self, layer):
         if type(layer) in _REWRITES or not isinstance(layer, keras.layers.Layer):
             return layer
+        if isinstance(layer, keras.Model):  # which could not be flattened
+            return rewritten(layer, self._is_left_out)
         config = layer.get_config()
         config["dtype"] = "float32"
         copy = type(layer).from_config(config)
@@ -74,7 +103,9 @@ class _Rewriting:
     def call_layer(self, layer, *args, **kwargs):
         rewrite = _REWRITES.get(type(layer))
         if rewrite is None:
-            return layer(*args, **kwargs)
+            # Left behind by models that were layers.
+            is_nothing = type(layer).__name__ == "ConvertToTensor"
+            return args[0] if is_nothing or self._is_left_out(layer) else layer(*args, **kwargs)
         if layer in self._called:
             raise ValueError(f"Layer {layer.name!r} is called more than once; fuse() cannot share.")
         self._called.add(layer)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import keras
 
+from levit_tf.class_names import check_class_names
 from levit_tf.introspection import classifier_of, variant_of
 from levit_tf.model import STEM, average_pool, classification_top, stage_name
+from levit_tf.properties import model_properties
 from levit_tf.variants import STAGES
 
 
@@ -38,7 +41,7 @@ def feature_extractor(model: keras.Model) -> keras.Model:
 
 def reset_classifier(
     model: keras.Model,
-    classes: int,
+    classes: int | Sequence[str],
     heads: str | None = None,
     classifier_activation: str | Callable | None = "softmax",
 ) -> keras.Model:
@@ -46,7 +49,7 @@ def reset_classifier(
 
     Args:
       model: a LeViT in train form, with or without the top.
-      classes: number of classes, at least 1.
+      classes: number of classes, at least 1; or their names, which the model then keeps.
       heads: "average", "both" or "single"; None for what `model` has, "average" without a top.
       classifier_activation: as in `levit_tf.LeViT`; heads="both" always returns logits.
 
@@ -57,6 +60,9 @@ def reset_classifier(
       ValueError: an argument is not valid, or `model` is no LeViT in train form.
     """
     variant_of(model)  # raises for what is no LeViT in train form
+    names = () if isinstance(classes, Integral) else list(classes)
+    if names:
+        classes = len(check_class_names(names, len(names), "classes"))
     old = classifier_of(model)
     if old is not None:
         features, heads = old.input, heads or old.heads
@@ -64,7 +70,9 @@ def reset_classifier(
         features = average_pool(model.output)
     else:
         features = model.output
-    outputs = classification_top(features, classes, heads or "average", classifier_activation)
+    outputs = classification_top(
+        features, classes, heads or "average", classifier_activation, names
+    )
     return keras.Model(model.input, outputs, name=model.name)
 
 
@@ -99,7 +107,8 @@ def with_heads(
             f"Model {model.name!r} has no distillation head, and heads={heads!r} needs one; "
             "reset_classifier() makes new heads."
         )
-    new_model = reset_classifier(model, old.classes, heads, classifier_activation)
+    names = model_properties(model).class_names
+    new_model = reset_classifier(model, names or old.classes, heads, classifier_activation)
     new = classifier_of(new_model)
     new.head.set_weights(old.head.get_weights())
     if new.head_dist is not None:

@@ -8,7 +8,7 @@ import zipfile
 
 import keras
 
-from levit_tf.layers import Classifier
+from levit_tf.endings import LINEAR, SOFTMAX, ending_of
 from levit_tf.opening.files import ModelFileError, check_regular
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
@@ -73,28 +73,24 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
 
 
 def ends_in_softmax(model: keras.Model, source: str) -> bool:
-    """Whether the output is probabilities, not logits: told by the last layer, not by values.
+    """Whether the output is probabilities of one class among all, not logits.
 
     Args:
       model: a classifier with one output.
       source: where it is from, for the message.
 
     Raises:
-      ModelFileError: the last layer's activation is neither softmax nor linear.
+      ModelFileError: it ends in something else.
     """
-    last = (getattr(model, "operations", None) or model.layers)[-1]
-    if isinstance(last, keras.Model):
-        return ends_in_softmax(last, source)
-    activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
-        return True
-    if isinstance(last, Classifier) or activation is keras.activations.linear:
-        return False
-    found = getattr(activation, "__name__", type(last).__name__)
-    raise ModelFileError(
-        f"{source}: the last layer, {last.name!r}, must have the activation softmax "
-        f"(probabilities) or linear (logits). Found: {found}"
-    )
+    ending = ending_of(model)
+    if ending not in (SOFTMAX, LINEAR):
+        last = (getattr(model, "operations", None) or model.layers)[-1]
+        activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
+        raise ModelFileError(
+            f"{source}: the last layer, {last.name!r}, must have the activation softmax "
+            f"(probabilities) or linear (logits). Found: {activation}"
+        )
+    return ending == SOFTMAX
 
 
 def first_line(error: Exception) -> str:

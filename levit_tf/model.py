@@ -14,6 +14,8 @@ import keras
 
 from levit_tf.attention import Attention
 from levit_tf.layers import HEADS, MLP, Classifier, ConvBN, DropPath
+from levit_tf.notes import CLASSES, INPUT, ORIGIN, note_layer
+from levit_tf.properties import class_name_texts, input_range_texts
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
 
 POOLINGS = (None, "avg", "max")
@@ -43,7 +45,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
 ) -> keras.Model:
     """Builds a LeViT, with the arguments of keras.applications.
 
-    The model takes normalised pixels: see `levit_tf.preprocess_input`.
+    The model takes normalised pixels, see `levit_tf.preprocess_input`, and notes that in its graph:
+    `levit_tf.model_properties` reads it, `levit_tf.with_properties` changes it.
 
     Args:
       variant: one of `list_variants()` in any common spelling, or a `Variant` of your own.
@@ -78,7 +81,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
         raise ValueError(f"drop_path_rate must lie in [0, 1). Received: {drop_path_rate!r}")
 
     inputs = _image_input(variant, input_tensor, input_shape)
-    x = _backbone(variant, inputs, drop_path_rate)
+    x = _backbone(variant, _noted(inputs), drop_path_rate)
     if include_top:
         x = classification_top(average_pool(x), classes, heads, classifier_activation)
     elif pooling == "avg":
@@ -98,19 +101,36 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     return model
 
 
+def _noted(images: keras.KerasTensor) -> keras.KerasTensor:
+    """The images, with a note of what they are, and room for one of where the weights are from."""
+    channels = images.shape[-1]
+    # Those that `preprocess_input` takes.
+    known = input_range_texts("normalized", channels) if channels in (1, 3) else ()
+    return note_layer(ORIGIN)(note_layer(INPUT, known)(images))
+
+
 def average_pool(x: keras.KerasTensor) -> keras.KerasTensor:
     """Mean over the tokens: (batch, height, width, channels) -> (batch, channels)."""
     return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
 
 
 def classification_top(
-    x: keras.KerasTensor, classes: int, heads: str, classifier_activation: str | Callable | None
+    x: keras.KerasTensor,
+    classes: int,
+    heads: str,
+    classifier_activation: str | Callable | None,
+    class_names: Sequence[str] = (),
 ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
-    """Pooled features (batch, channels) -> the model's outputs; arguments as in `LeViT`."""
+    """Pooled features (batch, channels) -> the model's outputs.
+
+    Args as in `LeViT`; `class_names` are one for each class, or none where they are not known.
+    """
     check_top(classes, heads, classifier_activation)
     x = Classifier(classes, heads, name=CLASSIFIER)(x)
+    names = note_layer(CLASSES, class_name_texts(class_names))
     if heads == "both":
-        return x
+        return {**x, "head": names(x["head"])}
+    x = names(x)
     # In float32, so that mixed precision does not round the probabilities.
     return keras.layers.Activation(
         classifier_activation or "linear", dtype="float32", name=PREDICTIONS

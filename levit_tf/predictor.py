@@ -32,12 +32,11 @@ class Predictor:
       class_names: their names, in the order of the probabilities.
     """
 
-    def __init__(self, network: Network, class_names: Sequence[str], name: str = "the network"):
-        self._name = name
-        self._run = network.run
+    def __init__(self, network: Network, class_names: Sequence[str]):
+        self._network = network
         self._batch_size = network.input_shape[0]
         self.input_size = network.input_shape[1:3]
-        self.classes = network.classes
+        self.classes = class_count(network)
         self.class_names = list(class_names)
 
     def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
@@ -51,7 +50,7 @@ class Predictor:
           float32 of shape (n, classes), rows adding up to 1 (about, if the network is quantised).
 
         Raises:
-          ValueError: `images` has another shape; or the network answers with NaN.
+          ValueError: `images` has another shape.
         """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
@@ -67,18 +66,16 @@ class Predictor:
             count = len(batch)
             if self._batch_size is not None:
                 batch = np.pad(batch, [(0, step - count), (0, 0), (0, 0), (0, 0)])
-            rows.append(self._run(batch)[:count].astype(np.float32))
-        scores = np.concatenate(rows)
-        if bad := np.count_nonzero(~np.isfinite(scores).all(axis=1)):
-            raise ValueError(
-                f"{self._name}: the network answers NaN for {bad} of {len(scores)} pictures: its "
-                "weights are damaged, or come of a training that diverged."
-            )
-        return scores
+            scores = self._network.run(batch)[:count].astype(np.float32)
+            # One output of a sigmoid is the probability of the second of two classes.
+            rows.append(scores if scores.shape[1] > 1 else np.concatenate([1 - scores, scores], 1))
+        return np.concatenate(rows)
 
 
 def load_predictor(
-    path: str | os.PathLike, class_names: Sequence[str] | str | os.PathLike | None = None
+    path: str | os.PathLike,
+    class_names: Sequence[str] | str | os.PathLike | None = None,
+    input_range: str | None = None,
 ) -> Predictor:
     """Loads a network for classifying pictures.
 
@@ -88,8 +85,10 @@ def load_predictor(
         final network; or the name of a variant ("LeViT256") for its
         released ImageNet weights. A file of that name comes first.
       class_names: names in the order of the outputs, or a file with one a line. By default
-        `labels.txt` in the SavedModel or beside the file; else ImageNet's names for 1000 classes;
-        else "class 0", "class 1" and so on.
+        `labels.txt` in the SavedModel or beside the file; else the names that the file itself has;
+        else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
+      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+        `levit_tf.preprocessing.INPUT_RANGES`.
 
     Returns:
       A `Predictor`.
@@ -97,20 +96,40 @@ def load_predictor(
     Raises:
       ModelFileError: no such file and no such variant; or the file is damaged, or is something else
         than expected.
-      ValueError: the number of class names is not the number of classes.
+      ValueError: the number of class names is not the number of classes; or nothing says what a
+        `.keras` model takes, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
     path = Path(model_path(path))
     if path.exists():
-        network, folders = read_network(path), (path, path.parent)
+        network, folders = read_network(path, input_range), (path, path.parent)
     else:
         network, folders = _released(str(path)), ()
-    names = class_names_for(class_names, folders, network.classes)
-    return Predictor(network, names, os.fspath(path))
+    if network.classes is None:
+        found = ", ".join(f"{name} {tuple(s)}" for name, s in network.output_shapes.items())
+        raise ModelFileError(
+            f"{path}: expected a classifier, whose one output (batch, classes) ends in a softmax, "
+            "a sigmoid or a dense layer; levit_tf.reset_classifier gives a LeViT one. Found: "
+            f"{found}"
+        )
+    if network.input_shape[3] != 3:
+        raise ModelFileError(
+            f"{path}: takes {network.input_shape[3]} channels; pictures from files have 3."
+        )
+    names = class_names_for(class_names, folders, class_count(network), network.class_names)
+    return Predictor(network, names)
+
+
+def class_count(network: Network) -> int:
+    """Number of classes of a classifier: two where a single output says yes or no."""
+    return 2 if network.classes == 1 else network.classes
 
 
 def class_names_for(
-    given: str | os.PathLike | Sequence[str] | None, folders: Sequence[Path], classes: int
+    given: str | os.PathLike | Sequence[str] | None,
+    folders: Sequence[Path],
+    classes: int,
+    own: Sequence[str] | None = None,
 ) -> list[str]:
     """The names of a network's classes.
 
@@ -118,6 +137,7 @@ def class_names_for(
       given: see `load_predictor`.
       folders: where `labels.txt` is looked for.
       classes: how many there are.
+      own: the names that the network itself has, if any.
 
     Raises:
       ValueError: there are more names, or fewer.
@@ -130,8 +150,26 @@ def class_names_for(
         labels = folder / LABELS_FILE
         if labels.is_file():
             return check_class_names(read_labels(labels), classes, str(labels))
+    if own:
+        return check_class_names(own, classes, "the model's own class names")
     imagenet = imagenet_class_names()
     return imagenet if classes == len(imagenet) else [f"class {n}" for n in range(classes)]
+
+
+def labels_for(given: str | os.PathLike | None, model: Path) -> list[str] | None:
+    """Class names that override a model's own: of a file that was named, or of one beside it.
+
+    Args:
+      given: the file, of `--labels`.
+      model: the model's file, beside which `labels.txt` is looked for.
+
+    Returns:
+      None where there is neither.
+    """
+    beside = (model if model.is_dir() else model.parent) / LABELS_FILE
+    if given is None and not beside.is_file():
+        return None
+    return read_labels(given or beside)
 
 
 def _released(name: str) -> Network:

@@ -11,6 +11,7 @@ are torchvision's Resize, CenterCrop, ToTensor and Normalize on Pillow images.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -26,6 +27,81 @@ LARGEST_SIDE_WITHOUT_MARGIN = 32
 # Outputs that are resized together from the inputs that they share. More of them means more
 # products with zero; fewer, more copies of inputs.
 BLOCK = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRange:
+    """What the input of a network holds: (pixels / 255 - mean) / std, pixels being RGB 0..255.
+
+    Attributes:
+      mean: one for each channel, or one for all of them.
+      std: likewise.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean or not all(s > 0 for s in self.std):
+            raise ValueError(
+                "An input range has as many means as standard deviations, which are positive. "
+                f"Received: mean={self.mean}, std={self.std}"
+            )
+
+    def __str__(self) -> str:
+        known = next((name for name, value in INPUT_RANGES.items() if value == self), None)
+        numbers = (",".join(f"{n:g}" for n in values) for values in (self.mean, self.std))
+        return known or "mean {} and std {} of pixels in 0..1".format(*numbers)
+
+    def of_channels(self, channels: int) -> InputRange:
+        """The range for so many channels, with a mean and a standard deviation for each.
+
+        One channel is normalised by the averages, as in `preprocess_input`.
+
+        Raises:
+          ValueError: they are given for another number of channels.
+        """
+        if len(self.mean) == channels:
+            return self
+        if channels == 1:
+            return InputRange((float(np.mean(self.mean)),), (float(np.mean(self.std)),))
+        if len(set(self.mean)) == len(set(self.std)) == 1:
+            return InputRange(self.mean[:1] * channels, self.std[:1] * channels)
+        raise ValueError(
+            f"The input range has {len(self.mean)} means and standard deviations, and the network "
+            f"takes {channels} channels: levit_tf.with_properties(model, input_range=levit_tf."
+            "InputRange(mean, std)) notes one of each for every channel."
+        )
+
+    def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., channels), 0..255 of any type -> what the network takes, float32."""
+        x = np.asarray(pixels).astype(np.float32)
+        if self == INPUT_RANGES["pixels"].of_channels(len(self.mean)):
+            return x
+        here = self.of_channels(x.shape[-1])
+        return (x / 255 - np.float32(here.mean)) / np.float32(here.std)
+
+
+INPUT_RANGES = {
+    "pixels": InputRange((0.0,) * 3, (1 / 255,) * 3),  # 0..255
+    "unit": InputRange((0.0,) * 3, (1.0,) * 3),  # 0..1
+    "symmetric": InputRange((0.5,) * 3, (0.5,) * 3),  # -1..1
+    "normalized": InputRange(IMAGENET_MEAN, IMAGENET_STD),  # as preprocess_input does
+}
+
+
+def input_range_named(name: str) -> InputRange:
+    """The range of a name.
+
+    Raises:
+      ValueError: it is none of `INPUT_RANGES`.
+    """
+    if name not in INPUT_RANGES:
+        raise ValueError(
+            f"Unknown input range {name!r}. Known: {', '.join(INPUT_RANGES)}: RGB 0..255, 0..1, "
+            "-1..1, and normalised by ImageNet's mean and standard deviation."
+        )
+    return INPUT_RANGES[name]
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

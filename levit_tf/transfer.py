@@ -14,6 +14,7 @@ import numpy as np
 from levit_tf.assignment import TransferReport, assign
 from levit_tf.introspection import grids_of, variant_of
 from levit_tf.keras_files import load_keras_file
+from levit_tf.properties import copy_notes
 from levit_tf.pytorch_names import HEAD_PREFIXES, name_table
 
 STEM_KERNEL = "stem_conv1/linear/kernel"
@@ -27,6 +28,8 @@ def transfer_weights(
     - another input size: each bias table is resized over its (|dy|, |dx|) grid;
     - other input channels: the first kernel is summed to one channel, or its channels are repeated
       and scaled by (channels before / channels after), as timm does;
+    - what the source notes of its input, its classes and its origin goes along with the weights
+      (`levit_tf.model_properties`);
     - a head with other classes, or one that the source does not have, stays as it is in `target`.
 
     Args:
@@ -58,15 +61,18 @@ def transfer_weights(
     if is_adapted:
         arrays[STEM_KERNEL] = _adapt_channels(kernel, wanted[2])
     known = {entry.path for entry in name_table(variant)}
+    new_heads = [head for head in HEAD_PREFIXES if _is_new(head, arrays, shapes)]
     report = assign(
         target,
         variant,
         arrays,
         source=f"Model {source.name!r}",
         grids=grids,
-        new_heads=[head for head in HEAD_PREFIXES if _is_new(head, arrays, shapes)],
+        new_heads=new_heads,
         unexpected=[f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known],
     )
+    has_top = f"{HEAD_PREFIXES[0]}linear/bias" in shapes
+    copy_notes(source, target, with_class_names=has_top and HEAD_PREFIXES[0] not in new_heads)
     if is_adapted:
         report.copied.remove(STEM_KERNEL)
         report.adapted.append(STEM_KERNEL)

@@ -25,7 +25,7 @@ from levit_tf.images import load_images
 from levit_tf.keras_files import load_keras_file
 from levit_tf.model import LeViT
 from levit_tf.network_diagram import draw_network
-from levit_tf.preprocessing import preprocess_input
+from levit_tf.properties import known_input_range
 from levit_tf.variants import list_variants
 
 
@@ -71,7 +71,8 @@ def draw_attention_maps(
       path: the PNG file to write.
     """
     layers = attention_layers(model)
-    maps = attention_maps(model, preprocess_input(pixels, data_format="channels_last"), point)
+    takes = known_input_range(model, None, f"Model {model.name!r}")
+    maps = attention_maps(model, takes.of_pixels(pixels), point)
     columns = 1 + max(layer.num_heads for layer in layers)
     figure = make_figure(1 + 0.8 * columns, 0.4 + 0.85 * len(layers))
     figure.suptitle(f"{model.name}: attention of the marked place; all heads, then each")

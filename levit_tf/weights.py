@@ -9,8 +9,10 @@ import numpy as np
 
 from levit_tf.assignment import TransferReport, assign, source_grids
 from levit_tf.attention_bias import Grid
-from levit_tf.introspection import grids_of, variant_of
+from levit_tf.class_names import imagenet_class_names
+from levit_tf.introspection import classifier_of, grids_of, variant_of
 from levit_tf.keras_files import load_keras_file, model_path
+from levit_tf.properties import copy_notes, write_notes
 from levit_tf.pytorch_names import name_table
 from levit_tf.variants import Variant
 from levit_tf.weights_file import read_weights_file
@@ -44,15 +46,24 @@ def load_weights(
         from levit_tf.pretrained import released_weights
 
         _check_rgb(model, variant)
-        weights = released_weights(variant)
-    path = model_path(weights)
+        report = _load_file(model, os.fspath(released_weights(variant)), variant)
+        origin = f"{variant.name}, released ImageNet weights"
+        names = imagenet_class_names() if classifier_of(model) is not None else None
+        write_notes(model, class_names=names, input_range="normalized", origin=origin)
+        return report
+    return _load_file(model, model_path(weights), variant)
+
+
+def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferReport:
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f'weights={path!r}: no such file. Expected "imagenet", a .keras file of a LeViT, a '
             ".weights.h5 file, or None."
         )
+    saved = None
     if path.endswith(".keras"):
-        arrays, grids = _read_keras(path, variant)
+        saved = load_train_form(path)
+        arrays, grids = _read_keras(saved, path, variant)
     elif path.endswith(".weights.h5"):
         arrays = read_weights_file(path, _variable_order(variant))
         grids = source_grids(model, variant, arrays, path)
@@ -63,7 +74,10 @@ def load_weights(
         )
     known = {entry.path for entry in name_table(variant)}
     unexpected = [f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known]
-    return assign(model, variant, arrays, source=path, grids=grids, unexpected=unexpected)
+    report = assign(model, variant, arrays, source=path, grids=grids, unexpected=unexpected)
+    if saved is not None:
+        copy_notes(saved, model, with_class_names=classifier_of(model) is not None)
+    return report
 
 
 def _check_rgb(model: keras.Model, variant: Variant) -> None:
@@ -90,9 +104,10 @@ def load_train_form(path: str | os.PathLike) -> keras.Model:
     return model
 
 
-def _read_keras(path: str, variant: Variant) -> tuple[dict[str, np.ndarray], list[Grid]]:
+def _read_keras(
+    saved: keras.Model, path: str, variant: Variant
+) -> tuple[dict[str, np.ndarray], list[Grid]]:
     """Arrays by path, and the grids they belong to, of a saved LeViT."""
-    saved = load_train_form(path)
     found = variant_of(saved)
     if found.activation != variant.activation:
         raise ValueError(

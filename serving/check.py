@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from converters.verify_artefact import BFLOAT16, FLOAT32, Artefact
 from levit_tf.images import load_images
 from serving.c_api import SavedModelSession, TensorFlowError
 from serving.graph import Signature
@@ -28,8 +28,7 @@ from serving.signatures import (
 )
 from serving.warmup import execute, read_warmup
 
-# Of the largest logit. Both are several times of what LeViT's variants show.
-TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-1}
+TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
 # Of probabilities for the same pixels. TensorFlow may fuse an addition with another neighbour from
 # one signature to the next, and then bfloat16 rounds elsewhere.
 BYTES_TOLERANCES = {"float32": 1e-6, "bfloat16": 1e-2}
@@ -42,7 +41,8 @@ class Checks:
     Attributes:
       function: largest difference of a logit between the session and the same function run by
         TensorFlow in Python.
-      keras: the same between the session and Keras' fused model, relative to the largest logit.
+      keras: the same between the session and the Keras model that was given, relative to the
+        largest logit; of probabilities where that model has no logits to show.
       bytes: largest difference of a probability between encoded pictures and the same pictures
         preprocessed by `levit_tf`.
       requests: how many warm-up records were executed.
@@ -55,13 +55,17 @@ class Checks:
 
 
 def check_version(
-    version: str | os.PathLike, graph: keras.Model, signatures: dict[str, Signature], precision: str
+    version: str | os.PathLike,
+    reference: Artefact,
+    signatures: dict[str, Signature],
+    precision: str,
 ) -> Checks:
     """Loads a version as TensorFlow Serving does and compares its answers.
 
     Args:
       version: its folder, with warm-up records.
-      graph: the deploy graph that it was made from.
+      reference: the model that it was made from, called as its user calls it; see
+        `converters.verify_keras.model_artefact`.
       signatures: the functions that it was made from.
       precision: what these compute in.
 
@@ -73,18 +77,19 @@ def check_version(
     """
     try:
         with SavedModelSession(version) as session:
-            return _check(session, version, graph, signatures, precision)
+            return _check(session, version, reference, signatures, precision)
     except TensorFlowError as error:
         raise ValueError(f"The version does not work in TensorFlow's session: {error}") from error
 
 
-def _check(session, version, graph, signatures, precision) -> Checks:
+def _check(session, version, reference, signatures, precision) -> Checks:
     files = sample_files()
     pictures = np.array(list(files.values()), object)
-    images = load_images(list(files.values()), graph.input.shape[1:3])
+    images = load_images(list(files.values()), reference.network.input_shape[1:3])
     answers = _run(session, IMAGE_TENSOR, IMAGES, images)
     by_function = signatures[IMAGE_TENSOR](tf.constant(images))[LOGITS].numpy()
-    by_keras = graph.predict(images, batch_size=len(images), verbose=0)[LOGITS]
+    by_keras = reference.outputs(images)
+    compared = LOGITS if LOGITS in by_keras else PROBABILITIES
     from_bytes = _run(session, SERVING_DEFAULT, IMAGE_BYTES, pictures)
     from_examples = _run(session, CLASSIFY, EXAMPLES, _examples(pictures))
     requests = 0
@@ -93,14 +98,14 @@ def _check(session, version, graph, signatures, precision) -> Checks:
         requests += 1
     checks = Checks(
         function=_largest(answers[LOGITS] - by_function),
-        keras=_largest(answers[LOGITS] - by_keras) / _largest(by_keras),
+        keras=_largest(answers[compared] - by_keras[compared]) / _largest(by_keras[compared]),
         bytes=_largest(from_bytes[PROBABILITIES] - answers[PROBABILITIES]),
         requests=requests,
     )
     if not checks.keras <= TOLERANCES[precision]:  # so that NaN is refused, too
         raise ValueError(
-            f"The version differs from Keras by {checks.keras:.1e} of the largest logit; at most "
-            f"{TOLERANCES[precision]:.0e} was expected."
+            f"The version differs from Keras by {checks.keras:.1e} of the largest of the "
+            f"{compared}; at most {TOLERANCES[precision]:.0e} was expected."
         )
     if not checks.bytes <= BYTES_TOLERANCES[precision]:
         differences = np.abs(from_bytes[PROBABILITIES] - answers[PROBABILITIES]).max(axis=1)

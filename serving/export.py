@@ -23,6 +23,7 @@ from converters import cli
 from converters.deploy import class_count, deploy_graph
 from converters.tensorflow_graph import PRECISIONS
 from converters.to_saved_model import write_labels
+from converters.verify_keras import model_artefact
 from levit_tf.keras_files import load_keras_file
 from levit_tf.model import LeViT
 from levit_tf.predictor import class_names_for
@@ -31,7 +32,7 @@ from serving import deployment
 from serving.check import Checks, check_version
 from serving.graph import serving_signatures, write_saved_model
 from serving.repository import Repository
-from serving.signatures import LABELS_ASSET, TOP_K
+from serving.signatures import LABELS_ASSET, LOGITS, PROBABILITIES, TOP_K
 from serving.tflite_version import write_tflite_model
 from serving.warmup import tflite_logs, warmup_logs, write_warmup
 
@@ -63,6 +64,7 @@ def export(
     version: int | None = None,
     class_names: Sequence[str] | str | os.PathLike | None = None,
     label_folders: Sequence[Path] = (),
+    input_range: str | None = None,
     precision: str = "float32",
     top_k: int = TOP_K,
     tflite: bool = False,
@@ -77,9 +79,10 @@ def export(
       repository: the folder of models; it is created where it is missing.
       version: a number; by default the next one.
       class_names: names in the order of the outputs, or a file with one a line. By default
-        `labels.txt` of `label_folders`; else ImageNet's names for 1000 classes; else "class 0",
-        "class 1" and so on.
+        `labels.txt` of `label_folders`; else those that the model has; else ImageNet's for 1000
+        classes; else "class 0", "class 1" and so on.
       label_folders: where `labels.txt` is looked for.
+      input_range: see `converters.deploy.deploy_graph`.
       precision: see `converters.tensorflow_graph.tensorflow_function`.
       top_k: how many classes are named; all of them where there are fewer.
       tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
@@ -101,21 +104,41 @@ def export(
     base = base and _checked_base(base)
     repository.read_config()  # a damaged one is to be found before anything is published
     with repository.new_version(name, version, overwrite) as draft:
-        graph = deploy_graph(model)
-        names = class_names_for(class_names, label_folders, class_count(model))
+        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        graph = deploy_graph(model, input_range=input_range)
+        _check_served(graph)
+        own = reference.network.class_names
+        names = class_names_for(class_names, label_folders, class_count(graph), own)
         signatures = serving_signatures(graph, names, precision=precision, top_k=top_k)
         write_saved_model(draft.path, signatures)
         (draft.path / LABELS_ASSET).parent.mkdir(exist_ok=True)
         write_labels(draft.path / LABELS_ASSET, names)
         size = graph.input.shape[1:3]
         if tflite:
-            write_tflite_model(draft.path, model, names)
+            write_tflite_model(draft.path, model, names, input_range)
         write_warmup(draft.path, tflite_logs(name, size) if tflite else warmup_logs(name, size))
-        checks = check_version(draft.path, graph, signatures, precision)
+        checks = check_version(draft.path, reference, signatures, precision)
     with repository.edited_model(name, base and f"{base}/{name}") as served:
         base = served.base_path.removesuffix(f"/{name}")
     written = deployment.write_deployment(repository.path, base)
     return Export(draft.path, draft.number, checks, base, written)
+
+
+def _check_served(graph: keras.Model) -> None:
+    """Raises ValueError for a network that the signatures cannot serve."""
+    channels = graph.input.shape[3]
+    if channels != 3 or not {LOGITS, PROBABILITIES} <= set(graph.output):
+        raise ValueError(
+            "A served model takes pictures of 3 channels, and returns logits and their softmax or "
+            f"sigmoid for each class. This one takes {channels} and returns "
+            f"{', '.join(graph.output)}. python -m converters.to_saved_model exports it for "
+            "tensors, which TensorFlow Serving serves as well."
+        )
+    if class_count(graph) == 1:
+        raise ValueError(
+            "A served model names its classes, and this one has a single output. End it in two "
+            "classes with a softmax, or export it by python -m converters.to_saved_model."
+        )
 
 
 def load_model(source: str) -> tuple[keras.Model, list[Path]]:
@@ -154,6 +177,7 @@ def main(argv: list[str]) -> None:
         version=args.version,
         class_names=args.labels,
         label_folders=folders,
+        input_range=args.input_range,
         precision=args.precision,
         top_k=args.top_k,
         tflite=args.tflite,
@@ -187,6 +211,7 @@ def define_flags() -> None:
     flags.DEFINE_string("repository", None, "Folder of models.")
     flags.DEFINE_integer("version", None, "Number of the version; by default the next one.")
     flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the model.")
+    cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
     flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
     flags.DEFINE_bool("tflite", False, "Add a model.tflite, for --prefer_tflite_model.")

@@ -25,7 +25,10 @@ _ENTRY = "signature_defs_metadata"
 
 
 def write_tflite_model(
-    version: str | os.PathLike, model: keras.Model, class_names: Sequence[str]
+    version: str | os.PathLike,
+    model: keras.Model,
+    class_names: Sequence[str],
+    input_range: str | None = None,
 ) -> None:
     """Writes a float32 TFLite file into a version.
 
@@ -36,10 +39,11 @@ def write_tflite_model(
       version: the folder.
       model: see `converters.deploy.deploy_graph`.
       class_names: in the order of the outputs.
+      input_range: see `converters.deploy.deploy_graph`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, TFLITE_MODEL)
-        to_tflite(model, path, outputs="both", class_names=class_names)
+        to_tflite(model, path, outputs="both", class_names=class_names, input_range=input_range)
         graph = Graph(path.read_bytes())
     signature = SignatureDef(method_name=PREDICT_METHOD)
     _describe(signature.inputs[IMAGES], graph, graph.inputs()[0])

@@ -51,7 +51,7 @@ def quantized(source, networks):
     made = {}
     for target, network in networks.items():
         model = keras.models.clone_model(source)
-        set_graph_weights(deploy_graph(model), quantized_weights(network))
+        set_graph_weights(model, quantized_weights(network))
         made[target] = QuantizedModel(model, target, ranges_of(network))
     return made
 

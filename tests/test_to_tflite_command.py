@@ -32,11 +32,11 @@ def model():
         ),
         (
             {"recipe": "int8", "calibration_images": preprocess_input(rgb_images(1))},
-            "plain RGB 0..255, not normalised",
+            "plain pixels 0..255, not normalised",
         ),
         (
             {"recipe": "int8", "calibration_images": rgb_images(1) / 255},
-            "plain RGB 0..255, not normalised",
+            "plain pixels 0..255, not normalised",
         ),
     ],
 )
@@ -47,12 +47,12 @@ def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, options, m
 
 
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
-def test_a_model_that_is_no_levit_is_refused_in_words(kind, tmp_path):
+def test_a_model_that_does_not_say_what_it_takes_is_refused_in_words(kind, tmp_path):
     stack = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(CLASSES)]
     other = keras.Sequential([keras.Input((32, 32, 3)), *stack], name="other")
     if kind == "functional":
         other = keras.Model(other.inputs, other.outputs[0], name="other")
-    with pytest.raises(ValueError, match="Model 'other' is no LeViT with a top: it does not end"):
+    with pytest.raises(ValueError, match="Model 'other': nothing in the model says what its input"):
         to_tflite(other, tmp_path / "out.tflite")
     assert list(tmp_path.iterdir()) == []
 

@@ -202,7 +202,8 @@ def fake(outputs, layers=None, batch=None):
     def repeated(arrays):
         return lambda images: {k: np.repeat(v[None], len(images), 0) for k, v in arrays.items()}
 
-    network = Network(None, (batch, 2, 2, 3), 2)
+    shapes = {name: (batch, *array.shape) for name, array in outputs.items()}
+    network = Network("fake", repeated(outputs), (batch, 2, 2, 3), shapes)
     return Artefact("fake", "fake", FLOAT32, network, repeated(outputs), repeated(layers or {}))
 
 

@@ -80,11 +80,16 @@ def write_artefacts(
     for path, network in ((final, model), (fused, levit_tf.fuse(model))):
         with atomic_path(path, overwrite) as temporary:
             network.save(temporary)
-    to_saved_model(model, saved_model, class_names=class_names, overwrite=overwrite)
-    to_tflite(model, fp32, overwrite=overwrite)
-    to_tflite(
-        model, int8, recipe="int8", calibration_images=calibration_images, overwrite=overwrite
+    to_saved_model(
+        model,
+        saved_model,
+        class_names=class_names,
+        images=calibration_images,
+        overwrite=overwrite,
     )
+    shipped = {"class_names": class_names, "calibration_images": calibration_images}
+    to_tflite(model, fp32, overwrite=overwrite, **shipped)
+    to_tflite(model, int8, recipe="int8", overwrite=overwrite, **shipped)
     return names
 
 

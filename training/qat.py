@@ -138,8 +138,7 @@ def shipped(source: keras.Model, target: str, student: Student) -> QuantizedMode
       student: the network.
     """
     model = keras.models.clone_model(source)
-    # The layers of this graph are those of the model.
-    set_graph_weights(deploy_graph(model), quantized_weights(student.network))
+    set_graph_weights(model, quantized_weights(student.network))
     return QuantizedModel(model, target, ranges_of(student.network))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+import levit_tf
 from converters.qat_model import QuantizedModel
 from levit_tf.pytorch_names import HEAD_PREFIXES
 from training import config_checks, network
@@ -160,9 +162,23 @@ class Session:
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
     def shipped(self) -> keras.Model | QuantizedModel:
-        """The present network for use, outside of any strategy: of two the better one."""
+        """The present network for use, outside of any strategy: of two the better one.
+
+        It knows its classes, what it takes, and what it was trained on.
+        """
         is_average = self.ema is not None and bool(self.ships_average.numpy())
-        return self.networks.shipped(self.ema.model if is_average else self.model)
+        shipped = self.networks.shipped(self.ema.model if is_average else self.model)
+        kind, separator, path = self.config.dataset.partition(":")
+        data = f"{kind}:{Path(path).name}" if separator else kind  # of a folder only its own name
+        properties = {
+            "class_names": self.data.class_names,
+            "input_range": "normalized",  # as the pictures of every run are
+            "origin": f"levit_tf {levit_tf.__version__}, {self.config.variant} trained on {data}",
+        }
+        if isinstance(shipped, QuantizedModel):
+            model = levit_tf.with_properties(shipped.model, **properties)
+            return dataclasses.replace(shipped, model=model)
+        return levit_tf.with_properties(shipped, **properties)
 
     def warnings(self) -> list[str]:
         """What a person should know before the training."""

@@ -1,7 +1,8 @@
 """The teacher of distillation: any frozen classifier, as a function from images to logits.
 
 Whatever file it comes from, a teacher takes what the student takes, normalised pixels
-(`levit_tf.preprocess_input`), and gives logits. Where a network gives probabilities their logarithm
+(`levit_tf.preprocess_input`), and gives logits; a network whose graph says that it takes other
+values (`levit_tf.model_properties`) gets those. Where a network gives probabilities their logarithm
 is taken: its softmax, at any temperature, is that of the logits.
 """
 
@@ -19,11 +20,13 @@ import tensorflow as tf
 from levit_tf.artefacts import load_saved_model
 from levit_tf.checkpoint_files import read_checkpoint
 from levit_tf.keras_files import ends_in_softmax, load_keras_file
-from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INPUT_RANGES, InputRange
+from levit_tf.properties import known_input_range
 from levit_tf.regnet import REGNETS, REGNETY_160, RegNetY
 from levit_tf.regnet_weights import regnet_from_state_dict
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
+_NORMALIZED = INPUT_RANGES["normalized"]  # what students take
 _CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
 _EXPECTED = (
     "Expected a .keras classifier; a SavedModel directory as converters.to_saved_model writes it; "
@@ -67,11 +70,11 @@ def load_teacher(
     """Loads a teacher. Under a strategy, call it in the scope of the strategy.
 
     Args:
-      spec: a file or directory, by its kind: a `.keras` file of any classifier of normalised pixels
-        that returns logits, probabilities, or the logits of LeViT's two heads, which are averaged;
-        a SavedModel with the signature of `levit_tf.signatures`; a `.safetensors`, `.pth`, `.pt` or
-        `.bin` checkpoint of timm's or DeiT's regnety_160. "regnety_160:FILE" says that FILE, which
-        may then be `.weights.h5` too, is one.
+      spec: a file or directory, by its kind: a `.keras` file of any classifier that says what it
+        takes and returns logits, probabilities, or the logits of LeViT's two heads, which are
+        averaged; a SavedModel with the signature of `levit_tf.signatures`; a `.safetensors`,
+        `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160. "regnety_160:FILE" says
+        that FILE, which may then be `.weights.h5` too, is one.
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes.
       channels: of the student's images.
@@ -94,10 +97,11 @@ def load_teacher(
     if path.endswith(_CHECKPOINTS):
         state = read_checkpoint(path)
         model = regnet_from_state_dict(config or REGNETY_160, state, shape, source=path)
-        teacher, found = _keras_teacher(model, path)
+        teacher, found = _keras_teacher(model, path, _NORMALIZED)
     elif config:
         # Rebuilt rather than loaded, so that a file saved for one size serves every other.
-        teacher, found = _keras_teacher(RegNetY(config, shape, classes, weights=path), path)
+        model = RegNetY(config, shape, classes, weights=path)
+        teacher, found = _keras_teacher(model, path, _NORMALIZED)
     elif os.path.isdir(path):
         teacher, found = _saved_model_teacher(path)
     elif path.endswith(".keras"):
@@ -142,23 +146,26 @@ def _check(
         )
 
 
-def _keras_teacher(model: keras.Model, path: str) -> _Found:
+def _keras_teacher(model: keras.Model, path: str, takes: InputRange | None = None) -> _Found:
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"teacher {path}: expected a Keras model with one input, the image.")
+    if takes is None:
+        takes = known_input_range(model, None, f"teacher {path}")
     model.trainable = False
+    adapted = _adapted(takes)
     output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     if isinstance(output, dict) and set(output) == {"head", "head_dist"}:
         output = output["head"]
 
         def logits(images):
-            heads = model(images, training=False)
+            heads = model(adapted(images), training=False)
             return (heads["head"] + heads["head_dist"]) / 2
 
     elif keras.utils.is_keras_tensor(output):
         finish = _log if ends_in_softmax(model, f"teacher {path}") else tf.identity
 
         def logits(images):
-            return finish(model(images, training=False))
+            return finish(model(adapted(images), training=False))
 
     else:
         found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
@@ -189,6 +196,18 @@ def _saved_model_teacher(path: str) -> _Found:
 
     # `loaded` is kept: a signature does not keep the variables of its model alive.
     return Teacher(path, loaded, logits), (inputs[INPUT].shape, outputs[name].shape)
+
+
+def _adapted(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What turns the student's normalised images into what a teacher takes."""
+    if takes == _NORMALIZED.of_channels(len(takes.mean)):
+        return tf.identity
+    if len(takes.mean) != 3:
+        return tf.identity  # refused later, for its channels
+    # ((pixels / 255) - mean) / std, where pixels / 255 = images * STD + MEAN.
+    slope = np.float32(IMAGENET_STD) / np.float32(takes.std)
+    offset = (np.float32(IMAGENET_MEAN) - np.float32(takes.mean)) / np.float32(takes.std)
+    return lambda images: tf.cast(images, tf.float32) * slope + offset
 
 
 def _plain_rgb(images: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,93 @@
+"""Any functional or Sequential model as one flat graph: models inside it become their layers."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+import keras
+
+# Layers that do nothing but in training. Of Keras' random ones all but RandomCrop, which crops.
+_INACTIVE = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ActivityRegularization,
+)
+_RANDOM = re.compile(r"Random(?!Crop)|RandAugment|AugMix|MixUp|CutMix")
+
+
+def is_inactive(layer: object) -> bool:
+    """Whether a layer passes its input on when the model is not in training."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
+    is_random = type(layer).__module__.startswith("keras.") and _RANDOM.match(type(layer).__name__)
+    return isinstance(layer, _INACTIVE) or bool(is_random)
+
+
+def flatten(model: keras.Model) -> keras.Model:
+    """Replaces models inside a model by the layers that they consist of.
+
+    Args:
+      model: a functional model or a built `keras.Sequential`, whose layers may be such models.
+
+    Returns:
+      A functional model that shares the layers of `model`, for inference; `model` itself where
+      there is nothing to do. `model` is not changed, but `layer.output` of a shared layer belongs
+      to the first graph that it was part of: `graph_calls` tells that of this one. Models whose
+      layers have the same names, such as two networks of an ensemble, stay as they are.
+
+    Raises:
+      ValueError: `model` is of another kind, or a Sequential that was never built.
+    """
+    model = as_functional(model)
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    if not inner or not all(map(_can_be_flattened, inner)):
+        return model
+    names = collections.Counter(layer.name for layer in model.layers if layer not in inner)
+    flat = {id(layer): flatten(layer) for layer in inner}
+    for layer in flat.values():
+        names.update(part.name for part in layer.layers if not _is_input(part))
+    if max(names.values()) > 1:
+        return model
+
+    def call(layer, *args, **kwargs):
+        if id(layer) not in flat:
+            return layer(*args, **kwargs)
+        kwargs.pop("training", None)  # or it is handed to layers that do not take it
+        return flat[id(layer)].call(*args, **kwargs)  # not __call__: that is one operation again
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+
+
+def as_functional(model: keras.Model) -> keras.Model:
+    """A functional model; a built Sequential becomes one of the same layers.
+
+    Raises:
+      ValueError: `model` is neither, or a Sequential that was never built.
+    """
+    if isinstance(model, keras.Sequential):
+        if not model.built or not getattr(model, "inputs", None):
+            raise ValueError(
+                f"Model {model.name!r} is a Sequential of unknown input: begin it with "
+                "keras.Input((height, width, channels))."
+            )
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise ValueError(
+            "Expected a functional keras.Model or a keras.Sequential, since the graph of other "
+            f"models cannot be read. Received: {type(model).__name__}"
+        )
+    return model
+
+
+def _can_be_flattened(model: keras.Model) -> bool:
+    return isinstance(model, keras.Sequential) or hasattr(model, "operations")
+
+
+def _is_input(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.InputLayer)

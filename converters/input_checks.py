@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+_SHOWN = 32  # sides of a wrong shape in an error
+
 
 def checked_batch(
     x: tf.Tensor, name: str, shape: Sequence[int], most: int | None = None
@@ -36,21 +38,19 @@ def checked_batch(
     same = tf.raw_ops.Equal(
         x=sizes[1:], y=tf.constant(shape, tf.int32, [len(shape)]), incompatible_shape_error=False
     )
-    is_filled = tf.size(real, tf.int64) > 0
     is_batch = tf.equal(tf.size(sizes), 1 + len(shape)) & tf.reduce_all(same)
-    is_right = is_batch & is_filled
+    expected = ", ".join(["(batch", *map(str, shape)]) + ("" if shape else ",") + ")"
+    expected = f"{name}: expected {expected}, got the shape"
+    # Plain assertions of numbers, which XLA leaves out: it can neither make texts nor fail.
+    checks = [
+        tf.debugging.Assert(is_batch, [expected, sizes], _SHOWN),
+        # One assertion fails and not two, of which TensorFlow would report either.
+        tf.debugging.Assert(
+            (tf.size(real, tf.int64) > 0) | ~is_batch, [f"{expected} of an empty batch", sizes]
+        ),
+    ]
     if most is not None:
-        is_right &= tf.reduce_all(sizes[:1] <= most)
-
-    def refuse():
-        found = tf.strings.reduce_join(tf.strings.as_string(sizes), separator=", ")
-        ends = tf.where(tf.equal(tf.size(sizes), 1), ",)", ")")
-        why = tf.where(is_filled, f": at most {most} at a time", ": the batch is empty")
-        why = tf.where(is_batch, why, "")
-        expected = ", ".join(["(batch", *map(str, shape)]) + ("" if shape else ",") + ")"
-        message = tf.strings.join([f"{name}: expected {expected}, got (", found, ends, why])
-        return tf.debugging.Assert(False, [message])
-
-    check = tf.cond(is_right, tf.no_op, refuse)
-    with tf.control_dependencies([check]):
+        is_few = tf.reduce_all(sizes[:1] <= most) | ~is_batch
+        checks.append(tf.debugging.Assert(is_few, [f"{expected} of more than {most}", sizes]))
+    with tf.control_dependencies(checks):
         return tf.identity(x)

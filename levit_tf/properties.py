@@ -31,8 +31,9 @@ _MOVING = {"Resizing", "CenterCrop", "RandomCrop", "ZeroPadding2D"}
 _PASSING = {"Identity", "Cast", "ConvertToTensor"}
 # What may follow the logits without changing which output belongs to which class.
 _FOLLOWING = {"Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast", "Rescaling"}
-# LeViTs of version 0.1 made no notes: an input of this name in front of these layers is theirs.
-_UNNOTED_INPUT, _UNNOTED_FIRST = "images", {"stem_conv1", "stem_conv1_pad"}
+# Networks of this package made no notes at first: an input of this name in front of these layers
+# is theirs.
+_UNNOTED_INPUT, _UNNOTED_FIRST = "images", {"stem_conv1", "stem_conv1_pad", "stem_pad"}
 _PROBES = (0.0, 51.0, 255.0)
 _TOLERANCE = 1e-3
 _LARGEST_NORMALIZED = 10.0  # standard deviations

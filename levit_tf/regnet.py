@@ -21,6 +21,8 @@ from collections.abc import Sequence
 import keras
 
 from levit_tf.layers import BATCH_NORM_EPSILON
+from levit_tf.notes import INPUT, note_layer
+from levit_tf.properties import input_range_texts
 
 CHANNEL_QUANTUM = 8  # every width is a multiple of it, before groups are made to fit
 PRE_LOGITS = "pre_logits"
@@ -151,7 +153,10 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
         raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
 
     images = keras.Input(shape, name="images")
-    x = _conv_bn(images, config.stem_width, "stem", kernel_size=3, strides=2)
+    # What `preprocess_input` takes.
+    known = input_range_texts("normalized", shape[2]) if shape[2] in (1, 3) else ()
+    x = note_layer(INPUT, known)(images)
+    x = _conv_bn(x, config.stem_width, "stem", kernel_size=3, strides=2)
     for stage, (width, blocks) in enumerate(zip(config.widths, config.depths, strict=True), 1):
         for block in range(1, blocks + 1):
             x = _block(config, x, width, 2 if block == 1 else 1, f"s{stage}_b{block}")

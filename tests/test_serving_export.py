@@ -205,7 +205,7 @@ def test_what_makes_no_sense_is_refused_and_nothing_written(tmp_path, kwargs, me
 
 def test_a_network_without_a_top_is_refused_and_nothing_written(tmp_path):
     model = levit_tf.LeViT("LeViTTiny", include_top=False)
-    with pytest.raises(ValueError, match="returns logits and their softmax .* returns stages_2"):
+    with pytest.raises(ValueError, match=r"returns logits and their softmax .* returns stages_2"):
         export(model, "levit", tmp_path / "models")
     assert os.listdir(tmp_path) == []
 

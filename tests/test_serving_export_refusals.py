@@ -73,7 +73,7 @@ def test_a_batch_of_nothing_but_damaged_pictures_is_refused(session):
 @pytest.mark.parametrize("signature", [SERVING_DEFAULT, IMAGE_TENSOR])
 def test_an_empty_batch_is_refused(session, signature):
     values = [] if signature == SERVING_DEFAULT else np.zeros((0, *SIZE, 3), np.float32)
-    with pytest.raises(TensorFlowError, match="the batch is empty"):
+    with pytest.raises(TensorFlowError, match="of an empty batch"):
         ask(session, signature, values)
 
 
@@ -157,7 +157,7 @@ def test_jpegs_of_many_scans_are_refused(session):
 def test_more_pictures_than_a_request_may_have_are_refused_undecoded(session):
     ask(session, SERVING_DEFAULT, [PICTURES["tiny PNG"]] * MAX_PICTURES)
     message = refusal(session, [b""] * (MAX_PICTURES + 1))
-    assert f"image_bytes: expected (batch,), got ({MAX_PICTURES + 1},): at most" in message
+    assert f"image_bytes: expected (batch,), got the shape of more than {MAX_PICTURES}]" in message
     refusal(session, [b""] * 100_000)
 
 

@@ -52,6 +52,11 @@ def saved(model, folder):
     return path
 
 
+def saved_foreign(model, folder, input_range="normalized"):
+    """A network of others, which does not say by itself what it takes."""
+    return saved(levit_tf.with_properties(model, input_range=input_range), folder)
+
+
 def state_dict(regnet):
     """The weights of a Keras RegNetY as timm would store them."""
     layouts = {4: Layout.CONV, 2: Layout.DENSE, 1: Layout.VECTOR}
@@ -98,6 +103,23 @@ def test_the_two_heads_of_a_levit_are_averaged(levit, tmp_path):
     np.testing.assert_allclose(teacher(IMAGES), mean_logits(levit), rtol=1e-6, atol=1e-6)
 
 
+def test_a_teacher_gets_what_it_takes(levit, tmp_path):
+    pixels = keras.Input((*SIZE, 3))
+    model = keras.Model(
+        pixels, levit_tf.with_heads(levit, "single")(levit_tf.preprocess_input(pixels))
+    )
+    teacher = load_teacher(saved(model, tmp_path), SIZE, CLASSES)
+    expected = levit_tf.with_heads(levit, "single", None)(IMAGES)
+    assert_same_softmax(teacher(IMAGES), expected)
+
+
+def test_a_teacher_that_does_not_say_what_it_takes_is_not_guessed_at(tmp_path):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    model = keras.Sequential([keras.Input((*SIZE, 3)), *layers])
+    with pytest.raises(ValueError, match=r"teacher\.keras: nothing in the model says"):
+        load_teacher(saved(model, tmp_path), SIZE, CLASSES)
+
+
 def test_a_softmax_at_the_end_is_undone(levit, tmp_path):
     average = levit_tf.with_heads(levit, "average")
     teacher = load_teacher(saved(average, tmp_path), SIZE, CLASSES)
@@ -115,7 +137,7 @@ def test_a_fused_levit_teaches_as_its_train_form(levit, tmp_path):
 def test_any_keras_classifier_teaches(tmp_path, activation):
     layers = [keras.layers.Flatten(), keras.layers.Dense(CLASSES, activation=activation)]
     model = keras.Sequential([keras.Input((*SIZE, 3)), *layers])
-    teacher = load_teacher(saved(model, tmp_path), SIZE, CLASSES)
+    teacher = load_teacher(saved_foreign(model, tmp_path), SIZE, CLASSES)
     output = model(IMAGES)
     expected = output if activation == "linear" else tf.math.log(output)
     np.testing.assert_allclose(teacher(IMAGES), expected, rtol=1e-5)
@@ -127,7 +149,7 @@ def test_logits_that_look_like_probabilities_stay_as_they_are(tmp_path):
     logits = keras.layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")(pooled)
     logits = keras.layers.Rescaling(0.5)(logits)  # 0.5 and 0.5 for every image
     model = keras.Model(inputs, keras.layers.Activation("linear")(logits))
-    teacher = load_teacher(saved(model, tmp_path), SIZE, 2)
+    teacher = load_teacher(saved_foreign(model, tmp_path), SIZE, 2)
     np.testing.assert_array_equal(teacher(IMAGES), np.full((4, 2), 0.5))
 
 
@@ -139,7 +161,7 @@ def test_probabilities_that_underflowed_stay_finite(tmp_path):
         inputs, keras.layers.Dense(2, activation="softmax", kernel_initializer=scale)(pooled)
     )
     assert float(tf.reduce_min(model(IMAGES))) == 0
-    assert np.isfinite(load_teacher(saved(model, tmp_path), SIZE, 2)(IMAGES)).all()
+    assert np.isfinite(load_teacher(saved_foreign(model, tmp_path), SIZE, 2)(IMAGES)).all()
 
 
 def test_a_saved_model_gets_plain_rgb_and_gives_logits(levit, saved_model):
@@ -245,7 +267,7 @@ def test_another_activation_is_refused(tmp_path):
     dense = keras.layers.Dense(CLASSES, activation="sigmoid")
     model = keras.Sequential([keras.Input((*SIZE, 3)), keras.layers.Flatten(), dense])
     with pytest.raises(ValueError, match=r"activation softmax .* or linear .* Found: sigmoid"):
-        load_teacher(saved(model, tmp_path), SIZE, CLASSES)
+        load_teacher(saved_foreign(model, tmp_path), SIZE, CLASSES)
 
 
 def test_a_saved_model_of_a_fixed_batch_or_another_signature_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+import levit_tf
 from converters import recipes
 from converters.recipes import RECIPES
 from converters.tflite_graph import Graph

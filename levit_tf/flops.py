@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from levit_tf.attention import Attention
+from levit_tf.flatten import as_functional
+from levit_tf.graph_calls import calls_of
 from levit_tf.layers import MLP, Classifier, ConvBN, DenseBN
 
 Shape = Sequence[int | None]
@@ -59,24 +60,10 @@ def count_flops(model: keras.Model) -> int:
 
 
 def _model_flops(model: keras.Model) -> int:
-    return sum(_flops(operation, inputs, outputs) for operation, inputs, outputs in _calls(model))
-
-
-def _calls(model: keras.Model) -> Iterator[tuple[Any, list[Shape], list[Shape]]]:
-    """(layer or operation, shapes of its inputs, of its outputs) of every call in a graph."""
-    if isinstance(model, keras.Sequential) and model.built:
-        model = model._functional  # None where it was built without an input shape
-    # The public lists have each layer once, however often it is called.
-    by_depth = getattr(model, "_nodes_by_depth", None)
-    if by_depth is None:
-        raise ValueError(
-            "count_flops() counts the graph of a functional model, or of a Sequential whose input "
-            f"shape is known. Received: {type(model).__name__} {getattr(model, 'name', '')!r}"
-        )
-    for node in itertools.chain.from_iterable(by_depth.values()):
-        if not node.is_input:
-            tensors = (node.input_tensors, node.output_tensors)
-            yield (node.operation, *([tuple(t.shape) for t in found] for found in tensors))
+    return sum(
+        _flops(call.operation, *([tuple(t.shape) for t in x] for x in (call.inputs, call.outputs)))
+        for call in calls_of(as_functional(model))
+    )
 
 
 def _flops(operation: Any, inputs: list[Shape], outputs: list[Shape]) -> int:

@@ -83,9 +83,9 @@ def test_what_nobody_knows_is_refused_by_name(layers, message):
 
 
 def test_models_without_a_graph_or_a_size_are_refused():
-    with pytest.raises(ValueError, match="graph of a functional model"):
+    with pytest.raises(ValueError, match="Expected a functional keras.Model"):
         count_flops(Subclassed())
-    with pytest.raises(ValueError, match="graph of a functional model"):
+    with pytest.raises(ValueError, match="a Sequential of unknown input"):
         count_flops(keras.Sequential([keras.layers.Dense(2)]))
     images = keras.Input((None, None, 3))
     with pytest.raises(ValueError, match="fixed sizes"):

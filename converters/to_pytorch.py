@@ -13,6 +13,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
+from levit_tf.checkpoint_files import check_finite
 from levit_tf.files import atomic_path
 from levit_tf.pytorch_names import FLAVOURS
 from levit_tf.pytorch_weights import to_state_dict
@@ -45,7 +46,8 @@ def convert(
       FileNotFoundError: there is no `model`.
       FileExistsError: `output` exists and `overwrite` is false.
       ImportError: `output` needs torch, which is not installed.
-      ValueError: an unknown suffix, or a model that `flavour` cannot hold. Nothing is written.
+      ValueError: an unknown suffix, a model that `flavour` cannot hold, or weights that are NaN or
+        infinite. Nothing is written.
     """
     model, output = os.fspath(model), os.fspath(output)
     suffix = os.path.splitext(output)[1]
@@ -55,6 +57,7 @@ def convert(
         )
     with atomic_path(output, overwrite) as temporary:
         state = to_state_dict(load_train_form(model), flavour)
+        check_finite(model, state)
         if suffix in _TORCH_SUFFIXES:
             _save_torch(state, temporary, wrapped=flavour == "official")
         else:

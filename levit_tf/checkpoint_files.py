@@ -72,7 +72,7 @@ def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoi
         arrays = _read_torch(path, key)
     if not arrays:
         raise ValueError(f"{path}: a checkpoint without a single tensor.")
-    _check_finite(path, arrays)
+    check_finite(path, arrays)
     return arrays
 
 
@@ -233,7 +233,16 @@ def _widened(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.kind in "fV" else array
 
 
-def _check_finite(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+def check_finite(path: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Checks that weights are numbers.
+
+    Args:
+      path: of their file, for the message.
+      arrays: the weights by key.
+
+    Raises:
+      ValueError: some are NaN or infinite; the message lists their keys.
+    """
     bad = [
         f"{key}: {np.count_nonzero(~np.isfinite(array))} of {array.size}"
         for key, array in arrays.items()

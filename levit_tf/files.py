@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
+
+# What keeps a file that could be opened from being written.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -38,7 +42,8 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         raise OSError(f"{path}: its folder cannot be written to ({error.strerror}).") from error
     with temporary_directory as scratch:
         temporary = os.path.join(scratch, name)
-        yield temporary
+        with naming(path):
+            yield temporary
         if os.path.exists(path) and os.path.isdir(path) != os.path.isdir(temporary):
             kind = "directory" if os.path.isdir(path) else "file"
             raise FileExistsError(f"{path} is a {kind}, which is not what would replace it.")
@@ -48,6 +53,25 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         if os.path.isdir(path):  # cannot be renamed onto: it has content
             os.rename(path, os.path.join(scratch, "replaced"))
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Has a full disk, or one that fails, say which file could not be written.
+
+    Args:
+      path: what the block writes.
+
+    Raises:
+      OSError: in place of one that names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        reason = os.strerror(error.errno)
+        raise OSError(f"{path}: cannot be written: {reason}.") from error
 
 
 def _umask() -> int:

@@ -32,7 +32,8 @@ class Predictor:
       class_names: their names, in the order of the probabilities.
     """
 
-    def __init__(self, network: Network, class_names: Sequence[str]):
+    def __init__(self, network: Network, class_names: Sequence[str], name: str = "the network"):
+        self._name = name
         self._network = network
         self._batch_size = network.input_shape[0]
         self.input_size = network.input_shape[1:3]
@@ -50,7 +51,7 @@ class Predictor:
           float32 of shape (n, classes), rows adding up to 1 (about, if the network is quantised).
 
         Raises:
-          ValueError: `images` has another shape.
+          ValueError: `images` has another shape; or the network answers with NaN.
         """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
@@ -69,7 +70,13 @@ class Predictor:
             scores = self._network.run(batch)[:count].astype(np.float32)
             # One output of a sigmoid is the probability of the second of two classes.
             rows.append(scores if scores.shape[1] > 1 else np.concatenate([1 - scores, scores], 1))
-        return np.concatenate(rows)
+        scores = np.concatenate(rows)
+        if bad := np.count_nonzero(~np.isfinite(scores).all(axis=1)):
+            raise ValueError(
+                f"{self._name}: the network answers NaN for {bad} of {len(scores)} pictures: its "
+                "weights are damaged, or come of a training that diverged."
+            )
+        return scores
 
 
 def load_predictor(
@@ -117,7 +124,7 @@ def load_predictor(
             f"{path}: takes {network.input_shape[3]} channels; pictures from files have 3."
         )
     names = class_names_for(class_names, folders, class_count(network), network.class_names)
-    return Predictor(network, names)
+    return Predictor(network, names, os.fspath(path))
 
 
 def class_count(network: Network) -> int:

@@ -94,6 +94,17 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_classified(
     assert second == f"error: {missing}: no such file."
 
 
+def test_a_network_that_answers_nan_is_an_error_that_names_it(model, pictures, tmp_path, capsys):
+    network = keras.models.load_model(model)
+    network.layers[-1].bias.assign([0, np.nan, 0, 0])
+    path = tmp_path / "diverged.keras"
+    network.save(path)
+    assert main([f"--model={path}", *pictures]) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(f"error: {path}: the network answers NaN for 3 of 3 pictures: ")
+
+
 def test_only_bad_pictures(model, tmp_path, capsys):
     assert main([f"--model={model}", str(tmp_path)]) == 1
     output, errors = capsys.readouterr()

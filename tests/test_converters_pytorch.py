@@ -277,3 +277,17 @@ def test_atomic_files_are_as_readable_as_others(tmp_path):
     with atomic_path(tmp_path / "private") as temporary:
         os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
     assert (tmp_path / "private").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path, value):
+    model = nano()
+    kernel = next(v for v in model.weights if v.path.endswith("kernel"))
+    changed = np.array(kernel)
+    changed.flat[3] = value
+    kernel.assign(changed)
+    model.save(tmp_path / "model.keras")
+    output = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=r"model\.keras: weights that are NaN or"):
+        to_pytorch.convert(tmp_path / "model.keras", output)
+    assert not output.exists()

@@ -7,12 +7,13 @@ import textwrap
 import pytest
 
 from training import folder as run_folder
+from training.record import Record
 
-CONFIG = {"variant": "LeViTTiny", "epochs": 3, "input_size": (32, 32)}
+CONFIG = {"variant": "LeViTTiny", "epochs": 3, "input_size": [32, 32]}
 
 
 def prepare(folder, config=CONFIG, overwrite=False):
-    run_folder.prepare(folder, config, "default", overwrite)
+    return run_folder.prepare(folder, Record(config), overwrite=overwrite)
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
@@ -65,10 +66,28 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     for name in ("log.json", "notes.txt"):
         (tmp_path / name).write_text("old")
     prepare(tmp_path, {**CONFIG, "epochs": 4}, overwrite=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "notes.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "run.json", "notes.txt"}
 
 
-def test_a_damaged_configuration_is_named(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(FileExistsError, match=r"config\.json is damaged"):
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"other": 1}', "\0", "null", "[" * 100_000])
+def test_a_damaged_configuration_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(FileExistsError, match=r"config\.json is damaged, missing or no") as error:
         prepare(tmp_path)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_field_that_did_not_exist_yet_has_the_value_that_it_meant(tmp_path):
+    prepare(tmp_path)
+    prepare(tmp_path, {**CONFIG, "keep_checkpoints": 3})
+    with pytest.raises(FileExistsError, match="keep_checkpoints is 3 there and 4 here"):
+        prepare(tmp_path, {**CONFIG, "keep_checkpoints": 4})
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    prepare(tmp_path)
+    (tmp_path / ".best.keras.x1y2").mkdir()
+    (tmp_path / ".notes").mkdir()
+    run_folder.clean(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "run.json", ".notes"}

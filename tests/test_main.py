@@ -45,6 +45,7 @@ def test_the_folder_holds_everything(finished):
     expected = {*ARTEFACTS, "best.keras", "labels.txt", "config.json", "artefacts.json"}
     expected |= {"fp32.tflite.json", "int8.tflite.json", "curves.png", "predictions.png"}
     expected |= {"log.json", "log.csv", "tensorboard", "checkpoints", "result.json"}
+    expected |= {"run.json"}
     assert {path.name for path in folder.iterdir()} == expected
     for name in ("curves.png", "predictions.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")

@@ -1,9 +1,9 @@
 """A run that is killed, and one that is asked to stop, go on as if nothing had happened."""
 
 import contextlib
-import dataclasses
 import os
 import signal
+import subprocess
 import threading
 import time
 from typing import NamedTuple
@@ -13,8 +13,7 @@ import pytest
 
 from tests import workers
 from training.config import load_config, override
-from training.folder import prepare
-from training.run import load_config_data, train
+from training.run import load_config_data, prepare, train
 from training.session import Session, make_session
 from training.strategy import make_strategy
 
@@ -29,8 +28,7 @@ def train_here(folder, settings=workers.RANDOM):
     config = override(load_config("digits"), settings)
     session = make_session(config, load_config_data(config), make_strategy("default"))
     folder.mkdir(exist_ok=True)
-    prepare(folder, dataclasses.asdict(config), "default", overwrite=False)
-    return Trained(session, train(session, folder))
+    return Trained(session, train(session, folder, prepare(session, folder)))
 
 
 def assert_same_run(folder, reference):
@@ -71,7 +69,7 @@ def test_a_run_that_was_killed_and_stopped_equals_one_that_was_not(tmp_path, cap
     printed = capsys.readouterr().out
     assert "goes on after step" in printed
     assert "stopped by SIGTERM after step" in printed
-    assert "The same command goes on from there." in printed
+    assert "The same command goes on from there, without --overwrite." in printed
 
     assert train_here(broken).is_finished
     assert train_here(whole).is_finished
@@ -79,15 +77,25 @@ def test_a_run_that_was_killed_and_stopped_equals_one_that_was_not(tmp_path, cap
 
 
 @pytest.mark.slow
-def test_the_command_that_is_asked_to_stop_succeeds(tmp_path):
-    process = workers.start(tmp_path)
-    workers.wait_for(workers.has_checkpoint(tmp_path, 4), process)
-    process.terminate()
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+)
+def test_the_command_that_is_asked_to_stop_succeeds_and_says_how_to_go_on(tmp_path, number, name):
+    folder = tmp_path / "a run's folder"
+    process = workers.start(folder, workers.RANDOM, "--overwrite")
+    workers.wait_for(workers.has_checkpoint(folder, 4), process)
+    process.send_signal(number)
     result = workers.finish(process)
     assert result.returncode == 0, result.stderr
-    assert "stopped by SIGTERM after step" in result.stdout
-    assert "goes on after step" in workers.run(tmp_path).stdout
-    assert (tmp_path / "final.keras").exists()
+    assert f"stopped by {name} after step" in result.stdout
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("Go on with: "))
+    assert "--overwrite" not in line
+    command = line.removeprefix("Go on with: ")
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, check=True, env=workers.ENVIRONMENT
+    )
+    assert "goes on after step" in result.stdout
+    assert (folder / "final.keras").exists()
 
 
 @pytest.mark.slow

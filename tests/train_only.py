@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from converters import cli
-from training import config, folder, main, run
+from training import config, main, run
 from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
 from training.variables import raw, unique_name
@@ -38,11 +38,12 @@ def train_only(argv: list[str]) -> None:
     session = _Printing(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
     path = Path(args.output)
     path.mkdir(parents=True, exist_ok=True)
+    record = None
     if worker_of(strategy) == 0:
-        folder.prepare(path, dataclasses.asdict(settings), args.strategy, args.overwrite)
+        record = run.prepare(session, path, args.strategy, args.overwrite)
     meet(strategy)
     with run.other_workers_explained(strategy, path):
-        run.train(session, path)
+        run.train(session, path, record)
     for variable in made.model.variables:
         copies = getattr(raw(variable), "values", [raw(variable)])
         same = all((copy.numpy() == copies[0].numpy()).all() for copy in copies)

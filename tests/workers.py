@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from training import manifest
+
 # As in a user's terminal, whatever the tests themselves set.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 DEADLINE = 600  # seconds; only a run that hangs takes so long, also on a busy machine
@@ -86,9 +88,8 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
 
 
 def has_checkpoint(folder: Path, step: int) -> Callable[[], bool]:
-    """Whether a run has saved a step, and goes on from it: the list of checkpoints comes last."""
-    listed = folder / "checkpoints" / "checkpoint"
-    return lambda: listed.exists() and f'ckpt-{step}"' in listed.read_text(encoding="utf-8")
+    """Whether a run has saved a step, and goes on from it: the manifest comes last."""
+    return (folder / "checkpoints" / f"ckpt-{step}.json").exists
 
 
 def cluster(workers: int) -> list[dict[str, str]]:
@@ -117,9 +118,7 @@ def rows(folder: Path) -> list[dict]:
 
 def checkpoint(folder: Path) -> dict[str, np.ndarray]:
     """All variables of a run's last checkpoint by name."""
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(folder / "checkpoints")))
-    names = set(reader.get_variable_to_shape_map()) - {
-        "save_counter/.ATTRIBUTES/VARIABLE_VALUE",  # of checkpoints, not of steps
-        "_CHECKPOINTABLE_OBJECT_GRAPH",
-    }
+    steps = manifest.steps(folder / "checkpoints")
+    reader = tf.train.load_checkpoint(str(manifest.prefix_of(folder / "checkpoints", steps[0])))
+    names = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
     return {name: reader.get_tensor(name) for name in names}

@@ -1,24 +1,36 @@
-"""The folder of a run: one run at a time in it, and always of the same configuration."""
+"""The folder of a run: one run at a time in it, and always made of the same."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
-import json
+import glob
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from levit_tf.files import atomic_path
 from training.checkpoint import CHECKPOINTS, OTHER_WORKERS
 from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
+from training.record import (
+    CONFIG_FILE,
+    PICTURES_FILE,
+    RUN_FILE,
+    Record,
+    read,
+    write,
+)
+from training.record_checks import check_same
 
-CONFIG_FILE, LOCK_FILE, BEST_FILE = "config.json", "run.lock", "best.keras"
+LOCK_FILE, BEST_FILE = "run.lock", "best.keras"
 # What a run goes on from, and all that a new one must not find.
-STATE = (CONFIG_FILE, CHECKPOINTS, JSON_FILE, CSV_FILE, TENSORBOARD, BEST_FILE)
+STATE = (
+    *(CONFIG_FILE, RUN_FILE, PICTURES_FILE, CHECKPOINTS),
+    *(JSON_FILE, CSV_FILE, TENSORBOARD, BEST_FILE),
+)
 
 
 @contextlib.contextmanager
@@ -52,57 +64,68 @@ def locked(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, replacing an existing one."""
-    with atomic_path(path, overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+class Prepared(NamedTuple):
+    """What is known of a run before it begins or goes on.
+
+    Attributes:
+      record: what it is made of, and how it went until now.
+      lines: they say what differs from the earlier run and does no harm.
+    """
+
+    record: Record
+    lines: list[str]
 
 
-def prepare(folder: Path, config: dict[str, Any], strategy: str, overwrite: bool) -> None:
+def prepare(
+    folder: Path,
+    record: Record,
+    *,
+    overwrite: bool = False,
+    changed_pictures: bool = False,
+) -> Prepared:
     """Makes a folder ready for a run that begins or goes on; it is locked.
+
+    In the folder of an earlier run nothing changes: `training.record.write` comes when it is sure
+    that the run goes on.
 
     Args:
       folder: of the run.
-      config: all fields of the configuration.
-      strategy: its name; a run may go on under another.
+      record: what the run is made of.
       overwrite: whether what an earlier run left is removed first.
+      changed_pictures: whether a run may go on with other pictures of the same classes.
 
     Raises:
-      FileExistsError: there are files of something else, or of a run of another configuration; the
-        message lists the fields that differ.
+      FileExistsError: there are files of something else, or of a run of something else; the message
+        says what differs.
     """
     # Other workers may be there already.
-    own = {path.name for path in folder.iterdir()} - {LOCK_FILE, OTHER_WORKERS}
-    found = sorted(own)
+    found = {path.name for path in folder.iterdir()} - {LOCK_FILE, OTHER_WORKERS}
+    found -= {path.name for path in unfinished(folder)}
+    lines = []
     if overwrite:
-        for name in set(found) & set(STATE):  # artefacts are replaced one by one at the end
+        for name in found & set(STATE):  # artefacts are replaced one by one at the end
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif found and CONFIG_FILE not in found:
-        raise FileExistsError(
-            f"--output: {folder} is not an empty folder, nor that of an earlier run. Choose "
-            "another, or replace what is there with --overwrite."
-        )
     elif found:
-        _check_same(folder, config)
-    write_json(folder / CONFIG_FILE, {**config, "strategy": strategy})
+        earlier = read(folder)
+        if earlier is None:
+            raise FileExistsError(
+                f"--output: {folder} is not an empty folder, nor that of an earlier run. Choose "
+                "another, or replace what is there with --overwrite."
+            )
+        lines = check_same(folder, earlier, record, changed_pictures)
+        record = dataclasses.replace(record, attempts=earlier.attempts)
+    if overwrite or not found:
+        write(folder, record)
+    return Prepared(record, lines)
 
 
-def _check_same(folder: Path, config: dict[str, Any]) -> None:
-    try:
-        earlier = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileExistsError(f"--output: {folder / CONFIG_FILE} is damaged: {error}") from error
-    now = json.loads(json.dumps(config))  # tuples become lists
-    fields = sorted((set(now) | set(earlier)) - {"strategy"})
-    different = [
-        f"{field} is {earlier.get(field)!r} there and {now.get(field)!r} here"
-        for field in fields
-        if earlier.get(field) != now.get(field)
-    ]
-    if different:
-        raise FileExistsError(
-            f"--output: {folder} holds a run of another configuration, which this one cannot go "
-            f"on from: {'; '.join(different)}. Choose another folder, or replace that run with "
-            "--overwrite."
-        )
+def unfinished(folder: Path) -> list[Path]:
+    """What processes of a run that were killed have left half-written, under temporary names."""
+    return [path for name in STATE for path in folder.glob(f".{glob.escape(name)}.*")]
+
+
+def clean(folder: Path) -> None:
+    """Removes what `unfinished` finds; the folder is locked, so nobody writes it."""
+    for path in unfinished(folder):
+        shutil.rmtree(path, ignore_errors=True)

@@ -11,6 +11,8 @@ The same command goes on with a run that was stopped.
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 
 from absl import flags
@@ -20,7 +22,7 @@ from training import config, run
 from training.config_checks import INIT_FROM
 from training.strategy import STRATEGIES, TPUNotFoundError, make_strategy
 
-NO_TPU = 2  # exit code
+NO_TPU, INTERRUPTED = 2, 130  # exit codes
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +34,25 @@ def main(argv: list[str]) -> None:
     except TPUNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(NO_TPU)
-    run.run(settings, args.output, strategy=strategy, overwrite=args.overwrite)
+    try:
+        is_finished = run.run(
+            settings,
+            args.output,
+            strategy=strategy,
+            overwrite=args.overwrite,
+            changed_pictures=args.changed_pictures,
+        )
+    except KeyboardInterrupt:  # before the first step, or after the last
+        print(f"\ninterrupted. What is saved stays; go on with: {_command()}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    if not is_finished:
+        print(f"Go on with: {_command()}")
+
+
+def _command() -> str:
+    """What goes on with this run, to be pasted: what was typed, but never to begin anew."""
+    words = [word for word in sys.orig_argv if not re.fullmatch(r"--?overwrite(=.*)?", word)]
+    return shlex.join(words)
 
 
 def define_flags() -> None:
@@ -49,6 +69,12 @@ def define_flags() -> None:
         f"the plan can choose it. What the weights begin with: {INIT_FROM}.",
     )
     flags.DEFINE_bool("overwrite", False, "Begin anew where the folder has a run already.")
+    flags.DEFINE_bool(
+        "changed_pictures",
+        False,
+        "Go on although the pictures are no longer those that the run began with; classes and "
+        "steps of an epoch must be the same.",
+    )
     flags.mark_flag_as_required("output")
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from converters.calibration import CALIBRATION_IMAGES
-from levit_tf.files import atomic_path
 from levit_tf.picture_folders import skipped_text
 from training import folder as run_folder
 from training import network
@@ -24,7 +23,10 @@ from training.log import Log
 from training.loop import NonFiniteLossError, fit
 from training.outcome import RESULT_FILE, Outcome, judge
 from training.pictures import contact_sheet, learning_curve
-from training.preemption import stop_on_sigterm
+from training.preemption import stop_on_signals
+from training.record import Record, make_record, write_json
+from training.record import write as write_record
+from training.resume import print_beginning, restore, save_best
 from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
 
@@ -41,6 +43,7 @@ def run(
     *,
     strategy: str | tf.distribute.Strategy = "default",
     overwrite: bool = False,
+    changed_pictures: bool = False,
 ) -> bool:
     """Trains, exports, checks every artefact, and draws the pictures.
 
@@ -51,13 +54,15 @@ def run(
       output: folder of the run; it is created. Several workers need a folder that they share.
       strategy: one of `training.strategy.STRATEGIES`, or the strategy itself.
       overwrite: whether to begin anew where there is a run already.
+      changed_pictures: whether to go on although the pictures are no longer those that the run
+        began with; their classes must be the same, and the steps of an epoch.
 
     Returns:
-      Whether the run is finished; if not, SIGTERM has stopped it, and the same call goes on.
+      Whether the run is finished; if not, a signal has stopped it, and the same call goes on.
 
     Raises:
-      FileExistsError: `output` holds something else, a run of another configuration, or one that
-        is in progress.
+      FileExistsError: `output` holds something else, a run of another configuration or of other
+        pictures, or one that is in progress.
       NonFiniteLossError: the loss is infinite or not a number.
       OSError: a checkpoint cannot be written, or another worker is gone.
       ValueError: an argument is not valid.
@@ -72,12 +77,12 @@ def run(
             print(summary(data), flush=True)
         skipped_before = len(data.skipped)
         session = make_session(config, data, replicas)
+        record = None
         with other_workers_explained(replicas, folder):
             if worker == 0:
-                run_folder.prepare(folder, dataclasses.asdict(session.config), name, overwrite)
-                print(session.config)
+                record = prepare(session, folder, name, overwrite, changed_pictures)
             meet(replicas)  # no worker looks for checkpoints before the folder is ready
-            is_finished = train(session, folder)
+            is_finished = train(session, folder, record)
         if found_later := data.skipped[skipped_before:]:
             print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
         if worker == 0 and is_finished:
@@ -87,14 +92,31 @@ def run(
     return is_finished
 
 
-def train(session: Session, folder: Path) -> bool:
-    """Trains from the newest checkpoint in a folder, if there is one, to the end, or to SIGTERM.
+def prepare(
+    session: Session,
+    folder: Path,
+    strategy: str = "default",
+    overwrite: bool = False,
+    changed_pictures: bool = False,
+) -> Record:
+    """Makes a folder ready, and prints what is to be known beforehand: see `training.folder`."""
+    record = make_record(session.config, session.data, session.schedule.steps_per_epoch, strategy)
+    prepared = run_folder.prepare(
+        folder, record, overwrite=overwrite, changed_pictures=changed_pictures
+    )
+    print("\n".join([str(session.config), *prepared.lines]))
+    return prepared.record
+
+
+def train(session: Session, folder: Path, record: Record | None) -> bool:
+    """Trains from the newest checkpoint in a folder, if there is one, to the end, or to a signal.
 
     Leaves the log, the learning curve, checkpoints and the best network so far in the folder.
 
     Args:
       session: what to train.
       folder: of the run; it exists.
+      record: what `prepare` returns; None for workers other than the first.
 
     Returns:
       Whether the end was reached.
@@ -112,23 +134,32 @@ def train(session: Session, folder: Path) -> bool:
         keep=session.config.keep_checkpoints,
         worker=worker,
     )
-    beginning = session.beginning
-    if checkpoints.restore():
-        beginning = f"goes on after step {session.step} of {session.schedule.steps}"
+    restored = restore(session, folder, checkpoints, is_chief)
+    rows = restored.notes.get("rows") if restored else None
     if is_chief:
-        print(f"{beginning}\n")
+        record = record.begun(restored, session.step, checkpoints.passed_over)
+        write_record(folder, record)
+        run_folder.clean(folder)
+        print_beginning(session, restored, checkpoints.passed_over)
         print("\n".join([f"{session.plan}\n", *map("WARNING: {}\n".format, session.warnings())]))
-    log = Log(folder, session.step, writes=is_chief)
+    attempt = len(record.attempts) if record else 1
+    log = Log(folder, session.step, writes=is_chief, rows=rows, attempt=attempt)
 
-    def save(is_best: bool) -> None:
+    def choose() -> None:
+        """Ships the average or the raw weights, whichever was better at the last look."""
         if log.rows:
             session.ships_average.assign(float(log.rows[-1].ships_average))
-        if is_best and is_chief:
-            with atomic_path(folder / run_folder.BEST_FILE, overwrite=True) as temporary:
-                session.shipped().save(temporary)
-        checkpoints.save(is_best)
 
-    with stop_on_sigterm() as stop_wanted:
+    choose()
+
+    def save(is_best: bool) -> None:
+        choose()
+        if is_best and is_chief:
+            save_best(session, folder)
+        notes = {"rows": log.as_json(), "run": record.as_json()} if record else {}
+        checkpoints.save(is_best, notes)
+
+    with stop_on_signals() as stop_wanted:
         try:
             is_finished = fit(
                 session.train_step(),
@@ -147,8 +178,9 @@ def train(session: Session, folder: Path) -> bool:
         learning_curve(log.history(), folder / "curves.png")
     elif is_chief:
         print(
-            f"\nstopped by SIGTERM after step {session.step} of {session.schedule.steps}; "
-            f"saved: {checkpoints.latest}. The same command goes on from there."
+            f"\nstopped by {stop_wanted.name or 'another worker'} after step {session.step} of "
+            f"{session.schedule.steps}; saved: {checkpoints.latest}. The same command goes on from "
+            "there, without --overwrite."
         )
     return is_finished
 
@@ -181,9 +213,7 @@ def _export(session: Session, folder: Path) -> Outcome:
     )
     images, labels = data.test_images(CHECKED_IMAGES)
     reports, probabilities = check_artefacts(folder, names, images, labels)
-    run_folder.write_json(
-        folder / "artefacts.json", [dataclasses.asdict(report) for report in reports]
-    )
+    write_json(folder / "artefacts.json", [dataclasses.asdict(report) for report in reports])
     contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
     print(f"\n{format_table(reports)}")
     rows = Log(folder, session.step, writes=False).rows
@@ -194,7 +224,7 @@ def _export(session: Session, folder: Path) -> Outcome:
         chance=float(np.bincount(labels).max() / len(labels)),
         early=session.warnings(),
     )
-    run_folder.write_json(folder / RESULT_FILE, dataclasses.asdict(found))
+    write_json(folder / RESULT_FILE, dataclasses.asdict(found))
     return found
 
 

@@ -77,6 +77,21 @@ def meet(strategy: tf.distribute.Strategy) -> None:
     count()
 
 
+def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether all workers have the same number; waits for them."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+
+    @tf.function
+    def total(values):
+        replicas = strategy.run(tf.identity, args=(values,))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
+
+    # The mean of the squares is the square of the mean only where all are the same.
+    count, first, second = total(tf.constant([1, number, number * number], tf.int64)).numpy()
+    return bool(count * second == first * first)
+
+
 def _multi_worker() -> tf.distribute.Strategy:
     example = (
         'TF_CONFIG=\'{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '

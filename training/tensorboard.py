@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,24 +19,33 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path):
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder
+        with self._explained():
+            self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Writes figures of a step."""
-        with self._writer.as_default():
+        with self._explained(), self._writer.as_default():
             for name, value in values.items():
                 value = tf.constant(value, tf.float32)
                 tf.summary.write(name, value, step, _metadata("scalars", _SCALAR))
-        self._writer.flush()
+            self._writer.flush()
 
     def images(self, name: str, images: tf.Tensor, step: int) -> None:
         """Writes pictures of a step: (n, height, width, 3) uint8."""
         size = [str(side).encode() for side in (images.shape[2], images.shape[1])]
         pictures = [tf.io.encode_png(image) for image in images]
         content = tf.stack([*map(tf.constant, size), *pictures])
-        with self._writer.as_default():
+        with self._explained(), self._writer.as_default():
             tf.summary.write(name, content, step, _metadata("images", _BLOBS))
-        self._writer.flush()
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            raise OSError(f"{self._folder}: cannot be written: {error.message}") from error
 
 
 def _metadata(plugin: str, data_class: int) -> tf.compat.v1.SummaryMetadata:

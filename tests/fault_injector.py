@@ -9,8 +9,10 @@ everything as it is, which is right only where nothing is left to go on from.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
+import functools
 import io
 import json
 import shutil
@@ -19,6 +21,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -124,21 +127,27 @@ def inject(
                 folder = Path(scratch, stopped.name)
                 shutil.copytree(stopped, folder)
                 DAMAGES[kind](folder / name)
-                before = contents(folder)
-                try:
-                    resume(folder)
-                except (OSError, ValueError) as error:
-                    if contents(folder) == before:
-                        report.stopped.append((name, kind, str(error)))
-                    else:
-                        report.lost.append((name, kind, f"stopped, but changed files: {error}"))
-                    continue
-                text = difference(folder)
-                if text:
-                    report.lost.append((name, kind, text))
-                else:
-                    report.equal.append((name, kind))
+                _classify(report, (name, kind), folder, resume, difference)
     return report
+
+
+def _classify(report, case, folder, resume, difference) -> None:
+    """Goes on with a damaged run, and notes what comes of it."""
+    before = contents(folder)
+    try:
+        resume(folder)
+    except (OSError, ValueError) as error:
+        if contents(folder) == before:
+            report.stopped.append((*case, str(error)))
+        else:
+            report.lost.append((*case, f"stopped, but changed files: {error}"))
+        return
+    if text := difference(folder):
+        report.lost.append((*case, text))
+    else:
+        report.equal.append(case)
+    done = len(report.equal) + len(report.stopped) + len(report.lost)
+    print(f"{done}: {' '.join(case)}: {text or 'equal to the bit'}", file=sys.stderr, flush=True)
 
 
 def difference(folder: Path, reference: Path) -> str:
@@ -182,18 +191,26 @@ def _same_best(*folders: Path) -> bool:
 
 
 class Interruptible(Session):
-    """A session that compiles its step once, however often it goes on, and can be killed."""
+    """A session that compiles once, however often it goes on, and can be killed."""
+
+    @functools.cached_property
+    def kept(self):
+        return {}
+
+    @functools.cached_property
+    def compiled(self):
+        return super().train_step(), super().evaluators()
 
     def train_step(self):
-        if "step" not in self.__dict__.setdefault("kept", {}):
-            self.kept["step"] = super().train_step()
-
         def step(*batch):
             if self.step == self.kept.get("killed_after"):
                 raise Killed
-            return self.kept["step"](*batch)
+            return self.compiled[0](*batch)
 
         return step
+
+    def evaluators(self):
+        return self.compiled[1]
 
 
 def make_interruptible() -> Interruptible:
@@ -232,15 +249,18 @@ def run_all(
         folder.mkdir(parents=True)
         go_on(folder)
 
-    begin(whole)
-    session.kept["killed_after"] = killed_after
-    try:
-        begin(stopped)
-    except Killed:
+    # The picture of the curve takes long, and nothing goes on from it.
+    with mock.patch("training.run.learning_curve"):
+        begin(whole)
+        session.kept["killed_after"] = killed_after
+        with contextlib.suppress(Killed):
+            begin(stopped)
         del session.kept["killed_after"]
-    return inject(stopped, go_on, lambda folder: difference(folder, whole), files, kinds)
+        return inject(stopped, go_on, lambda folder: difference(folder, whole), files, kinds)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        print(run_all(make_interruptible(), Path(folder), files=(sys.argv[1:] or ["*"])[0]))
+        with contextlib.redirect_stdout(sys.stderr):
+            report = run_all(make_interruptible(), Path(folder), files=(sys.argv[1:] or ["*"])[0])
+        print(report)

@@ -11,12 +11,6 @@ from tests import fault_injector
 from tests.tiny_session import TinySession
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    """The picture of the curve takes as long as all the rest of a tiny run."""
-    monkeypatch.setattr("training.run.learning_curve", lambda *_: None)
-
-
 def check_tiny(folder, killed_after, best, kinds):
     report = fault_injector.run_all(TinySession(), folder, killed_after, kinds=kinds)
     damaged = {name for name, _ in report.equal}

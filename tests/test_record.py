@@ -1,17 +1,21 @@
 """What a run was made of is checked when it goes on, and what differs is named."""
 
+import contextlib
 import json
 import shutil
 
 import pytest
+import tensorflow as tf
 
 from tests.data_cases import encoded, picture, write_folder
-from tests.fault_injector import contents
+from tests.fault_injector import contents, difference
 from tests.tiny_session import Killed, TinySession
 from training import folder as run_folder
 from training import record
+from training.checkpoint import Checkpoints
 from training.data import load_data
 from training.run import prepare, train
+from training.variables import raw, unique_name
 
 
 @pytest.fixture
@@ -154,3 +158,35 @@ def test_every_attempt_is_recorded(session, run):
     (passed_over,) = second["passed_over"]
     assert passed_over.endswith("ckpt-6: ckpt-6.index is missing")
     assert set(first["versions"]) == {"levit_tf", "tensorflow", "keras", "numpy"}
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_ends_the_same(tmp_path, capsys):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    for folder, killed_after in ((whole, None), (run, 7)):
+        folder.mkdir()
+        session = TinySession()
+        session.kept["killed_after"] = killed_after
+        with contextlib.suppress(Killed):
+            train(session, folder, prepare(session, folder))
+    # Its checkpoints were TensorFlow's, without manifests and without what came later.
+    session = TinySession()
+    Checkpoints(run, session.state, session.optimizer.iterations, keep=3).restore()
+    shutil.rmtree(run / "checkpoints")
+    groups = {**session.state, "loop": [session.epoch_loss]}
+    named = {
+        group: {unique_name(variable): raw(variable) for variable in variables}
+        for group, variables in groups.items()
+    }
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(**named), str(run / "checkpoints"), max_to_keep=3
+    )
+    manager.save(checkpoint_number=session.step)
+    (run / "run.json").unlink()
+    lines = (run / "log.csv").read_text().splitlines()
+    (run / "log.csv").write_text("".join(f"{line.rsplit(',', 2)[0]}\n" for line in lines))
+    session = TinySession()
+    train(session, run, prepare(session, run))
+    assert difference(run, whole) == ""
+    printed = capsys.readouterr().out
+    assert "This run is of an earlier version, which did not note its pictures." in printed
+    assert "checkpoints/ckpt-6 (it carries no checksums; all of it could be read)" in printed

@@ -1,6 +1,10 @@
 """No single damaged, cut off, empty or missing file of a run costs it."""
 
+import contextlib
 import ctypes
+import itertools
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -8,7 +12,8 @@ import textwrap
 import pytest
 
 from tests import fault_injector
-from tests.tiny_session import TinySession
+from tests.tiny_session import Killed, TinySession
+from training import run
 
 
 def check_tiny(folder, killed_after, best, kinds):
@@ -31,6 +36,43 @@ def test_a_run_with_any_file_damaged_ends_as_the_undisturbed_one(tmp_path):
 @pytest.mark.parametrize(("killed_after", "best"), [(9, 5), (11, 10)])
 def test_so_it_is_whatever_the_damage_and_whichever_is_the_best(tmp_path, killed_after, best):
     check_tiny(tmp_path, killed_after, best, tuple(fault_injector.DAMAGES))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_change_of_its_folder_ends_as_the_undisturbed_one(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder, killed_after in ((whole, None), (stopped, 9)):
+        folder.mkdir()
+        session = TinySession()
+        session.kept["killed_after"] = killed_after
+        with contextlib.suppress(Killed):
+            run.train(session, folder, run.prepare(session, folder))
+    changes = {name: getattr(os, name) for name in ("replace", "unlink", "fsync", "mkdir")}
+    for last in itertools.count():
+        left = iter(range(last))
+
+        def counted(name, left=left):
+            def change(*args, **kwargs):
+                if next(left, None) is None:
+                    raise Killed
+                return changes[name](*args, **kwargs)
+
+            return change
+
+        folder = tmp_path / "run"
+        shutil.copytree(stopped, folder)
+        killed = True
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            for name in changes:
+                patch.setattr(os, name, counted(name))
+            run.train(TinySession(), folder, run.prepare(TinySession(), folder))
+            killed = False
+        run.train(TinySession(), folder, run.prepare(TinySession(), folder))
+        assert fault_injector.difference(folder, whole) == "", last
+        shutil.rmtree(folder)
+        if not killed:
+            break
+    assert last > 50
 
 
 def test_a_run_whose_only_checkpoint_is_damaged_stops_and_changes_nothing(tmp_path):

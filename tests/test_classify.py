@@ -23,7 +23,7 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "linear.keras"
     layers = [keras.Input((32, 32, 3)), keras.layers.Flatten()]
     layers.append(keras.layers.Dense(len(NAMES), activation="softmax"))
-    keras.Sequential(layers).save(path)
+    levit_tf.with_properties(keras.Sequential(layers), input_range="normalized").save(path)
     path.with_name("labels.txt").write_text("\n".join(NAMES))
     return str(path)
 
@@ -96,7 +96,8 @@ def test_a_bad_picture_does_not_keep_the_others_from_being_classified(
 
 def test_a_network_that_answers_nan_is_an_error_that_names_it(model, pictures, tmp_path, capsys):
     network = keras.models.load_model(model)
-    network.layers[-1].bias.assign([0, np.nan, 0, 0])
+    (bias,) = (variable for variable in network.weights if variable.name == "bias")
+    bias.assign([0, np.nan, 0, 0])
     path = tmp_path / "diverged.keras"
     network.save(path)
     assert main([f"--model={path}", *pictures]) == 1

@@ -63,7 +63,7 @@ def test_overwriting_removes_the_run_and_nothing_else(tmp_path):
     prepare(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "checkpoint").write_text("old")
-    for name in ("log.json", "notes.txt"):
+    for name in ("log.json", "result.json", "notes.txt"):
         (tmp_path / name).write_text("old")
     prepare(tmp_path, {**CONFIG, "epochs": 4}, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "run.json", "notes.txt"}

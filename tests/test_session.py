@@ -78,6 +78,11 @@ def test_a_head_of_other_classes_is_not_taken_over(tmp_path, digits):
         known[names] = (is_head_fresh, same)
     assert known[None] == known[digits.class_names] == (False, True)
     assert known[digits.class_names[::-1]] == (True, False)
+    (tmp_path / "labels.txt").unlink()
+    for names in (digits.class_names, digits.class_names[::-1]):  # as the model itself knows them
+        levit_tf.with_properties(source, class_names=names).save(path)
+        is_other = names != digits.class_names
+        assert network.facts(config, digits, 1).is_head_fresh is is_other
 
 
 def test_what_is_known_before_the_networks_are_built(digits, pretrained):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from training.checkpoint import CHECKPOINTS, OTHER_WORKERS
 from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
+from training.outcome import RESULT_FILE
 from training.record import (
     CONFIG_FILE,
     PICTURES_FILE,
@@ -29,7 +30,7 @@ LOCK_FILE, BEST_FILE = "run.lock", "best.keras"
 # What a run goes on from, and all that a new one must not find.
 STATE = (
     *(CONFIG_FILE, RUN_FILE, PICTURES_FILE, CHECKPOINTS),
-    *(JSON_FILE, CSV_FILE, TENSORBOARD, BEST_FILE),
+    *(JSON_FILE, CSV_FILE, TENSORBOARD, BEST_FILE, RESULT_FILE),
 )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from keras.layers import Identity
 
 import levit_tf
 from converters.qat_model import QuantizedModel
@@ -18,6 +19,7 @@ from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
 from levit_tf.keras_files import model_path
 from levit_tf.layers import Classifier
 from levit_tf.model import CLASSIFIER
+from levit_tf.notes import CLASSES, note_kind, read_note
 from levit_tf.pytorch_names import HEAD_PREFIXES
 from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
@@ -149,27 +151,41 @@ def _saved_classes(source: str, classes: int) -> int | None:
         return len(imagenet_class_names())
     if not source.endswith(".keras"):
         return classes  # weights files do not load into a network of others
-    try:
-        with zipfile.ZipFile(source) as archive:
-            return _classes_in(json.loads(archive.read("config.json")))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
-        return None  # `initialise` says what is wrong with it
+    return next((found["classes"] for found in _layers_in(source, Classifier)), None)
 
 
 def _are_others(source: str, names: Sequence[str]) -> bool:
-    """Whether a network's classes are known, and are not those of the pictures in their order."""
+    """Whether a network's classes are known, and are not those of the pictures in their order.
+
+    A `labels.txt` beside the file says them, or else the model itself.
+    """
     if source == RELEASED:
         return list(names) != imagenet_class_names()
     path = Path(source).with_name(LABELS_FILE)
-    return path.exists() and read_labels(path) != list(names)
+    if path.exists():
+        return read_labels(path) != list(names)
+    identities = (Identity(name=found["name"]) for found in _layers_in(source, Identity))
+    notes = (read_note(layer) for layer in identities if note_kind(layer) == CLASSES)
+    known = next(notes, [])
+    return bool(known) and known != list(names)
 
 
-def _classes_in(node: Any) -> int | None:
-    """The classes of the first `Classifier` in the description of a model."""
-    if isinstance(node, dict) and node.get("class_name") == Classifier.__name__:
-        return node["config"]["classes"]
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return next((found for child in children if (found := _classes_in(child)) is not None), None)
+def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
+    """The configurations of all layers of a class in a `.keras` file, without loading that."""
+
+    def visit(node):
+        if isinstance(node, dict) and node.get("class_name") == kind.__name__:
+            yield node["config"]
+        elif isinstance(node, dict | list):
+            for child in node.values() if isinstance(node, dict) else node:
+                yield from visit(child)
+
+    try:
+        with zipfile.ZipFile(source) as archive:
+            description = json.loads(archive.read("config.json"))
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+        return  # no `.keras` file; `initialise` says what is wrong with it
+    yield from visit(description)
 
 
 def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:

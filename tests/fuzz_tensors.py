@@ -95,6 +95,7 @@ def served(*flags: str) -> Iterator[Target]:
         ]
         config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
         with process(Path(folder), f"--model_config_file={config}", *flags) as server:
+            assert server.popen.poll() is None, server.log.read_text()[-3000:]
             signatures = {}
             for model in bases:
                 request = GetModelMetadataRequest(metadata_field=["signature_def"])

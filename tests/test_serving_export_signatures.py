@@ -7,6 +7,7 @@ import tensorflow as tf
 import levit_tf.signatures
 from converters.deploy import deploy_graph
 from levit_tf.images import load_images
+from levit_tf.opening.saved_models import check_saved_model
 from serving import signatures
 from serving.c_api import TensorFlowError
 from serving.signatures import CLASSIFY, IMAGE_TENSOR, SERVING_DEFAULT
@@ -80,6 +81,10 @@ def test_the_signatures_are_the_documented_ones(session, name, method, inputs, o
     assert signature.method_name == method
     assert description(signature.inputs) == inputs
     assert description(signature.outputs) == {key: widths[key] for key in outputs}
+
+
+def test_it_holds_nothing_that_is_refused_when_somebody_opens_it(exported):
+    check_saved_model(exported.path)
 
 
 def test_the_weights_are_there_once(exported):

@@ -50,7 +50,7 @@ _WITH_STATE = re.compile(
 # `tf.data` over tensors, of which a graph may be made that decodes pictures one by one.
 _IN_MEMORY = re.compile(
     "(Batch|Concatenate|Filter|FlatMap|IgnoreErrors|Map|Options|ParallelBatch|ParallelMap|Prefetch"
-    "|Range|Reduce|Repeat|Rewrite|Skip|Take|Tensor|TensorSlice|Zip)Dataset(V2)?"
+    "|Range|Reduce|Repeat|Rewrite|Scan|Skip|Take|Tensor|TensorSlice|Zip)Dataset(V2)?"
     "|DatasetToSingleElement"
 )
 _REACHING_OUT = re.compile(

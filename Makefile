@@ -10,7 +10,7 @@ MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 COVERAGE = coverage==7.17.3
 
 .PHONY: help demo test test-slow test-backends test-arm64 bazel-test wheel-test \
-	coverage docs-test bench lint format clean
+	coverage docs-test bench fuzz lint format clean
 
 help:
 	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
@@ -22,6 +22,7 @@ help:
 	@echo "make bazel-test     build every target and run the fast tests with Bazel"
 	@echo "make wheel-test     the wheel in a clean environment, outside the repository"
 	@echo "make docs-test      every command and code block of the documentation"
+	@echo "make fuzz           each fuzzer for FUZZ_SECONDS (600)"
 	@echo "make bench          the benchmarks of inference, in an environment of their own"
 	@echo "make lint, format   ruff"
 	@echo "make clean          remove environments, runs and caches"
@@ -54,6 +55,15 @@ coverage: $(VENV)/.test
 	$(VENV)/bin/python -m coverage run -m pytest -n 2
 	$(VENV)/bin/python -m coverage combine
 	$(VENV)/bin/python -m coverage report | tee runs/coverage/report.txt
+
+FUZZERS = rest pictures tensors files
+FUZZ_SECONDS ?= 600
+
+# All of them, even where one has found something; then it fails.
+fuzz: $(VENV)/.test
+	failed=; for name in $(FUZZERS); do echo "fuzz_$$name"; \
+		$(VENV)/bin/python -m tests.fuzz_$$name --seconds=$(FUZZ_SECONDS) || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "found something:$$failed"; exit 1; }
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

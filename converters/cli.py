@@ -50,6 +50,15 @@ def define_input_range() -> None:
     )
 
 
+def define_trust() -> None:
+    """Defines --trust, for SavedModels of others."""
+    from absl import flags
+
+    from levit_tf.opening.files import TRUST_HELP
+
+    flags.DEFINE_bool("trust", False, f"{TRUST_HELP[0].upper()}{TRUST_HELP[1:]}.")
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Parses "224" (a square) or "224x320" (height x width).
 

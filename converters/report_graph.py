@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.layer_names import block_in
 from levit_tf.keras_files import ModelFileError, first_line
+from levit_tf.opening.tflite_files import check_tflite_file
 
 _DELEGATE = "DELEGATE"
 
@@ -133,6 +134,7 @@ def _interpreter(path: Path):
         raise ImportError(
             f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
         ) from error
+    check_tflite_file(path)
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()

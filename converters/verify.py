@@ -40,6 +40,7 @@ from converters.verify_figure import draw_layers
 from converters.verify_pictures import MAXIMUM, comparison_pictures
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import model_path
+from levit_tf.opening.files import TRUST_HELP
 from levit_tf.preprocessing import INPUT_RANGES
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -54,6 +55,7 @@ def open_artefact(
     checkpoint_size: tuple[int, int] | None = None,
     checkpoint_key: str | None = None,
     input_range: str | None = None,
+    trust: bool = False,
 ) -> Artefact:
     """Opens a file by its kind.
 
@@ -64,6 +66,7 @@ def open_artefact(
       checkpoint_key: which network of a PyTorch checkpoint with several.
       input_range: what a `.keras` model takes, where its graph does not say it: a name of
         `levit_tf.preprocessing.INPUT_RANGES`.
+      trust: whether a SavedModel may have operations that reach beyond it.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -78,7 +81,7 @@ def open_artefact(
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected {KINDS}.")
     if path.is_dir():
-        return verify_graphs.saved_model_artefact(path)
+        return verify_graphs.saved_model_artefact(path, trust)
     if suffix in CHECKPOINT_SUFFIXES:
         return verify_keras.checkpoint_artefact(path, checkpoint_size, checkpoint_key)
     if suffix == ".keras":
@@ -117,7 +120,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise ValueError(f"--limit: expected at least 1. Received: {options.limit}")
     size = options.checkpoint_size and cli.parse_size(options.checkpoint_size)
     a, b = (
-        open_artefact(path, size, options.checkpoint_key, options.input_range)
+        open_artefact(path, size, options.checkpoint_key, options.input_range, options.trust)
         for path in (options.a, options.b)
     )
     check_comparable(a, b)
@@ -239,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=tuple(INPUT_RANGES),
         help="what a .keras model takes, where the file does not say it",
     )
+    parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument("--layers", action="store_true", help="compare layer by layer, too")
     parser.add_argument(
         "--tolerance",

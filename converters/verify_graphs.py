@@ -25,13 +25,14 @@ from converters.verify_artefact import (
     Precision,
 )
 from levit_tf.artefacts import read_network
+from levit_tf.opening.onnx_files import session_options
 from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, SIGNATURE
 
 
-def saved_model_artefact(path: Path) -> Artefact:
-    """Opens a SavedModel."""
-    network = read_network(path)  # which says what is wrong with a damaged file
+def saved_model_artefact(path: Path, trust: bool = False) -> Artefact:
+    """Opens a SavedModel; `trust` as in `read_network`."""
+    network = read_network(path, trust=trust)  # which says what is wrong with a damaged file
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -153,7 +154,7 @@ def onnx_artefact(path: Path) -> Artefact:
         for tensor in tensors.values():
             model.graph.output.append(onnx.ValueInfoProto(name=tensor))
         return tensors, onnxruntime.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
+            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
         )
 
     def layers(images):

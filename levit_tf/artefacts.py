@@ -9,6 +9,7 @@ the files that need them.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +22,19 @@ import numpy as np
 from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
 from levit_tf.endings import LINEAR, ending_of, has_two_heads, softmax
 from levit_tf.flatten import flatten
-from levit_tf.keras_files import ModelFileError, first_line, load_keras_file
+from levit_tf.keras_files import first_line, load_keras_file
+from levit_tf.opening.archives import check_archive
+from levit_tf.opening.files import ModelFileError
+from levit_tf.opening.onnx_files import check_onnx_file, session_options
+from levit_tf.opening.saved_models import check_saved_model
+from levit_tf.opening.tflite_files import check_tflite_file
 from levit_tf.properties import known_input_range, model_properties
 from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
 CLASS_NAMES_KEY = "class_names"  # in an ONNX file's metadata; its names are one a line
+_MAX_VALUES = 1 << 28  # in a picture: 1 GB in float32, 9,500x9,500 pixels of RGB
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 # Where exports keep class names in a SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
@@ -66,33 +73,55 @@ class Network:
         return found[PROBABILITIES] if PROBABILITIES in found else softmax(found[LOGITS])
 
 
-def read_network(path: Path, input_range: str | None = None) -> Network:
-    """Reads a file by its kind.
+def read_network(path: Path, input_range: str | None = None, trust: bool = False) -> Network:
+    """Reads a file by its kind, after `levit_tf.opening` has looked at it.
 
     Args:
       path: an existing `.keras` file (train or deploy form), `.tflite` file, `.onnx` file, or
         SavedModel directory.
       input_range: what a `.keras` model takes, where its graph does not say it: a name of
         `levit_tf.preprocessing.INPUT_RANGES`.
+      trust: whether a SavedModel may have operations that reach beyond it.
+
+    Returns:
+      The network, which raises ModelFileError where the file fails when it is run.
 
     Raises:
-      ModelFileError: it is damaged, or something else than expected.
+      ModelFileError: it is damaged, or something else than expected, or could do harm.
       ValueError: what the model takes is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
     if not path.is_dir() and path.suffix.lower() == ".keras":
-        return keras_network(load_keras_file(path), str(path), input_range)
+        return _checked(keras_network(load_keras_file(path), str(path), input_range))
     if input_range is not None:
         raise ValueError(
             f"{path}: --input_range is for .keras files; this one takes plain RGB 0..255."
         )
     if path.is_dir():
-        return _saved_model(path)
+        return _checked(_saved_model(path, trust))
     if path.suffix.lower() == ".tflite":
-        return _tflite(path)
+        return _checked(_tflite(path))
     if path.suffix.lower() == ".onnx":
-        return _onnx(path)
+        return _checked(_onnx(path))
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
+
+
+def _checked(network: Network) -> Network:
+    """A network of pictures that can be, whose failures name the file."""
+    side = [size for size in network.input_shape[1:] if size is not None]
+    if 0 in network.input_shape or math.prod(side) > _MAX_VALUES:
+        raise ModelFileError(
+            f"{network.source}: takes pictures of shape {network.input_shape}. Expected at least "
+            f"one value, and at most {_MAX_VALUES:,} in a picture."
+        )
+
+    def outputs(images):
+        try:
+            return network.outputs(images)
+        except Exception as error:  # of the libraries that run it
+            raise ModelFileError(f"{network.source}: cannot be run. {first_line(error)}") from error
+
+    return dataclasses.replace(network, outputs=outputs)
 
 
 def keras_network(model: keras.Model, source: str, input_range: str | None = None) -> Network:
@@ -162,11 +191,16 @@ def _answers(ending: str, y: np.ndarray) -> dict[str, np.ndarray]:
     return {LOGITS: y, PROBABILITIES: softmax(y)} if ending == LINEAR else {PROBABILITIES: y}
 
 
-def load_saved_model(path: Path):
+def load_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
     """Loads a SavedModel, whose signatures are then to be looked at.
 
+    Args:
+      path: the directory.
+      trust: whether it may have operations that reach beyond it.
+      flag: by which a user says so, for the message.
+
     Raises:
-      ModelFileError: there is none in the directory, or it is damaged.
+      ModelFileError: there is none in the directory, or it is damaged, or could do harm.
       ImportError: TensorFlow is not installed.
     """
     if not (path / "saved_model.pb").is_file():
@@ -180,6 +214,7 @@ def load_saved_model(path: Path):
         raise ImportError(
             f"{path}: a SavedModel needs TensorFlow: pip install tensorflow"
         ) from error
+    check_saved_model(path, trust, flag)
     try:
         return tf.saved_model.load(str(path))
     except Exception as error:  # As with .keras files: errors of many types.
@@ -188,8 +223,8 @@ def load_saved_model(path: Path):
         ) from error
 
 
-def _saved_model(path: Path) -> Network:
-    loaded = load_saved_model(path)
+def _saved_model(path: Path, trust: bool) -> Network:
+    loaded = load_saved_model(path, trust)
     import tensorflow as tf
 
     signature = loaded.signatures.get(SIGNATURE)
@@ -220,6 +255,7 @@ def _tflite(path: Path) -> Network:
         raise ImportError(
             f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
         ) from error
+    check_tflite_file(path)
     try:
         interpreter = Interpreter(model_path=str(path))
         found = {
@@ -255,10 +291,11 @@ def _tflite(path: Path) -> Network:
 
 def _packed_labels(path: Path) -> tuple[str, ...] | None:
     """Class names in the zip archive at the end of a TFLite file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    check_archive(path, {LABELS_FILE: MAX_LABELS_BYTES})
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(LABELS_FILE).file_size > MAX_LABELS_BYTES:
-                raise ModelFileError(f"{path}: {LABELS_FILE} in it is larger than class names are.")
             return tuple(archive.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n"))
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
         return None
@@ -271,8 +308,11 @@ def _onnx(path: Path) -> Network:
         raise ImportError(
             f'{path}: an .onnx file needs ONNX Runtime: pip install "levit_tf[onnx]"'
         ) from error
+    check_onnx_file(path)
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), session_options(), providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
             f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file? "

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from levit_tf.class_names import top_classes
 from levit_tf.images import ImageError, load_images
+from levit_tf.opening.files import TRUST_HELP
 from levit_tf.picture_files import printable
 from levit_tf.picture_folders import pictures_in, skipped_text
 from levit_tf.predictor import BATCH_SIZE, Predictor, load_predictor
@@ -39,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         pictures = _files(options.pictures)
-        predictor = load_predictor(options.model, options.labels, options.input_range)
+        predictor = load_predictor(
+            options.model, options.labels, options.input_range, options.trust
+        )
         all_read = [
             _classify(predictor, pictures[start : start + BATCH_SIZE], options.top)
             for start in range(0, len(pictures), BATCH_SIZE)
@@ -74,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=tuple(INPUT_RANGES),
         help="what a .keras model takes, where the file does not say it",
     )
+    parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument(
         "pictures",
         nargs="+",

@@ -83,6 +83,7 @@ def load_predictor(
     path: str | os.PathLike,
     class_names: Sequence[str] | str | os.PathLike | None = None,
     input_range: str | None = None,
+    trust: bool = False,
 ) -> Predictor:
     """Loads a network for classifying pictures.
 
@@ -96,6 +97,7 @@ def load_predictor(
         else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
       input_range: what a `.keras` model takes, where its graph does not say it: a name of
         `levit_tf.preprocessing.INPUT_RANGES`.
+      trust: whether a SavedModel may have operations that read or write files or run Python.
 
     Returns:
       A `Predictor`.
@@ -109,7 +111,7 @@ def load_predictor(
     """
     path = Path(model_path(path))
     if path.exists():
-        network, folders = read_network(path, input_range), (path, path.parent)
+        network, folders = read_network(path, input_range, trust), (path, path.parent)
     else:
         network, folders = _released(str(path)), ()
     if network.classes is None:

@@ -73,6 +73,8 @@ class Config:
       distillation_alpha: weight of the teacher in the loss; the labels have the rest.
       distillation_tau: temperature of soft distillation.
       teacher: file of the teacher; see `training.teacher.load_teacher`.
+      trust_teacher: whether a teacher that is a SavedModel may have operations that read or write
+        files or run Python.
       label_smoothing: probability spread evenly over all classes.
       mixup: alpha of mixup's beta distribution; 0 for no mixup.
       cutmix: alpha of CutMix's; 0 for no CutMix.
@@ -127,6 +129,7 @@ class Config:
     distillation_alpha: float = 0.5
     distillation_tau: float = 1.0
     teacher: str | None = None
+    trust_teacher: bool = False
     label_smoothing: float | Auto = 0.1
     mixup: float | Auto = 0.8
     cutmix: float | Auto = 1.0

@@ -172,7 +172,7 @@ def main(argv: list[str]) -> None:
     data = load_data(args.dataset, split_test=args.split, strict=args.strict, with_train=False)
     print(summary(data, "evaluated"), flush=True)
     known = len(data.skipped)
-    predictor = load_predictor(args.model, args.labels, args.input_range)
+    predictor = load_predictor(args.model, args.labels, args.input_range, args.trust)
     data = data.with_input_size(predictor.input_size)
     if not is_named(predictor):
         print("  the model's classes have no names: taken in the order of the data set's")
@@ -225,6 +225,7 @@ def define_flags() -> None:
     flags.DEFINE_string("labels", None, "Names of the model's classes, one a line.")
     flags.DEFINE_bool("by_order", False, "Take the model's classes in the data set's order.")
     cli.define_input_range()
+    cli.define_trust()
     flags.DEFINE_string("variant", None, "Whose published top-1 to show, if no name tells.")
     flags.DEFINE_integer("limit", None, "At most so many pictures, evenly spread.", lower_bound=1)
     flags.DEFINE_integer("batch", BATCH_SIZE, "Pictures in memory at once.", lower_bound=1)

@@ -129,7 +129,7 @@ def advise(config: Config, rows: list[Row]) -> list[str]:
             "than random ones."
         )
     peak, grew = config.peak_learning_rate, rows[-1].loss > 1.05 * min(row.loss for row in rows)
-    if peak > 2 * USUAL_RATE or (grew and peak >= USUAL_RATE / 2):
+    if grew or peak > 2 * USUAL_RATE:
         found.append(f"{_rate_of(config, peak / 5)}: the rate may be too high for these pictures.")
     elif peak < USUAL_RATE / 2:
         found.append(f"{_rate_of(config, USUAL_RATE)}: the rate was {peak:.1e} at its highest.")

@@ -241,7 +241,9 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     teacher = networks.teacher
     if config.teacher:
         with strategy.scope():
-            teacher = load_teacher(config.teacher, data.input_size, classes)
+            teacher = load_teacher(
+                config.teacher, data.input_size, classes, trust=config.trust_teacher
+            )
     return Session(
         config=config,
         data=data,

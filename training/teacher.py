@@ -65,7 +65,11 @@ class Teacher:
 
 
 def load_teacher(
-    spec: str | os.PathLike, input_size: tuple[int, int], classes: int, channels: int = 3
+    spec: str | os.PathLike,
+    input_size: tuple[int, int],
+    classes: int,
+    channels: int = 3,
+    trust: bool = False,
 ) -> Teacher:
     """Loads a teacher. Under a strategy, call it in the scope of the strategy.
 
@@ -78,6 +82,7 @@ def load_teacher(
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes.
       channels: of the student's images.
+      trust: whether a SavedModel may have operations that reach beyond it.
 
     Returns:
       A `Teacher`.
@@ -103,7 +108,7 @@ def load_teacher(
         model = RegNetY(config, shape, classes, weights=path)
         teacher, found = _keras_teacher(model, path, _NORMALIZED)
     elif os.path.isdir(path):
-        teacher, found = _saved_model_teacher(path)
+        teacher, found = _saved_model_teacher(path, trust)
     elif path.endswith(".keras"):
         teacher, found = _keras_teacher(load_keras_file(path), path)
     else:
@@ -176,8 +181,8 @@ def _keras_teacher(model: keras.Model, path: str, takes: InputRange | None = Non
     return Teacher(path, model, logits), (model.inputs[0].shape, output.shape)
 
 
-def _saved_model_teacher(path: str) -> _Found:
-    loaded = load_saved_model(Path(path))
+def _saved_model_teacher(path: str, trust: bool) -> _Found:
+    loaded = load_saved_model(Path(path), trust, "--set=trust_teacher=true")
     signature = loaded.signatures.get(SIGNATURE)
     inputs = signature.structured_input_signature[1] if signature else {}
     outputs = signature.structured_outputs if signature else {}

@@ -23,7 +23,7 @@ from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
 from levit_tf.endings import LINEAR, ending_of, has_two_heads, softmax
 from levit_tf.flatten import flatten
 from levit_tf.keras_files import first_line, load_keras_file
-from levit_tf.opening.archives import check_archive
+from levit_tf.opening.archives import DAMAGE, check_archive
 from levit_tf.opening.files import ModelFileError
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
 from levit_tf.opening.saved_models import check_saved_model
@@ -297,7 +297,7 @@ def _packed_labels(path: Path) -> tuple[str, ...] | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(archive.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n"))
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+    except (*DAMAGE, KeyError):
         return None
 
 

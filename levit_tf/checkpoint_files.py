@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from levit_tf.checkpoint_wrappers import find_state
-from levit_tf.opening.archives import allowed_bytes, check_archive
+from levit_tf.opening.archives import DAMAGE, allowed_bytes, check_archive
 from levit_tf.opening.files import check_regular
 from levit_tf.opening.safetensors_files import check_safetensors_file
 
@@ -104,7 +104,7 @@ def _check_zip(path: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile as error:
+    except DAMAGE as error:
         raise ValueError(
             f"{path}: a truncated or damaged zip archive of {os.path.getsize(path)} bytes ({error})"
             ". Fetch or copy the file again."

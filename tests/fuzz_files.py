@@ -130,6 +130,122 @@ def damaged_json(content: bytes, rng: random.Random) -> bytes:
         return content
 
 
+def damaged_message(message, rng: random.Random) -> None:
+    """One field of a protocol buffer, however deep, is changed, removed or repeated."""
+    while True:
+        fields = message.ListFields()
+        if not fields:
+            return
+        field, value = rng.choice(fields)
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        if is_map:
+            key = rng.choice(sorted(value))
+            if field.message_type.fields_by_name["value"].message_type is None:
+                del value[key]
+                return
+            message = value[key]
+            continue
+        if field.message_type is not None:
+            if not isinstance(value, type(message)) and hasattr(value, "add"):
+                place = rng.randrange(len(value))
+                kind = rng.randrange(8)
+                if kind == 0:
+                    del value[place]
+                    return
+                if kind == 1:
+                    value.add().CopyFrom(value[place])
+                    return
+                message = value[place]
+            else:
+                message = value
+            continue
+        values = list(value) if hasattr(value, "append") else [value]
+        place = rng.randrange(len(values))
+        values[place] = _other(values[place], rng)
+        with contextlib.suppress(ValueError, TypeError):
+            if hasattr(value, "append"):
+                del value[:]
+                value.extend(values)
+            else:
+                setattr(message, field.name, values[0])
+        return
+
+
+def _other(value, rng: random.Random):
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return rng.choice((*_LARGE, value + 1, value - 1, -value))
+    if isinstance(value, float):
+        return rng.choice((0.0, -1.0, 1e308, float("nan"), float("inf")))
+    if isinstance(value, bytes):
+        return damaged(value, rng)
+    return rng.choice(("", "x", "../../etc/passwd", value + ":1", value[:-1], "WriteFile"))
+
+
+def damaged_tflite(content: bytes, rng: random.Random) -> bytes:
+    """One number of the schema's objects, however deep, is changed, or an item removed."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    places = []
+
+    def visit(node):
+        for name, value in vars(node).items():
+            items = value if isinstance(value, list) else [value]
+            for item in items:
+                if hasattr(item, "__dict__") and not isinstance(item, type):
+                    visit(item)
+            is_data = name == "data"  # of constants
+            if not is_data and value is not None and not hasattr(value, "__dict__"):
+                places.append((node, name, value))
+
+    visit(model)
+    node, name, value = rng.choice(places)
+    value = value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
+    if isinstance(value, (int, float, bool, bytes)):
+        setattr(node, name, _other(value, rng))
+    elif len(value):
+        items = value.tolist() if hasattr(value, "tolist") else list(value)
+        place = rng.randrange(len(items))
+        if isinstance(items[place], (list, bytes)) or hasattr(items[place], "__dict__"):
+            items.insert(place, items.pop(rng.randrange(len(items))))
+            del items[place : place + rng.randrange(2)]
+        else:
+            items[place] = rng.choice((*_LARGE, *map(int, items)))
+        setattr(node, name, items)
+    try:
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    except Exception:  # a number that its field does not hold
+        return damaged(content, rng)
+
+
+def damaged_graph(content: bytes, rng: random.Random, name: str) -> bytes:
+    """A SavedModel's or ONNX's graph with other fields."""
+    if name == "saved_model.pb":
+        from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Message
+    else:
+        from onnx import ModelProto as Message
+    message = Message.FromString(content)
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        damaged_message(message, rng)
+    return message.SerializePartialToString()
+
+
+def in_its_format(content: bytes, name: str, rng: random.Random) -> bytes:
+    """Damage that leaves the format whole, where there is one."""
+    if rng.random() < 0.3:
+        return damaged(content, rng)
+    if name.endswith(".tflite"):
+        return damaged_tflite(content, rng)
+    if name.endswith((".onnx", "saved_model.pb")):
+        return damaged_graph(content, rng, name)
+    if name.endswith(".json"):
+        return damaged_json(content, rng)
+    return damaged(content, rng)
+
+
 def damage(seed: Path, target: Path, rng: random.Random) -> None:
     """Writes a damaged copy of a file or of a SavedModel."""
     if seed.is_dir():
@@ -139,19 +255,19 @@ def damage(seed: Path, target: Path, rng: random.Random) -> None:
         for name in names:
             content = (seed / name).read_bytes()
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes(damaged(content, rng) if name == chosen else content)
+            content = in_its_format(content, name, rng) if name == chosen else content
+            (target / name).write_bytes(content)
         return
     content = seed.read_bytes()
     if seed.suffix not in (".keras", ".pth") or rng.random() < 0.2:
-        target.write_bytes(damaged(content, rng))
+        target.write_bytes(in_its_format(content, seed.name, rng))
         return
     with zipfile.ZipFile(seed) as old, zipfile.ZipFile(target, "w") as new:
         chosen = rng.choice(old.namelist())
         for name in old.namelist():
             member = old.read(name)
             if name == chosen:
-                is_json = name.endswith(".json") and rng.random() < 0.8
-                member = (damaged_json if is_json else damaged)(member, rng)
+                member = in_its_format(member, name, rng)
             new.writestr(name, member)
 
 

@@ -300,6 +300,15 @@ def test_a_checkpoint_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, s
         read_checkpoint(tmp_path / "c.pth")
 
 
+def test_an_archive_of_a_later_version_is_refused_in_one_line(tmp_path, state):
+    torch.save(state, tmp_path / "c.pth")
+    content = bytearray((tmp_path / "c.pth").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 171  # the version that it needs
+    write(tmp_path / "c.pth", content)
+    with pytest.raises(ValueError, match=r"damaged zip archive.*zip file version 17\.1"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
 def test_a_pipe_is_refused_and_not_read(tmp_path):
     os.mkfifo(tmp_path / "c.pth")
     with pytest.raises(ValueError, match="expected a regular file"):

@@ -62,6 +62,16 @@ def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused_unread(model,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # kB
 
 
+def test_damaged_compressed_weights_are_told_in_one_line(model, tmp_path):
+    path = rewritten(model, tmp_path / "a.keras", zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"model.weights.h5") + len("model.weights.h5")
+    content[start : start + 200] = b"\xff" * 200
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"a\.keras: model\.weights\.h5 in it is damaged"):
+        check_keras_file(path)
+
+
 def test_a_description_is_bounded(model, tmp_path):
     for name, limit in (("config.json", 16 << 20), ("metadata.json", 1 << 20)):
         path = rewritten(model, tmp_path / name, zipfile.ZIP_DEFLATED, **{name: zeros(17)})

@@ -20,6 +20,8 @@ from levit_tf.keras_files import model_path
 from levit_tf.layers import Classifier
 from levit_tf.model import CLASSIFIER
 from levit_tf.notes import CLASSES, note_kind, read_note
+from levit_tf.opening.archives import DAMAGE
+from levit_tf.opening.keras_files import CONFIG, check_keras_file
 from levit_tf.pytorch_names import HEAD_PREFIXES
 from levit_tf.variants import get_variant
 from levit_tf.weights import load_train_form, load_weights
@@ -181,9 +183,10 @@ def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
                 yield from visit(child)
 
     try:
+        check_keras_file(source)
         with zipfile.ZipFile(source) as archive:
-            description = json.loads(archive.read("config.json"))
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
+            description = json.loads(archive.read(CONFIG))
+    except DAMAGE:
         return  # no `.keras` file; `initialise` says what is wrong with it
     yield from visit(description)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 
 from levit_tf.opening.files import ModelFileError, check_regular
@@ -14,6 +16,8 @@ from levit_tf.opening.files import ModelFileError, check_regular
 EXPANSION = 4
 # Small files may be anything: this much is no burden.
 ALWAYS_ALLOWED = 64 << 20  # bytes
+# What `zipfile` raises of an archive that is damaged, or of a kind that it does not know.
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, EOFError, RuntimeError)
 _MAX_MEMBERS = 100_000
 
 
@@ -44,7 +48,7 @@ def check_archive(path: str | os.PathLike, limits: Mapping[str, int] | None = No
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except DAMAGE as error:
         raise ModelFileError(f"{path}: truncated, or no zip archive ({error}).") from error
     if len(members) > _MAX_MEMBERS:
         raise ModelFileError(f"{path}: an archive of {len(members):,} members, so no model.")

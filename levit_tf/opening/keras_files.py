@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import keras
 
-from levit_tf.opening.archives import ALWAYS_ALLOWED, check_archive
+from levit_tf.opening.archives import ALWAYS_ALLOWED, DAMAGE, check_archive
 from levit_tf.opening.files import ModelFileError
 from levit_tf.opening.weight_files import check_weights
 
@@ -48,7 +48,9 @@ def check_keras_file(path: str | os.PathLike) -> int:
             else:
                 weights = io.BytesIO(archive.read(WEIGHTS))
             return check_weights(weights, member.file_size, path)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, struct.error) as error:
+    except ModelFileError:
+        raise
+    except DAMAGE as error:
         raise ModelFileError(f"{path}: {WEIGHTS} in it is damaged ({error}).") from error
 
 

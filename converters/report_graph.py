@@ -11,6 +11,7 @@ import numpy as np
 from converters.layer_names import block_in
 from levit_tf.keras_files import ModelFileError, first_line
 from levit_tf.opening.tflite_files import check_tflite_file
+from levit_tf.opening.tflite_probe import check_tflite_runs
 
 _DELEGATE = "DELEGATE"
 
@@ -135,6 +136,7 @@ def _interpreter(path: Path):
             f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
         ) from error
     check_tflite_file(path)
+    check_tflite_runs(path)
     try:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()

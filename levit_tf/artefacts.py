@@ -28,6 +28,7 @@ from levit_tf.opening.files import ModelFileError
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
 from levit_tf.opening.saved_models import check_saved_model
 from levit_tf.opening.tflite_files import check_tflite_file
+from levit_tf.opening.tflite_probe import check_tflite_runs
 from levit_tf.properties import known_input_range, model_properties
 from levit_tf.quantized_values import dequantize, quantize
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
@@ -256,6 +257,7 @@ def _tflite(path: Path) -> Network:
             f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
         ) from error
     check_tflite_file(path)
+    check_tflite_runs(path)
     try:
         interpreter = Interpreter(model_path=str(path))
         found = {

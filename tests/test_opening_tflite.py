@@ -7,6 +7,7 @@ import pytest
 
 from levit_tf.opening.files import ModelFileError
 from levit_tf.opening.tflite_files import check_tflite_file
+from levit_tf.opening.tflite_probe import check_tflite_runs
 
 tf = pytest.importorskip("tensorflow")
 flatbuffer_utils = pytest.importorskip("ai_edge_litert.tools.flatbuffer_utils")
@@ -33,6 +34,19 @@ def content():
 def test_what_the_converter_writes_is_allowed(content, tmp_path):
     (tmp_path / "a.tflite").write_bytes(content)
     check_tflite_file(tmp_path / "a.tflite")
+
+
+def test_what_the_converter_writes_can_be_run(content, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(content)
+    check_tflite_runs(tmp_path / "a.tflite")
+
+
+def test_what_ends_the_process_that_runs_it_ends_another(content, tmp_path):
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    other_graph(model)
+    (tmp_path / "a.tflite").write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    with pytest.raises(ModelFileError, match=r"a\.tflite: cannot be loaded.*ends the process"):
+        check_tflite_runs(tmp_path / "a.tflite")
 
 
 def custom(model):

@@ -10,6 +10,7 @@ Every tool that opens a file asks here before anything of it is unpacked, built 
     operations          which of TensorFlow's operations those are
     flatbuffers         the tables of a flatbuffer, with every offset checked
     tflite_files        .tflite: what its tables refer to, and operations that are built in
+    tflite_probe        a first run of a .tflite in a process of its own
     onnx_files          .onnx: no other files, no tensors without data
     safetensors_files   .safetensors: the header
 

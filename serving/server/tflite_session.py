@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
+from levit_tf.opening.tflite_probe import probe
 from serving.c_api import TensorFlowError
 from serving.server.input_tensors import ANY, InputSpec
-from serving.server.tflite_probe import probe
 
 FILE = "model.tflite"  # in a version's folder
 # An entry of the file's metadata: a FlexBuffers map of names to SignatureDefs.

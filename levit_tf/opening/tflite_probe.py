@@ -1,12 +1,15 @@
-"""Runs a TFLite file in a process of its own, which may end of it, before the server does.
+"""Runs a TFLite file in a process of its own, which may end of it, before this one does.
 
-LiteRT takes on trust what a file says: indices lead it out of the file, and it ends the process.
+What `tflite_files` cannot see is what the kernels do with numbers that are in their place.
 
-python -m serving.server.tflite_probe FILE
+    python -P levit_tf/opening/tflite_probe.py FILE
+
+As a script, since importing levit_tf would take longer than all the rest.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +26,8 @@ def probe(path: Path) -> str:
     Raises:
       ImportError: there is no LiteRT.
     """
-    command = [sys.executable, "-m", "serving.server.tflite_probe", str(path)]
+    # -P: the modules beside this one have names of libraries.
+    command = [sys.executable, "-P", __file__, str(path)]
     try:
         done = subprocess.run(
             command,
@@ -32,7 +36,6 @@ def probe(path: Path) -> str:
             text=True,
             timeout=_SECONDS,
             check=False,
-            cwd=Path(__file__).parents[2],
         )
     except subprocess.TimeoutExpired:
         return f"loading and running it took more than {_SECONDS} seconds."
@@ -44,7 +47,22 @@ def probe(path: Path) -> str:
     return ""
 
 
+def check_tflite_runs(path: str | os.PathLike) -> None:
+    """Checks that a TFLite file, which `check_tflite_file` has passed, can be run.
+
+    Raises:
+      ModelFileError: it cannot, or ends the process that tries.
+      ImportError: there is no LiteRT.
+    """
+    from levit_tf.opening.files import ModelFileError
+
+    reason = probe(Path(path).absolute())
+    if reason:
+        raise ModelFileError(f"{path}: cannot be loaded as a TFLite file; {reason}")
+
+
 def _run(path: str) -> str:
+    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -53,13 +71,16 @@ def _run(path: str) -> str:
             if 0 in detail["shape"]:
                 shape = [int(size) for size in detail["shape"]]
                 return f"its input {detail['name']!r} is empty: shape {shape}."
-        for key in interpreter.get_signature_list():
-            runner = interpreter.get_signature_runner(key)
-            runner.get_input_details(), runner.get_output_details()
+        # Runners come last: they hold the interpreter's memory, which it then may not move.
         interpreter.allocate_tensors()
         interpreter.invoke()
         for detail in interpreter.get_output_details():
             interpreter.get_tensor(detail["index"])
+        for key in interpreter.get_signature_list():
+            runner = interpreter.get_signature_runner(key)
+            runner.get_output_details()
+            details = runner.get_input_details()
+            runner(**{name: np.zeros(d["shape"], d["dtype"]) for name, d in details.items()})
     except Exception as error:  # of LiteRT's own kinds
         return " ".join(str(error).split())
     return ""

@@ -157,7 +157,7 @@ def test_fusing_leaves_the_model_as_it_was():
 def test_what_cannot_be_fused_says_why():
     with pytest.raises(ValueError, match="fused already, or no LeViT"):
         levit_tf.fuse(levit_tf.fuse(_model()))
-    with pytest.raises(ValueError, match=r"functional keras.Model. Received: str"):
+    with pytest.raises(ValueError, match=r"functional keras\.Model or .* Received: str"):
         levit_tf.fuse("levit.keras")
     image = keras.Input((8, 8, 3))
     shared = levit_layers.MLP(6, 3, name="shared")

@@ -13,8 +13,10 @@ import numpy as np
 
 from levit_tf.artefacts import output_names
 from levit_tf.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
-from levit_tf.flatten import flatten, is_inactive
+from levit_tf.flatten import as_functional, flatten, is_inactive
 from levit_tf.fusion import rewritten
+from levit_tf.heads import with_heads
+from levit_tf.introspection import classifier_of
 from levit_tf.notes import note_kind
 from levit_tf.preprocessing import INPUT_RANGES
 from levit_tf.properties import front_of, known_input_range
@@ -116,6 +118,8 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
     def is_left_out(layer):
         return layer.name in front or note_kind(layer) is not None or is_inactive(layer)
 
+    if has_two_heads(as_functional(model)) and classifier_of(model) is not None:
+        model = with_heads(model, "average")  # which is one linear head when it is fused
     names, ending = output_names(model), ending_of(model)
     core = rewritten(model, is_left_out)
     if has_two_heads(core):

@@ -46,11 +46,14 @@ def checked_batch(
         tf.debugging.Assert(is_batch, [expected, sizes], _SHOWN),
         # One assertion fails and not two, of which TensorFlow would report either.
         tf.debugging.Assert(
-            (tf.size(real, tf.int64) > 0) | ~is_batch, [f"{expected} of an empty batch", sizes]
+            (tf.size(real, tf.int64) > 0) | ~is_batch,
+            [f"{expected} of an empty batch", sizes],
+            _SHOWN,
         ),
     ]
     if most is not None:
         is_few = tf.reduce_all(sizes[:1] <= most) | ~is_batch
-        checks.append(tf.debugging.Assert(is_few, [f"{expected} of more than {most}", sizes]))
+        few = [f"{expected} of more than {most}", sizes]
+        checks.append(tf.debugging.Assert(is_few, few, _SHOWN))
     with tf.control_dependencies(checks):
         return tf.identity(x)

@@ -16,6 +16,7 @@ import numpy as np
 from converters import twin_layers
 from converters.qat_packages import tf_keras
 from converters.qat_ranges import gate_name
+from levit_tf.graph_calls import calls_of
 from levit_tf.signatures import LOGITS
 
 
@@ -92,20 +93,19 @@ class _Translation:
 
     def run(self, model: keras.Model) -> None:
         """Translates the operations of a model whose inputs are found already."""
-        for operation in model.operations:
-            if isinstance(operation, keras.layers.InputLayer):
-                continue
-            if len(operation._inbound_nodes) != 1:
+        called = set()
+        for operation, input_tensors, output_tensors in calls_of(model):
+            if operation in called:
                 raise ValueError(f"{operation.name!r} is called more than once: no deploy graph.")
-            (node,) = operation._inbound_nodes
-            inputs = [self.found[id(tensor)] for tensor in node.input_tensors]
+            called.add(operation)
+            inputs = [self.found[id(tensor)] for tensor in input_tensors]
             if isinstance(operation, keras.Model):
                 self.found.update(zip(map(id, operation.inputs), inputs, strict=True))
                 self.run(operation)
                 outputs = [self.found[id(tensor)] for tensor in operation.outputs]
             else:
                 outputs = [self._translated(operation, inputs)]
-            self.found.update(zip(map(id, node.output_tensors), outputs, strict=True))
+            self.found.update(zip(map(id, output_tensors), outputs, strict=True))
 
     def _translated(self, operation, inputs):
         kind = type(operation).__name__

@@ -90,11 +90,14 @@ class OutputDifferences:
 
 def check_comparable(a: Artefact, b: Artefact) -> None:
     """Raises ValueError for networks of different pictures, classes or outputs, naming both."""
-    sizes = ["x".join(map(str, artefact.network.input_shape[1:])) for artefact in (a, b)]
+    sizes = []
+    for artefact in (a, b):
+        height, width, channels = artefact.network.input_shape[1:]
+        other = "" if channels == 3 else f" and {channels} channels"
+        sizes.append(f"{height}x{width} pixels{other}")
     if sizes[0] != sizes[1]:
         raise ValueError(
-            f"Not comparable: {a.source} takes pictures of {sizes[0]}, {b.source} of {sizes[1]} "
-            "(height, width, channels)."
+            f"Not comparable: {a.source} takes pictures of {sizes[0]}, {b.source} of {sizes[1]}."
         )
     if a.network.classes != b.network.classes:
         raise ValueError(

@@ -165,7 +165,7 @@ def test_hard_swish_stays_where_its_factor_cannot_go_into_a_kernel(images):
     x = layers.Conv2D(4, 3, activation="hard_silu")(layers.AveragePooling2D(2)(x))
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1)(x)))
     model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
-    content = float32_file(deploy_graph(model, batch_size=1))
+    content = float32_file(deploy_graph(model, batch_size=1, input_range="normalized"))
     prepared, _ = integer_graph(content, {})
     assert kinds_of(content).count("HARD_SWISH") == 2
     assert kinds_of(prepared).count("HARD_SWISH") == 1

@@ -140,6 +140,7 @@ def test_layers_that_cannot_be_matched_are_not_passed_over(tmp_path, capsys):
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(7, "softmax", name="dense")(x))
+    model = levit_tf.with_properties(model, input_range="pixels")
     model.save(tmp_path / "other.keras")
     status, report = verify(tmp_path / "other.keras", tmp_path / "other.keras")
     assert status == 0

@@ -157,7 +157,8 @@ def test_what_is_written_answers_as_the_student(pretrained, tmp_path, target):
     logits = session.ema.model(preprocess_input(images), training=False)
     expected = tf.nn.softmax(logits).numpy()
     trained, final, file = (read_network(tmp_path / name) for name in names)
-    np.testing.assert_allclose(trained.run(images), expected, atol=1e-3)
+    # A value half-way between two integers is rounded to either of them.
+    np.testing.assert_allclose(trained.run(images), expected, atol=2e-3)
     np.testing.assert_allclose(final.run(images), expected, atol=0.1)
     found = np.concatenate([file.run(image[None]) for image in images])
     np.testing.assert_allclose(found, expected, atol=0.05)

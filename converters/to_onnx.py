@@ -19,15 +19,14 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from converters.deploy import class_count, deploy_graph
+from converters.deploy import deploy_graph
 from converters.verify_compare import check_export
 from converters.verify_graphs import onnx_artefact
 from converters.verify_keras import model_artefact
 from levit_tf.artefacts import CLASS_NAMES_KEY
-from levit_tf.class_names import check_class_names
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import labels_for
+from levit_tf.predictor import exported_class_names, labels_for
 from levit_tf.signatures import INPUT
 
 # From the first with HardSwish to the last that tf2onnx 1.17 writes.
@@ -86,9 +85,7 @@ def to_onnx(
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range)
         graph = deploy_graph(model, input_range=input_range)
-        names, classes = class_names or reference.network.class_names, class_count(graph)
-        if names and classes is not None:
-            names = check_class_names(names, 2 if classes == 1 else classes, "class names")
+        names = exported_class_names(class_names, reference.network)
         _write(graph, temporary, opset, batch_size, names)
         return check_export(reference, onnx_artefact(Path(temporary)), images, TOLERANCE, path)
 

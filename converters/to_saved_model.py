@@ -20,16 +20,16 @@ import tensorflow as tf
 from absl import flags
 
 from converters import cli
-from converters.deploy import class_count, deploy_graph
+from converters.deploy import deploy_graph
 from converters.tensorflow_graph import PRECISIONS, tensorflow_function
 from converters.verify_artefact import BFLOAT16, FLOAT32
 from converters.verify_compare import check_export
 from converters.verify_graphs import saved_model_artefact
 from converters.verify_keras import model_artefact
-from levit_tf.class_names import LABELS_FILE, check_class_names
+from levit_tf.class_names import LABELS_FILE
 from levit_tf.files import atomic_path
 from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import labels_for
+from levit_tf.predictor import exported_class_names, labels_for
 from levit_tf.signatures import INPUT, SIGNATURE
 
 TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
@@ -70,10 +70,7 @@ def to_saved_model(
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range)
         graph = deploy_graph(model, input_range=input_range)
-        names = class_names or reference.network.class_names
-        classes = class_count(graph)
-        if names and classes is not None:
-            names = check_class_names(names, 2 if classes == 1 else classes, "class names")
+        names = exported_class_names(class_names, reference.network)
         function = tensorflow_function(graph, precision)
         tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})
         if names:

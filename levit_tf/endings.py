@@ -19,7 +19,7 @@ _TRANSPARENT = {"Identity", "Cast", "ConvertToTensor"}
 # Of logits they make logits, of probabilities probabilities.
 _AVERAGING = {"Average", "Mean"}
 _SCALING = {"Rescaling"}  # such as by a temperature
-HEADS = ("head", "head_dist")
+_HEADS = ("head", "head_dist")
 
 
 def ending_of(model: keras.Model) -> str | None:
@@ -44,7 +44,7 @@ def ending_of(model: keras.Model) -> str | None:
 
 def has_two_heads(model: keras.Model) -> bool:
     """Whether a model returns the logits of LeViT's two heads, by their names."""
-    return isinstance(model.output, dict) and set(model.output) == set(HEADS)
+    return isinstance(model.output, dict) and set(model.output) == set(_HEADS)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -134,6 +134,25 @@ def class_count(network: Network) -> int:
     return 2 if network.classes == 1 else network.classes
 
 
+def exported_class_names(given: Sequence[str] | None, network: Network) -> list[str] | None:
+    """The class names that an export of a network keeps.
+
+    Args:
+      given: names of the classes; None for those that the network has.
+      network: what is exported.
+
+    Returns:
+      The names; None where there are none.
+
+    Raises:
+      ValueError: there are more names than classes, or fewer.
+    """
+    names, classes = given or network.class_names, class_count(network)
+    if names and classes is not None:
+        return check_class_names(names, classes, "class names")
+    return names and list(names)
+
+
 def class_names_for(
     given: str | os.PathLike | Sequence[str] | None,
     folders: Sequence[Path],

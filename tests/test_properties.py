@@ -125,8 +125,6 @@ def test_weights_of_a_file_bring_their_properties(tmp_path):
 
 def test_names_are_of_the_output_that_they_were_given_to():
     assert model_properties(keras_habits.dense_behind()).class_names is None
-    softened = keras.layers.Rescaling(0.5)(keras_habits.levit(classes=3).output)
-    del softened
     assert model_properties(keras_habits.two_outputs()).class_names == tuple(NAMES)
 
 

@@ -39,8 +39,8 @@ from tests.serving_cases import MODEL, Process, process, shared_model
 
 LEVIT = "levit"
 TIMEOUT_S = 20
-_GRPC_ANSWERS = {"OK", "INVALID_ARGUMENT"}
-_REST_ANSWERS = {200, 400}
+_ANSWERS = {"OK", "INVALID_ARGUMENT", "200", "400"}  # over gRPC and REST
+_LATE = "no answer in time"
 _SKIPPED = {"sleep"}  # which waits
 _WITHOUT_JSON = {"echo"}  # some of its dtypes have no form in JSON: 501
 _MOST_ELEMENTS = 2**16
@@ -119,23 +119,35 @@ def served(*flags: str) -> Iterator[Target]:
 def fuzz_round(target: Target, number: int) -> None:
     """Sends the request of a round, always the same, over gRPC or REST.
 
+    A machine that does something else for a while makes a server late as well. So an answer that
+    does not come in time is asked for again, after a good request: a server that is late with
+    either is to blame.
+
     Raises:
       AssertionError: there is no answer, or one that there must not be.
     """
+    found = _ask(target, number)
+    if found == _LATE:
+        target.counts["late, but not again"] += 1
+        target.check_good()
+        found = _ask(target, number)
+    answer = found.partition(" ")[0]
+    assert answer in _ANSWERS, (number, found)
+    target.counts[answer] += 1
+
+
+def _ask(target: Target, number: int) -> str:
+    """The status and the message of the answer to a round's request, or `_LATE`."""
     rng = random.Random(number)
     (model, name), definition = rng.choice(list(target.signatures.items()))
+    over_grpc = rng.random() < 0.6 or name in _WITHOUT_JSON
+    ask = _over_grpc if over_grpc else _over_rest
     started = time.monotonic()
-    if rng.random() < 0.6 or name in _WITHOUT_JSON:
-        found = _over_grpc(target, rng, model, name, definition)
-        assert found.partition(" ")[0] in _GRPC_ANSWERS, (number, found)
-    else:
-        status, reply = _over_rest(target, rng, model, name, definition)
-        found = f"{status} {reply}"
-        assert status in _REST_ANSWERS, (number, found)
+    found = ask(target, rng, model, name, definition)
     seconds = time.monotonic() - started
-    assert seconds < TIMEOUT_S, (number, seconds)
-    target.slowest = max(target.slowest, seconds)
-    target.counts[found.partition(" ")[0]] += 1
+    if found != _LATE:
+        target.slowest = max(target.slowest, seconds)
+    return found if seconds < TIMEOUT_S else _LATE
 
 
 def _over_grpc(target, rng, model, name, definition) -> str:
@@ -147,10 +159,12 @@ def _over_grpc(target, rng, model, name, definition) -> str:
         target.server.target.predictions.Predict(request, TIMEOUT_S)
         return "OK"
     except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return _LATE
         return f"{error.code().name} {error.details()}"
 
 
-def _over_rest(target, rng, model, name, definition) -> tuple[int, str]:
+def _over_rest(target, rng, model, name, definition) -> str:
     values = {alias: _json(rng, info) for alias, info in sorted(definition.inputs.items())}
     content: object = values
     if len(values) == 1 and rng.random() < 0.7:
@@ -163,7 +177,9 @@ def _over_rest(target, rng, model, name, definition) -> tuple[int, str]:
     try:
         connection.request("POST", f"/v1/models/{model}:predict", body)
         response = connection.getresponse()
-        return response.status, response.read().decode()[:300]
+        return f"{response.status} {response.read().decode()[:300]}"
+    except TimeoutError:
+        return _LATE
     finally:
         connection.close()
 

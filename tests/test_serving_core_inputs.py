@@ -11,7 +11,11 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.c_tensors import item_bytes
-from serving.server.input_tensors import InputSpec
+from serving.server.bounds import Bounds
+from serving.server.errors import ServingError
+from serving.server.input_tensors import InputSpec, check_tensor
+from serving.server.metrics import Metrics
+from serving.server.options import Options
 from tests.serving_cases import MODEL, refusal, serve, values
 from tests.serving_rest_cases import call
 
@@ -107,7 +111,7 @@ def test_each_string_must_be_given(target, declared, given):
     tensor.tensor_shape.dim.add(size=declared)
     assert refusal(target.predict, {"text": tensor}, "strings") == (
         StatusCode.INVALID_ARGUMENT,
-        f"input tensor text declares {declared} strings and holds {len(given)}; each must be "
+        f"input tensor text has the shape ({declared},) and {len(given)} strings; each must be "
         f"given.",
     )
 
@@ -119,7 +123,7 @@ def test_strings_may_come_as_content(target):
     assert found.tolist() == [b"aa", b"bbbb"]
     tensor.tensor_shape.dim[0].size = 2**30
     code, message = refusal(target.predict, {"text": tensor}, "strings")
-    assert (code, "strings and holds" in message) == (StatusCode.INVALID_ARGUMENT, True)
+    assert (code, "and 0 strings; each must" in message) == (StatusCode.INVALID_ARGUMENT, True)
 
 
 def test_a_repeated_number_may_stand_for_as_many_bytes_as_a_request_has(target):
@@ -129,7 +133,26 @@ def test_a_repeated_number_may_stand_for_as_many_bytes_as_a_request_has(target):
     tensor.tensor_shape.dim[0].size = 2**24 + 1
     code, message = refusal(target.predict, {"x": tensor})
     assert code == StatusCode.INVALID_ARGUMENT
-    assert "declares 16777217 elements, 67108868 bytes; the server's limit is 67108864" in message
+    assert "x of the shape (16777217,) is larger than the server's limit of 67108864" in message
+
+
+@pytest.mark.parametrize("shape", [(2**32, 0), (0, 2**24 + 1), (2**62, 0)], ids=str)
+def test_an_empty_tensor_has_no_size_that_is_too_large_for_another(target, shape):
+    """The sums of its rows are not empty, and would keep the server busy for minutes."""
+    code, message = refusal(target.predict, {"x": without_numbers(shape)}, "ragged", timeout=5)
+    assert code == StatusCode.INVALID_ARGUMENT
+    assert message == (
+        f"input tensor x of the shape {shape} is larger than the server's limit of 67108864 bytes."
+    )
+    answer = target.predict({"x": without_numbers((1000, 0))}, "ragged")
+    assert values(answer, "total").tolist() == [0] * 1000
+
+
+def without_numbers(shape):
+    tensor = TensorProto(dtype=types_pb2.DT_FLOAT)
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    return tensor
 
 
 def test_references_and_handles_have_no_elements_of_plain_bytes():
@@ -156,3 +179,11 @@ def test_the_session_refuses_references_itself(dtype):
 def test_what_declares_no_shape_takes_any():
     spec = InputSpec(types_pb2.DT_FLOAT, None)
     assert all(spec.fits(shape) for shape in SHAPES)
+
+
+def test_a_tensor_may_declare_more_bytes_than_there_are_digits_for():
+    bounds = Bounds(Options(), Metrics())
+    with pytest.raises(ServingError, match=r"x of the shape .* is larger than the server's limit"):
+        check_tensor(
+            "x", without_numbers((2**62,) * 300), InputSpec(types_pb2.DT_FLOAT, None), bounds
+        )

@@ -59,7 +59,7 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
       alias: the name of the input.
       tensor: of a request.
       spec: of the input.
-      bounds: of the server. A few bytes can declare a huge tensor, of one repeated number.
+      bounds: of the server. A few bytes can declare a huge tensor, of one repeated number or empty.
 
     Returns:
       Bytes of the tensor in memory.
@@ -76,23 +76,25 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
             f"input tensor {alias}: expected {_dtype(spec.dtype)} {_shape(spec.shape)}, got "
             f"{_dtype(tensor.dtype)} {_shape(shape)}"
         )
-    elements = math.prod(shape)
-    size = elements * (item_bytes(tensor.dtype) or STRING_BYTES)
+    # Of an empty tensor, something of each size that is not 0 may be computed, as a sum of each
+    # of its rows. So a size of 0 counts as 1.
+    size = math.prod(max(n, 1) for n in shape) * (item_bytes(tensor.dtype) or STRING_BYTES)
     if tensor.dtype == types_pb2.DT_STRING:
         strings = strings_of(tensor)
         # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
-        if len(strings) != elements:
+        if len(strings) != math.prod(shape):
             raise _invalid(
-                f"input tensor {alias} declares {elements} strings and holds {len(strings)}; each "
-                f"must be given."
+                f"input tensor {alias} has the shape {_shape(shape)} and {len(strings)} strings; "
+                f"each must be given."
             )
-        bounds.check_count(f"input tensor {alias}", elements)
+        bounds.check_count(f"input tensor {alias}", len(strings))
         size += sum(map(len, strings))
     if size > bounds.max_tensor_bytes:
+        # Without the number of bytes, which may have more digits than Python writes.
         raise bounds.refuse(
             "max_request_bytes",
-            f"input tensor {alias} declares {elements} elements, {size} bytes; the server's limit "
-            f"is {bounds.max_tensor_bytes} bytes.",
+            f"input tensor {alias} of the shape {_shape(shape)} is larger than the server's limit "
+            f"of {bounds.max_tensor_bytes} bytes.",
         )
     return size
 

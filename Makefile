@@ -74,8 +74,8 @@ format: $(VENV)/.test
 	$(VENV)/bin/ruff format .
 
 # The core must run where TensorFlow is not installed, so these have environments of their own.
-BACKEND_TESTS = tests/test_attention_bias.py tests/test_model.py tests/test_layers.py \
-	tests/test_fusion.py tests/test_heads.py tests/test_transfer.py tests/test_preprocessing.py
+BACKEND_TESTS = tests/levit_tf/test_attention_bias.py tests/levit_tf/test_model.py tests/levit_tf/test_layers.py \
+	tests/levit_tf/test_fusion.py tests/levit_tf/test_heads.py tests/levit_tf/test_transfer.py tests/levit_tf/test_preprocessing.py
 GOLDEN = .venv-backends/golden
 
 test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done
@@ -108,7 +108,7 @@ $(ARM64)/machine/.done: tests/arm64/prepare.py tests/arm64/machine.py constraint
 	$(VENV)/bin/python -m tests.arm64.prepare --folder=$(@D) --sources=$(ARM64_SOURCES) \
 		--emulator=$(ARM64_EMULATOR) --packages $(ARM64_PACKAGES) --python=$(ARM64_PYTHON)
 
-$(ARM64)/files/.done: tests/arm64/files.py tests/randomize.py \
+$(ARM64)/files/.done: tests/arm64/files.py tests/support/randomize.py \
 		$(wildcard levit_tf/*.py converters/*.py) | $(VENV)/.test
 	$(VENV)/bin/python -m tests.arm64.files --folder=$(@D)
 

@@ -70,7 +70,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    packages=find_packages(include=["levit_tf*", "converters*", "training*", "serving*"]),
+    packages=find_packages(
+        include=["levit_common*", "levit_tf*", "converters*", "training*", "serving*"]
+    ),
     package_data={"levit_tf": ["imagenet_classes.txt"], "serving": ["web/*"]},
     python_requires=">=3.11,<3.12",
     install_requires=[

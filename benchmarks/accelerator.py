@@ -159,7 +159,7 @@ def pytorch_training(variant: str, batch: int) -> Call:
 
 
 def _timm(variant: str):
-    from tests.references import timm_reference
+    from tests.support.references import timm_reference
 
     return timm_reference(variant, num_classes=CLASSES).module
 

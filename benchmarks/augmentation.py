@@ -24,7 +24,7 @@ from absl import flags
 
 from benchmarks import results
 from converters import cli
-from levit_tf.picture_folders import scan_folders
+from levit_tf.pictures.picture_folders import scan_folders
 
 BATCH = 50
 _EPOCHS = 3  # in a turn
@@ -67,7 +67,7 @@ def timms(paths: list[str]) -> Callable[[], int]:
     import torch
     from PIL import Image
 
-    from tests.timm_data import timm_data
+    from tests.support.timm_data import timm_data
 
     timm = timm_data()
     # The two functions of torchvision that timm's crop calls, as torchvision has them for Pillow.

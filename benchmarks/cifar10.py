@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
 
 SIDES = {"ours": "levit_tf", "pytorch": "PyTorch, timm"}
 COLORS = {"ours": "tab:blue", "pytorch": "tab:orange"}
@@ -32,8 +32,8 @@ Curve = list[float]
 def session_of(images: str, epochs: int, seed: int):
     """The config with a number of epochs, without the moving average, as a session."""
     from training.config import load_config, override
+    from training.loop.session import make_session
     from training.run import load_config_data
-    from training.session import make_session
     from training.strategy import make_strategy
 
     settings = (
@@ -55,7 +55,7 @@ def train_ours(session) -> Curve:
 
 def train_pytorch(session) -> Curve:
     """The same in PyTorch, on the session's batches."""
-    from tests.references import timm_reference
+    from tests.support.references import timm_reference
 
     config, schedule = session.config, session.schedule
     size = session.data.input_size
@@ -123,7 +123,7 @@ def _curve(session, step: Callable, evaluate: Callable[[], float]) -> Curve:
 
 def write(results: dict[str, list[Curve]], output: str) -> None:
     """Prints the table, and writes the JSON file and the picture."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     print(
         "| side | final top-1, %, of each seed | mean | standard deviation |\n|---|---|---:|---:|"

@@ -48,12 +48,12 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
     import keras
 
     import levit_tf
-    from converters.calibration import calibration_images
-    from converters.recipes import RECIPES
+    from converters.tflite.calibration import calibration_images
+    from converters.tflite.recipes import RECIPES
     from converters.to_onnx import to_onnx
     from converters.to_saved_model import to_saved_model
     from converters.to_tflite import to_tflite
-    from tests.randomize import randomize_keras
+    from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
     model = levit_tf.LeViT(variant)
@@ -110,8 +110,8 @@ def prepare(
 
 
 def _torch_module(contender: str, variant: str):
-    from tests.randomize import randomize_torch
-    from tests.references import hf_reference, timm_reference
+    from tests.support.randomize import randomize_torch
+    from tests.support.references import hf_reference, timm_reference
 
     reference = hf_reference if contender == "transformers" else timm_reference
     module = reference(variant).module
@@ -209,7 +209,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], folder: Path) -> None:
     """Images a second of every contender, a panel for each batch and number of threads."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     panels = sorted({row[1:3] for row in rows})
     names = list(dict.fromkeys(row[3] for row in rows))

@@ -59,7 +59,7 @@ def write_files(network: Network, folder: Path) -> None:
     model = network.build()
     files = [file for files in FILES.values() for file in files]
     if network.family == _OURS:
-        from converters.calibration import calibration_images
+        from converters.tflite.calibration import calibration_images
         from converters.to_saved_model import to_saved_model
         from converters.to_tflite import to_tflite
 
@@ -203,7 +203,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(chosen: list[Network], times, path: Path) -> None:
     """Accuracy over speed, a panel for each form."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     figure = make_figure(10, 8)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)

@@ -50,8 +50,8 @@ class Ours:
     """
 
     def __init__(self, epochs: int):
+        from training.loop.session import make_session
         from training.run import load_config_data
-        from training.session import make_session
         from training.strategy import make_strategy
 
         config = config_of(epochs, seed=0)

@@ -24,12 +24,13 @@ from absl import flags
 import levit_tf
 from benchmarks import results, runtimes
 from benchmarks.turns import processor_ms
-from converters import cli, onnx_layout
+from converters import cli
+from converters.onnx import onnx_layout
 from converters.to_onnx import DEFAULT_OPSET, to_onnx
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
-from tests.randomize import randomize_keras, randomize_torch
-from tests.references import timm_by_name
+from tests.support.randomize import randomize_keras, randomize_torch
+from tests.support.references import timm_by_name
 
 
 def _ours(variant: str, folder: Path) -> dict[str, Path]:

@@ -16,8 +16,8 @@ from absl import flags
 import levit_tf
 from benchmarks import results
 from converters import cli
-from tests import references
-from tests.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
+from tests.support import references
+from tests.support.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
 
 _COLUMNS = (*DEPTHS, "head (training)", "head_dist (training)")
 _SIZES = ((224, 320), (192, 256), (240, 208))

@@ -133,7 +133,7 @@ def _levit(name: str):
         import keras
 
         import levit_tf
-        from tests.randomize import randomize_keras
+        from tests.support.randomize import randomize_keras
 
         keras.utils.set_random_seed(0)
         model = levit_tf.LeViT(name)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from levit_tf.files import atomic_path
-from levit_tf.markdown import markdown_table
+from levit_common.files import atomic_path
+from levit_common.markdown import markdown_table
 
 FOLDER = "runs/benchmarks"
 _PACKAGES = (
@@ -90,7 +90,7 @@ def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], f
 
 def draw_bars(path: Path, values: dict[str, float], xlabel: str) -> None:
     """A picture of one number each: `values` by name, drawn from above."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     figure = make_figure(7, 0.4 * len(values) + 1)
     axes = figure.subplots()

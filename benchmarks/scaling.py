@@ -83,11 +83,11 @@ def write_files(folder: Path, variant: str, side: int, files: tuple[str, ...]) -
     import keras
 
     import levit_tf
-    from converters.calibration import calibration_images
+    from converters.tflite.calibration import calibration_images
     from converters.to_onnx import to_onnx
     from converters.to_saved_model import to_saved_model
     from converters.to_tflite import to_tflite
-    from tests.randomize import randomize_keras
+    from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
     model = levit_tf.LeViT(variant, input_shape=(side, side, 3))
@@ -205,7 +205,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], name: str, column: int, path: Path) -> None:
     """Time and memory over one column."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     figure = make_figure(10, 4)
     left, right = figure.subplots(1, 2)

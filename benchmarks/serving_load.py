@@ -34,9 +34,9 @@ from benchmarks.serving_process import MODEL, Running, export_model, server
 from converters import cli
 from serving import signatures
 from serving.client.calls import Target
+from serving.load.load_test_generator import Load, generate
+from serving.load.load_test_report import Report, make_report
 from serving.load_test import make_requests, read_pictures
-from serving.load_test_generator import Load, generate
-from serving.load_test_report import Report, make_report
 
 LOOP = "loop"
 _READY = "ready"
@@ -61,7 +61,7 @@ def make_loop(version: str, pictures: Sequence[bytes], threads: int) -> Callable
     """The loop: a function that runs it for --seconds."""
     from tensorflow.core.protobuf.config_pb2 import ConfigProto
 
-    from serving.c_api import SavedModelSession
+    from serving.tensorflow_c.c_api import SavedModelSession
 
     config = ConfigProto(
         intra_op_parallelism_threads=flags.FLAGS.intra_op_threads,

@@ -26,11 +26,11 @@ from absl import flags
 from benchmarks import results
 from benchmarks.serving_process import MODEL, Running, export_model, server
 from converters import cli
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
 from serving.client import Client
 from serving.client.calls import Target
+from serving.load.load_test_generator import OK, Load, Samples, generate
 from serving.load_test import make_requests, read_pictures
-from serving.load_test_generator import OK, Load, Samples, generate
 
 _SLICE_S = 10.0
 

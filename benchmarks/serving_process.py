@@ -51,8 +51,8 @@ def export_model(variant: str, repository: Path) -> Path:
     import keras
 
     import levit_tf
-    from serving.export import export
-    from tests.randomize import randomize_keras
+    from serving.export.exporting import export
+    from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
     model = levit_tf.LeViT(variant)

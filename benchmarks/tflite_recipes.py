@@ -29,10 +29,10 @@ import levit_tf
 from benchmarks import results
 from benchmarks.turns import processor_ms
 from converters import cli
-from converters.calibration import calibration_images
-from converters.recipes import RECIPES
+from converters.tflite.calibration import calibration_images
+from converters.tflite.recipes import RECIPES
 from converters.to_tflite import to_tflite
-from tests.randomize import randomize_keras
+from tests.support.randomize import randomize_keras
 
 # XNNPACK's delegate flags: signed and unsigned int8, which are its usual ones, and FORCE_FP16.
 FORCE_FP16 = 1 | 2 | 4

@@ -15,8 +15,8 @@ from absl import flags
 from benchmarks import results
 from converters import cli
 from levit_tf.variants import get_variant
-from tests.training_parity import Case, largest_difference, train_keras, train_pytorch
-from training.losses import Distillation
+from tests.support.training_parity import Case, largest_difference, train_keras, train_pytorch
+from training.optim.losses import Distillation
 
 
 def main(argv: list[str]) -> None:
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], path: Path) -> None:
     """The relative difference of the losses over the steps."""
-    from levit_tf.figures import make_figure, save_figure
+    from levit_tf.drawing.figures import make_figure, save_figure
 
     figure = make_figure(6, 3.5)
     axes = figure.subplots()

@@ -38,16 +38,16 @@ class Batch:
 
 
 def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
-    """A step of `training.step`."""
+    """A step of `training.loop.step`."""
     import tensorflow as tf
 
     import levit_tf
-    from tests import training_parity as recipe
-    from training.batch_norm import prepare_batch_norm
-    from training.ema import Ema
-    from training.losses import Distillation
-    from training.optim import AdamW
-    from training.step import make_train_step
+    from tests.support import training_parity as recipe
+    from training.loop.step import make_train_step
+    from training.optim.batch_norm import prepare_batch_norm
+    from training.optim.ema import Ema
+    from training.optim.losses import Distillation
+    from training.optim.optimizer import AdamW
 
     def network():
         return levit_tf.LeViT(variant, classes=CLASSES, heads="both", drop_path_rate=0.0)
@@ -72,9 +72,9 @@ def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
 
 def pytorch(variant: str, batch: Batch, compiled: bool = False) -> Step:
     """The same with timm's parts."""
-    from tests import training_parity as recipe
-    from tests.references import timm_reference
-    from training.losses import Distillation
+    from tests.support import training_parity as recipe
+    from tests.support.references import timm_reference
+    from training.optim.losses import Distillation
 
     size = batch.images.shape[1:3]
     model = timm_reference(variant, size, num_classes=CLASSES).module.train()

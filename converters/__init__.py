@@ -4,4 +4,4 @@ Each module has one public function that does the work and raises, and a thin `m
 `converters.cli.run` turns into a command: `python -m converters.from_pytorch --help`.
 """
 
-import levit_tf  # noqa: F401, before its modules are: see levit_tf/quiet.py
+import levit_tf  # noqa: F401, before its modules are: see levit_common/quiet.py

@@ -11,15 +11,15 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from levit_tf.artefacts import output_names
-from levit_tf.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
-from levit_tf.flatten import as_functional, flatten, is_inactive
 from levit_tf.fusion import rewritten
 from levit_tf.heads import with_heads
-from levit_tf.introspection import classifier_of
-from levit_tf.notes import note_kind
+from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
+from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive
+from levit_tf.keras_graph.introspection import classifier_of
+from levit_tf.keras_graph.notes import note_kind
+from levit_tf.keras_graph.properties import front_of, known_input_range
+from levit_tf.prediction.network_files import output_names
 from levit_tf.preprocessing import INPUT_RANGES
-from levit_tf.properties import front_of, known_input_range
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 GRAPH_NAME = "deploy"
@@ -45,7 +45,8 @@ def deploy_graph(
       A model of built-in layers, which share nothing with `model`. Input "images": (batch, height,
       width, channels) float32, plain pixels 0..255. Outputs of a classifier, of shape (batch,
       classes): "logits", and "probabilities", which are the model's own activation of them, softmax
-      where it has none; other outputs have the names of `levit_tf.artefacts.output_names`.
+      where it has none; other outputs have the names of
+      `levit_tf.prediction.network_files.output_names`.
 
     Raises:
       ValueError: `model` is of another kind or size, or nothing says what it takes.

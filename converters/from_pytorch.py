@@ -19,15 +19,15 @@ from pathlib import Path
 from absl import flags
 
 from converters import cli
+from levit_common.files import atomic_path
 from levit_tf import LeViT
-from levit_tf.checkpoint_files import read_checkpoint
 from levit_tf.class_names import imagenet_class_names, read_labels
-from levit_tf.files import atomic_path
-from levit_tf.introspection import classifier_of
+from levit_tf.keras_graph.introspection import classifier_of
+from levit_tf.keras_graph.properties import write_notes
 from levit_tf.layers import HEADS
-from levit_tf.properties import write_notes
-from levit_tf.pytorch_recognition import CheckpointInfo, recognise
-from levit_tf.pytorch_weights import ImportReport, load_state_dict
+from levit_tf.weights.checkpoint_files import read_checkpoint
+from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
+from levit_tf.weights.pytorch_weights import ImportReport, load_state_dict
 
 
 def convert(

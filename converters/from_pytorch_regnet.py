@@ -15,11 +15,11 @@ import keras
 from absl import flags
 
 from converters import cli
-from levit_tf.checkpoint_files import read_checkpoint
-from levit_tf.checkpoint_wrappers import without_prefix
-from levit_tf.files import atomic_path
-from levit_tf.regnet import REGNETS, REGNETY_160, RegNetConfig
-from levit_tf.regnet_weights import FIRST_KEY, regnet_from_state_dict
+from levit_common.files import atomic_path
+from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetConfig
+from levit_tf.teachers.regnet_weights import FIRST_KEY, regnet_from_state_dict
+from levit_tf.weights.checkpoint_files import read_checkpoint
+from levit_tf.weights.checkpoint_wrappers import without_prefix
 
 
 def convert(

@@ -8,8 +8,9 @@ before and after. Weights are listed by the parts of the network, told by the na
 
 `--time` adds the times of kernels as XNNPACK itself measures them inside its partitions, and LiteRT
 outside, of noise for a picture: medians, in whole microseconds for each kernel, so that those of
-less than one count as none. XNNPACK merges and inserts kernels; `converters.report_times` lays them
-beside the ops of the file. The time of the whole inference is measured without the profiler.
+less than one count as none. XNNPACK merges and inserts kernels; `converters.reporting.report_times`
+lays them beside the ops of the file. The time of the whole inference is measured without the
+profiler.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from converters.litert_profiler import KernelTime, profile
-from converters.report_graph import TFLiteFile, read_tflite
-from converters.report_times import time_by_op
+from converters.reporting.litert_profiler import KernelTime, profile
+from converters.reporting.report_graph import TFLiteFile, read_tflite
+from converters.reporting.report_times import time_by_op
 
 _RUNS = 50
 
@@ -49,11 +50,11 @@ def measure(file: TFLiteFile, threads: int = 1) -> Times:
     """Times a file.
 
     Args:
-      file: what `converters.report_graph.read_tflite` returned.
+      file: what `converters.reporting.report_graph.read_tflite` returned.
       threads: CPU threads.
 
     Raises:
-      ImportError, ValueError: see `converters.litert_profiler.profile`.
+      ImportError, ValueError: see `converters.reporting.litert_profiler.profile`.
     """
     ends = [[(t.shape, t.type) for t in tensors] for tensors in (file.inputs, file.outputs)]
     kernels, whole = profile(file.path, *ends, threads=threads, runs=_RUNS)

@@ -3,8 +3,8 @@
     python -m converters.to_onnx --model=levit256.keras --output=levit256.onnx
 
 Names are those of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out. The
-file runs channels-first inside, see `converters.onnx_layout`, and is compared with Keras in ONNX
-Runtime before it gets its name.
+file runs channels-first inside, see `converters.onnx.onnx_layout`, and is compared with Keras in
+ONNX Runtime before it gets its name.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from absl import flags
 
 from converters import cli
 from converters.deploy import deploy_graph
-from converters.verify_compare import check_export
-from converters.verify_graphs import onnx_artefact
-from converters.verify_keras import model_artefact
-from levit_tf.artefacts import CLASS_NAMES_KEY
-from levit_tf.files import atomic_path
-from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import exported_class_names, labels_for
+from converters.verification.verify_compare import check_export
+from converters.verification.verify_graphs import onnx_artefact
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path
+from levit_tf.prediction.network_files import CLASS_NAMES_KEY
+from levit_tf.prediction.predictor import exported_class_names, labels_for
 from levit_tf.signatures import INPUT
+from levit_tf.weights.keras_files import load_keras_file
 
 # From the first with HardSwish to the last that tf2onnx 1.17 writes.
 OPSETS = range(14, 19)
@@ -62,7 +62,7 @@ def to_onnx(
       class_names: one for each class, kept in the file's metadata; by default those that the model
         has.
       input_range: see `converters.deploy.deploy_graph`.
-      images: pictures to compare on, see `converters.verify_compare.check_export`.
+      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
       overwrite: whether an existing `path` is replaced.
 
     Returns:
@@ -113,7 +113,7 @@ def _write(
     import onnx_ir
     from onnx_ir.passes import common
 
-    from converters.onnx_layout import to_channels_first
+    from converters.onnx.onnx_layout import to_channels_first
 
     proto = onnx.shape_inference.infer_shapes(_convert(graph, opset))
     proto.graph.name = graph.name

@@ -13,11 +13,11 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from levit_tf.checkpoint_files import check_finite
-from levit_tf.files import atomic_path
-from levit_tf.pytorch_names import FLAVOURS
-from levit_tf.pytorch_weights import to_state_dict
-from levit_tf.weights import load_train_form
+from levit_common.files import atomic_path
+from levit_tf.weights.checkpoint_files import check_finite
+from levit_tf.weights.loading import load_train_form
+from levit_tf.weights.pytorch_names import FLAVOURS
+from levit_tf.weights.pytorch_weights import to_state_dict
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 _SUFFIXES = (".safetensors", *_TORCH_SUFFIXES)

@@ -21,16 +21,16 @@ from absl import flags
 
 from converters import cli
 from converters.deploy import deploy_graph
-from converters.tensorflow_graph import PRECISIONS, tensorflow_function
-from converters.verify_artefact import BFLOAT16, FLOAT32
-from converters.verify_compare import check_export
-from converters.verify_graphs import saved_model_artefact
-from converters.verify_keras import model_artefact
+from converters.saved_model.tensorflow_graph import PRECISIONS, tensorflow_function
+from converters.verification.verify_artefact import BFLOAT16, FLOAT32
+from converters.verification.verify_compare import check_export
+from converters.verification.verify_graphs import saved_model_artefact
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path
 from levit_tf.class_names import LABELS_FILE
-from levit_tf.files import atomic_path
-from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import exported_class_names, labels_for
+from levit_tf.prediction.predictor import exported_class_names, labels_for
 from levit_tf.signatures import INPUT, SIGNATURE
+from levit_tf.weights.keras_files import load_keras_file
 
 TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
 
@@ -53,7 +53,7 @@ def to_saved_model(
       class_names: one for each class, kept as `labels.txt` in the directory; by default those that
         the model has.
       input_range: see `converters.deploy.deploy_graph`.
-      images: pictures to compare on, see `converters.verify_compare.check_export`.
+      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
       precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
         logits: faster where the processor has such instructions, with a relative error of about
         2e-2.

@@ -21,18 +21,19 @@ import keras
 import numpy as np
 from absl import flags
 
-from converters import calibration, cli
+from converters import cli
 from converters.deploy import class_count, deploy_graph
-from converters.pixel_normalization import normalize_rows
-from converters.recipes import RECIPES, Recipe, recipe_by_name
-from converters.tflite_files import sha256, write_tflite
+from converters.tflite import calibration
+from converters.tflite.pixel_normalization import normalize_rows
+from converters.tflite.recipes import RECIPES, Recipe, recipe_by_name
+from converters.tflite.tflite_files import sha256, write_tflite
 from converters.to_saved_model import write_graph
-from converters.verify_keras import model_artefact
-from levit_tf.artefacts import Network
-from levit_tf.files import atomic_path
-from levit_tf.keras_files import load_keras_file
-from levit_tf.predictor import class_names_for, labels_for
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path
+from levit_tf.prediction.network_files import Network
+from levit_tf.prediction.predictor import class_names_for, labels_for
 from levit_tf.signatures import LOGITS, PROBABILITIES, SIGNATURE
+from levit_tf.weights.keras_files import load_keras_file
 
 OUTPUTS = {
     PROBABILITIES: (PROBABILITIES,),
@@ -59,7 +60,7 @@ def to_tflite(
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .tflite.
-      recipe: one of `converters.recipes.RECIPES`.
+      recipe: one of `converters.tflite.recipes.RECIPES`.
       outputs: of a classifier, one of `OUTPUTS`. MediaPipe wants a single output. Other networks
         keep all that they have.
       io_dtype: type of the input and the outputs, one of the recipe's; its usual one by default.

@@ -13,8 +13,8 @@ draws it.
 
 The exit code is 0 if the logits differ by at most the tolerance, 1 if by more, and 2 if the files
 cannot be compared. A difference is the largest one over the largest logit expected; the default
-tolerance is that of the coarser of the two files, see `converters.verify_artefact`. Of a file that
-keeps no logits it is the probabilities that are compared.
+tolerance is that of the coarser of the two files, see `converters.verification.verify_artefact`. Of
+a file that keeps no logits it is the probabilities that are compared.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters import cli
-from converters.verify_artefact import Artefact
-from converters.verify_compare import (
+from converters.verification.verify_artefact import Artefact
+from converters.verification.verify_compare import (
     Difference,
     LayerDifferences,
     OutputDifferences,
@@ -36,12 +36,12 @@ from converters.verify_compare import (
     compare_layers,
     compare_outputs,
 )
-from converters.verify_figure import draw_layers
-from converters.verify_pictures import MAXIMUM, comparison_pictures
-from levit_tf.files import atomic_path
-from levit_tf.keras_files import model_path
+from converters.verification.verify_figure import draw_layers
+from converters.verification.verify_pictures import MAXIMUM, comparison_pictures
+from levit_common.files import atomic_path
 from levit_tf.opening.files import TRUST_HELP
 from levit_tf.preprocessing import INPUT_RANGES
+from levit_tf.weights.keras_files import model_path
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 KINDS = (
@@ -74,7 +74,7 @@ def open_artefact(
       ImportError: the package that reads this kind is not installed.
     """
     # In here, so that a kind of file needs its own packages only.
-    from converters import verify_graphs, verify_keras
+    from converters.verification import verify_graphs, verify_keras
 
     path = Path(model_path(path))
     suffix = path.suffix.lower()

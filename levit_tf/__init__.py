@@ -6,23 +6,23 @@ TensorFlow, JAX and PyTorch backends.
 
 import contextlib
 
-from levit_tf.quiet import is_starting_command, quiet_native_output
+from levit_common.quiet import is_starting_command, quiet_native_output
 
 with quiet_native_output() if is_starting_command() else contextlib.nullcontext():
     import keras  # noqa: F401, here so that the start of its backend can be quiet
 
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
-from levit_tf.assignment import TransferReport
 from levit_tf.class_names import decode_predictions
 from levit_tf.flops import count_flops
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
+from levit_tf.keras_graph.properties import ModelProperties, model_properties, with_properties
 from levit_tf.model import LeViT
 from levit_tf.preprocessing import InputRange, preprocess_input
-from levit_tf.properties import ModelProperties, model_properties, with_properties
 from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
+from levit_tf.weights.assignment import TransferReport
 
 __version__ = "0.1.0"
 

@@ -14,12 +14,12 @@ import os
 import sys
 from collections.abc import Sequence
 
+from levit_common.picture_files import printable
 from levit_tf.class_names import top_classes
-from levit_tf.images import ImageError, load_images
 from levit_tf.opening.files import TRUST_HELP
-from levit_tf.picture_files import printable
-from levit_tf.picture_folders import pictures_in, skipped_text
-from levit_tf.predictor import BATCH_SIZE, Predictor, load_predictor
+from levit_tf.pictures.images import ImageError, load_images
+from levit_tf.pictures.picture_folders import pictures_in, skipped_text
+from levit_tf.prediction.predictor import BATCH_SIZE, Predictor, load_predictor
 from levit_tf.preprocessing import INPUT_RANGES
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from levit_tf.attention import Attention
-from levit_tf.flatten import as_functional
-from levit_tf.graph_calls import calls_of
+from levit_tf.keras_graph.flatten import as_functional
+from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import MLP, Classifier, ConvBN, DenseBN
 
 Shape = Sequence[int | None]

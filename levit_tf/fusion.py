@@ -24,8 +24,8 @@ from keras import ops
 from levit_tf import layers as levit_layers
 from levit_tf.attention import Attention
 from levit_tf.attention_bias import expand_attention_bias
-from levit_tf.flatten import flatten
-from levit_tf.graph_calls import copy_weights
+from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.graph_calls import copy_weights
 
 
 def fuse(model: keras.Model) -> keras.Model:

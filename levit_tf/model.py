@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 
 from levit_tf.attention import Attention
+from levit_tf.keras_graph.notes import CLASSES, INPUT, ORIGIN, note_layer
+from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
 from levit_tf.layers import HEADS, MLP, Classifier, ConvBN, DropPath
-from levit_tf.notes import CLASSES, INPUT, ORIGIN, note_layer
-from levit_tf.properties import class_name_texts, input_range_texts
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
 
 POOLINGS = (None, "avg", "max")
@@ -95,7 +95,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
 
     if weights is not None:
         # Here, because loading weights needs a model to load them into.
-        from levit_tf.weights import load_weights
+        from levit_tf.weights.loading import load_weights
 
         load_weights(model, weights, variant)
     return model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from levit_common.markdown import markdown_table
 from levit_tf.flops import count_flops
-from levit_tf.markdown import markdown_table
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant, list_variants
 

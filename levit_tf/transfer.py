@@ -11,11 +11,11 @@ import os
 import keras
 import numpy as np
 
-from levit_tf.assignment import TransferReport, assign
-from levit_tf.introspection import grids_of, variant_of
-from levit_tf.keras_files import load_keras_file
-from levit_tf.properties import copy_notes
-from levit_tf.pytorch_names import HEAD_PREFIXES, name_table
+from levit_tf.keras_graph.introspection import grids_of, variant_of
+from levit_tf.keras_graph.properties import copy_notes
+from levit_tf.weights.assignment import TransferReport, assign
+from levit_tf.weights.keras_files import load_keras_file
+from levit_tf.weights.pytorch_names import HEAD_PREFIXES, name_table
 
 STEM_KERNEL = "stem_conv1/linear/kernel"
 

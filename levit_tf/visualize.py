@@ -19,14 +19,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from levit_tf.attention_maps import attention_layers, attention_maps, bias_picture
-from levit_tf.figures import make_figure, save_figure
-from levit_tf.images import load_images
-from levit_tf.keras_files import load_keras_file
+from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
+from levit_tf.drawing.figures import make_figure, save_figure
+from levit_tf.drawing.network_diagram import draw_network
+from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.model import LeViT
-from levit_tf.network_diagram import draw_network
-from levit_tf.properties import known_input_range
+from levit_tf.pictures.images import load_images
 from levit_tf.variants import list_variants
+from levit_tf.weights.keras_files import load_keras_file
 
 
 def draw_attention_biases(model: keras.Model, path: Path) -> None:

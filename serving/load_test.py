@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from levit_common.picture_files import FORMATS, HEAD, format_of, printable, walk
 from serving import signatures
 from serving.client import grpc_codec, rest_codec
 from serving.client.calls import Target
@@ -26,9 +27,8 @@ from serving.client.client import is_rest
 from serving.client.errors import RequestError, TransportError
 from serving.client.options import add_server_options, address, positive, seconds, tls
 from serving.client.pictures import read_picture
-from serving.load_test_generator import ARRIVALS, Load, generate, open_transport
-from serving.load_test_report import make_report, to_text, write_report
-from serving.picture_files import FORMATS, HEAD, format_of, printable, walk
+from serving.load.load_test_generator import ARRIVALS, Load, generate, open_transport
+from serving.load.load_test_report import make_report, to_text, write_report
 
 SHOWN_SKIPPED = 20
 MAX_RATE = "max"

@@ -22,7 +22,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
 
 CONFIG_FILE = "models.config"
 PLATFORM = "tensorflow"

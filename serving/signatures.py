@@ -13,7 +13,7 @@ name, best first, with their probabilities. The first two return `probabilities`
 (batch, classes), in the order of the classes, and `image_tensor` also `logits` of that shape.
 
 Nothing is imported here, so that a client starts quickly; the names that `levit_tf.signatures` has
-too are the same there, which tests/test_serving_export_signatures.py holds.
+too are the same there, which tests/serving/export/test_export_signatures.py holds.
 """
 
 from __future__ import annotations

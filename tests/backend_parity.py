@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import levit_tf
-from tests.randomize import randomize_keras
+from tests.support.randomize import randomize_keras
 
 VARIANTS = {"LeViT128S": (224, 224), "LeViTNano": (80, 112), "LeViTTiny": (32, 32)}
 TOLERANCE = 1e-5  # of the largest absolute logit

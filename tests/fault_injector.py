@@ -26,12 +26,12 @@ from unittest import mock
 import h5py
 import numpy as np
 
-from tests import workers
-from tests.tiny_session import Killed, TinySession
+from tests.support import workers
+from tests.support.tiny_session import Killed, TinySession
 from training.config import load_config, override
-from training.log import read_csv_rows
+from training.loop.log import read_csv_rows
+from training.loop.session import Session, make_session
 from training.run import load_config_data, prepare, train
-from training.session import Session, make_session
 from training.strategy import make_strategy
 
 # Five steps an epoch, with everything that draws at random; checkpoints after 2, 4, 5, 6, 8, 10.

@@ -275,10 +275,10 @@ def open_file(path: Path) -> None:
     """Opens a file as the tools do, and runs the network that it holds."""
     import numpy as np
 
-    from levit_tf.artefacts import read_network
-    from levit_tf.checkpoint_files import read_checkpoint
     from levit_tf.class_names import read_labels
-    from levit_tf.weights_file import read_weights_file
+    from levit_tf.prediction.network_files import read_network
+    from levit_tf.weights.checkpoint_files import read_checkpoint
+    from levit_tf.weights.weights_file import read_weights_file
 
     if path.name == "labels.txt":
         read_labels(path)
@@ -398,9 +398,9 @@ def main() -> int:
 
 def _import_all() -> None:
     """What a fork then has already."""
-    import levit_tf.artefacts
-    import levit_tf.checkpoint_files
-    import levit_tf.weights_file  # noqa: F401
+    import levit_tf.prediction.network_files
+    import levit_tf.weights.checkpoint_files
+    import levit_tf.weights.weights_file  # noqa: F401
 
     for name in ("ai_edge_litert.interpreter", "onnx", "onnxruntime", "torch", "safetensors.numpy"):
         with contextlib.suppress(ImportError):

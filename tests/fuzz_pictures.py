@@ -16,10 +16,10 @@ import time
 
 import numpy as np
 
-from serving.c_api import SavedModelSession, TensorFlowError
 from serving.signatures import PROBABILITIES, SERVING_DEFAULT
-from tests.export_serving import ask, shared_session
-from tests.served_pictures import PICTURES
+from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
+from tests.support.export_serving import ask, shared_session
+from tests.support.served_pictures import PICTURES
 
 _INVALID_ARGUMENT = 3
 # What headers and lengths are made of at their limits.

@@ -21,9 +21,9 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from serving.server import json_number_arrays
 from serving.server.errors import ServingError
-from serving.server.rest_calls import answer
-from serving.server.rest_urls import Target
-from tests.serving_rest_cases import JSON_DTYPES, FakeBackend
+from serving.server.rest.rest_calls import answer
+from serving.server.rest.rest_urls import Target
+from tests.support.serving_rest_cases import JSON_DTYPES, FakeBackend
 
 # Of these a malformed body may not be the cause. UNIMPLEMENTED is a dtype without a form in JSON.
 CLIENT_ERRORS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED}

@@ -161,9 +161,9 @@ def prepare(folder: Path) -> None:
     from PIL import Image
 
     import levit_tf
-    from converters.calibration import calibration_images
+    from converters.tflite.calibration import calibration_images
     from converters.to_pytorch import convert
-    from tests.randomize import randomize_keras
+    from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
     model = levit_tf.LeViT256(weights=None)

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from converters.recipes import RECIPES
+from converters.tflite.recipes import RECIPES
 from converters.to_tflite import to_tflite
 from tests.arm64 import compare, prepare
 from tests.arm64.machine import CPUS, PICTURES, python_command
-from tests.export_cases import make_model, rgb_images
+from tests.support.export_cases import make_model, rgb_images
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.serving_process import MODEL, server
-from levit_tf import digits
-from levit_tf.images import load_images
-from levit_tf.predictor import load_predictor
+from levit_tf.pictures import digits
+from levit_tf.pictures.images import load_images
+from levit_tf.prediction.predictor import load_predictor
 
 pytestmark = pytest.mark.slow
 

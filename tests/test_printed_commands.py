@@ -6,10 +6,10 @@ import subprocess
 import keras
 import pytest
 
-from converters.qat_model import load_quantized
-from levit_tf.checkpoint_wrappers import find_state
-from levit_tf.keras_files import ModelFileError
-from serving.deployment import (
+from converters.qat.qat_model import load_quantized
+from levit_tf.weights.checkpoint_wrappers import find_state
+from levit_tf.weights.keras_files import ModelFileError
+from serving.export.deployment import (
     docker_command,
     server_command,
     server_flags,

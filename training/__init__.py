@@ -4,4 +4,4 @@ A loop of our own on the Keras 3 model, because `keras.Model.fit` has no multi-w
 no exact resume.
 """
 
-import levit_tf  # noqa: F401, before its modules are: see levit_tf/quiet.py
+import levit_tf  # noqa: F401, before its modules are: see levit_common/quiet.py

@@ -12,14 +12,14 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters.qat import export
-from converters.qat_model import QuantizedModel
+from converters.qat.conversion import export
+from converters.qat.qat_model import QuantizedModel
 from converters.to_saved_model import to_saved_model, write_labels
 from converters.to_tflite import to_tflite
+from levit_common.files import atomic_path
+from levit_common.markdown import markdown_table
 from levit_tf.class_names import LABELS_FILE
-from levit_tf.files import atomic_path
-from levit_tf.markdown import markdown_table
-from levit_tf.predictor import load_predictor
+from levit_tf.prediction.predictor import load_predictor
 from training.evaluate import top1
 
 REFERENCE = "final.keras"
@@ -101,7 +101,7 @@ def _write_quantized(
     overwrite: bool,
 ) -> list[str]:
     """Writes what quantisation-aware training has made: as trained, to go on from, and to ship."""
-    from converters.qat_saved_model import write_fake_quantized  # needs what other runs do not
+    from converters.qat.qat_saved_model import write_fake_quantized  # needs what other runs do not
 
     names = [FAKE_QUANTIZED, REFERENCE, f"{model.target}.tflite"]
     trained, final, tflite = (folder / name for name in names)

@@ -12,10 +12,10 @@ import typing
 from typing import Any
 
 from converters.cli import parse_size
-from converters.qat_model import TARGETS
+from converters.qat.qat_model import TARGETS
 from levit_tf.variants import get_variant
-from training.losses import DISTILLATIONS
-from training.mixed_precision import POLICIES
+from training.optim.losses import DISTILLATIONS
+from training.optim.mixed_precision import POLICIES
 
 Size = tuple[int, int]
 

@@ -27,10 +27,10 @@ import tensorflow as tf
 from absl import flags
 
 from converters import cli
+from levit_common.markdown import markdown_table
+from levit_common.picture_files import printable
 from levit_tf.class_names import imagenet_class_names, top_classes
-from levit_tf.markdown import markdown_table
-from levit_tf.picture_files import printable
-from levit_tf.predictor import Predictor, load_predictor
+from levit_tf.prediction.predictor import Predictor, load_predictor
 from training.data import Dataset, load_data, summary
 from training.data.loading import imagenet_ids
 from training.data.summary import SHOWN_CLASSES

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from levit_tf.figures import make_figure, save_figure
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
+from levit_tf.drawing.figures import make_figure, save_figure
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
 

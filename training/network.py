@@ -14,21 +14,21 @@ import numpy as np
 from keras.layers import Identity
 
 import levit_tf
-from converters.qat_model import QuantizedModel
+from converters.qat.qat_model import QuantizedModel
 from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
-from levit_tf.keras_files import model_path
+from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
 from levit_tf.layers import Classifier
 from levit_tf.model import CLASSIFIER
-from levit_tf.notes import CLASSES, note_kind, read_note
 from levit_tf.opening.archives import DAMAGE
 from levit_tf.opening.keras_files import CONFIG, check_keras_file
-from levit_tf.pytorch_names import HEAD_PREFIXES
 from levit_tf.variants import get_variant
-from levit_tf.weights import load_train_form, load_weights
-from training.batch_norm import prepare_batch_norm
+from levit_tf.weights.keras_files import model_path
+from levit_tf.weights.loading import load_train_form, load_weights
+from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 from training.config import Config
 from training.config_checks import AUTO, INIT_FROM, RELEASED
 from training.data import Dataset
+from training.optim.batch_norm import prepare_batch_norm
 from training.plan import Facts
 from training.teacher import Teacher
 

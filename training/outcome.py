@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from levit_tf.markdown import markdown_table
+from levit_common.markdown import markdown_table
 from levit_tf.variants import get_variant
 from training.config import Config
-from training.log import Row
+from training.loop.log import Row
 
 RESULT_FILE = "result.json"
 # How likely a score may be for one who guesses.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from levit_tf.figures import make_figure, save_figure
-from training.loop import History
+from levit_tf.drawing.figures import make_figure, save_figure
+from training.loop.epochs import History
 
 SHEET_COLUMNS = 10
 SHEET_IMAGES = 50
@@ -18,7 +18,7 @@ def learning_curve(history: History, path: Path) -> None:
     """Draws training loss and held-out top-1, of raw and averaged weights, over the epochs.
 
     Args:
-      history: see `training.log.Log.history`.
+      history: see `training.loop.log.Log.history`.
       path: the PNG file; an existing one is replaced.
     """
     figure = make_figure(8, 4)

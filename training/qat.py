@@ -11,24 +11,24 @@ from collections.abc import Callable
 import keras
 
 import levit_tf
-from converters.calibration import CALIBRATION_IMAGES
 from converters.deploy import class_count, deploy_graph
-from converters.qat_model import QuantizedModel
-from converters.qat_network import (
+from converters.qat.qat_model import QuantizedModel
+from converters.qat.qat_network import (
     fake_quantize,
     float_ranges,
     quantized_weights,
     ranges_of,
     set_ranges,
 )
-from converters.qat_packages import tf_keras
-from converters.twin import set_graph_weights
-from levit_tf.introspection import classifier_of, variant_of
-from levit_tf.keras_files import load_keras_file
+from converters.qat.qat_packages import tf_keras
+from converters.qat.twin import set_graph_weights
+from converters.tflite.calibration import CALIBRATION_IMAGES
+from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.layers import Classifier
 from levit_tf.model import PREDICTIONS
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
+from levit_tf.weights.keras_files import load_keras_file
 from training.config import Config
 from training.data import Dataset
 from training.network import Networks
@@ -39,7 +39,7 @@ class Student(tf_keras.Model):
     """A fake-quantised network that takes and returns what the training loop gives and expects.
 
     Args:
-      network: see `converters.qat_network.fake_quantize`.
+      network: see `converters.qat.qat_network.fake_quantize`.
       distils: whether to return the logits as those of two heads, for labels and for a teacher.
     """
 
@@ -134,7 +134,7 @@ def shipped(source: keras.Model, target: str, student: Student) -> QuantizedMode
 
     Args:
       source: the float network, fused; it is not changed.
-      target: one of `converters.qat_model.TARGETS`.
+      target: one of `converters.qat.qat_model.TARGETS`.
       student: the network.
     """
     model = keras.models.clone_model(source)

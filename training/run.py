@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from converters.calibration import CALIBRATION_IMAGES
-from levit_tf.picture_folders import skipped_text
-from training import folder as run_folder
+from converters.tflite.calibration import CALIBRATION_IMAGES
+from levit_tf.pictures.picture_folders import skipped_text
 from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts
-from training.checkpoint import OTHER_WORKERS, Checkpoints
+from training.checkpoints import folder as run_folder
+from training.checkpoints.checkpoint import OTHER_WORKERS, Checkpoints
+from training.checkpoints.record import Record, make_record, write_json
+from training.checkpoints.record import write as write_record
+from training.checkpoints.resume import print_beginning, restore, save_best
 from training.config import Config
 from training.data import Dataset, load_data, summary
-from training.log import Log
-from training.loop import NonFiniteLossError, fit
+from training.loop.epochs import NonFiniteLossError, fit
+from training.loop.log import Log
+from training.loop.preemption import stop_on_signals
+from training.loop.session import Session, make_session
 from training.outcome import RESULT_FILE, Outcome, judge
 from training.pictures import contact_sheet, learning_curve
-from training.preemption import stop_on_signals
-from training.record import Record, make_record, write_json
-from training.record import write as write_record
-from training.resume import print_beginning, restore, save_best
-from training.session import Session, make_session
 from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
@@ -99,7 +99,7 @@ def prepare(
     overwrite: bool = False,
     changed_pictures: bool = False,
 ) -> Record:
-    """Makes a folder ready, and prints what is to be known beforehand: see `training.folder`."""
+    """Makes a folder ready by `training.checkpoints.folder`, and prints what is to be known."""
     record = make_record(session.config, session.data, session.schedule.steps_per_epoch, strategy)
     prepared = run_folder.prepare(
         folder, record, overwrite=overwrite, changed_pictures=changed_pictures

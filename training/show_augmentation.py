@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from levit_tf.figures import make_figure, save_figure
+from levit_tf.drawing.figures import make_figure, save_figure
 
 PHOTOGRAPH_SIZE = (224, 224)
 DIGITS = "digits"
@@ -34,8 +34,8 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
     Raises:
       ValueError: the folder has no picture that can be read.
     """
-    from levit_tf import digits
-    from levit_tf.picture_folders import load_spread
+    from levit_tf.pictures import digits
+    from levit_tf.pictures.picture_folders import load_spread
 
     if source == DIGITS:
         (images, _), _ = digits.load_data()

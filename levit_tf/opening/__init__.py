@@ -14,5 +14,5 @@ Every tool that opens a file asks here before anything of it is unpacked, built 
     onnx_files          .onnx: no other files, no tensors without data
     safetensors_files   .safetensors: the header
 
-PyTorch pickles are left to `levit_tf.checkpoint_files`, text files to who reads them.
+PyTorch pickles are left to `levit_tf.weights.checkpoint_files`, text files to who reads them.
 """

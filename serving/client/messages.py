@@ -3,7 +3,7 @@
 The official classes (tensorflow_serving.apis) import TensorFlow, which costs a client seconds and
 700 MB before its first request. The field numbers below are the protocol: a table of what the
 client uses, made into message classes in a descriptor pool of its own, so that a program may import
-the official ones too. tests/test_serving_client_messages.py holds the table against those.
+the official ones too. tests/serving/client/test_client_messages.py holds the table against those.
 
 Enumerations are int32 here, which is the same on the wire.
 """

@@ -19,11 +19,11 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import inference
 from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
-from serving.server.models import Models
+from serving.server.models import inference
+from serving.server.models.models import Models
 from serving.server.options import Options
 from serving.server.statuses import status_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import logging
 
-from serving.c_memory import give_back_pages
+from serving.tensorflow_c.c_memory import give_back_pages
 
 # Memory that comes back as soon as it is given away would cost the next request page faults.
 _SECONDS_BETWEEN_LOOKS = 1.0

@@ -6,14 +6,14 @@ import sys
 import threading
 
 from serving.server import text_files
-from serving.server.batching import BatchingParameters, read_batching_parameters
 from serving.server.core import ServerCore
 from serving.server.grpc_server import GrpcServer
 from serving.server.http_thread import HttpThread
 from serving.server.memory import IdleTrim
+from serving.server.models.batching import BatchingParameters, read_batching_parameters
 from serving.server.options import Options, most_connections, usable_processors
-from serving.server.rest import RestOptions, rest_application
-from serving.server.rest_origins import Origins, is_loopback, listed
+from serving.server.rest.rest import RestOptions, rest_application
+from serving.server.rest.rest_origins import Origins, is_loopback, listed
 
 _METRICS_PATH = "/monitoring/prometheus/metrics"
 # Requests need the interpreter for moments only; waiting 5 ms for it, Python's default, would be

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 from absl import logging
 
-from serving.c_api import TensorFlowError
 from serving.server.errors import ServingError
+from serving.tensorflow_c.c_api import TensorFlowError
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

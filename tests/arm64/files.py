@@ -17,12 +17,12 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters.calibration import calibration_images
-from converters.recipes import RECIPES
+from converters.tflite.calibration import calibration_images
+from converters.tflite.recipes import RECIPES
 from converters.to_tflite import to_tflite
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
 from tests.arm64.machine import DONE, PICTURES
-from tests.randomize import randomize_keras
+from tests.support.randomize import randomize_keras
 
 VARIANT = "LeViT128S"
 # Of the mean logits. All of them would leave int8_full, untrained, with little but its errors.

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from levit_tf.files import atomic_path
+from levit_common.files import atomic_path
 from tests.arm64.machine import (
     CPU_ROOTS,
     CPUS,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.images import ImageError
+from levit_tf.pictures.images import ImageError
 from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, example_seed
 from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped

@@ -3,8 +3,9 @@
     PATH/train/CLASS/*  and  PATH/test/CLASS/*  (or val, validation, holdout, in any case)
     PATH/CLASS/*        of which training holds a tenth out, always the same
 
-`levit_tf.folder_layout` tells the one from the other, `levit_tf.picture_folders` what is a picture.
-Damage that only decoding can find is dealt with when it is found, see `training.data.decoding`.
+`levit_tf.pictures.folder_layout` tells the one from the other, `levit_tf.pictures.picture_folders`
+what is a picture. Damage that only decoding can find is dealt with when it is found, see
+`training.data.decoding`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from levit_tf.folder_layout import (
+from levit_tf.pictures.folder_layout import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -27,8 +28,8 @@ from levit_tf.folder_layout import (
     class_folders,
     find_layout,
 )
-from levit_tf.images import ImageError
-from levit_tf.picture_folders import scan_folders
+from levit_tf.pictures.images import ImageError
+from levit_tf.pictures.picture_folders import scan_folders
 from training.data.decoding import Skipped
 from training.data.sources import Details, Example, Fetched, FileEntry, Source
 

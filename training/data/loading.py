@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from levit_tf import digits
 from levit_tf.class_names import decode_predictions, imagenet_class_names
+from levit_tf.pictures import digits
 from training.data.dataset import Dataset
 from training.data.decoding import Skipped
 from training.data.folders import load_folder

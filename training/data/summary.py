@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from levit_tf.picture_files import printable
-from levit_tf.picture_folders import skipped_text
+from levit_common.picture_files import printable
+from levit_tf.pictures.picture_folders import skipped_text
 from training.data.dataset import Dataset
 
 SHOWN_CLASSES = 20

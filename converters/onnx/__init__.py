@@ -1,0 +1,1 @@
+"""ONNX files: their layout, channels-first inside. `converters.to_onnx` writes them."""

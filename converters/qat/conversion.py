@@ -1,0 +1,149 @@
+"""A network that was trained for int8 to the TFLite file that it was trained for.
+
+    python -m training.main --config=digits_qat --output=runs/digits-int8
+    python -m converters.qat --model=runs/digits-int8 --output=digits-int8.tflite
+
+Quantisation-aware training is `python -m training.main` with --set=qat=int8 or --set=qat=int8_full.
+The file gets the ranges that training has learned, so that what was trained is what is shipped, and
+no calibration. Beside it, FILE.json says how it was made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.deploy import deploy_graph
+from converters.qat.qat_model import QuantizedModel, load_quantized
+from converters.qat.qat_ranges import tensor_ranges
+from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
+from converters.tflite.recipes import RECIPES
+from converters.tflite.tflite_files import sha256, write_tflite
+from converters.to_tflite import chosen_outputs, float32_file, label_names
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path
+from levit_tf.prediction.predictor import labels_for
+from levit_tf.signatures import PROBABILITIES
+
+# The network in the folder of a training run.
+FINAL = "final.keras"
+
+
+def export(
+    quantized: QuantizedModel,
+    path: str | os.PathLike,
+    *,
+    outputs: str = PROBABILITIES,
+    io_dtype: str | None = None,
+    images: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    source: str | os.PathLike | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Writes the TFLite file that a network was trained for, and a JSON about it.
+
+    Args:
+      quantized: the trained network.
+      path: the file to write, ending in .tflite.
+      outputs: see `converters.to_tflite.to_tflite`.
+      io_dtype: see `converters.to_tflite.to_tflite`.
+      images: pictures (n, height, width, 3), RGB 0..255, to compare the file with Keras on; None
+        for pictures that come with scikit-learn.
+      class_names: see `converters.to_tflite.to_tflite`.
+      source: the file that `quantized` is from, for the JSON.
+      overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      What the JSON says.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ImportError: a package is missing that the recipe needs.
+      ValueError: an argument is not valid, or the file does not compute what the network does.
+        Nothing is written then.
+    """
+    path = Path(path)
+    if path.suffix != ".tflite":
+        raise ValueError(f"--output: expected a file name ending in .tflite. Received: {path}")
+    recipe = RECIPES[quantized.target]
+    io_dtype = io_dtype or recipe.io_dtypes[0]
+    if io_dtype not in recipe.io_dtypes:
+        raise ValueError(
+            f"--io_dtype: the network was trained for {quantized.target!r}, whose input and "
+            f"outputs are {' or '.join(recipe.io_dtypes)}. Received: {io_dtype!r}"
+        )
+    with atomic_path(path, overwrite) as temporary:
+        reference = model_artefact(quantized.model, str(source or "The trained network"))
+        graph = chosen_outputs(deploy_graph(quantized.model, 1), outputs)
+        content = float32_file(graph)
+        ranges = tensor_ranges(content, quantized.ranges)
+        if quantized.target == "int8":
+            content = quantize_mixed_int8(content, ranges=ranges)
+        else:
+            content = quantize_full_int8(content, ranges=ranges, io_dtype=io_dtype)
+        about = {
+            "recipe": quantized.target,
+            "description": recipe.description,
+            "input_and_output_type": io_dtype,
+            "source": source and {"file": Path(source).name, "sha256": sha256(source)},
+            "ranges": "learned in training",
+        }
+        return write_tflite(
+            temporary,
+            content,
+            reference,
+            about,
+            json_path=f"{path}.json",
+            name=quantized.model.name,
+            class_names=label_names(graph, class_names, reference.network),
+            images=images,
+            tolerance=recipe.tolerance,
+        )
+
+
+def convert(
+    model: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    outputs: str = PROBABILITIES,
+    io_dtype: str | None = None,
+    labels: str | os.PathLike | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Writes the TFLite file of a run.
+
+    Args:
+      model: the folder of a run of quantisation-aware training, or a `.keras` file that such a run
+        has written.
+      output: the file to write, ending in .tflite.
+      outputs: see `converters.to_tflite.to_tflite`.
+      io_dtype: see `converters.to_tflite.to_tflite`.
+      labels: class names, one a line; by default `labels.txt` beside the `.keras` file, if any.
+      overwrite: whether an existing `output` is replaced.
+
+    Returns:
+      What the JSON beside the file says.
+
+    Raises:
+      FileNotFoundError: there is no `model`.
+      FileExistsError: `output` exists and `overwrite` is false.
+      ValueError: `model` was not trained for int8, or does not fit `labels`. Nothing is written.
+    """
+    source = Path(model)
+    if source.is_dir():
+        source /= FINAL
+        if not source.is_file():
+            raise FileNotFoundError(f"{model}: no {FINAL} in it, so no run that is finished.")
+    return export(
+        load_quantized(source),
+        output,
+        outputs=outputs,
+        io_dtype=io_dtype,
+        class_names=labels_for(labels, source),
+        source=source,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,69 @@
+"""Learned ranges, by layers of the network, as ranges of tensors in its TFLite file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from converters.deploy import NORMALIZE
+from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.tflite_graph import Graph
+
+# Operations of Keras that are no layers: TensorFlow's names, which it numbers, and the twin's.
+_OPERATIONS = {"MatMul": "matmul", "Add": "add"}
+# Always that of its integer kernel; the last one of a network is not in the twin.
+_SOFTMAX = {"min": np.float32(0), "max": np.float32(255 / 256)}
+
+
+def tensor_ranges(content: bytes, ranges: Mapping[str, tuple[float, float]]) -> Ranges:
+    """Finds the tensors that the outputs of a network's layers have become.
+
+    Args:
+      content: the float32 TFLite file of a deploy graph.
+      ranges: by names of layers of the graph's twin (`converters.qat.twin`).
+
+    Returns:
+      Ranges for `converters.tflite.quantize`, by names of tensors in `content`.
+    """
+    graph = Graph(content)
+    passed_on = graph.first_of_chain()
+    found = {}
+    for operator in graph.operators:
+        (output, *_) = graph.outputs_of(operator)
+        if output in passed_on:
+            continue
+        constants = [name for name in graph.inputs_of(operator) if graph.is_constant(name)]
+        # An output of the whole network has no layer in its name, but its kernel has.
+        layers = (_layer_of(name, graph.kind(operator), ranges) for name in (output, *constants))
+        layer = next(filter(None, layers), None)
+        if graph.kind(operator) == "SOFTMAX":
+            found[output] = _SOFTMAX
+        elif layer is not None:
+            low, high = np.float32(ranges[layer])
+            found[output] = {"min": low, "max": high}
+    return found
+
+
+def gate_name(activation: str) -> str:
+    """Name of the layer with the gate of an activation layer."""
+    return f"{activation}_gate"
+
+
+def _layer_of(tensor: str, kind: str, layers: Collection[str]) -> str | None:
+    """The layer in names such as `deploy_1/LeViT256_1/stem_conv1_1/BiasAdd;deploy_1/...`."""
+    for part in re.split("[/;]", tensor):
+        # TensorFlow numbers scopes that it meets again.
+        for name in (part, re.sub(r"_\d+$", "", part)):
+            if kind == "LOGISTIC":
+                name = gate_name(name)
+            elif kind == "MUL" and name == NORMALIZE:
+                return None  # only half of the layer
+            if name in layers:
+                return name
+    operation = re.fullmatch(r"(.*/)?([A-Za-z]+?)(?:_(\d+))?", tensor)
+    if operation and operation[2] in _OPERATIONS:
+        candidate = f"{_OPERATIONS[operation[2]]}_{operation[3] or 0}"
+        return candidate if candidate in layers else None
+    return None

@@ -1,0 +1,39 @@
+"""The network of quantisation-aware training as it was trained: a SavedModel that rounds.
+
+It answers as its int8 file should, and is what that is compared with.
+"""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from converters.deploy import deploy_graph
+from converters.qat.qat_model import QuantizedModel
+from converters.qat.qat_network import fake_quantize, set_ranges
+from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+
+
+def write_fake_quantized(quantized: QuantizedModel, path: str | os.PathLike) -> None:
+    """Writes the SavedModel, with the signature of `levit_tf.signatures`, for any batch size.
+
+    Args:
+      quantized: the trained network.
+      path: the directory to write.
+    """
+    graph = deploy_graph(quantized.model)
+    activation = graph.get_layer(PROBABILITIES).activation
+    network = fake_quantize(graph, quantized.target)
+    set_ranges(network, quantized.ranges)
+
+    def serve(images):
+        logits = network(images, training=False)
+        return {LOGITS: logits, PROBABILITIES: activation(logits)}
+
+    # Of the network only its variables: tf_keras would save all of its own functions with it.
+    module = tf.Module()
+    module.saved = network.variables
+    images = tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)
+    module.serve = tf.function(serve, input_signature=[images], autograph=False)
+    tf.saved_model.save(module, os.fspath(path), signatures={SIGNATURE: module.serve})

@@ -1,0 +1,173 @@
+"""What is in a TFLite file, op by op, and what the XNNPACK delegate takes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from converters.layer_names import block_in
+from levit_tf.opening.tflite_files import check_tflite_file
+from levit_tf.opening.tflite_probe import check_tflite_runs
+from levit_tf.weights.keras_files import ModelFileError, first_line
+
+_DELEGATE = "DELEGATE"
+
+
+@dataclasses.dataclass(frozen=True)
+class Op:
+    """One op of the file, in the order in which they run.
+
+    Attributes:
+      kind: its name in TFLite, such as "CONV_2D".
+      types: of what it computes, such as ("float32",).
+      block: the part of the network it belongs to, see `converters.layer_names.block_in`, told by
+        names of tensors; one without such a name belongs to that of the op before it. None before
+        the first.
+      partition: number of the XNNPACK partition that runs it; None for TFLite's own kernels.
+    """
+
+    kind: str
+    types: tuple[str, ...]
+    block: str | None
+    partition: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """An input or output of the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteFile:
+    """A file.
+
+    Attributes:
+      path: where it is.
+      bytes: its size.
+      ops: all ops.
+      partitions: XNNPACK partitions; 1 for a network that runs in it as a whole.
+      weights: block (None: of no block) -> type -> bytes of constants, in the order of the network.
+      inputs: of the main graph.
+      outputs: of the main graph.
+    """
+
+    path: str
+    bytes: int
+    ops: list[Op]
+    partitions: int
+    weights: dict[str | None, dict[str, int]]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+def read_tflite(path: str | os.PathLike) -> TFLiteFile:
+    """Reads a file as LiteRT does, delegates applied.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is no `.tflite` file, or damaged.
+      ImportError: LiteRT is not installed.
+    """
+    path = Path(path)
+    interpreter = _interpreter(path)
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    listed = interpreter._get_ops_details()
+    details = [op for op in listed if op["op_name"] != _DELEGATE]
+    delegates = [op for op in listed if op["op_name"] == _DELEGATE]
+
+    producer = {int(tensor): n for n, op in enumerate(details) for tensor in op["outputs"]}
+    given = {tensor["index"] for tensor in interpreter.get_input_details()}
+    partition_of = {
+        op: number
+        for number, delegate in enumerate(delegates)
+        for op in _members(delegate, details, producer)
+    }
+    ops: list[Op] = []
+    weights: dict[str | None, dict[str, int]] = {}
+    seen: set[int] = set()
+    block = None
+    for n, op in enumerate(details):
+        constants = [
+            int(tensor)
+            for tensor in op["inputs"]
+            if tensor >= 0 and int(tensor) not in producer and int(tensor) not in given
+        ]
+        names = [tensors[int(index)]["name"] for index in (*op["outputs"], *constants)]
+        # A name may list all that was merged into the tensor; what it computes comes first.
+        found = (block_in(name.split(";")[0]) for name in names)
+        block = next(filter(None, found), block)
+        types = tuple(_type(tensors[int(index)]) for index in op["outputs"])
+        ops.append(Op(op["op_name"], types, block, partition_of.get(n)))
+        for index in constants:
+            if index not in seen:  # else it is shared, and counted where it is used first
+                seen.add(index)
+                of_block = weights.setdefault(block, {})
+                kind = _type(tensors[index])
+                of_block[kind] = of_block.get(kind, 0) + _bytes(tensors[index])
+    last = {op.block: n for n, op in enumerate(ops)}
+    return TFLiteFile(
+        path=str(path),
+        bytes=path.stat().st_size,
+        ops=ops,
+        partitions=len(delegates),
+        # Weights that are converted first are not in the order of the network.
+        weights=dict(sorted(weights.items(), key=lambda item: last[item[0]])),
+        inputs=[_tensor(tensor) for tensor in interpreter.get_input_details()],
+        outputs=[_tensor(tensor) for tensor in interpreter.get_output_details()],
+    )
+
+
+def _interpreter(path: Path):
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Expected a .tflite file.")
+    if not path.is_file() or path.suffix.lower() != ".tflite":
+        raise ModelFileError(f"{path}: expected a .tflite file.")
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
+        ) from error
+    check_tflite_file(path)
+    check_tflite_runs(path)
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except Exception as error:  # A damaged file fails at many places, with as many types.
+        raise ModelFileError(
+            f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
+            f"{first_line(error)}"
+        ) from error
+    return interpreter
+
+
+def _members(delegate: dict, ops: list[dict], producer: dict[int, int]) -> set[int]:
+    """The ops that a delegate replaced: those between its inputs and its outputs."""
+    inputs = {int(tensor) for tensor in delegate["inputs"]}
+    found = set()
+    waiting = [int(tensor) for tensor in delegate["outputs"]]
+    while waiting:
+        op = producer.get(waiting.pop())
+        if op is not None and op not in found:
+            found.add(op)
+            waiting += [int(t) for t in ops[op]["inputs"] if t >= 0 and int(t) not in inputs]
+    return found
+
+
+def _type(details: dict) -> str:
+    return np.dtype(details["dtype"]).name
+
+
+def _bytes(details: dict) -> int:
+    return int(np.prod(details["shape"])) * np.dtype(details["dtype"]).itemsize
+
+
+def _tensor(details: dict) -> Tensor:
+    return Tensor(details["name"], tuple(int(side) for side in details["shape"]), _type(details))

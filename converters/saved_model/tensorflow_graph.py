@@ -1,0 +1,196 @@
+"""The deploy graph in the forms that TensorFlow's CPU kernels (oneDNN) compute fastest.
+
+TensorFlow fuses a convolution with its bias and a hard-swish into one kernel, if the graph spells
+them in one certain way, which Keras' layers do not: `nn.conv2d`, `nn.bias_add`, and then
+`x * (relu6(x + 3) * (1/6))` under the same name, because the optimiser sorts the factors of a
+product by name. So the layers are replaced by ones that do:
+
+- a hard-swish after a convolution becomes that convolution's activation;
+- the hard-swish of an attention layer follows a matrix product, which has no such kernel. A
+  depthwise 1x1 convolution with weights of 1 is put in between: it adds the bias of the values,
+  which commutes with the mixing of tokens as attention weights sum to 1, and takes the hard-swish;
+- all weights are constants, which oneDNN reorders once and not for every call.
+
+Elsewhere (GPUs, ARM) these are ordinary operations. Found in the graphs that TensorFlow 2.21
+executes; `docs/performance.md` has what each form gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from converters.deploy import NORMALIZE, core_of, layer_or_none
+from converters.saved_model.input_checks import checked_batch
+from levit_tf.keras_graph.graph_calls import calls_of
+from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
+
+PRECISIONS = ("float32", "bfloat16")
+# From the pooled features on, everything is in float32: it is little, and the result.
+_IN_FLOAT32 = (
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.Dense,
+    keras.layers.Average,
+)
+# What stands before the network works on pixels, which bfloat16 would round.
+_OF_PIXELS = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+def tensorflow_function(
+    graph: keras.Model, precision: str = "float32"
+) -> tf.types.experimental.GenericFunction:
+    """Builds the function that a SavedModel serves.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      precision: "float32", or "bfloat16" for weights and activations up to the pooled features;
+        the input and the outputs stay float32.
+
+    Returns:
+      A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name. Its
+      weights are constants.
+
+    Raises:
+      ValueError: `precision` is unknown.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Precision must be one of {PRECISIONS}. Received: {precision!r}")
+    normalize, probabilities = (layer_or_none(graph, x) for x in (NORMALIZE, PROBABILITIES))
+    core = _respelled(core_of(graph), precision)
+    arrays = [
+        [keras.ops.convert_to_numpy(v) for v in variables]
+        for variables in (core.trainable_variables, core.non_trainable_variables)
+    ]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)], autograph=False
+    )
+    def serve(images):
+        images = checked_batch(images, INPUT, graph.input.shape[1:])
+        # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
+        weights = [[tf.constant(array) for array in group] for group in arrays]
+        x = images if normalize is None else normalize(images)
+        found, _ = core.stateless_call(*weights, x, training=False)
+        if isinstance(found, dict):
+            return {name: tf.cast(y, tf.float32) for name, y in found.items()}
+        logits = tf.cast(found, tf.float32)
+        return {LOGITS: logits, PROBABILITIES: probabilities(logits)}
+
+    return serve
+
+
+def _respelled(core: keras.Model, precision: str) -> keras.Model:
+    """A copy of the network from normalised pixels to logits, of the layers below."""
+    values_bias = {}  # name of an attention layer -> bias of its values
+    for layer in core.layers:
+        name = layer.name.removesuffix(_MERGE)
+        if layer.name.endswith(_MERGE) and _is_hard_swish(core.get_layer(f"{name}_act")):
+            values_bias[name] = core.get_layer(f"{name}_v").get_weights()[1]
+    followed = _activated_convolutions(core)
+    taken = {*followed.values(), *(f"{name}_act" for name in values_bias)}
+    copies = []
+
+    def clone(layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation without state
+        config = layer.get_config()
+        in_float32 = isinstance(layer, _IN_FLOAT32 + _OF_PIXELS) or len(layer.output.shape) == 2
+        config["dtype"] = "float32" if in_float32 else precision
+        kind = type(layer)
+        if _is_plain_convolution(layer):
+            copy = _Conv2D.from_config(config)
+            copy.activation = _hard_swish if layer.name in followed else copy.activation
+        elif kind is keras.layers.Embedding:
+            copy = _Constant.from_config(config)
+        elif layer.name in taken:
+            name = layer.name.removesuffix("_act")
+            function = _biased_hard_swish(values_bias[name]) if name in values_bias else _identity
+            copy = kind.from_config({**config, "activation": "linear"})
+            copy.activation = function
+        else:
+            copy = kind.from_config(config)
+        copies.append((copy, layer))
+        return copy
+
+    respelled = keras.models.clone_model(core, clone_function=clone)
+    for copy, layer in copies:
+        weights = layer.get_weights()
+        if layer.name.removesuffix("_v") in values_bias and layer.name.endswith("_v"):
+            weights[1] = np.zeros_like(weights[1])  # added after the mixing of tokens
+        copy.set_weights(weights)
+    return respelled
+
+
+_MERGE = "_merge_heads"
+
+
+def _activated_convolutions(core: keras.Model) -> dict[str, str]:
+    """Convolutions that nothing but a hard-swish takes: their names -> that of the activation."""
+    calls = calls_of(core)
+    found = {}
+    for call in calls:
+        if not _is_plain_convolution(call.operation):
+            continue
+        (y,) = call.outputs
+        following = [other.operation for other in calls if any(x is y for x in other.inputs)]
+        is_output = any(x is y for x in core.outputs)
+        if len(following) == 1 and not is_output and _is_hard_swish(following[0]):
+            found[call.operation.name] = following[0].name
+    return found
+
+
+def _is_plain_convolution(layer) -> bool:
+    """Whether it is as all convolutions of a fused LeViT are."""
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.padding == "valid"
+        and layer.dilation_rate == (1, 1)
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+        and layer.activation is keras.activations.linear
+    )
+
+
+def _is_hard_swish(layer: keras.layers.Layer) -> bool:
+    return (
+        isinstance(layer, keras.layers.Activation)
+        and layer.activation is keras.activations.hard_silu
+    )
+
+
+class _Conv2D(keras.layers.Conv2D):
+    """A convolution without padding in TensorFlow's own operations."""
+
+    def call(self, x):
+        x = tf.nn.conv2d(x, self.kernel, self.strides, "VALID")
+        if self.use_bias:
+            x = tf.nn.bias_add(x, self.bias)
+        return self.activation(x)
+
+
+class _Constant(keras.layers.Embedding):
+    """The only row of a table, as what it is."""
+
+    def call(self, row):
+        return tf.convert_to_tensor(self.embeddings)
+
+
+def _hard_swish(x: tf.Tensor) -> tf.Tensor:
+    # Spelled as the optimiser looks for it.
+    return x * (tf.nn.relu6(x + tf.constant(3, x.dtype)) * tf.constant(1 / 6, x.dtype))
+
+
+def _identity(x: tf.Tensor) -> tf.Tensor:
+    return x
+
+
+def _biased_hard_swish(bias: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    def activation(x):
+        ones = tf.ones([1, 1, bias.size, 1], x.dtype)
+        x = tf.nn.depthwise_conv2d(x, ones, strides=[1, 1, 1, 1], padding="VALID")
+        return _hard_swish(tf.nn.bias_add(x, tf.constant(bias, x.dtype)))
+
+    return activation

@@ -1,0 +1,66 @@
+"""Smaller weights for a float32 TFLite LeViT; its activations stay float."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.tflite.quantize import check_quantizer, no_quantization, quiet
+from converters.tflite.tflite_graph import Graph
+
+# Kernels and attention biases; what is left takes little room, and pixels are scaled exactly.
+_LARGE = ("CONV_2D", "FULLY_CONNECTED", "ADD")
+_SMALLEST = 256  # elements
+# What TFLite looks up to learn that a network may be computed in float16, products and sums alike.
+REDUCED_PRECISION = ("reduced_precision_support", b"fp16accfp16")
+
+
+def convert_float16(content: bytes) -> bytes:
+    """Stores constants as float16, and allows to compute in float16.
+
+    XNNPACK expands the constants once, when the file is loaded. Where the CPU has float16
+    arithmetic (ARMv8.2, AVX512-FP16), it then computes in it; elsewhere in float32.
+
+    Args:
+      content: a float32 file.
+
+    Returns:
+      A file of half the size, with float32 input and outputs.
+    """
+    graph = Graph(content)
+    wide = {
+        name
+        for operator in graph.operators
+        if graph.kind(operator) in _LARGE
+        for name in graph.inputs_of(operator)
+        if graph.is_constant(name) and np.prod(graph.tensors[name].shape) >= _SMALLEST
+    }
+    for name in sorted(wide):
+        graph.store_as_float16(name)
+    graph.set_metadata(*REDUCED_PRECISION)
+    return graph.content()
+
+
+def quantize_dynamic_int8(content: bytes) -> bytes:
+    """Quantises the kernels of convolutions and dense layers to int8, per channel.
+
+    Their inputs are quantised while the network runs, each picture by its own range, so that no
+    calibration is needed.
+
+    Args:
+      content: a float32 file.
+
+    Returns:
+      The quantised file, with float32 input and outputs.
+
+    Raises:
+      ImportError: ai-edge-quantizer is not installed.
+    """
+    check_quantizer()
+    from ai_edge_quantizer import quantizer, recipe, recipe_manager
+
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    no_quantization(manager, "DEPTHWISE_CONV_2D")  # the normalisation of pixels
+    with quiet():
+        worker = quantizer.Quantizer(content, manager.get_quantization_recipe())
+        return bytes(worker.quantize(enable_progress_report=False).quantized_model)

@@ -1,0 +1,92 @@
+"""Compares a TFLite file with the Keras model that it was made from, before it is shipped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.verification.verify_artefact import Artefact
+from converters.verification.verify_compare import OutputDifferences, compare_outputs
+from converters.verification.verify_graphs import tflite_artefact
+from converters.verification.verify_pictures import comparison_pictures
+
+# Enough to tell a good file from a bad one.
+_PICTURES = 32
+# A quantised file that stays below both computes something else.
+_LOWEST_AGREEMENT = 0.5
+_LOWEST_COSINE = 0.5
+
+
+def check(
+    path: str | os.PathLike,
+    reference: Artefact,
+    images: np.ndarray | None,
+    tolerance: float | None,
+) -> dict[str, Any]:
+    """Runs a file, and the model that its user knows, on pictures.
+
+    Args:
+      path: the TFLite file.
+      reference: the Keras model that was given, called as its user calls it; see
+        `converters.verification.verify_keras.model_artefact`.
+      images: plain pixels 0..255 of shape (n, height, width, channels), of which some are used;
+        None for pictures that come with scikit-learn.
+      tolerance: largest difference of an output, relative to the largest value; None for a file
+        whose rounding exceeds any useful one, which must only agree in its answers.
+
+    Returns:
+      For the JSON beside the file: largest, mean and relative difference and lowest cosine of each
+      output, and the share of pictures that both put into the same class.
+
+    Raises:
+      ImportError: `images` is None, and scikit-learn is not installed.
+      ValueError: the file differs by more than `tolerance`, or does not agree.
+    """
+    if images is None:
+        images = comparison_pictures(None, reference.network.input_shape[1:])
+    images = np.asarray(images, np.float32)
+    images = images[:: -(-len(images) // _PICTURES)]
+    found = compare_outputs(reference, tflite_artefact(Path(path)), images)
+    if not _is_close(found, tolerance):
+        raise ValueError(
+            f"{Path(path).name}: not written, as it does not compute what the Keras model does. "
+            f"{_summary(found)}"
+        )
+    agreement = {}
+    if found.same_top1 is not None:
+        agreement["same_top1"] = found.same_top1 / found.pictures
+    return {
+        "pictures": found.pictures,
+        **agreement,
+        **{
+            name: {
+                "largest_difference": difference.maximum,
+                "mean_difference": difference.mean,
+                "relative_difference": difference.relative,
+                "lowest_cosine": difference.cosine,
+            }
+            for name, difference in found.outputs.items()
+        },
+    }
+
+
+def _is_close(found: OutputDifferences, tolerance: float | None) -> bool:
+    if tolerance is not None:
+        return found.within(tolerance)
+    if found.outputs[found.deciding].cosine >= _LOWEST_COSINE:
+        return True
+    return (found.same_top1 or 0) >= _LOWEST_AGREEMENT * found.pictures
+
+
+def _summary(found: OutputDifferences) -> str:
+    difference = found.outputs[found.deciding]
+    same = ""
+    if found.same_top1 is not None:
+        same = f"Of {found.pictures} pictures {found.same_top1} are put into the same class; "
+    return (
+        f"{same}{found.deciding} differ by {difference.maximum:.1e} at most, "
+        f"{difference.relative:.1e} of the largest."
+    )

@@ -1,0 +1,88 @@
+"""What is shipped with a TFLite file: metadata in it, a comparison with Keras, a JSON beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import levit_tf
+from converters.tflite.metadata import add_metadata
+from converters.tflite.tflite_check import check
+from converters.tflite.tflite_graph import Graph
+from converters.verification.verify_artefact import Artefact
+from levit_common.files import atomic_path
+
+_PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
+
+
+def write_tflite(
+    path: str | os.PathLike,
+    content: bytes,
+    reference: Artefact,
+    about: Mapping[str, Any],
+    *,
+    json_path: str | os.PathLike,
+    name: str,
+    class_names: Sequence[str] | None,
+    images: np.ndarray | None = None,
+    tolerance: float | None = None,
+) -> dict[str, Any]:
+    """Writes a TFLite file with metadata, compares it with Keras, and writes a JSON about it.
+
+    Args:
+      path: the file to write, usually the temporary one of `converters.atomic_path`.
+      content: the file as it is so far.
+      reference: the model that was given, see `converters.tflite.tflite_check.check`.
+      about: what the JSON is to say of how it was made; "description" goes into the file too.
+      json_path: the JSON to write, which replaces one that exists: what describes a file is of no
+        use to anyone else, so it always follows the file.
+      name: of the model, for the metadata.
+      class_names: in the order of the outputs; None for what is no classifier.
+      images: see `converters.tflite.tflite_check.check`.
+      tolerance: see `converters.tflite.tflite_check.check`.
+
+    Returns:
+      What the JSON says.
+
+    Raises:
+      ImportError, ValueError: see `converters.tflite.tflite_check.check`.
+    """
+    content = add_metadata(
+        content, name=name, description=about["description"], class_names=class_names
+    )
+    Path(path).write_bytes(content)
+    report = {
+        **about,
+        "model": name,
+        "outputs": Graph(content).signature_outputs(),
+        "sha256": sha256(path),
+        "bytes": len(content),
+        "compared_with_keras": check(path, reference, images, tolerance),
+        "versions": {"levit_tf": levit_tf.__version__, **_versions()},
+    }
+    with atomic_path(json_path, overwrite=True) as temporary:
+        Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

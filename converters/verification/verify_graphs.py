@@ -1,0 +1,181 @@
+"""Graphs for `converters.verify`: SavedModel, TFLite and ONNX.
+
+They look for a layer under the name that it had in Keras, which exporters keep as part of the names
+of tensors or nodes; of several the last, in the order in which they run, is the layer's output.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.layer_names import layer_in
+from converters.verification.verify_artefact import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    INT8_WEIGHTS,
+    Artefact,
+    Precision,
+)
+from levit_tf.opening.onnx_files import session_options
+from levit_tf.prediction.network_files import read_network
+from levit_tf.prediction.quantized_values import dequantize, quantize
+from levit_tf.signatures import INPUT, SIGNATURE
+
+
+def saved_model_artefact(path: Path, trust: bool = False) -> Artefact:
+    """Opens a SavedModel; `trust` as in `read_network`."""
+    network = read_network(path, trust=trust)  # which says what is wrong with a damaged file
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_v2,
+    )
+
+    loaded = network.opened
+    signature = loaded.signatures[SIGNATURE]
+    dtype = signature.structured_input_signature[1][INPUT].dtype
+    types = {
+        attribute.type
+        for function in signature.graph.as_graph_def().library.function
+        for node in function.node_def
+        for attribute in node.attr.values()
+    }
+
+    @functools.cache
+    def taps():
+        frozen = convert_variables_to_constants_v2(signature)  # all functions in one graph
+        ops = [
+            op
+            for op in frozen.graph.get_operations()
+            if op.type != "Const" and op.outputs and op.outputs[0].dtype.is_floating
+        ]
+        tensors = _last((op.name, op.outputs[0]) for op in ops)
+        # What follows a bias under the same name is an activation that is part of the layer.
+        tensors |= _last((op.name, op.outputs[0]) for op in ops if op.type == "BiasAdd")
+        return list(tensors), frozen.prune(frozen.inputs, list(tensors.values()))
+
+    def layers(images):
+        names, run = taps()
+        found = run(tf.cast(images, dtype))
+        return {name: np.asarray(y, np.float32) for name, y in zip(names, found, strict=True)}
+
+    precision = FLOAT32
+    if tf.bfloat16.as_datatype_enum in types:
+        precision = BFLOAT16
+    elif tf.float16.as_datatype_enum in types:
+        precision = FLOAT16
+    return Artefact(str(path), "SavedModel", precision, network, network.outputs, layers)
+
+
+def tflite_artefact(path: Path) -> Artefact:
+    """Opens a TFLite file."""
+    network = read_network(path)
+    from ai_edge_litert.interpreter import Interpreter
+
+    precision = _tflite_precision(network.opened)
+    image = network.opened.get_signature_runner(SIGNATURE).get_input_details()[INPUT]
+
+    @functools.cache
+    def taps():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
+            keeping = Interpreter(model_path=str(path), experimental_preserve_all_tensors=True)
+        keeping.allocate_tensors()
+        tensors = {tensor["index"]: tensor for tensor in keeping.get_tensor_details()}
+        operations = [op for op in keeping._get_ops_details() if op["op_name"] != "DELEGATE"]
+        # A name may list all that was merged into the tensor; what it computes comes first.
+        return keeping, _last(
+            (tensors[index]["name"].split(";")[0], tensors[index])
+            for op in operations
+            for index in op["outputs"]
+        )
+
+    def layers(images):
+        keeping, tensors = taps()
+        keeping.set_tensor(keeping.get_input_details()[0]["index"], quantize(images, image))
+        keeping.invoke()
+        return {
+            name: dequantize(keeping.get_tensor(tensor["index"]), tensor)
+            for name, tensor in tensors.items()
+        }
+
+    return Artefact(str(path), "TFLite", precision, network, network.outputs, layers)
+
+
+def _tflite_precision(interpreter) -> Precision:
+    types = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+    computed = {
+        types[index]
+        for op in interpreter._get_ops_details()
+        if op["op_name"] != "DELEGATE"
+        for index in op["outputs"]
+    }
+    if np.int8 in computed or np.int16 in computed:
+        return INT8
+    if np.int8 in types.values():
+        return INT8_WEIGHTS
+    return FLOAT16 if np.float16 in types.values() else FLOAT32
+
+
+def onnx_artefact(path: Path) -> Artefact:
+    """Opens an ONNX file."""
+    network = read_network(path)
+    import onnxruntime
+
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            f'{path}: comparing an .onnx file needs onnx: pip install "levit_tf[onnx]"'
+        ) from error
+    model = onnx.load(path)
+    session = network.opened
+    has = [tensor.name for tensor in session.get_outputs()]
+    is_half = session.get_inputs()[0].type == "tensor(float16)" or any(
+        weight.data_type == onnx.TensorProto.FLOAT16 for weight in model.graph.initializer
+    )
+    dtype = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
+
+    @functools.cache
+    def taps():
+        tensors = _last(
+            (name, node.output[0])
+            for node in model.graph.node
+            for name in (node.name, node.output[0])
+        )
+        tensors = {name: tensor for name, tensor in tensors.items() if tensor not in has}
+        for tensor in tensors.values():
+            model.graph.output.append(onnx.ValueInfoProto(name=tensor))
+        return tensors, onnxruntime.InferenceSession(
+            model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+        )
+
+    def layers(images):
+        tensors, all_outputs = taps()
+        found = all_outputs.run(list(tensors.values()), {INPUT: images.astype(dtype)})
+        return {
+            # (batch, channels, height, width) -> (batch, height, width, channels)
+            name: np.moveaxis(y, 1, -1).astype(np.float32)
+            for name, y in zip(tensors, found, strict=True)
+        }
+
+    precision = FLOAT16 if is_half else FLOAT32
+    return Artefact(str(path), "ONNX", precision, network, network.outputs, layers)
+
+
+def _last(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Layer -> the last tensor of it, in the order of these, from pairs (name, tensor)."""
+    found = {}
+    for name, tensor in named:
+        layer = layer_in(name)
+        if layer:
+            found.pop(layer, None)
+            found[layer] = tensor
+    return found

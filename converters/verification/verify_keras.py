@@ -1,0 +1,114 @@
+"""Keras models for `converters.verify`, PyTorch checkpoints among them."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from converters import from_pytorch
+from converters.layer_names import layer_in
+from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
+from levit_tf.keras_graph.endings import ending_of, has_two_heads
+from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.graph_calls import calls_of
+from levit_tf.keras_graph.properties import known_input_range
+from levit_tf.layers import Classifier
+from levit_tf.prediction.network_files import keras_network
+from levit_tf.signatures import LOGITS
+from levit_tf.weights.keras_files import load_keras_file
+
+
+def keras_artefact(path: Path, input_range: str | None = None) -> Artefact:
+    """Opens a `.keras` file of the train form, fused, or of any other model of images."""
+    return model_artefact(load_keras_file(path), str(path), input_range)
+
+
+def checkpoint_artefact(
+    path: Path, size: tuple[int, int] | None, key: str | None = None
+) -> Artefact:
+    """Opens a PyTorch checkpoint as the Keras model that it converts to.
+
+    Args:
+      path: of any codebase that `converters.from_pytorch` knows.
+      size: (height, width) of the pictures it was trained on, where that is not square.
+      key: which network of a file with several; see `converters.from_pytorch.convert`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder, "checkpoint.keras")
+        report = from_pytorch.convert(path, converted, checkpoint_size=size, checkpoint_key=key)
+        artefact = model_artefact(load_keras_file(converted), str(path))
+    kind = f"PyTorch checkpoint, {report.info.flavour} naming"
+    if report.info.prefix:
+        kind += f", without the prefix {report.info.prefix!r}"
+    return dataclasses.replace(artefact, kind="; ".join([kind, *report.notes]))
+
+
+def model_artefact(model: keras.Model, source: str, input_range: str | None = None) -> Artefact:
+    """What a Keras model says, called as its user calls it: the reference of every export.
+
+    Args:
+      model: see `levit_tf.prediction.network_files.keras_network`.
+      source: where it is from, for messages.
+      input_range: see `levit_tf.prediction.network_files.read_network`.
+    """
+    network = keras_network(model, source, input_range)
+    takes = known_input_range(model, input_range, source)
+    logits = _before_activation(model)
+
+    def outputs(images):
+        found = network.outputs(images)
+        if logits is not None:
+            found |= {LOGITS: _float32(logits.predict_on_batch(takes.of_pixels(images)))}
+        return found
+
+    flat = flatten(model)
+    named = ((layer_in(layer.name), layer) for layer in flat.layers)
+    tensors = {name: layer for name, layer in named if name}
+    calls = {call.operation.name: call.outputs for call in calls_of(flat)}
+    tensors = {name: calls[layer.name] for name, layer in tensors.items() if layer.name in calls}
+    tensors = {name: found[0] for name, found in tensors.items() if len(found) == 1}
+    taps = keras.Model(flat.inputs[0], tensors) if tensors else None
+
+    def layers(images):
+        found = taps.predict_on_batch(takes.of_pixels(images)) if taps else {}
+        return {name: _float32(found[name]) for name in tensors}
+
+    return Artefact(
+        source=source,
+        kind="Keras, train form" if _is_train_form(flat) else "Keras",
+        precision=_precision(flat),
+        network=network,
+        outputs=outputs,
+        layers=layers,
+    )
+
+
+def _float32(x) -> np.ndarray:
+    return np.asarray(x, np.float32)
+
+
+def _is_train_form(model: keras.Model) -> bool:
+    return any(isinstance(layer, Classifier) for layer in model.layers)
+
+
+def _before_activation(model: keras.Model) -> keras.Model | None:
+    """A classifier up to its logits, where its last layer is nothing but their activation.
+
+    Probabilities near 0 and 1 hide differences that logits show.
+    """
+    flat = flatten(model)
+    if ending_of(flat) is None or has_two_heads(flat):
+        return None
+    last = next((c for c in calls_of(flat) if any(x is flat.output for x in c.outputs)), None)
+    if last and isinstance(last.operation, (keras.layers.Activation, keras.layers.Softmax)):
+        return keras.Model(flat.inputs[0], last.inputs[0])
+    return None
+
+
+def _precision(model: keras.Model) -> Precision:
+    found = {layer.compute_dtype for layer in model.layers}
+    return next((p for p in (BFLOAT16, FLOAT16) if p.name in found), FLOAT32)

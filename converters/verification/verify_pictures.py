@@ -1,0 +1,71 @@
+"""Pictures on which two artefacts are compared: the user's, or real ones that need no download."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from converters.verification.sample_pictures import sample_photographs
+from levit_tf.pictures import digits
+from levit_tf.pictures.picture_folders import load_spread
+from levit_tf.preprocessing import resize_and_center_crop
+
+EMBEDDED_DIGITS = 64
+# Of a folder, so that memory does not depend on it: 300 MB of 224x224 pixels.
+MAXIMUM = 500
+# Squares of scikit-learn's two photographs: one in this many columns and rows of each.
+_CROPS = (4, 2)
+
+
+def comparison_pictures(
+    folder: str | os.PathLike | None,
+    size: tuple[int, int] | tuple[int, int, int],
+    limit: int = MAXIMUM,
+) -> np.ndarray:
+    """Loads pictures to compare artefacts on.
+
+    Args:
+      folder: with pictures, searched with its sub-folders; what is found and skipped there is
+        printed. None for embedded ones, which are test digits (`levit_tf.digits`) at their own
+        size, and parts of scikit-learn's two sample photographs at any other.
+      size: (height, width) that the artefacts take, pixels; and channels, where they are not three.
+        One channel is the mean of the colours, more are their repetition, each time mirrored.
+      limit: how many of the folder are taken at most, spread evenly over it.
+
+    Returns:
+      Plain pixels 0..255, float32 of shape (n, height, width, channels).
+
+    Raises:
+      ValueError: no such folder, or no picture in it that can be read.
+      ImportError: no `folder`, and scikit-learn is not installed.
+    """
+    if len(size) == 3 and size[2] != 3:
+        return _with_channels(comparison_pictures(folder, size[:2], limit), size[2])
+    size = tuple(size[:2])
+    if folder is not None:
+        return np.stack(load_spread(folder, limit, size, "--images"))
+    if tuple(size) == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
+        _, (images, _) = digits.load_data()
+        return images[:EMBEDDED_DIGITS].astype(np.float32)
+    return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
+
+
+def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """(n, height, width, 3) -> (n, height, width, channels)."""
+    if channels == 1:
+        return images.mean(axis=3, keepdims=True)
+    mirrored = [images, images[:, :, ::-1]]
+    repeated = [mirrored[n % 2] for n in range(-(-channels // 3))]
+    return np.concatenate(repeated, axis=3)[..., :channels]
+
+
+def _photograph_parts() -> list[np.ndarray]:
+    """uint8 (height, width, 3), overlapping by nothing."""
+    columns, rows = _CROPS
+    return [
+        part
+        for photograph in sample_photographs()
+        for strip in np.array_split(photograph, rows, axis=0)
+        for part in np.array_split(strip, columns, axis=1)
+    ]

@@ -1,0 +1,34 @@
+"""PNG files drawn by Matplotlib, which is imported when the first one is, and needs no display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from levit_common.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 110
+
+
+def make_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches.
+
+    Raises:
+      ImportError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'Drawing pictures needs matplotlib, which is missing: pip install "levit_tf[train]"'
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG file; an existing one is replaced."""
+    with atomic_path(path, overwrite=True) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")

@@ -1,0 +1,80 @@
+"""How a classifier ends: in logits or in probabilities, told by its graph and not by values."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from levit_tf.keras_graph.flatten import flatten, is_inactive
+from levit_tf.keras_graph.graph_calls import Call, calls_of
+from levit_tf.layers import Classifier
+
+LINEAR, SOFTMAX, SIGMOID = "linear", "softmax", "sigmoid"
+_ACTIVATIONS = {
+    keras.activations.linear: LINEAR,
+    keras.activations.softmax: SOFTMAX,
+    keras.activations.sigmoid: SIGMOID,
+}
+_TRANSPARENT = {"Identity", "Cast", "ConvertToTensor"}
+# Of logits they make logits, of probabilities probabilities.
+_AVERAGING = {"Average", "Mean"}
+_SCALING = {"Rescaling"}  # such as by a temperature
+_HEADS = ("head", "head_dist")
+
+
+def ending_of(model: keras.Model) -> str | None:
+    """What the output of a classifier is.
+
+    Args:
+      model: functional, or a built Sequential.
+
+    Returns:
+      `LINEAR` for logits, also those of LeViT's two heads; `SOFTMAX` or `SIGMOID` for
+      probabilities; None where the model is no classifier: other outputs than one of shape (batch,
+      classes), a single linear value, or something else as its last layer.
+    """
+    flat = flatten(model)
+    if has_two_heads(flat):
+        return LINEAR
+    if not keras.utils.is_keras_tensor(flat.output) or len(flat.output.shape) != 2:
+        return None
+    ending = _ending(flat.output, calls_of(flat))
+    return None if ending == LINEAR and flat.output.shape[1] == 1 else ending
+
+
+def has_two_heads(model: keras.Model) -> bool:
+    """Whether a model returns the logits of LeViT's two heads, by their names."""
+    return isinstance(model.output, dict) and set(model.output) == set(_HEADS)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, float32."""
+    logits = logits.astype(np.float32)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:
+    call = next((call for call in calls if any(x is tensor for x in call.outputs)), None)
+    if call is None:
+        return None
+    layer, kind = call.operation, type(call.operation).__name__
+    if isinstance(layer, Classifier):
+        return LINEAR
+    if kind in _TRANSPARENT or is_inactive(layer):
+        return _ending(call.inputs[0], calls)
+    if kind in _SCALING:
+        return LINEAR if _ending(call.inputs[0], calls) == LINEAR else None
+    if kind in _AVERAGING:
+        found = {_ending(x, calls) for x in call.inputs}
+        return found.pop() if len(found) == 1 else None
+    if isinstance(layer, keras.layers.Softmax):
+        return SOFTMAX
+    if isinstance(layer, keras.layers.Activation):
+        found = _ACTIVATIONS.get(layer.activation)
+        return _ending(call.inputs[0], calls) if found == LINEAR else found
+    if isinstance(layer, keras.Model):  # that could not be flattened
+        return ending_of(layer)
+    if isinstance(layer, keras.layers.Dense):
+        return _ACTIVATIONS.get(layer.activation)
+    return None

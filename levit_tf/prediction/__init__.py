@@ -1,0 +1,6 @@
+"""Classifying pictures with a network in any file.
+
+`network_files` opens and runs the file, `predictor` prepares pictures and names classes.
+
+TensorFlow, LiteRT and ONNX Runtime are imported only for the files that need them.
+"""

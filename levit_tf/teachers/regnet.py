@@ -1,0 +1,225 @@
+"""RegNetY, the convolutional network that teaches LeViT.
+
+LeViT is distilled from RegNetY-16GF (paper, section 4.2; the checkpoint is DeiT's). As a teacher it
+only ever predicts, so the models here are frozen: BatchNorm uses its moving statistics, nothing is
+trainable. They are built-in layers only, so that a saved one loads with nothing but Keras, and
+fully convolutional, so that one file serves every image size.
+
+Layers are named as timm's modules with underscores for dots; see `regnet_weights`.
+
+Source: "Designing Network Design Spaces", arXiv 2003.13678; timm/models/regnet.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+from collections.abc import Sequence
+
+import keras
+
+from levit_tf.keras_graph.notes import INPUT, note_layer
+from levit_tf.keras_graph.properties import input_range_texts
+from levit_tf.layers import BATCH_NORM_EPSILON
+
+CHANNEL_QUANTUM = 8  # every width is a multiple of it, before groups are made to fit
+PRE_LOGITS = "pre_logits"
+HEAD = "head_fc"
+
+IMAGENET_CLASSES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class RegNetConfig:
+    """A RegNetY by the parameters of the paper's section 3.3: block j has about w0 + wa j channels.
+
+    Attributes:
+      name: Keras model name, timm's.
+      depth: number of blocks, d.
+      initial_width: channels w0 that the line starts from, a multiple of 8.
+      slope: channels wa that it gains with each block.
+      multiplier: wm; widths are rounded to w0 times a whole power of it, which makes the stages.
+      group_width: channels of a group in the 3x3 convolutions, g.
+      se_ratio: squeezed channels of a block, relative to the block's input.
+      stem_width: channels of the stem.
+    """
+
+    name: str
+    depth: int
+    initial_width: int
+    slope: float
+    multiplier: float
+    group_width: int
+    se_ratio: float = 0.25
+    stem_width: int = 32
+
+    def __post_init__(self) -> None:
+        valid = (
+            self.depth >= 1
+            and self.initial_width >= CHANNEL_QUANTUM
+            and self.initial_width % CHANNEL_QUANTUM == 0
+            and self.slope >= 0
+            and self.multiplier > 1
+            and self.group_width >= 1
+        )
+        if not valid:
+            raise ValueError(
+                "A RegNet needs depth >= 1, slope >= 0, multiplier > 1, group_width >= 1, and an "
+                f"initial_width that is a positive multiple of {CHANNEL_QUANTUM}. Received: {self}"
+            )
+
+    def _stages(self) -> list[tuple[int, int]]:
+        """(width, blocks) of each stage: runs of blocks whose width is rounded to the same."""
+        widths = []
+        for block in range(self.depth):
+            linear = self.initial_width + self.slope * block
+            power = round(math.log(linear / self.initial_width) / math.log(self.multiplier))
+            width = self.initial_width * self.multiplier**power
+            widths.append(round(width / CHANNEL_QUANTUM) * CHANNEL_QUANTUM)
+        return [(width, len(list(blocks))) for width, blocks in itertools.groupby(widths)]
+
+    @property
+    def depths(self) -> list[int]:
+        """Blocks in each stage."""
+        return [blocks for _, blocks in self._stages()]
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each stage, a whole number of groups."""
+        found = []
+        for width, _ in self._stages():
+            group = min(self.group_width, width)
+            found.append(round(width / group) * group)
+        return found
+
+
+REGNETY_160 = RegNetConfig("regnety_160", 18, 200, 106.23, 2.48, 112)
+# For tests: four stages of uneven depth, with widths that had to be fitted to the groups.
+REGNETY_TINY = RegNetConfig("regnety_tiny", 6, 8, 8.0, 2.0, 12, stem_width=8)
+REGNETS = {config.name: config for config in (REGNETY_160, REGNETY_TINY)}
+
+
+def RegNetY160(  # noqa: N802, named as the functions of keras.applications are
+    input_shape: Sequence[int | None] = (224, 224, 3),
+    classes: int = IMAGENET_CLASSES,
+    weights: str | os.PathLike | None = None,
+) -> keras.Model:
+    """Builds RegNetY-16GF, the teacher of the paper: 83.6 million parameters.
+
+    Args:
+      input_shape: see `RegNetY`.
+      classes: see `RegNetY`.
+      weights: see `RegNetY`.
+
+    Returns:
+      See `RegNetY`.
+    """
+    return RegNetY(REGNETY_160, input_shape, classes, weights)
+
+
+def RegNetY(  # noqa: N802, named as the functions of keras.applications are
+    config: RegNetConfig,
+    input_shape: Sequence[int | None] = (224, 224, 3),
+    classes: int = IMAGENET_CLASSES,
+    weights: str | os.PathLike | None = None,
+) -> keras.Model:
+    """Builds a frozen RegNetY of normalised pixels: see `levit_tf.preprocess_input`.
+
+    Args:
+      config: its dimensions.
+      input_shape: (height, width, channels); height and width may be None for images of any size.
+      classes: number of classes.
+      weights: a `.keras` or `.weights.h5` file of this network; None for random weights.
+
+    Returns:
+      A `keras.Model` (batch, height, width, channels) -> logits (batch, classes), of which nothing
+      is trainable. The layers "s1" to "s4" give the feature maps at strides 4 to 32, "pre_logits"
+      their mean.
+
+    Raises:
+      FileNotFoundError: there is no file `weights`.
+      ValueError: an argument is not valid, or the file does not fit.
+    """
+    shape = tuple(input_shape)
+    sides_valid = all(side is None or (isinstance(side, int) and side > 0) for side in shape[:2])
+    if len(shape) != 3 or not sides_valid or not isinstance(shape[2], int) or shape[2] < 1:
+        raise ValueError(
+            "input_shape must be (height, width, channels), positive integers; height and width "
+            f"may be None for any size. Received: {input_shape!r}"
+        )
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
+        raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
+
+    images = keras.Input(shape, name="images")
+    # What `preprocess_input` takes.
+    known = input_range_texts("normalized", shape[2]) if shape[2] in (1, 3) else ()
+    x = note_layer(INPUT, known)(images)
+    x = _conv_bn(x, config.stem_width, "stem", kernel_size=3, strides=2)
+    for stage, (width, blocks) in enumerate(zip(config.widths, config.depths, strict=True), 1):
+        for block in range(1, blocks + 1):
+            x = _block(config, x, width, 2 if block == 1 else 1, f"s{stage}_b{block}")
+        x = keras.layers.Identity(name=f"s{stage}")(x)
+    # (batch, height, width, channels) -> (batch, channels)
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+    # In float32, so that mixed precision does not round the logits.
+    x = keras.layers.Dense(classes, dtype="float32", name=HEAD)(x)
+    model = keras.Model(images, x, name=config.name)
+    model.trainable = False
+    if weights is not None:
+        # Here, because loading weights needs a model to load them into.
+        from levit_tf.teachers.regnet_weights import load_keras_weights
+
+        load_keras_weights(model, weights)
+    return model
+
+
+def _block(config: RegNetConfig, x, width: int, strides: int, name: str):
+    """The paper's Y block: 1x1, grouped 3x3, squeeze-excite, 1x1, and the shortcut (figure 4)."""
+    channels = x.shape[-1]
+    shortcut = x
+    if channels != width or strides != 1:
+        shortcut = _conv_bn(x, width, f"{name}_downsample", strides=strides, activation=None)
+    groups = width // min(config.group_width, width)
+    x = _conv_bn(x, width, f"{name}_conv1")
+    x = _conv_bn(x, width, f"{name}_conv2", kernel_size=3, strides=strides, groups=groups)
+    # Squeezed relative to the channels that enter the block, not to those that are squeezed.
+    x = _squeeze_excite(x, round(channels * config.se_ratio), f"{name}_se")
+    x = _conv_bn(x, width, f"{name}_conv3", activation=None)
+    x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return keras.layers.Activation("relu", name=f"{name}_act3")(x)
+
+
+def _conv_bn(x, filters: int, name: str, kernel_size=1, strides=1, groups=1, activation="relu"):
+    """Convolution without bias, BatchNorm, activation: timm's ConvNormAct."""
+    if kernel_size > 1:
+        # Padding "same" at stride 2 would pad only below and to the right; the reference pads on
+        # all four sides.
+        x = keras.layers.ZeroPadding2D(
+            kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
+        )(x)
+    x = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        groups=groups,
+        use_bias=False,
+        data_format="channels_last",
+        name=f"{name}_conv",
+    )(x)
+    x = keras.layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=f"{name}_bn")(x)
+    return x if activation is None else keras.layers.Activation(activation, name=f"{name}_act")(x)
+
+
+def _squeeze_excite(x, squeezed: int, name: str):
+    """Scales each channel by a gate computed from the means of all of them."""
+    # (batch, height, width, channels) -> (batch, 1, 1, channels)
+    gate = keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", keepdims=True, name=f"{name}_pool"
+    )(x)
+    for layer, filters, activation in (("fc1", squeezed, "relu"), ("fc2", x.shape[-1], "sigmoid")):
+        gate = keras.layers.Conv2D(
+            filters, 1, data_format="channels_last", activation=activation, name=f"{name}_{layer}"
+        )(gate)
+    return keras.layers.Multiply(name=f"{name}_scale")([x, gate])

@@ -1,0 +1,202 @@
+"""Puts named arrays into the variables of a LeViT: by name, and all or nothing.
+
+Everything that does not fit is collected first and raised as one error. Only then is anything
+assigned, so a failed load leaves the model as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from levit_tf.attention_bias import Grid, resize_attention_bias
+from levit_tf.keras_graph.introspection import grids_of
+from levit_tf.variants import Variant
+from levit_tf.weights.pytorch_names import Entry, name_table
+
+
+@dataclasses.dataclass
+class TransferReport:
+    """What became of each variable, by Keras path.
+
+    Attributes:
+      copied: taken as they were.
+      resized: attention biases brought to another grid: path -> (source grid, target grid).
+      adapted: the first convolution, brought to another number of input channels.
+      initialised: heads left as freshly initialised.
+      dropped: heads of the source that the model does not have, or not with so many classes.
+    """
+
+    copied: list[str] = dataclasses.field(default_factory=list)
+    resized: dict[str, tuple[Grid, Grid]] = dataclasses.field(default_factory=dict)
+    adapted: list[str] = dataclasses.field(default_factory=list)
+    initialised: list[str] = dataclasses.field(default_factory=list)
+    dropped: list[str] = dataclasses.field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"copied: {len(self.copied)} variables"]
+        if self.resized:
+            grids = sorted(set(self.resized.values()), reverse=True)
+            changes = [f"{grid_text(old)} -> {grid_text(new)}" for old, new in grids]
+            lines.append(
+                f"resized: {len(self.resized)} attention bias tables, grids {', '.join(changes)}"
+            )
+        for title, paths in (
+            ("adapted to the input channels", self.adapted),
+            ("freshly initialised", self.initialised),
+            ("dropped", self.dropped),
+        ):
+            if paths:
+                lines.append(f"{title}: {', '.join(paths)}")
+        return "\n".join(lines)
+
+
+def grid_text(grid: Grid) -> str:
+    """(14, 20) as "14x20"."""
+    return f"{grid[0]}x{grid[1]}"
+
+
+def listed(problems: Mapping[str, Sequence[str]]) -> str:
+    """All problems of a load, by kind, as the end of an error message; empty without any."""
+    return "".join(
+        f"\n{title} ({len(lines)}):" + "".join(f"\n  {line}" for line in lines)
+        for title, lines in problems.items()
+        if lines
+    )
+
+
+def source_grids(
+    model: keras.Model,
+    variant: Variant,
+    arrays: Mapping[str, np.ndarray],
+    source: str,
+    source_size: tuple[int, int] | None = None,
+) -> list[Grid]:
+    """The token grids that the bias tables in `arrays` belong to.
+
+    A table says how many tokens its grid has, not their height and width. So, in this order: the
+    grids of `source_size` if it is given; the model's own if all lengths agree with them; else the
+    square ones. Grids of the same area, such as 14x14 and 7x28, cannot be told apart: give
+    `source_size` for a source trained on a non-square size other than the model's.
+
+    Args:
+      model: the LeViT that the arrays are meant for.
+      variant: its variant.
+      arrays: by Keras path.
+      source: what the arrays came from, for errors.
+      source_size: (height, width) of the images the source was trained on, pixels.
+
+    Raises:
+      ValueError: the grids are not square and `source_size` was not given.
+    """
+    if source_size is not None:
+        return variant.grids(source_size)
+    lengths = {
+        entry.stage: arrays[entry.path].shape[-1]
+        for entry in reversed(name_table(variant))
+        if entry.stage is not None and entry.path in arrays and arrays[entry.path].ndim == 2
+    }
+    own = grids_of(model)
+    fits = all(length == math.prod(own[stage]) for stage, length in lengths.items())
+    if fits or 0 not in lengths:
+        return own
+    side = math.isqrt(lengths[0])
+    if side**2 != lengths[0]:
+        raise ValueError(
+            f"{source}: attention biases for {lengths[0]} tokens, which is neither the model's "
+            f"grid of {grid_text(own[0])} nor a square. Say which size it was trained on, "
+            "HEIGHTxWIDTH in pixels (--checkpoint_size, checkpoint_size=)."
+        )
+    return variant.grids((side * variant.stem_stride,) * 2)
+
+
+def assign(
+    model: keras.Model,
+    variant: Variant,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    source: str,
+    grids: Sequence[Grid],
+    new_heads: Collection[str] = (),
+    describe: Callable[[Entry, tuple], tuple[str, tuple]] | None = None,
+    unexpected: Sequence[str] = (),
+    problems: Sequence[str] = (),
+) -> TransferReport:
+    """Assigns `arrays` to the variables of `model` with the same path.
+
+    Heads that the model does not have are dropped; every other array must have its variable and
+    every variable its array.
+
+    Args:
+      model: a LeViT in train form, with or without the top. Layers around it are left alone.
+      variant: its variant.
+      arrays: by Keras path, in Keras layout.
+      source: what the arrays came from, for errors.
+      grids: token grid of each stage in the source; see `source_grids`.
+      new_heads: which of `HEAD_PREFIXES` the model keeps as initialised; the source's are dropped.
+      describe: (entry, Keras shape) -> (name, shape) as the source has them, for errors; by
+        default Keras' own.
+      unexpected: names in the source that no LeViT of this variant has.
+      problems: other complaints, one line each, to be raised with those found here.
+
+    Returns:
+      What was done.
+
+    Raises:
+      ValueError: something does not fit. Nothing was assigned then.
+    """
+    describe = describe or (lambda entry, shape: (entry.path, shape))
+    variables = {variable.path: variable for variable in model.weights}
+    targets = grids_of(model)
+    done, values = TransferReport(), {}
+    missing, misshapen, absent = [], [], []
+    for entry in name_table(variant):
+        path, array = entry.path, arrays.get(entry.path)
+        is_new = path.startswith(tuple(new_heads))
+        if entry.in_heads and (is_new or path not in variables):
+            if path in variables:
+                done.initialised.append(path)
+            if array is not None:
+                done.dropped.append(path)
+            continue
+        if path not in variables:
+            absent.append(path)
+            continue
+        wanted = tuple(variables[path].shape)
+        if array is None:
+            name, shape = describe(entry, wanted)
+            missing.append(f"{name}, shape {shape}")
+            continue
+        expected = wanted if entry.stage is None else (wanted[0], math.prod(grids[entry.stage]))
+        if array.shape != expected:
+            name, shape = describe(entry, array.shape)
+            misshapen.append(f"{name}: {shape}, the model needs {describe(entry, expected)[1]}")
+        elif entry.stage is None or tuple(grids[entry.stage]) == tuple(targets[entry.stage]):
+            done.copied.append(path)
+            values[path] = array
+        else:
+            done.resized[path] = (tuple(grids[entry.stage]), tuple(targets[entry.stage]))
+            values[path] = resize_attention_bias(array, *done.resized[path])
+
+    text = listed(
+        {
+            "missing": missing,
+            "unexpected": unexpected,
+            "of another shape": misshapen,
+            "not in the model": absent,
+            "wrong": problems,
+        }
+    )
+    if text:
+        height, width = (side * variant.stem_stride for side in targets[0])
+        raise ValueError(
+            f"{source} does not fit {variant.name} for images of {height}x{width}. "
+            f"Nothing was loaded.{text}"
+        )
+    for path, value in values.items():
+        variables[path].assign(value)
+    return done

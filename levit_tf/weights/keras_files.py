@@ -1,0 +1,99 @@
+"""Loads `.keras` files that come from anywhere, with an error that says what is wrong with them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+
+import keras
+
+from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
+from levit_tf.opening.files import ModelFileError, check_regular
+from levit_tf.opening.keras_files import bounded_variables, check_keras_file
+
+# In the folder of a run: the network that it ended with, and the best until then.
+FINAL_FILE, BEST_FILE = "final.keras", "best.keras"
+
+
+def model_path(path: str | os.PathLike) -> str:
+    """What a tool is given as a model: of a run's folder the run's final network, which it says.
+
+    Args:
+      path: a file, a SavedModel, or the folder of a run of `training.main`.
+
+    Raises:
+      ModelFileError: the run is not finished.
+    """
+    path = os.fspath(path)
+    if not os.path.isdir(path) or os.path.exists(os.path.join(path, "saved_model.pb")):
+        return path
+    final, best, config = (os.path.join(path, n) for n in (FINAL_FILE, BEST_FILE, "config.json"))
+    if os.path.isfile(final):
+        print(f"{path}: the folder of a run; taken: {final}", file=sys.stderr)
+        return final
+    if not os.path.isfile(best) and not os.path.isfile(config):
+        return path
+    advice = f"Its best network so far is {best}." if os.path.isfile(best) else "It has none yet."
+    raise ModelFileError(
+        f"{path}: the folder of a run that is not finished ({FINAL_FILE}). {advice}"
+    )
+
+
+def load_keras_file(path: str | os.PathLike) -> keras.Model:
+    """Loads a `.keras` file, never with the code that it may bring along.
+
+    Args:
+      path: the file, or a run's folder, see `model_path`.
+
+    Returns:
+      The model, not compiled.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is truncated, of another kind, or of a model that Keras cannot rebuild.
+    """
+    path = model_path(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. Expected a .keras file.")
+    if os.path.isdir(path):
+        raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
+    check_regular(path)
+    # Keras goes by the suffix, and reads a file without it as HDF5.
+    if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")
+    weights = check_keras_file(path)
+    try:
+        with bounded_variables(weights, path):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ModelFileError:
+        raise
+    except Exception as error:  # A damaged file fails at many places, with as many types.
+        raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
+
+
+def ends_in_softmax(model: keras.Model, source: str) -> bool:
+    """Whether the output is probabilities of one class among all, not logits.
+
+    Args:
+      model: a classifier with one output.
+      source: where it is from, for the message.
+
+    Raises:
+      ModelFileError: it ends in something else.
+    """
+    ending = ending_of(model)
+    if ending not in (SOFTMAX, LINEAR):
+        last = (getattr(model, "operations", None) or model.layers)[-1]
+        activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
+        raise ModelFileError(
+            f"{source}: the last layer, {last.name!r}, must have the activation softmax "
+            f"(probabilities) or linear (logits). Found: {activation}"
+        )
+    return ending == SOFTMAX
+
+
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, for a message of one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"({type(error).__name__}: {lines[0]})"

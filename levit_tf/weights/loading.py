@@ -1,0 +1,126 @@
+"""What `weights=` of a LeViT takes: "imagenet", a `.keras` file, or a `.weights.h5` file."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+
+from levit_tf.attention_bias import Grid
+from levit_tf.class_names import imagenet_class_names
+from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
+from levit_tf.keras_graph.properties import copy_notes, write_notes
+from levit_tf.variants import Variant
+from levit_tf.weights.assignment import TransferReport, assign, source_grids
+from levit_tf.weights.keras_files import load_keras_file, model_path
+from levit_tf.weights.pytorch_names import name_table
+from levit_tf.weights.weights_file import read_weights_file
+
+
+def load_weights(
+    model: keras.Model, weights: str | os.PathLike, variant: Variant
+) -> TransferReport:
+    """Loads weights into a LeViT by name: all or nothing.
+
+    A model with one head takes the class head of a source with two, and a model without the top
+    takes neither. Attention biases of another input size are resized.
+
+    Args:
+      model: a LeViT in train form.
+      weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file, or
+        the folder of a run of `training.main`.
+      variant: the model's variant.
+
+    Returns:
+      What became of each variable.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ConnectionError: "imagenet" is neither cached nor reachable.
+      ValueError: the source does not fit the model; everything that does not is listed, and the
+        model is unchanged.
+    """
+    if os.fspath(weights) == "imagenet":
+        # Here, so that models with weights of their own never need what fetches the released ones.
+        from levit_tf.weights.pretrained import released_weights
+
+        _check_rgb(model, variant)
+        report = _load_file(model, os.fspath(released_weights(variant)), variant)
+        origin = f"{variant.name}, released ImageNet weights"
+        names = imagenet_class_names() if classifier_of(model) is not None else None
+        write_notes(model, class_names=names, input_range="normalized", origin=origin)
+        return report
+    return _load_file(model, model_path(weights), variant)
+
+
+def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferReport:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'weights={path!r}: no such file. Expected "imagenet", a .keras file of a LeViT, a '
+            ".weights.h5 file, or None."
+        )
+    saved = None
+    if path.endswith(".keras"):
+        saved = load_train_form(path)
+        arrays, grids = _read_keras(saved, path, variant)
+    elif path.endswith(".weights.h5"):
+        arrays = read_weights_file(path, _variable_order(variant))
+        grids = source_grids(model, variant, arrays, path)
+    else:
+        raise ValueError(
+            f"weights={path!r}: expected a .keras or a .weights.h5 file. A PyTorch checkpoint is "
+            "converted first: python -m converters.from_pytorch --checkpoint=FILE --output=FILE"
+        )
+    known = {entry.path for entry in name_table(variant)}
+    unexpected = [f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known]
+    report = assign(model, variant, arrays, source=path, grids=grids, unexpected=unexpected)
+    if saved is not None:
+        copy_notes(saved, model, with_class_names=classifier_of(model) is not None)
+    return report
+
+
+def _check_rgb(model: keras.Model, variant: Variant) -> None:
+    channels = model.get_layer("stem_conv1").linear.kernel.shape[2]
+    if channels != 3:
+        raise ValueError(
+            f'weights="imagenet" are for RGB images, 3 channels. {variant.name} was given an input '
+            f"of {channels}. Use weights=None, or levit_tf.transfer_weights."
+        )
+
+
+def load_train_form(path: str | os.PathLike) -> keras.Model:
+    """Loads a `.keras` file that must hold a LeViT in train form.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: truncated, not a Keras model, or not a LeViT in train form.
+    """
+    model = load_keras_file(path)
+    try:
+        variant_of(model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return model
+
+
+def _read_keras(
+    saved: keras.Model, path: str, variant: Variant
+) -> tuple[dict[str, np.ndarray], list[Grid]]:
+    """Arrays by path, and the grids they belong to, of a saved LeViT."""
+    found = variant_of(saved)
+    if found.activation != variant.activation:
+        raise ValueError(
+            f"{path}: a {found.name} with activation {found.activation}; {variant.name} has "
+            f"{variant.activation}."
+        )
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in saved.weights}
+    return arrays, grids_of(saved)
+
+
+def _variable_order(variant: Variant) -> dict[str, list[str]]:
+    """By path of a layer the paths of its variables, in the order of `layer.weights`."""
+    order = {}
+    for entry in name_table(variant):
+        order.setdefault(entry.path.rpartition("/")[0], []).append(entry.path)
+    return order

@@ -1,0 +1,198 @@
+"""PyTorch state dicts to a Keras LeViT and back, for the three codebases that have LeViT.
+
+Works on numpy arrays by name; see `checkpoint_files` for reading files and `pytorch_names` for the
+names. No torch in here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from levit_tf.attention_bias import Grid, attention_bias_index
+from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
+from levit_tf.variants import Variant
+from levit_tf.weights.assignment import TransferReport, assign, grid_text, source_grids
+from levit_tf.weights.pytorch_names import (
+    FLAVOURS,
+    HEAD_PREFIXES,
+    Entry,
+    Layout,
+    name_table,
+    to_keras,
+    to_pytorch,
+)
+from levit_tf.weights.pytorch_recognition import CheckpointInfo, canonical, recognise
+
+_COUNTER = "num_batches_tracked"
+_INDEX = "attention_bias_idxs"
+
+
+@dataclasses.dataclass
+class ImportReport(TransferReport):
+    """What a checkpoint was and what became of it; variables by Keras path, the rest by key.
+
+    Attributes:
+      info: flavour, variant, classes and heads of the checkpoint.
+      ignored: buffers that a Keras model has no use for. Index buffers were compared first.
+      notes: what of the file was taken, where it holds more.
+    """
+
+    info: CheckpointInfo | None = None
+    ignored: list[str] = dataclasses.field(default_factory=list)
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        checkpoint = "; ".join([str(self.info), *self.notes])
+        return (
+            f"checkpoint: {checkpoint}\n{super().__str__()}\nignored: {len(self.ignored)} buffers"
+        )
+
+
+def load_state_dict(
+    model: keras.Model,
+    state: Mapping[str, np.ndarray],
+    *,
+    variant: Variant | str | None = None,
+    checkpoint_size: tuple[int, int] | None = None,
+    new_heads: bool = False,
+    source: str = "the state dict",
+) -> ImportReport:
+    """Loads a PyTorch state dict into a Keras LeViT.
+
+    Args:
+      model: a LeViT in train form. `heads="single"` takes the class head of a checkpoint with two,
+        and a model without the top takes no head.
+      state: arrays by key, of any flavour; see `checkpoint_files.read_checkpoint`.
+      variant: the model's variant; read off the model by default.
+      checkpoint_size: (height, width) of the images the checkpoint was trained on, pixels; needed
+        only where `assignment.source_grids` cannot tell.
+      new_heads: leaves the model's heads as initialised, for another number of classes.
+      source: what the state dict came from, for errors.
+
+    Returns:
+      A report: copied, resized, initialised, dropped, ignored.
+
+    Raises:
+      ValueError: the flavour is unknown, or anything is missing, unexpected or of another shape;
+        all of it is listed. The model is unchanged then.
+    """
+    variant = variant_of(model) if variant is None else variant
+    info = recognise(state, variant=variant, source=source)
+    notes = getattr(state, "notes", ())
+    state = canonical(state, info.flavour, info.prefix)
+    table = name_table(info.variant)
+    by_key = {entry.key(info.flavour): entry for entry in table}
+    arrays = {
+        entry.path: to_keras(state[key], entry.layout)
+        for key, entry in by_key.items()
+        if key in state
+    }
+    grids = source_grids(model, info.variant, arrays, source, checkpoint_size)
+    buffers = [key for key in state if key.rsplit(".", 1)[-1] in (_COUNTER, _INDEX)]
+    done = assign(
+        model,
+        info.variant,
+        arrays,
+        source=f"{source} ({info.flavour} naming)",
+        grids=grids,
+        new_heads=HEAD_PREFIXES if new_heads else (),
+        describe=lambda entry, shape: (
+            entry.key(info.flavour),
+            _pytorch_shape(shape, entry.layout, info.flavour),
+        ),
+        unexpected=[
+            f"{key}, shape {state[key].shape}"
+            for key in state
+            if key not in by_key and key not in buffers
+        ],
+        problems=_index_problems(state, table, info.flavour, grids),
+    )
+    return ImportReport(**vars(done), info=info, ignored=buffers, notes=notes)
+
+
+def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:
+    """The weights of a Keras LeViT as a state dict that PyTorch loads with `strict=True`.
+
+    Args:
+      model: a LeViT in train form with the top. Two heads make the distilled model of each
+        codebase (Hugging Face: `LevitForImageClassificationWithTeacher`), one head the plain one.
+      flavour: one of `FLAVOURS`.
+
+    Returns:
+      Arrays by key in the order of the network, with all buffers that `flavour` registers.
+
+    Raises:
+      ValueError: unknown flavour; not a LeViT in train form; or a LeViT that the codebase cannot
+        build: official and Hugging Face have hard-swish, four stem convolutions and squares only.
+    """
+    if flavour not in FLAVOURS:
+        raise ValueError(f"Unknown format {flavour!r}. Known: {', '.join(FLAVOURS)}.")
+    variant, grids = variant_of(model), grids_of(model)
+    if classifier_of(model) is None:
+        raise ValueError(
+            f"Model {model.name!r} has no classification head (include_top=False); {flavour} "
+            "state dicts have one."
+        )
+    _check_expressible(variant, grids[0], flavour)
+    variables = {variable.path: variable for variable in model.weights}
+    state = {}
+    for entry in name_table(variant):
+        if entry.path not in variables:
+            continue
+        key = entry.key(flavour)
+        value = keras.ops.convert_to_numpy(variables[entry.path]).astype(np.float32)
+        state[key] = to_pytorch(value, entry.layout, flavour)
+        prefix, _, leaf = key.rpartition(".")
+        if leaf == "running_var":
+            state[f"{prefix}.{_COUNTER}"] = np.zeros((), np.int64)
+        elif entry.layout is Layout.BIAS_TABLE and flavour == "official":
+            index = attention_bias_index(grids[entry.stage], entry.stride)
+            state[f"{prefix}.{_INDEX}"] = index.astype(np.int64)
+    return state
+
+
+def _check_expressible(variant: Variant, grid: Grid, flavour: str) -> None:
+    if flavour.startswith("timm"):
+        return
+    reasons = []
+    if variant.activation != "hard_silu":
+        reasons.append(f"its activation is {variant.activation}, there it is always hard_silu")
+    if variant.stem_convs != 4:
+        reasons.append(f"its stem has {variant.stem_convs} convolutions, there it has four")
+    if grid[0] != grid[1]:
+        reasons.append(f"its grid is {grid_text(grid)}, there it is always square")
+    if reasons:
+        raise ValueError(
+            f"{variant.name} cannot be written as {flavour}: {'; '.join(reasons)}. "
+            "timm and timm_conv can hold it."
+        )
+
+
+def _index_problems(
+    state: Mapping[str, np.ndarray], table: tuple[Entry, ...], flavour: str, grids: list[Grid]
+) -> list[str]:
+    """Index buffers that number the offsets in another way than `attention_bias_index`."""
+    problems = []
+    for entry in table:
+        key = entry.key(flavour).rpartition(".")[0] + f".{_INDEX}"
+        if entry.stage is None or key not in state:
+            continue
+        grid = grids[entry.stage]
+        if not np.array_equal(state[key], attention_bias_index(grid, entry.stride)):
+            problems.append(
+                f"{key}: numbers the offsets differently from |dy| * width + |dx| on a grid of "
+                f"{grid_text(grid)}; the checkpoint was trained on another (--checkpoint_size)"
+            )
+    return problems
+
+
+def _pytorch_shape(shape: tuple[int, ...], layout: Layout, flavour: str) -> tuple[int, ...]:
+    """`shape` of Keras as the checkpoint has it; of an unexpected rank, as it is."""
+    expected_rank = {Layout.CONV: 4, Layout.POINTWISE: 2, Layout.DENSE: 2}.get(layout)
+    if len(shape) != expected_rank:
+        return shape
+    return to_pytorch(np.broadcast_to(np.float32(0), shape), layout, flavour).shape

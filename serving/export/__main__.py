@@ -1,0 +1,75 @@
+"""The command `python -m serving.export`, see `serving.export.exporting`."""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from converters import cli
+from converters.saved_model.tensorflow_graph import PRECISIONS
+from serving.export import deployment
+from serving.export.exporting import export, load_model
+from serving.repository import Repository
+from serving.signatures import TOP_K
+
+
+def main(argv: list[str]) -> None:
+    del argv  # cli.run lets none through
+    args = flags.FLAGS
+    model, folders = load_model(args.model)
+    done = export(
+        model,
+        args.name,
+        args.repository,
+        version=args.version,
+        class_names=args.labels,
+        label_folders=folders,
+        input_range=args.input_range,
+        precision=args.precision,
+        top_k=args.top_k,
+        tflite=args.tflite,
+        base=args.base,
+        overwrite=args.overwrite,
+    )
+    checks = done.checks
+    print(
+        f"published: {done.path}\n"
+        f"difference in TensorFlow's session: {checks.function:g} of logits from the function, "
+        f"{checks.keras:.1e} of the largest logit from Keras, {checks.bytes:g} of probabilities "
+        f"from levit_tf's own preprocessing; {checks.requests} warm-up requests answered"
+    )
+    for path in done.deployment_files:
+        print(f"written: {path}")
+    repository = Repository(args.repository).path
+    base, cores = done.base, os.cpu_count() or 1
+    for title, command in (
+        ("TensorFlow Serving", deployment.server_command(base, cores)),
+        ("its container", deployment.docker_command(repository, base, cores)),
+        ("the stand-in, for laptops and tests", deployment.stand_in_command(str(repository))),
+    ):
+        print(f"\n{title}:\n  {command}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "model", None, "LeViT of either form, a .keras file; or a variant, for released weights."
+    )
+    flags.DEFINE_string("name", None, "Name of the served model.")
+    flags.DEFINE_string("repository", None, "Folder of models.")
+    flags.DEFINE_integer("version", None, "Number of the version; by default the next one.")
+    flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the model.")
+    cli.define_input_range()
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
+    flags.DEFINE_bool("tflite", False, "Add a model.tflite, for --prefer_tflite_model.")
+    flags.DEFINE_string(
+        "base", None, "The repository as the server sees it, if elsewhere, such as /models."
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace an existing version.")
+    flags.mark_flags_as_required(["model", "name", "repository"])
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

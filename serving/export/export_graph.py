@@ -1,0 +1,111 @@
+"""The graph that TensorFlow Serving runs: one network behind the signatures of `signatures`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from converters.deploy import class_count
+from converters.saved_model.input_checks import checked_batch
+from converters.saved_model.tensorflow_graph import tensorflow_function
+from levit_tf.class_names import check_class_names
+from serving.export.picture_graph import MAX_PICTURES, batch_decoder
+from serving.signatures import (
+    CLASSES,
+    CLASSIFY,
+    CLASSIFY_METHOD,
+    ENCODED_FEATURE,
+    EXAMPLES,
+    IMAGE_BYTES,
+    IMAGE_TENSOR,
+    IMAGES,
+    LOGITS,
+    OUTPUTS,
+    PROBABILITIES,
+    SCORES,
+    SERVING_DEFAULT,
+    TOP_K,
+)
+
+Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+def serving_signatures(
+    graph: keras.Model,
+    class_names: Sequence[str],
+    *,
+    precision: str = "float32",
+    top_k: int = TOP_K,
+) -> dict[str, Signature]:
+    """Builds the three signatures around one network.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      class_names: one for each class.
+      precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+      top_k: how many classes are named; all of them where there are fewer.
+
+    Returns:
+      A `tf.function` for each signature. The network with its weights is one function that they
+      share, so that a SavedModel holds it once.
+
+    Raises:
+      ValueError: an argument is not valid.
+    """
+    classes = class_count(graph)
+    names = check_class_names(class_names, classes, "class_names")
+    if top_k < 1:
+        raise ValueError(f"The number of classes to name must be positive. Received: {top_k}")
+    network = tensorflow_function(graph, precision).get_concrete_function()
+    height, width = graph.input.shape[1:3]
+    decode = batch_decoder((height, width)).get_concrete_function()
+
+    def answer(images):
+        outputs = network(images)
+        logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
+        # Equal scores come in class order, as in levit_tf.class_names.top_classes.
+        scores, indices = tf.math.top_k(probabilities, min(top_k, classes))
+        labels = tf.gather(tf.constant(names), indices)
+        return {CLASSES: labels, SCORES: scores, PROBABILITIES: probabilities, LOGITS: logits}
+
+    def of_bytes(contents):
+        return answer(decode(contents))
+
+    def of_examples(examples):
+        examples = checked_batch(examples, EXAMPLES, (), MAX_PICTURES)
+        feature = {ENCODED_FEATURE: tf.io.FixedLenFeature([], tf.string)}
+        return of_bytes(tf.io.parse_example(examples, feature)[ENCODED_FEATURE])
+
+    def signature(name, function, spec):
+        def serve(x):
+            outputs = function(x)
+            return {output: outputs[output] for output in OUTPUTS[name]}
+
+        return tf.function(serve, input_signature=[spec], autograph=False)
+
+    contents = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+    images = tf.TensorSpec([None, height, width, 3], tf.float32, name=IMAGES)
+    examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
+    return {
+        SERVING_DEFAULT: signature(SERVING_DEFAULT, of_bytes, contents),
+        IMAGE_TENSOR: signature(IMAGE_TENSOR, answer, images),
+        CLASSIFY: signature(CLASSIFY, of_examples, examples),
+    }
+
+
+def write_saved_model(path: str | os.PathLike, signatures: dict[str, Signature]) -> None:
+    """Writes the signatures of `serving_signatures` as a SavedModel.
+
+    Args:
+      path: the folder to write.
+      signatures: by their names.
+    """
+    path = os.fspath(path)
+    tf.saved_model.save(tf.Module(), path, signatures=signatures)
+    # TensorFlow calls all signatures of functions "predict".
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+    updater.replace_method_name(CLASSIFY, CLASSIFY_METHOD)
+    updater.save()

@@ -1,0 +1,163 @@
+"""A LeViT to a version of a model that TensorFlow Serving serves.
+
+    python -m serving.export --model=levit256.keras --name=levit256 --repository=models
+    python -m serving.export --model=LeViT256 --name=levit256 --repository=models \\
+        --precision=bfloat16
+
+The version, with the signatures of `serving.signatures`, its labels and warm-up records, is loaded
+as TensorFlow Serving loads it, compared with Keras, and only then given its number. models.config
+and the files to start a server with are written beside it, or brought up to date.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from converters.deploy import class_count, deploy_graph
+from converters.to_saved_model import write_labels
+from converters.verification.verify_keras import model_artefact
+from levit_tf.model import LeViT
+from levit_tf.prediction.predictor import class_names_for
+from levit_tf.variants import get_variant
+from levit_tf.weights.keras_files import load_keras_file
+from serving.export import deployment
+from serving.export.export_check import Checks, check_version
+from serving.export.export_graph import serving_signatures, write_saved_model
+from serving.export.tflite_version import write_tflite_model
+from serving.export.warmup_requests import tflite_logs, warmup_logs, write_warmup
+from serving.repository import Repository
+from serving.signatures import LABELS_ASSET, LOGITS, PROBABILITIES, TOP_K
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A published version.
+
+    Attributes:
+      path: its folder.
+      version: its number.
+      checks: how far its answers are from Keras'.
+      base: the repository as the server sees it.
+      deployment_files: what was written beside the model.
+    """
+
+    path: Path
+    version: int
+    checks: Checks
+    base: str
+    deployment_files: list[Path]
+
+
+def export(
+    model: keras.Model,
+    name: str,
+    repository: str | os.PathLike,
+    *,
+    version: int | None = None,
+    class_names: Sequence[str] | str | os.PathLike | None = None,
+    label_folders: Sequence[Path] = (),
+    input_range: str | None = None,
+    precision: str = "float32",
+    top_k: int = TOP_K,
+    tflite: bool = False,
+    base: str | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Publishes a LeViT as a version of a served model.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      name: of the served model.
+      repository: the folder of models; it is created where it is missing.
+      version: a number; by default the next one.
+      class_names: names in the order of the outputs, or a file with one a line. By default
+        `labels.txt` of `label_folders`; else those that the model has; else ImageNet's for 1000
+        classes; else "class 0", "class 1" and so on.
+      label_folders: where `labels.txt` is looked for.
+      input_range: see `converters.deploy.deploy_graph`.
+      precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+      top_k: how many classes are named; all of them where there are fewer.
+      tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
+        what both kinds of server answer.
+      base: the repository as the server sees it, an absolute path or a URI; by default what
+        models.config says of this model, or the repository's path.
+      overwrite: whether an existing version may be replaced.
+
+    Returns:
+      What was published.
+
+    Raises:
+      FileExistsError: the version exists and `overwrite` is false.
+      ValueError: `model` cannot be exported, an argument is not valid, or the version does not
+        answer as Keras does. Nothing is published then.
+      OSError: the repository cannot be written to.
+    """
+    repository = Repository(repository)
+    base = base and _checked_base(base)
+    repository.read_config()  # a damaged one is to be found before anything is published
+    with repository.new_version(name, version, overwrite) as draft:
+        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        graph = deploy_graph(model, input_range=input_range)
+        _check_served(graph)
+        own = reference.network.class_names
+        names = class_names_for(class_names, label_folders, class_count(graph), own)
+        signatures = serving_signatures(graph, names, precision=precision, top_k=top_k)
+        write_saved_model(draft.path, signatures)
+        (draft.path / LABELS_ASSET).parent.mkdir(exist_ok=True)
+        write_labels(draft.path / LABELS_ASSET, names)
+        size = graph.input.shape[1:3]
+        if tflite:
+            write_tflite_model(draft.path, model, names, input_range)
+        write_warmup(draft.path, tflite_logs(name, size) if tflite else warmup_logs(name, size))
+        checks = check_version(draft.path, reference, signatures, precision)
+    with repository.edited_model(name, base and f"{base}/{name}") as served:
+        base = served.base_path.removesuffix(f"/{name}")
+    written = deployment.write_deployment(repository.path, base)
+    return Export(draft.path, draft.number, checks, base, written)
+
+
+def _check_served(graph: keras.Model) -> None:
+    """Raises ValueError for a network that the signatures cannot serve."""
+    channels = graph.input.shape[3]
+    if channels != 3 or not {LOGITS, PROBABILITIES} <= set(graph.output):
+        raise ValueError(
+            "A served model takes pictures of 3 channels, and returns logits and their softmax or "
+            f"sigmoid for each class. This one takes {channels} and returns "
+            f"{', '.join(graph.output)}. python -m converters.to_saved_model exports it for "
+            "tensors, which TensorFlow Serving serves as well."
+        )
+    if class_count(graph) == 1:
+        raise ValueError(
+            "A served model names its classes, and this one has a single output. End it in two "
+            "classes with a softmax, or export it by python -m converters.to_saved_model."
+        )
+
+
+def load_model(source: str) -> tuple[keras.Model, list[Path]]:
+    """A `.keras` file, a run's folder, or the name of a variant for its released ImageNet weights.
+
+    Returns:
+      The model, and the folders to look for its `labels.txt` in.
+
+    Raises:
+      ValueError: no such file and no such variant, or the file cannot be loaded.
+      ConnectionError: the released weights cannot be fetched.
+    """
+    path = Path(source)
+    if path.suffix or path.exists() or path.name != source:
+        return load_keras_file(path), [path if path.is_dir() else path.parent]
+    return LeViT(get_variant(source), weights="imagenet"), []
+
+
+def _checked_base(base: str) -> str:
+    if not base.startswith("/") and "://" not in base:
+        raise ValueError(
+            "--base is the repository as the server sees it: an absolute path, such as /models, or "
+            f"a URI. Received: {base!r}"
+        )
+    return base.rstrip("/")

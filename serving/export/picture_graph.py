@@ -1,0 +1,170 @@
+"""Encoded pictures of any sizes to one batch, in a TensorFlow graph, and what is refused.
+
+JPEG, PNG, GIF (its first frame) and BMP become what `levit_tf.pictures.images` makes of them,
+except that only the EXIF orientation of JPEGs is applied, not the rare ones of PNG and XMP. WebP is
+refused: only recent TensorFlow has an operation for it, and a graph with an operation that a server
+does not know cannot be loaded at all.
+
+A picture that cannot be decoded fails the request with INVALID_ARGUMENT and a message that names
+its place in the batch. What a header declares is looked at before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from converters.saved_model.input_checks import checked_batch
+from levit_tf.preprocessing import resize_and_center_crop
+from serving.export.bmp_graph import decode_bmp
+from serving.export.exif_graph import upright
+from serving.export.picture_headers import (
+    DAMAGED,
+    MAX_PIXELS,
+    MAX_REQUEST_PIXELS,
+    OK,
+    REASONS,
+    TOO_MANY,
+    read_header,
+)
+from serving.signatures import IMAGE_BYTES
+
+MAX_PICTURES = 128  # of a request; a picture of one pixel costs the network as much as any
+PARALLEL_PICTURES = 8
+# Larger pictures are decoded one after the other, so that no request has more pixels in memory at a
+# time than twice those of its largest picture may be.
+_PARALLEL_PIXELS = MAX_PIXELS // PARALLEL_PICTURES
+
+
+def batch_decoder(size: tuple[int, int]) -> tf.types.experimental.GenericFunction:
+    """Builds the function that decodes pictures and fits them to the network's input.
+
+    Args:
+      size: (height, width) of the result, pixels.
+
+    Returns:
+      A `tf.function` of files, (batch,) string, that are preprocessed by the evaluation protocol:
+      (batch, *size, 3) float32, RGB 0..255. It fails with InvalidArgumentError for a picture that
+      is refused, and for more than `MAX_PICTURES`.
+    """
+    decode_one = _decoder(size)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def decode(contents):
+        contents = checked_batch(contents, IMAGE_BYTES, (), MAX_PICTURES)
+        return _decode_batch(contents, decode_one, size)
+
+    return decode
+
+
+def _decode_batch(contents, decode_one, size):
+    def alone(content):
+        header = read_header(content)
+        is_ok = header.state == OK
+        image = tf.cond(
+            is_ok, lambda: decode_one(header.content, header.kind), lambda: tf.zeros([*size, 3])
+        )
+        return image, header.state
+
+    def one_by_one():
+        spec = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.int32))
+        return tf.map_fn(alone, contents, fn_output_signature=spec)
+
+    # Setting up a data set takes about a millisecond, which one picture does without: what its
+    # decoder says needs no number.
+    count = tf.size(contents, tf.int64)
+    images, states = tf.cond(
+        count > 1, lambda: _in_parallel(contents, count, decode_one, size), one_by_one
+    )
+
+    def refused():
+        place = tf.argmax(tf.cast(states != OK, tf.int32))
+        reason = tf.gather(tf.constant(REASONS), states[place])
+        numbers = [tf.strings.as_string(number) for number in (place, count)]
+        message = tf.strings.join(["picture ", numbers[0], " of ", numbers[1], ": ", reason])
+        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+            return tf.identity(images)
+
+    images = tf.cond(tf.reduce_all(states == OK), lambda: images, refused)
+    return tf.ensure_shape(images, [None, *size, 3])
+
+
+def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor]:
+    """What becomes of each picture: (batch, *size, 3) float32 and states (batch,) int32."""
+
+    def with_header(place, content):
+        header = read_header(content)
+        return place, header.content, header.kind, header.pixels, header.state
+
+    def counted(total, element):
+        *known, pixels, state = element
+        total += pixels
+        state = tf.where((state == OK) & (total > MAX_REQUEST_PIXELS), TOO_MANY, state)
+        return total, (*known, pixels, state)
+
+    def if_small(place, content, kind, pixels, state):
+        is_now = (state == OK) & (pixels <= _PARALLEL_PIXELS)
+        image = tf.cond(is_now, lambda: decode_one(content, kind), lambda: tf.zeros([*size, 3]))
+        return place, content, kind, pixels, state, image
+
+    def if_large(place, content, kind, pixels, state, image):
+        is_now = (state == OK) & (pixels > _PARALLEL_PIXELS)
+        return place, tf.cond(is_now, lambda: decode_one(content, kind), lambda: image), state
+
+    # An error of a decoder does not say which picture it was. So such pictures are left out, and
+    # found by their absence.
+    decoded = tf.data.Dataset.from_tensor_slices(contents).enumerate()
+    decoded = decoded.map(with_header).ignore_errors().scan(tf.constant(0, tf.int64), counted)
+    decoded = decoded.map(if_small, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
+    decoded = decoded.map(if_large).ignore_errors()
+    # A data set must not be empty.
+    last = (count, tf.zeros([*size, 3]), tf.constant(OK))
+    decoded = decoded.concatenate(tf.data.Dataset.from_tensors(last))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    places, images, states = decoded.batch(count + 1).with_options(options).get_single_element()
+    damaged = tf.fill([count + 1], DAMAGED)
+    states = tf.tensor_scatter_nd_update(damaged, places[:, None], states)
+    # Those that were left out have no image, and fail the request.
+    return images[:-1], states[:-1]
+
+
+def _decoder(size):
+    """A function of a file and its kind -> (*size, 3) float32."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+    def fit(image):
+        return tf.ensure_shape(resize_and_center_crop(image, size), [*size, 3])
+
+    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+
+    @tf.function(input_signature=spec, autograph=False)
+    def decode(content, kind):
+        return fit(_decode(content, kind))
+
+    return decode
+
+
+def _decode(content: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
+    """One file, of which `read_header` approves, to (height, width, 3) uint8."""
+
+    def jpeg():
+        # The accurate cosine transform, which is Pillow's default.
+        image = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+        return upright(image, content)
+
+    def png():
+        return tf.io.decode_png(content, channels=3)
+
+    def gif():
+        return tf.io.decode_gif(content)[0]
+
+    def bmp():
+        return decode_bmp(content)
+
+    # In the order of their numbers in picture_headers.
+    decoders = [jpeg, png, gif, bmp]
+    cases = [
+        lambda decode=decode: tf.ensure_shape(decode(), [None, None, 3]) for decode in decoders
+    ]
+    return tf.switch_case(kind, cases)

@@ -1,0 +1,102 @@
+"""What the header of a picture file says, read in a TensorFlow graph before anything is decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from serving.export.bmp_graph import bmp_header
+from serving.export.byte_fields import ByteFields
+from serving.export.gif_graph import first_frame
+
+# Decoding and resizing take about 25 bytes a pixel: less than levit_tf.pictures.images.MAX_PIXELS,
+# which is for one picture of one's own.
+MAX_PIXELS = 50_000_000
+# Of a progressive JPEG, each of which passes over the whole picture. Encoders write about ten.
+MAX_SCANS = 32
+
+# What becomes of a picture, and what a client is told of it.
+OK, EMPTY, UNKNOWN, WEBP, BMP_KIND, TOO_LARGE, SCANS, TOO_MANY, DAMAGED = range(9)
+MAX_REQUEST_PIXELS = 200_000_000  # of all pictures of a request; refused as TOO_MANY
+REASONS = (
+    "",
+    "empty (0 bytes)",
+    "not a JPEG, PNG, GIF or BMP file",
+    "WebP, which is not decoded here; send JPEG or PNG",
+    "a BMP of a rare kind; send 24 or 32 bits a pixel uncompressed, or PNG",
+    f"more than the {MAX_PIXELS:,} pixels that are decoded at most",
+    f"a JPEG of more than {MAX_SCANS} scans",
+    f"with those before it more than the {MAX_REQUEST_PIXELS:,} pixels of a request",
+    "truncated or damaged",
+)
+# Kinds of files, the cases of a tf.switch_case.
+JPEG, PNG, GIF, BMP, NONE = range(5)
+_HEADER_BYTES = 64
+_SCAN = b"\xff\xda"  # the marker that begins one; among coded pixels it cannot stand
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What is known of a file.
+
+    Attributes:
+      content: what to decode, string: the file, of a GIF the part with its first frame.
+      kind: `JPEG` and so on, int32.
+      pixels: that it decodes to, int64; 0 unless it is to be decoded.
+      state: `OK`, or why it is not to be decoded, int32.
+    """
+
+    content: tf.Tensor
+    kind: tf.Tensor
+    pixels: tf.Tensor
+    state: tf.Tensor
+
+
+def read_header(content: tf.Tensor) -> Header:
+    """Looks at the header of a file, a scalar string.
+
+    It fails with InvalidArgumentError for a JPEG without a whole header.
+    """
+    header = ByteFields.of(tf.strings.substr(content, 0, _HEADER_BYTES))
+    zero = tf.constant(0, tf.int64)
+
+    def sized(kind, pixels, content=content, state=OK):
+        is_small = pixels <= MAX_PIXELS
+        state = tf.where(is_small, state, TOO_LARGE)
+        return content, tf.constant(kind), tf.where(state == OK, pixels, zero), state
+
+    def jpeg():
+        shape = tf.cast(tf.io.extract_jpeg_shape(content), tf.int64)
+        parts = tf.strings.split(content, _SCAN, maxsplit=MAX_SCANS + 1)
+        state = tf.where(tf.size(parts) > MAX_SCANS + 1, SCANS, OK)
+        return sized(JPEG, shape[0] * shape[1], state=state)
+
+    def png():
+        return sized(PNG, header.integer(16, 4) * header.integer(20, 4))
+
+    def gif():
+        frame, pixels = first_frame(content)
+        return sized(GIF, pixels, frame)
+
+    def bmp():
+        pixels, is_known = bmp_header(content)
+        return sized(BMP, pixels, state=tf.where(is_known, OK, BMP_KIND))
+
+    def other():
+        is_webp = header.has(0, b"RIFF") & header.has(8, b"WEBP")
+        is_empty = tf.strings.length(content) == 0
+        state = tf.where(is_empty, EMPTY, tf.where(is_webp, WEBP, UNKNOWN))
+        return content, tf.constant(NONE), zero, state
+
+    return Header(
+        *tf.case(
+            [
+                (header.has(0, b"\xff\xd8\xff"), jpeg),
+                (header.has(0, b"\x89PNG\r\n\x1a\n"), png),
+                (header.has(0, b"GIF8"), gif),
+                (header.has(0, b"BM"), bmp),
+            ],
+            default=other,
+        )
+    )

@@ -1,0 +1,149 @@
+"""Warm-up: requests that TF Serving answers for itself before a version receives others.
+
+The first request of each signature and batch size is slow: TensorFlow optimises the graph and
+oneDNN reorders the weights. A record that fails keeps the version from being served, so all of them
+are executed before a version is published.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
+
+from serving.export.signature_pictures import encode, sample_pixels
+from serving.signatures import (
+    CLASSIFY,
+    ENCODED_FEATURE,
+    EXAMPLES,
+    IMAGE_BYTES,
+    IMAGE_TENSOR,
+    IMAGES,
+    OUTPUTS,
+    SERVING_DEFAULT,
+    TFLITE_OUTPUTS,
+    WARMUP_RECORDS,
+)
+from serving.tensorflow_c.c_api import SavedModelSession
+
+BATCH_SIZES = (1, 2, 4, 8, 16)
+
+PredictionLog = prediction_log_pb2.PredictionLog
+
+
+def bytes_request(name: str, pictures: Sequence[bytes]) -> predict_pb2.PredictRequest:
+    """A request of encoded pictures for a model of that name."""
+    request = _request(name, SERVING_DEFAULT)
+    request.inputs[IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string))
+    return request
+
+
+def grey_request(
+    name: str, batch: int, size: tuple[int, int], outputs: Sequence[str] = ()
+) -> predict_pb2.PredictRequest:
+    """A request of grey float pictures; of a constant tensor one value is stored."""
+    request = _request(name, IMAGE_TENSOR)
+    images = request.inputs[IMAGES]
+    images.dtype = tf.float32.as_datatype_enum
+    for side in (batch, *size, 3):
+        images.tensor_shape.dim.add(size=side)
+    images.float_val.append(128.0)
+    request.output_filter.extend(outputs)
+    return request
+
+
+def classify_request(
+    name: str, pictures: Sequence[bytes]
+) -> classification_pb2.ClassificationRequest:
+    """A request of examples with encoded pictures."""
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = CLASSIFY
+    for picture in pictures:
+        example = request.input.example_list.examples.add()
+        example.features.feature[ENCODED_FEATURE].bytes_list.value.append(picture)
+    return request
+
+
+def warmup_logs(name: str, size: tuple[int, int]) -> list[PredictionLog]:
+    """Records of all signatures and of `BATCH_SIZES`.
+
+    Args:
+      name: of the model.
+      size: (height, width) that the network takes, pixels.
+    """
+    picture = encode(sample_pixels(), "JPEG")
+    logs = []
+    for batch in BATCH_SIZES:
+        pictures = [picture] * batch
+        of_bytes, of_pixels, of_examples = PredictionLog(), PredictionLog(), PredictionLog()
+        of_bytes.predict_log.request.CopyFrom(bytes_request(name, pictures))
+        of_pixels.predict_log.request.CopyFrom(grey_request(name, batch, size))
+        of_examples.classify_log.request.CopyFrom(classify_request(name, pictures))
+        logs += [of_bytes, of_pixels, of_examples]
+    return logs
+
+
+def tflite_logs(name: str, size: tuple[int, int]) -> list[PredictionLog]:
+    """Records that a server answers from `model.tflite`, too: one picture, no strings."""
+    log = PredictionLog()
+    log.predict_log.request.CopyFrom(grey_request(name, 1, size, TFLITE_OUTPUTS))
+    return [log]
+
+
+def write_warmup(version: str | os.PathLike, logs: Sequence[PredictionLog]) -> None:
+    """Writes records where TF Serving looks for them in a version."""
+    path = Path(version, WARMUP_RECORDS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def read_warmup(version: str | os.PathLike) -> Iterator[PredictionLog]:
+    """Reads the records of a version."""
+    for record in tf.data.TFRecordDataset(str(Path(version, WARMUP_RECORDS))):
+        yield PredictionLog.FromString(record.numpy())
+
+
+def execute(session: SavedModelSession, log: PredictionLog) -> dict[str, np.ndarray]:
+    """Answers a record as TF Serving does.
+
+    Returns:
+      The outputs by name.
+
+    Raises:
+      TensorFlowError: the request fails.
+      ValueError: it does not fit to the signature.
+    """
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        request = log.predict_log.request
+        inputs, wanted = dict(request.inputs), tuple(request.output_filter)
+    elif kind == "classify_log":
+        request = log.classify_log.request
+        examples: Sequence[Example] = request.input.example_list.examples
+        inputs = {EXAMPLES: np.array([e.SerializeToString() for e in examples], object)}
+        wanted = OUTPUTS[CLASSIFY]
+    else:
+        raise ValueError(f"A warm-up record must be of predict or classify. Found: {kind}")
+    name = request.model_spec.signature_name or SERVING_DEFAULT
+    signature = session.signature_defs.get(name)
+    if signature is None or set(signature.inputs) != set(inputs):
+        raise ValueError(f"A warm-up record for {name!r} with {sorted(inputs)} fits no signature.")
+    wanted = wanted or tuple(signature.outputs)
+    feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+    values = session.run(feeds, [signature.outputs[key].name for key in wanted])
+    return dict(zip(wanted, values, strict=True))
+
+
+def _request(name: str, signature: str) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    return request

@@ -1,0 +1,186 @@
+"""What a load test found: percentiles, throughput, errors; as text, JSON and a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from serving.load.load_test_generator import OK, Load, Samples
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+REPORT_FILE = "report.json"
+PICTURE_FILE = "latencies.png"
+# A generator that sends later than this, or than this part of the median latency, is too slow for
+# its schedule; below lies the millisecond to which timers are kept.
+_LATE_S = 5e-3
+_LATE_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of a load test, over the requests that were to be sent while it was measured.
+
+    Attributes:
+      requests: how many.
+      answered: how many of them with a result.
+      errors: status -> how many of the others ended with it.
+      messages: status -> the first message that came with it.
+      throughput: answers a second.
+      offered: requests a second, the closed loop's as they came.
+      latency_ms: "p50" and so on, "mean" and "max", of what was answered; from the time that was
+        set, not from when it was sent.
+      late_ms: the same of the delay between these two.
+      kept_up: whether the generator kept to the times.
+      cpu_ms: processor time of the generator for one request, milliseconds.
+      latencies_ms: every single one of the latencies.
+    """
+
+    requests: int
+    answered: int
+    errors: Mapping[str, int]
+    messages: Mapping[str, str]
+    throughput: float
+    offered: float
+    latency_ms: Mapping[str, float]
+    late_ms: Mapping[str, float]
+    kept_up: bool
+    cpu_ms: float
+    latencies_ms: np.ndarray = field(repr=False)
+
+
+def make_report(load: Load, samples: Samples) -> Report:
+    """The numbers of the samples.
+
+    Raises:
+      ValueError: nothing was to be sent in that time.
+    """
+    end = load.warmup_s + load.duration_s
+    counted = (samples.intended >= load.warmup_s) & (samples.intended < end)
+    if not counted.any():
+        raise ValueError(
+            f"no request fell into the {load.duration_s:g} s that were measured; a longer duration "
+            "or a higher rate is needed"
+        )
+    answered = counted & (samples.codes == OK)
+    in_time = (samples.codes == OK) & (samples.done >= load.warmup_s) & (samples.done < end)
+    latencies = 1e3 * (samples.done - samples.intended)[answered]
+    late = 1e3 * (samples.sent - samples.intended)[counted]
+    latency_ms, late_ms = _summary(latencies), _summary(late)
+    allowed = max(1e3 * _LATE_S, _LATE_SHARE * latency_ms.get("p50", 0.0))
+    codes, counts = np.unique(samples.codes[counted & ~answered], return_counts=True)
+    return Report(
+        requests=int(counted.sum()),
+        answered=len(latencies),
+        errors=dict(zip(codes.tolist(), counts.tolist(), strict=True)),
+        messages=samples.messages,
+        throughput=float(in_time.sum() / load.duration_s),
+        offered=float(counted.sum() / load.duration_s),
+        latency_ms=latency_ms,
+        late_ms=late_ms,
+        kept_up=late_ms["p99"] <= allowed,
+        cpu_ms=1e3 * samples.cpu_s / len(samples.intended),
+        latencies_ms=latencies,
+    )
+
+
+def _summary(values: np.ndarray) -> dict[str, float]:
+    if not len(values):
+        return {}
+    # Of the values themselves: between two of them lies none that was measured.
+    found = np.percentile(values, PERCENTILES, method="inverted_cdf")
+    summary = {f"p{p:g}": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
+    return summary | {"mean": float(values.mean()), "max": float(values.max())}
+
+
+def to_text(report: Report) -> str:
+    """The report for people, with a warning if the generator was too slow."""
+    lines = [
+        f"requests    {report.requests:,}, {report.offered:.1f} a second",
+        f"answered    {report.answered:,}, {report.throughput:.1f} a second",
+    ]
+    if report.latency_ms:
+        lines.append(f"latency     {_row(report.latency_ms)} ms")
+    lines.append(f"sent late   {_row(report.late_ms)} ms")
+    lines.append(f"generator   {report.cpu_ms:.2f} ms of processor time a request")
+    for code, count in report.errors.items():
+        lines.append(f"error       {count:,} x {code}: {report.messages[code]}")
+    if not report.kept_up:
+        lines.append(
+            "warning: the generator sent late, and the latencies count it in; use more --processes,"
+            " another machine, or a lower --rate"
+        )
+    return "\n".join(lines)
+
+
+def _row(summary: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in summary.items())
+
+
+def write_report(report: Report, settings: Mapping[str, object], folder: Path) -> None:
+    """Writes `REPORT_FILE` and `PICTURE_FILE` into a folder, which is made if need be.
+
+    Args:
+      report: the numbers.
+      settings: how the test was run, kept in the file.
+      folder: where.
+
+    Raises:
+      ImportError: Matplotlib is not installed.
+    """
+    numbers = asdict(report)
+    del numbers["latencies_ms"]
+    text = json.dumps({"settings": dict(settings), "report": numbers}, indent=2)
+    picture = draw_latencies(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / PICTURE_FILE).write_bytes(picture)
+
+
+def draw_latencies(report: Report) -> bytes:
+    """A histogram of the latencies as a PNG file, with the percentiles marked.
+
+    Raises:
+      ImportError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'Drawing pictures needs matplotlib, which is missing: pip install "levit_tf[train]"'
+        ) from error
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    values = report.latencies_ms
+    if len(values):
+        low, high = values.min(), max(values.max(), 1.01 * values.min())
+        axes.hist(values, bins=np.geomspace(max(low, 1e-3), high, 80), color="#4477aa")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        for percentile in PERCENTILES:
+            name = f"p{percentile:g}"
+            value = report.latency_ms[name]
+            axes.axvline(value, color="#bb5566", linewidth=1)
+            axes.annotate(
+                f"{name}\n{value:.1f}",
+                (value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(2, -2),
+                textcoords="offset points",
+                va="top",
+                fontsize=8,
+            )
+    axes.set_xlabel("latency from the intended time, ms")
+    axes.set_ylabel("requests")
+    failed = sum(report.errors.values())
+    axes.set_title(
+        f"{report.answered:,} answers, {report.throughput:.1f} a second; {failed:,} errors"
+    )
+    file = io.BytesIO()
+    figure.savefig(file, dpi=110, format="png")
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Models in the server: versions on disk, their life, and running one on tensors."""

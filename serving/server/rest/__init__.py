@@ -1,0 +1,1 @@
+"""The REST side of the server: URLs, bodies, origins, replies. It knows `backend` only."""

@@ -1,0 +1,149 @@
+"""What leaves the package is what the user's model says, whatever stands around the LeViT."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import levit_tf
+from converters.deploy import deploy_graph
+from converters.to_onnx import to_onnx
+from converters.to_saved_model import to_saved_model
+from converters.to_tflite import to_tflite
+from levit_tf.prediction.network_files import read_network
+from tests.support import keras_habits
+from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
+
+# Of the largest value: BatchNorm is folded, and sums run in another order.
+TOLERANCE = 5e-5
+
+
+def _expected(habit, model, pixels):
+    """The user's own outputs by the names of the shipped ones, as far as they tell."""
+    _, input_range, names = HABITS[habit]
+    found = answers(model, pixels, input_range)
+    if "probabilities" in names:
+        if len(found) == 2:  # of two heads
+            found = [(found[0] + found[1]) / 2]
+        return {"logits" if habit in keras_habits.LOGITS else "probabilities": found[0]}
+    keys = sorted(names) if isinstance(model.output, dict) else ["predictions", "pre_logits"]
+    return dict(zip(keys if len(found) > 1 else names, found, strict=True))
+
+
+def _assert_same(found, expected):
+    for name, values in expected.items():
+        limit = TOLERANCE * np.abs(values).max()
+        np.testing.assert_allclose(found[name], values, rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_the_deploy_graph_says_of_pixels_what_the_model_says(habit):
+    build, _, names = HABITS[habit]
+    model = build()
+    pixels = pixels_for(model)
+    expected = _expected(habit, model, pixels)
+    graph = deploy_graph(model)
+    assert set(graph.output) == names
+    _assert_same(graph.predict_on_batch(pixels), expected)
+    _assert_same(_expected(habit, model, pixels), expected)  # it was not changed
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_a_model_says_what_it_takes(habit):
+    build, input_range, _ = HABITS[habit]
+    model = build()
+    channels = model.inputs[0].shape[-1]
+    found = levit_tf.model_properties(model).input_range
+    assert found == levit_tf.preprocessing.INPUT_RANGES[input_range].of_channels(channels)
+
+
+def test_a_front_of_scaling_layers_becomes_one_layer():
+    graph = deploy_graph(keras_habits.preprocessing_inside())
+    assert [type(layer).__name__ for layer in graph.layers] == [
+        "InputLayer",
+        "Rescaling",
+        "Functional",
+        "Activation",
+    ]
+
+
+def test_what_is_not_known_of_the_input_is_asked_for():
+    model = keras.applications.MobileNetV2(weights=None, input_shape=(32, 32, 3), classes=3)
+    with pytest.raises(ValueError, match="--input_range=pixels"):
+        deploy_graph(model)
+    pixels = pixels_for(model)
+    found = deploy_graph(model, input_range="symmetric").predict_on_batch(pixels)
+    expected = np.asarray(model(pixels / 127.5 - 1, training=False))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+
+
+def test_a_flag_that_contradicts_the_model_is_refused():
+    with pytest.raises(ValueError, match="contradicts the model, whose input holds: normalized"):
+        deploy_graph(keras_habits.named(), input_range="pixels")
+
+
+def test_two_inputs_are_refused():
+    a, b = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    model = keras.Model([a, b], keras_habits.levit(classes=3)(keras.layers.Add()([a, b])))
+    with pytest.raises(ValueError, match="expected one input"):
+        deploy_graph(model)
+
+
+EXPORTS = {
+    "tflite": (to_tflite, "m.tflite", {}),
+    "saved_model": (to_saved_model, "saved", {}),
+    "onnx": (to_onnx, "m.onnx", {}),
+}
+
+
+@pytest.mark.parametrize("kind", EXPORTS)
+@pytest.mark.parametrize("habit", ["preprocessing_inside", "dense_behind", "two_outputs"])
+def test_files_say_what_the_model_says(habit, kind, tmp_path):
+    _check_export(habit, kind, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXPORTS)
+@pytest.mark.parametrize("habit", HABITS)
+def test_files_of_every_habit_say_what_the_model_says(habit, kind, tmp_path):
+    _check_export(habit, kind, tmp_path)
+
+
+def _check_export(habit, kind, tmp_path):
+    build, *_ = HABITS[habit]
+    convert, name, options = EXPORTS[kind]
+    path = tmp_path / "m.keras"
+    build().save(path)
+    model = keras.models.load_model(path)
+    convert(model, tmp_path / name, **options)
+    network = read_network(tmp_path / name)
+    pixels = pixels_for(model, 1)
+    expected = _expected(habit, model, pixels)
+    found = network.outputs(pixels)
+    if kind == "tflite" and "probabilities" in found and "logits" in expected:
+        exponentials = np.exp(expected["logits"] - expected["logits"].max())
+        expected = {"probabilities": exponentials / exponentials.sum()}
+    _assert_same(found, expected)
+
+
+def test_class_names_travel_into_every_file(tmp_path):
+    model = keras_habits.named()
+    for kind, (convert, name, options) in EXPORTS.items():
+        convert(model, tmp_path / name, **options)
+        assert read_network(tmp_path / name).class_names == tuple(NAMES), kind
+
+
+def test_an_export_that_does_not_say_what_the_model_says_is_refused(tmp_path, monkeypatch):
+    model = keras_habits.named()
+    other = keras_habits.levit(classes=3)
+    other.get_layer("classifier").head.linear.bias.assign([3.0, 0.0, -3.0])
+    # As a converter would be wrong: its graph is of another network.
+    for module in ("to_tflite", "to_saved_model", "to_onnx"):
+        monkeypatch.setattr(
+            f"converters.{module}.deploy_graph", lambda *a, **k: deploy_graph(other, *a[1:], **k)
+        )
+    for convert, name, options in EXPORTS.values():
+        with pytest.raises(ValueError, match="does not compute what the Keras model does"):
+            convert(model, tmp_path / name, **options)
+        assert not (tmp_path / name).exists()

@@ -1,0 +1,269 @@
+"""Fake quantisation: it rounds what the int8 file rounds, and the file gets the trained ranges."""
+
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from converters.deploy import deploy_graph
+from converters.qat import conversion
+from converters.qat.qat_model import TARGETS, QuantizedModel, load_quantized
+from converters.qat.qat_network import (
+    fake_quantize,
+    float_ranges,
+    quantized_weights,
+    ranges_of,
+    set_ranges,
+)
+from converters.qat.qat_packages import tf_keras
+from converters.qat.qat_quantizers import (
+    DECAY,
+    ActivationQuantizer,
+    ConstantQuantizer,
+    KernelQuantizer,
+)
+from converters.qat.qat_saved_model import write_fake_quantized
+from converters.qat.twin import set_graph_weights
+from levit_tf import fuse
+from levit_tf.prediction.predictor import load_predictor
+from tests.support.export_cases import make_model, rgb_images
+
+
+@pytest.fixture(scope="module")
+def source():
+    return fuse(make_model())
+
+
+@pytest.fixture(scope="module")
+def networks(source):
+    """The fake-quantised network for each target, with ranges from pictures."""
+    made = {}
+    for target in TARGETS:
+        graph = deploy_graph(source)
+        made[target] = fake_quantize(graph, target)
+        set_ranges(made[target], float_ranges(graph, target, rgb_images(64, seed=3)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def quantized(source, networks):
+    """What a run would ship of them."""
+    made = {}
+    for target, network in networks.items():
+        model = keras.models.clone_model(source)
+        set_graph_weights(model, quantized_weights(network))
+        made[target] = QuantizedModel(model, target, ranges_of(network))
+    return made
+
+
+@pytest.fixture(scope="module")
+def files(quantized, tmp_path_factory):
+    """The int8 file of each target."""
+    folder = tmp_path_factory.mktemp("qat")
+    for target, model in quantized.items():
+        conversion.export(model, folder / f"{target}.tflite")
+    return {target: folder / f"{target}.tflite" for target in quantized}
+
+
+def outputs_of(network, images):
+    """What every layer of a network returns, by name."""
+    layers = {layer.name: layer.output for layer in network.layers[1:]}
+    return {name: y.numpy() for name, y in tf_keras.Model(network.input, layers)(images).items()}
+
+
+def kernels_of(path):
+    """Integers and scales of the convolutions of a file, by name of layer."""
+    interpreter = Interpreter(model_path=str(path))
+    found = {}
+    for tensor in interpreter.get_tensor_details():
+        name = tensor["name"].split("/")
+        if name[-1] == "convolution" and tensor["dtype"] == np.int8:
+            integers = interpreter.get_tensor(tensor["index"])
+            layer = name[-2].removesuffix("_1")
+            found[layer] = integers, tensor["quantization_parameters"]["scales"]
+    return found
+
+
+def test_kernels_are_rounded_to_127_steps_on_either_side_of_zero():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, rng.uniform(0.1, 3, 5), (3, 3, 4, 5)).astype(np.float32)
+    kernel[..., 2] = 0
+    found = KernelQuantizer()(tf.constant(kernel), training=False, weights={})
+    scale = np.maximum(np.abs(kernel).max((0, 1, 2)), 1e-9) / 127
+    np.testing.assert_allclose(found, np.round(kernel / scale) * scale, atol=1e-6)
+
+
+@pytest.mark.parametrize("quantizer", [KernelQuantizer(), ConstantQuantizer()])
+def test_gradients_pass_through_the_rounding_of_weights(quantizer):
+    rng = np.random.default_rng(0)
+    weights = tf.Variable(rng.normal(size=(4, 3)).astype(np.float32))
+    upstream = rng.normal(size=(4, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(quantizer(weights, training=True, weights={}) * upstream)
+    np.testing.assert_array_equal(tape.gradient(loss, weights), upstream)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_ranges_of_activations_follow_the_batches_and_zero_is_exact(symmetric):
+    layer = tf_keras.layers.Layer()
+    quantizer = ActivationQuantizer(symmetric)
+    weights = quantizer.build(None, "output", layer)
+    weights["min_var"].assign(-1.0)
+    weights["max_var"].assign(2.0)
+    x = tf.constant(np.linspace(-4, 8, 1000, dtype=np.float32))
+    quantizer(x, training=False, weights=weights)
+    assert float(weights["max_var"]) == 2.0
+    found = quantizer(x, training=True, weights=weights).numpy()
+    low, high = float(weights["min_var"]), float(weights["max_var"])
+    assert high == pytest.approx(DECAY * 2 + (1 - DECAY) * 8)
+    batch_low = -8 * 128 / 127 if symmetric else -4
+    assert low == pytest.approx(-DECAY + (1 - DECAY) * batch_low)
+    assert len(np.unique(found)) <= 256
+    assert found.min() == pytest.approx(low, abs=(high - low) / 255)
+    assert 0.0 in found
+
+
+def test_the_mixed_target_leaves_the_core_of_attention_in_float(networks):
+    outputs = outputs_of(networks["int8"], rgb_images(8))
+    for name, y in outputs.items():
+        is_float = name.startswith(("matmul", "add_")) or name.endswith(("softmax", "bias"))
+        passes_on = name.endswith(("_heads", "_transpose", "_pad")) or name.startswith("stages_")
+        levels = len(np.unique(y))
+        if is_float and y.size > 1000:
+            assert levels > 256, name
+        if not is_float and not passes_on:
+            assert levels <= 256, name
+
+
+def test_the_full_target_rounds_the_output_of_every_layer(networks):
+    outputs = outputs_of(networks["int8_full"], rgb_images(8))
+    assert len(outputs) > 100
+    assert {name for name, y in outputs.items() if len(np.unique(y)) > 256} == set()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_file_has_the_trained_integers_and_scales(networks, files, target):
+    found = kernels_of(files[target])
+    assert len(found) > 20
+    weights = quantized_weights(networks[target])
+    for name, (integers, scales) in found.items():
+        kernel = weights[name][0]
+        scale = np.abs(kernel).max((0, 1, 2)) / 127
+        # (height, width, in, out) -> (out, height, width, in), as TFLite has it
+        np.testing.assert_array_equal(
+            integers, np.round(kernel / scale).transpose(3, 0, 1, 2), err_msg=name
+        )
+        # The fully quantised file has the 1/6 of hard-swish in the kernels behind it.
+        ratios = scales / scale
+        np.testing.assert_allclose(ratios, np.round(6 * ratios[0]) / 6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_file_has_the_trained_ranges(networks, files, target):
+    interpreter = Interpreter(model_path=str(files[target]))
+    found = np.array(
+        [
+            tensor["quantization"][0]
+            for tensor in interpreter.get_tensor_details()
+            if tensor["dtype"] == np.int8 and len(tensor["quantization_parameters"]["scales"]) == 1
+        ]
+    )
+    for name, (low, high) in ranges_of(networks[target]).items():
+        if not name.endswith("gate"):
+            scale = (high - low) / 255
+            ratios = found / scale
+            is_there = np.isclose(ratios, 1, rtol=1e-5) | np.isclose(ratios, 6, rtol=1e-5)
+            assert is_there.any(), name
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_file_answers_as_the_fake_quantised_network(networks, files, target):
+    images = rgb_images(64)
+    expected = tf.nn.softmax(networks[target](images, training=False)).numpy()
+    found = load_predictor(files[target]).predict(images)
+    # An untrained network decides narrowly: the distance counts more than the winner.
+    assert np.abs(found - expected).mean() < 3e-3
+    assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.85
+
+
+def test_a_saved_network_becomes_the_same_file(quantized, files, tmp_path):
+    target = "int8_full"
+    path = tmp_path / "trained.keras"
+    quantized[target].save(path)
+    loaded = load_quantized(path)
+    assert (loaded.target, dict(loaded.ranges)) == (target, dict(quantized[target].ranges))
+    conversion.convert(path, tmp_path / "again.tflite")
+    images = rgb_images(4)
+    np.testing.assert_array_equal(
+        load_predictor(tmp_path / "again.tflite").predict(images),
+        load_predictor(files[target]).predict(images),
+    )
+
+
+def test_a_saved_network_is_a_fused_levit_to_keras(quantized, tmp_path):
+    quantized["int8"].save(tmp_path / "trained.keras")
+    model = keras.models.load_model(tmp_path / "trained.keras")
+    images = rgb_images(2)
+    np.testing.assert_array_equal(
+        model.predict(images, verbose=0), quantized["int8"].model.predict(images, verbose=0)
+    )
+
+
+def test_the_fake_quantised_network_is_a_saved_model_too(networks, quantized, tmp_path):
+    write_fake_quantized(quantized["int8"], tmp_path / "saved")
+    images = rgb_images(8)
+    expected = tf.nn.softmax(networks["int8"](images, training=False)).numpy()
+    found = load_predictor(tmp_path / "saved").predict(images)
+    # Rounding once more what is rounded may move a kernel by a float's last digit, and by that
+    # an activation by one step.
+    np.testing.assert_allclose(found, expected, atol=2e-2)
+
+
+def test_a_network_without_learned_ranges_is_refused(source, tmp_path):
+    source.save(tmp_path / "float.keras")
+    message = r"holds no learned ranges.*--set=qat=int8 --set=init_from=.*float\.keras.*to_tflite"
+    with pytest.raises(ValueError, match=message):
+        conversion.convert(tmp_path / "float.keras", tmp_path / "out.tflite")
+    assert not (tmp_path / "out.tflite").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["nonsense", "{}", '{"target": "int4", "ranges": {}}', '{"target": "int8", "ranges": [1]}']
+    + [
+        f'{{"target": "int8", "ranges": {{"stem_conv1": {ends}}}}}'
+        for ends in ("[0]", '["a", 1]', "[1, 2]", "[0, NaN]")
+    ],
+)
+def test_damaged_ranges_are_refused(source, tmp_path, content):
+    path = tmp_path / "damaged.keras"
+    source.save(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("quantization.json", content)
+    with pytest.raises(ValueError, match=r"damaged\.keras: its quantization\.json is damaged"):
+        load_quantized(path)
+
+
+def test_ranges_of_another_network_are_refused(networks):
+    with pytest.raises(ValueError, match="no range for the output of classifier"):
+        set_ranges(networks["int8"], {"stem_conv1": (-1, 1)})
+
+
+def test_the_command_reports_errors_in_one_line(tmp_path):
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "converters.qat", f"--model={tmp_path}"),
+            f"--output={tmp_path / 'out.tflite'}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"error: {tmp_path}: no final.keras in it" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,174 @@
+"""Quantising with known ranges, and the rewriting before it, which changes no result."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from converters.deploy import deploy_graph
+from converters.tflite.integer_graph import integer_graph, symmetric_tensors
+from converters.tflite.pixel_normalization import normalize_rows
+from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
+from converters.tflite.tflite_graph import Graph
+from converters.to_tflite import float32_file
+from tests.support.export_cases import make_model, relative_error, rgb_images
+
+QUANTIZERS = [quantize_mixed_int8, quantize_full_int8]
+
+
+@pytest.fixture(scope="module")
+def content():
+    return float32_file(deploy_graph(make_model(), batch_size=1))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return rgb_images(8, seed=3)
+
+
+def logits_of(content, images):
+    runner = Interpreter(model_content=content).get_signature_runner("serving_default")
+    return np.concatenate([runner(images=image[None])["logits"] for image in images])
+
+
+def kinds_of(content):
+    graph = Graph(content)
+    return [graph.kind(operator) for operator in graph.operators]
+
+
+def ranges_in(content, names):
+    """The range of each tensor of a quantised file, as learning would have given it."""
+    tensors = {d["name"]: d for d in Interpreter(model_content=content).get_tensor_details()}
+    found = {}
+    for name in names:
+        scale, zero_point = tensors[name]["quantization"]
+        low, high = (np.float32(scale * (limit - zero_point)) for limit in (-128, 127))
+        found[name] = {"min": low, "max": high}
+    return found
+
+
+def activations(content, kinds):
+    graph = Graph(content)
+    return [graph.outputs_of(op)[0] for op in graph.operators if graph.kind(op) in kinds]
+
+
+def test_integer_graph_computes_the_same_without_hard_swish(content, images):
+    prepared, _ = integer_graph(content, {})
+    assert "HARD_SWISH" in kinds_of(content)
+    assert "HARD_SWISH" not in kinds_of(prepared)
+    expected = logits_of(content, images)
+    assert relative_error(logits_of(prepared, images), expected) < 1e-5
+
+
+def test_integer_graph_scales_known_ranges_with_the_values(content):
+    graph = Graph(content)
+    operator = next(op for op in graph.operators if graph.kind(op) == "HARD_SWISH")
+    (source,), (output,) = graph.inputs_of(operator), graph.outputs_of(operator)
+    ranges = {
+        source: {"min": np.float32(-4), "max": np.float32(2)},
+        output: {"min": np.float32(-0.375), "max": np.float32(2)},
+    }
+    _, scaled = integer_graph(content, ranges)
+    assert scaled[source] == ranges[source]
+    assert scaled[output] == {"min": -2.25, "max": 12}
+    assert scaled[f"{output}/plus_three"] == {"min": 0, "max": 5}
+
+
+def test_normalised_rows_are_normalised_once(content, images):
+    assert kinds_of(content)[:3] == ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
+    assert normalize_rows(content) == content
+
+
+def test_second_operands_of_matrix_products_have_the_zero_point_0(content, images):
+    graph = Graph(quantize_full_int8(content, images))
+    operands = symmetric_tensors(graph)
+    assert len(operands) == 2 * kinds_of(content).count("SOFTMAX") - 2
+    for name in operands:
+        assert list(graph.tensors[name].quantization.zeroPoint) == [0]
+
+
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_given_ranges_come_before_calibrated_ones(quantize, content, images):
+    (name, *_) = activations(content, ["CONV_2D"])
+    given = {name: {"min": np.float32(-10.2), "max": np.float32(15.3)}}
+    found = ranges_in(quantize(content, images, given), [name])
+    assert found[name]["min"] == pytest.approx(-10.2, abs=0.05)
+    assert found[name]["max"] == pytest.approx(15.3, abs=0.05)
+
+
+def test_ranges_of_every_activation_replace_pictures(content, images):
+    calibrated = quantize_mixed_int8(content, images)
+    names = {
+        name
+        for name in activations(content, ["CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN"])
+        if name in {d["name"] for d in _int8_tensors(calibrated)}
+    }
+    graph = Graph(calibrated)
+    for operator in graph.operators:  # hard-swish is float: its range is that of the QUANTIZE
+        if graph.kind(operator) == "QUANTIZE":
+            names.add(graph.outputs_of(operator)[0])
+    ranges = {
+        name.removesuffix("_quantized"): values
+        for name, values in ranges_in(calibrated, names).items()
+    }
+    learned = quantize_mixed_int8(content, ranges=ranges)
+    assert relative_error(logits_of(learned, images), logits_of(calibrated, images)) < 1e-2
+
+
+def _int8_tensors(content):
+    details = Interpreter(model_content=content).get_tensor_details()
+    return [tensor for tensor in details if tensor["dtype"] == np.int8]
+
+
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_kernels_take_a_range_for_each_channel(quantize, content, images):
+    graph = Graph(content)
+    operator = next(op for op in graph.operators if graph.kind(op) == "CONV_2D")
+    kernel = graph.inputs_of(operator)[1]
+    bounds = np.linspace(1, 2, graph.tensors[kernel].shape[0]).astype(np.float32)
+    quantized = Graph(quantize(content, images, {kernel: {"min": -bounds, "max": bounds}}))
+    scales = quantized.tensors[kernel].quantization.scale
+    np.testing.assert_allclose(scales, bounds / 127, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        (None, "calibration images or known ranges; there are neither"),
+        ({"nowhere": {"min": -1, "max": 1}}, "the file has no tensor 'nowhere'"),
+    ],
+)
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_wrong_ranges_are_named(quantize, content, ranges, message):
+    with pytest.raises(ValueError, match=message):
+        quantize(content, ranges=ranges)
+
+
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_missing_ranges_and_wrong_shapes_are_named(quantize, content):
+    (name, *_) = activations(content, ["CONV_2D"])
+    with pytest.raises(ValueError, match=r"A range is missing, and there are no images.*tensor: "):
+        quantize(content, ranges={name: {"min": -1, "max": 1}})
+    with pytest.raises(ValueError, match=r"its min must be one value. Received: shape \(2,\)"):
+        quantize(content, ranges={name: {"min": np.zeros(2), "max": np.ones(2)}})
+
+
+def test_another_io_type_is_refused(content, images):
+    with pytest.raises(ValueError, match=r"uint8 or int8. Received: 'float16'"):
+        quantize_full_int8(content, images, io_dtype="float16")
+
+
+def test_hard_swish_stays_where_its_factor_cannot_go_into_a_kernel(images):
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, activation="hard_silu")(inputs)  # read by the pooling
+    x = layers.Conv2D(4, 3, activation="hard_silu")(layers.AveragePooling2D(2)(x))
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1)(x)))
+    model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
+    content = float32_file(deploy_graph(model, batch_size=1, input_range="normalized"))
+    prepared, _ = integer_graph(content, {})
+    assert kinds_of(content).count("HARD_SWISH") == 2
+    assert kinds_of(prepared).count("HARD_SWISH") == 1
+    images = images[:, :16, :16]
+    expected = logits_of(content, images)
+    assert relative_error(logits_of(prepared, images), expected) < 1e-5

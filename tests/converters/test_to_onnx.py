@@ -1,0 +1,199 @@
+"""ONNX export: the same answers as Keras for any batch, channels-first, and refusals that help."""
+
+import collections
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnx_ir
+import onnxruntime
+import pytest
+
+import levit_tf
+from converters import to_onnx as module
+from converters.to_onnx import OPSETS, to_onnx
+from levit_tf.prediction.predictor import load_predictor
+from levit_tf.preprocessing import preprocess_input
+from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
+from tests.support.randomize import randomize_keras
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(classifier_activation=None)
+
+
+@pytest.fixture(scope="module")
+def path(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    assert to_onnx(model, path) < 1e-5
+    return path
+
+
+def logits_of(path, images):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"images": images})[0]
+
+
+def ops_of(path):
+    return collections.Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def convolutions_read_and_write_each_other(path):
+    """Whether no convolution's input or output is turned around."""
+    graph = onnx.load(path).graph
+    writers = {name: node for node in graph.node for name in node.output}
+    turned = [node for node in graph.node if node.op_type == "Transpose"]
+    before = [writers.get(node.input[0]) for node in turned]
+    after = {node.input[0] for node in graph.node if node.op_type == "Conv"}
+    return not any(node and node.op_type == "Conv" for node in before) and not any(
+        node.output[0] in after for node in turned if node.input[0] != "images"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_answers_are_those_of_keras_for_any_batch(model, path, count):
+    images = rgb_images(count)
+    expected = model.predict(preprocess_input(images), verbose=0)
+    assert relative_error(logits_of(path, images), expected) < 1e-5
+
+
+def test_names_and_shapes_are_the_documented_ones(path):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    assert (image.name, image.shape, image.type) == (
+        "images",
+        ["batch", 32, 32, 3],
+        "tensor(float)",
+    )
+    outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
+    assert outputs == {"logits": ["batch", CLASSES], "probabilities": ["batch", CLASSES]}
+
+
+def test_a_fixed_batch_is_part_of_the_file(model, tmp_path):
+    to_onnx(model, tmp_path / "two.onnx", batch_size=2)
+    session = onnxruntime.InferenceSession(str(tmp_path / "two.onnx"))
+    assert session.get_inputs()[0].shape == [2, 32, 32, 3]
+    predictor = load_predictor(tmp_path / "two.onnx")
+    images = rgb_images(3)
+    expected = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [OPSETS[0], OPSETS[-1]])
+def test_the_graph_is_channels_first_throughout(model, tmp_path, opset):
+    to_onnx(model, tmp_path / "model.onnx", opset=opset)
+    ops = ops_of(tmp_path / "model.onnx")
+    assert ops["HardSwish"] == 12
+    assert not {"Clip", "Shape", "Gather", "Concat"} & set(ops)
+    # One for the pictures, two for each of the attentions over more than one query.
+    assert ops["Transpose"] <= 1 + 2 * 4
+    assert convolutions_read_and_write_each_other(tmp_path / "model.onnx")
+
+
+def test_silu_and_grids_that_are_not_square(tmp_path):
+    variant = levit_tf.Variant(
+        "silu",
+        embed_dim=(48, 64, 96),
+        key_dim=16,
+        num_heads=(3, 4, 6),
+        depth=(1, 1, 1),
+        stem_convs=3,
+        activation="silu",
+    )
+    keras.utils.set_random_seed(0)
+    model = levit_tf.LeViT(variant, input_shape=(32, 48, 3), classes=CLASSES, heads="both")
+    randomize_keras(model)
+    to_onnx(model, tmp_path / "model.onnx")
+    images = rgb_images(2, (32, 48))
+    expected = levit_tf.with_heads(model, "average").predict(preprocess_input(images), verbose=0)
+    found = load_predictor(tmp_path / "model.onnx").predict(images)
+    assert relative_error(found, expected) < 1e-5
+    assert ops_of(tmp_path / "model.onnx")["Transpose"] <= 1 + 2 * 5
+    assert convolutions_read_and_write_each_other(tmp_path / "model.onnx")
+
+
+def test_nodes_carry_the_names_of_layers(path):
+    names = {node.name for node in onnx.load(path).graph.node}
+    assert {
+        "stem_conv1/Conv",
+        "stages_0_blocks_0_attn_softmax/Softmax",
+        "stages_1_downsample_attn_proj/Conv",
+        "stages_2_blocks_0_mlp_add/Add",
+    } <= names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"opset": 13}, "--opset: expected 14 to 18. Received: 13"),
+        ({"opset": 19}, "--opset: expected 14 to 18. Received: 19"),
+        ({"batch_size": 0}, "--batch: expected dynamic or at least 1. Received: 0"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        to_onnx(model, tmp_path / "model.onnx", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_does_not_say_what_it_takes_is_refused(tmp_path):
+    inputs = keras.Input((32, 32, 3))
+    other = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs), name="other")
+    with pytest.raises(ValueError, match="'other': nothing in the model says what its input holds"):
+        to_onnx(other, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_computes_something_else_is_not_kept(model, tmp_path, monkeypatch):
+    rename = module._rename
+
+    def spoil(graph, layers):
+        rename(graph, layers)
+        kernel = next(
+            v for v in graph.graph.initializers.values() if v.name.startswith("stem_conv2")
+        )
+        kernel.const_value = onnx_ir.tensor(kernel.const_value.numpy() * 1.01)
+
+    monkeypatch.setattr(module, "_rename", spoil)
+    with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
+        to_onnx(model, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_kept(model, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        to_onnx(model, path)
+    assert path.read_text() == "precious"
+    with pytest.raises(ValueError, match=r"ending in \.onnx"):
+        to_onnx(model, tmp_path / "model.pb")
+
+
+def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(
+        ImportError, match=r'tf2onnx, which is missing: pip install "levit_tf\[onnx\]'
+    ):
+        to_onnx(model, tmp_path / "model.onnx")
+
+
+def test_the_command_writes_a_file_and_says_how_close_it_is(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    command = [
+        *(sys.executable, "-m", "converters.to_onnx"),
+        *(f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'model.onnx'}"),
+    ]
+    done = subprocess.run([*command, "--opset=18"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "opset 18, batch dynamic" in done.stdout
+    assert "largest difference from Keras" in done.stdout
+    assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 18
+    done = subprocess.run([*command, "--batch=many"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        "error: --batch: expected dynamic or a positive number. Received: 'many'\n"
+    )

@@ -1,0 +1,248 @@
+"""TFLite export: Keras' answers by every recipe, XNNPACK partitions, what goes with them."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+import levit_tf
+from converters.tflite import recipes
+from converters.tflite.recipes import RECIPES
+from converters.tflite.tflite_graph import Graph
+from converters.to_tflite import to_tflite
+from levit_tf.prediction.predictor import load_predictor
+from levit_tf.preprocessing import preprocess_input
+from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
+
+CALIBRATED = ("int8", "int8_full")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(classifier_activation=None)
+
+
+@pytest.fixture(scope="module")
+def files(model, tmp_path_factory):
+    """The file of each recipe, with both outputs."""
+    folder = tmp_path_factory.mktemp("tflite")
+    return {name: convert(model, folder / f"{name}.tflite", name) for name in RECIPES}
+
+
+def convert(model, path, recipe, **options):
+    images = rgb_images(32, seed=3) if recipe in CALIBRATED else None
+    to_tflite(
+        model, path, recipe=recipe, **{"outputs": "both", "calibration_images": images} | options
+    )
+    return path
+
+
+def runner_of(path):
+    return Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+
+
+def outputs_of(path, images):
+    """The outputs as float32, by name; pictures are given as the file wants them."""
+    runner = runner_of(path)
+    shift = 128 if runner.get_input_details()["images"]["dtype"] == np.int8 else 0
+    dtype = runner.get_input_details()["images"]["dtype"]
+    found = {name: [] for name in runner.get_output_details()}
+    for image in images:
+        for name, y in runner(images=(image[None] - shift).astype(dtype)).items():
+            scale, zero_point = runner.get_output_details()[name]["quantization"]
+            if scale:
+                y = np.float32(scale) * (y.astype(np.float32) - zero_point)
+            found[name].append(y)
+    return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
+def ops_of(path):
+    """(op, types of its outputs) for each node, the delegates last."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    types = {d["index"]: np.dtype(d["dtype"]).name for d in interpreter.get_tensor_details()}
+    return [
+        (op["op_name"], [types[n] for n in op["outputs"]]) for op in interpreter._get_ops_details()
+    ]
+
+
+def test_fp32_answers_are_those_of_keras(model, files):
+    images = rgb_images(16)
+    expected = model.predict(preprocess_input(images), verbose=0)
+    found = outputs_of(files["fp32"], images)
+    assert relative_error(found["logits"], expected) < 1e-5
+    np.testing.assert_allclose(found["probabilities"], keras.ops.softmax(expected), atol=1e-5)
+
+
+# An untrained network decides narrowly: the distance counts more than the winner.
+@pytest.mark.parametrize(
+    ("recipe", "mean_error", "agreement"),
+    [("fp16", 2e-3, 0.95), ("dynamic", 0.05, 0.85), ("int8", 0.05, 0.85), ("int8_full", 0.1, 0.7)],
+)
+def test_smaller_files_stay_close_to_keras(model, files, recipe, mean_error, agreement):
+    images = rgb_images(64)
+    expected = model.predict(preprocess_input(images), verbose=0)
+    found = outputs_of(files[recipe], images)["logits"]
+    assert np.abs(found - expected).mean() < mean_error * expected.std()
+    assert np.mean(found.argmax(1) == expected.argmax(1)) >= agreement
+    assert not np.array_equal(found, outputs_of(files["fp32"], images)["logits"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "share"), [("fp16", 0.55), ("dynamic", 0.4), ("int8", 0.4), ("int8_full", 0.4)]
+)
+def test_smaller_files_are_smaller(files, recipe, share):
+    assert files[recipe].stat().st_size < share * files["fp32"].stat().st_size
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
+def test_the_signature_is_the_documented_one(files, recipe):
+    interpreter = Interpreter(model_path=str(files[recipe]))
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["images"], "outputs": ["logits", "probabilities"]}
+    }
+    outputs = interpreter.get_signature_runner("serving_default")(images=rgb_images(1))
+    assert {name: (y.shape, y.dtype) for name, y in outputs.items()} == {
+        "logits": ((1, CLASSES), np.float32),
+        "probabilities": ((1, CLASSES), np.float32),
+    }
+    exponentials = np.exp(outputs["logits"])
+    np.testing.assert_allclose(
+        outputs["probabilities"], exponentials / exponentials.sum(), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
+def test_the_whole_network_is_one_xnnpack_partition(files, recipe):
+    names = [name for name, _ in ops_of(files[recipe])]
+    assert names.count("DELEGATE") == 1
+    assert names[-1] == "DELEGATE"
+
+
+def test_int8_has_all_convolutions_in_int8_and_the_attention_core_in_float(files):
+    types = {}
+    for name, outputs in ops_of(files["int8"]):
+        types.setdefault(name, set()).update(outputs)
+    assert types["CONV_2D"] == types["FULLY_CONNECTED"] == {"int8"}
+    for name in ("BATCH_MATMUL", "SOFTMAX", "HARD_SWISH", "DEPTHWISE_CONV_2D"):
+        assert types[name] == {"float32"}
+
+
+@pytest.mark.parametrize("recipe", ["dynamic", "int8", "int8_full"])
+def test_int8_weights_have_a_scale_for_each_channel(files, recipe):
+    interpreter = Interpreter(model_path=str(files[recipe]))
+    scales = [
+        len(tensor["quantization_parameters"]["scales"])
+        for tensor in interpreter.get_tensor_details()
+        if len(tensor["shape"]) == 4 and tensor["dtype"] == np.int8 and tensor["shape"][0] > 1
+    ]
+    assert len(scales) > 20
+    assert min(scales) > 1
+
+
+def test_int8_full_has_no_float_in_it(files):
+    interpreter = Interpreter(model_path=str(files["int8_full"]))
+    types = {np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
+    assert types <= {"int8", "uint8", "int32"}
+
+
+def test_int8_full_leaves_xnnpack_for_softmax_only(files):
+    names = [name for name, _ in ops_of(files["int8_full"])]
+    assert "HARD_SWISH" not in names
+    # Before the first softmax, between two, and the ends, which turn uint8 into int8 and back.
+    assert 1 < names.count("DELEGATE") <= names.count("SOFTMAX")
+
+
+def test_uint8_pictures_are_the_pixels_themselves(model, files, tmp_path):
+    details = runner_of(files["int8_full"]).get_input_details()["images"]
+    assert (details["dtype"], details["quantization"]) == (np.uint8, (1.0, 0))
+    signed = convert(model, tmp_path / "int8.tflite", "int8_full", io_dtype="int8")
+    details = runner_of(signed).get_input_details()["images"]
+    assert (details["dtype"], details["quantization"]) == (np.int8, (1.0, -128))
+    images = rgb_images(4)
+    for name, expected in outputs_of(signed, images).items():
+        np.testing.assert_array_equal(
+            outputs_of(files["int8_full"], images)[name], expected, err_msg=name
+        )
+
+
+def test_fp16_may_be_computed_in_float16(files):
+    model = Graph(files["fp16"].read_bytes()).model
+    metadata = {m.name: bytes(model.buffers[m.buffer].data) for m in model.metadata}
+    assert metadata[b"reduced_precision_support"] == b"fp16accfp16"
+    others = Graph(files["fp32"].read_bytes()).model.metadata
+    assert b"reduced_precision_support" not in {m.name for m in others}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["probabilities"]),
+        ({"outputs": "logits"}, ["logits"]),
+        ({"outputs": "both"}, ["logits", "probabilities"]),
+    ],
+)
+def test_the_file_returns_what_was_asked_for(model, options, expected, tmp_path):
+    to_tflite(model, tmp_path / "out.tflite", **options)
+    interpreter = Interpreter(model_path=str(tmp_path / "out.tflite"))
+    assert interpreter.get_signature_list()["serving_default"]["outputs"] == expected
+    images = rgb_images(3)
+    probabilities = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    predictor = load_predictor(tmp_path / "out.tflite")
+    np.testing.assert_allclose(predictor.predict(images), probabilities, atol=1e-5)
+
+
+def test_predictors_read_every_file(model, files):
+    images = rgb_images(3)
+    expected = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    for path in files.values():
+        np.testing.assert_allclose(load_predictor(path).predict(images), expected, atol=0.1)
+
+
+def test_a_json_beside_the_file_says_how_it_was_made(model, files, tmp_path):
+    for recipe, path in files.items():
+        about = json.loads(path.with_name(f"{path.name}.json").read_text())
+        assert about["recipe"] == recipe
+        assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert about["calibration_images"] == (32 if recipe in CALIBRATED else 0)
+        assert about["compared_with_keras"]["logits"]["relative_difference"] < 0.5
+        assert about["source"] is None
+    source = tmp_path / "model.keras"
+    model.save(source)
+    about = to_tflite(model, tmp_path / "out.tflite", source=source)
+    assert about["source"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "out.tflite.json").read_text()) == about
+
+
+@pytest.mark.parametrize("recipe", ["fp32", "int8_full"])
+def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):
+    again = convert(model, tmp_path / "again.tflite", recipe)
+    assert again.read_bytes() == files[recipe].read_bytes()
+
+
+def test_a_file_that_computes_something_else_is_not_written(model, tmp_path, monkeypatch):
+    other = make_model(classifier_activation=None, seed=1)
+    wrong = convert(other, tmp_path / "other.tflite", "fp32").read_bytes()
+    monkeypatch.setitem(recipes.RECIPES, "fp32", RECIPES["fp32"]._replace(make=lambda *_: wrong))
+    with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
+        to_tflite(model, tmp_path / "out.tflite", outputs="both")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_other_classifiers_than_levit_are_converted_too(tmp_path):
+    layers = keras.layers
+    x = inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
+    images = rgb_images(2, (16, 16))
+    with pytest.raises(ValueError, match="nothing in the model says what its input holds"):
+        to_tflite(model, tmp_path / "out.tflite", calibration_images=images)
+    model = levit_tf.with_properties(model, input_range="normalized")
+    to_tflite(model, tmp_path / "out.tflite", recipe="int8_full", calibration_images=images)
+    expected = model.predict(preprocess_input(images), verbose=0)
+    found = outputs_of(tmp_path / "out.tflite", images)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=0.05)

@@ -1,0 +1,116 @@
+"""TFLite export: refusals that help, and the command."""
+
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from converters.to_tflite import to_tflite
+from levit_tf.preprocessing import preprocess_input
+from tests.support.export_cases import CLASSES, make_model, rgb_images
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(classifier_activation=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "int4"}, r"Unknown recipe 'int4'. Known:\n  fp32: (.*\n)+  int8: "),
+        ({"recipe": "int8"}, r"needs calibration data.*--calibration: digits, photographs \(emb"),
+        ({"recipe": "int8_full"}, r"'int8_full' needs calibration data"),
+        ({"outputs": "scores"}, "one of probabilities, logits, both. Received: 'scores'"),
+        ({"io_dtype": "uint8"}, "'fp32' has an input and outputs of type float32. Received: 'uint"),
+        ({"recipe": "int8_full", "io_dtype": "int16"}, "type uint8 or int8. Received: 'int16'"),
+        ({"class_names": ["a", "b"]}, "2 class names for a model of 7 classes"),
+        (
+            {"recipe": "int8", "calibration_images": rgb_images(1, (48, 48))},
+            r"must have shape \(n, 32, 32, 3\).* Received: \(1, 48, 48, 3\)",
+        ),
+        (
+            {"recipe": "int8", "calibration_images": preprocess_input(rgb_images(1))},
+            "plain pixels 0..255, not normalised",
+        ),
+        (
+            {"recipe": "int8", "calibration_images": rgb_images(1) / 255},
+            "plain pixels 0..255, not normalised",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, tmp_path / "out.tflite", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_model_that_does_not_say_what_it_takes_is_refused_in_words(kind, tmp_path):
+    stack = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(CLASSES)]
+    other = keras.Sequential([keras.Input((32, 32, 3)), *stack], name="other")
+    if kind == "functional":
+        other = keras.Model(other.inputs, other.outputs[0], name="other")
+    with pytest.raises(ValueError, match="Model 'other': nothing in the model says what its input"):
+        to_tflite(other, tmp_path / "out.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_is_kept(model, tmp_path):
+    path = tmp_path / "out.tflite"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        to_tflite(model, path)
+    assert path.read_text() == "precious"
+    with pytest.raises(ValueError, match=r"ending in \.tflite"):
+        to_tflite(model, tmp_path / "out.bin")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(model, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    message = r"file/out\.tflite: its folder cannot be written to \(File exists\)"
+    with pytest.raises(OSError, match=message):
+        to_tflite(model, tmp_path / "file" / "out.tflite")
+
+
+def test_the_command_takes_labels_from_beside_the_model(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    names = [f"name {n}" for n in range(CLASSES)]
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    result = run_command(tmp_path, "--recipe=fp16", "--outputs=both")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"written: {tmp_path / 'out.tflite'}, 0.")
+    assert b"\n".join(name.encode() for name in names) in (tmp_path / "out.tflite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, ["--recipe=int8"], "Recipe 'int8' needs calibration data"),
+        (b"PK truncated", [], "truncated, or not a .keras file"),
+    ],
+)
+def test_the_command_reports_errors_in_one_line(model, content, options, message, tmp_path):
+    if content is None:
+        model.save(tmp_path / "model.keras")
+    else:
+        (tmp_path / "model.keras").write_bytes(content)
+    result = run_command(tmp_path, *options)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out.tflite").exists()
+
+
+def run_command(folder, *options):
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "converters.to_tflite", *options),
+            *(f"--model={folder / 'model.keras'}", f"--output={folder / 'out.tflite'}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,308 @@
+"""Comparing two files: equal in every format, a changed weight found, misfits named."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import levit_tf
+from converters import to_pytorch
+from converters.layer_names import block_in, layer_in
+from converters.to_onnx import to_onnx
+from converters.to_saved_model import to_saved_model
+from converters.to_tflite import to_tflite
+from converters.verification.verify_artefact import FLOAT32, INT8, Artefact
+from converters.verification.verify_compare import compare_layers, compare_outputs
+from converters.verification.verify_keras import keras_artefact
+from converters.verification.verify_pictures import comparison_pictures
+from converters.verify import main
+from levit_tf.prediction.network_files import Network
+from tests.support.export_cases import make_model, rgb_images
+
+FLOAT_FILES = ("fused.keras", "saved_model", "fp32.tflite", "model.onnx", "timm.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One network in every format."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    model = make_model()
+    model.save(folder / "model.keras")
+    levit_tf.fuse(model).save(folder / "fused.keras")
+    to_saved_model(model, folder / "saved_model")
+    to_tflite(model, folder / "fp32.tflite")
+    to_tflite(model, folder / "int8.tflite", recipe="int8", calibration_images=rgb_images(32))
+    to_onnx(model, folder / "model.onnx")
+    to_pytorch.convert(folder / "model.keras", folder / "timm.safetensors", "timm")
+    return folder
+
+
+def verify(a, b, *options, layers=True):
+    """(exit code, the JSON)."""
+    report = a.with_name("report.json")
+    arguments = [str(a), str(b), f"--json={report}", *(["--layers"] if layers else []), *options]
+    return main(arguments), json.loads(report.read_text())
+
+
+def changed(tmp_path, weight, factor=1.5):
+    """The network with one weight multiplied, as a `.keras` file."""
+    model = make_model()
+    variable = next(variable for variable in model.weights if variable.path == weight)
+    variable.assign(keras.ops.convert_to_numpy(variable) * factor)
+    model.save(tmp_path / "changed.keras")
+    return tmp_path / "changed.keras"
+
+
+@pytest.mark.parametrize("name", FLOAT_FILES)
+def test_every_format_equals_the_keras_file_in_every_layer(folder, name, capsys):
+    status, report = verify(folder / "model.keras", folder / name)
+    assert status == 0
+    assert report["within_tolerance"]
+    assert report["tolerance"] == FLOAT32.tolerance
+    assert report["pictures"] == report["same_top1"] == 64
+    assert max(output["relative"] for output in report["outputs"].values()) < 1e-5
+    # Three convolutions in the stem, five attentions and MLPs, their sums but for two attentions
+    # that subsample, pooled features, and the output.
+    assert len(report["layers"]) == 3 + 2 * 5 + 2 * 5 - 2 + 2
+    assert report["layers_only_in_a"] == report["layers_only_in_b"] == []
+    assert report["first_layer_beyond_tolerance"] is None
+    text = capsys.readouterr().out
+    assert "same top-1: 64 of 64 (100.0 %)" in text
+    assert "No layer differs by more than 1.0e-04." in text
+
+
+@pytest.mark.parametrize(
+    ("weight", "layer"),
+    [
+        ("stem_conv2/linear/kernel", "stem_conv2"),
+        ("stages_0_blocks_0_attn/attention_biases", "stages_0_blocks_0_attn"),
+        ("stages_1_downsample_attn/q/bn/gamma", "stages_1_downsample_attn"),
+        ("stages_1_blocks_0_mlp/ln1/linear/kernel", "stages_1_blocks_0_mlp"),
+        ("classifier/head_dist/linear/bias", "logits"),
+    ],
+)
+def test_a_changed_weight_is_found_in_its_layer(folder, tmp_path, weight, layer, capsys):
+    status, report = verify(folder / "model.keras", changed(tmp_path, weight))
+    assert status == 1
+    assert report["first_layer_beyond_tolerance"] == layer
+    text = capsys.readouterr().out
+    assert f"First layer that differs by more than 1.0e-04: {layer}" in text
+    assert "NOT within the tolerance of 1.0e-04" in text
+
+
+@pytest.mark.parametrize("name", FLOAT_FILES)
+def test_a_changed_weight_is_found_in_every_format(folder, tmp_path, name):
+    other = changed(tmp_path, "stages_1_downsample_mlp/ln2/linear/kernel")
+    status, report = verify(folder / name, other)
+    assert status == 1
+    assert report["first_layer_beyond_tolerance"] == "stages_1_downsample_mlp"
+
+
+def test_int8_is_held_against_a_wider_tolerance(folder):
+    status, report = verify(folder / "model.keras", folder / "int8.tflite")
+    assert status == 0
+    assert report["b"]["precision"] == "int8"
+    assert report["tolerance"] == INT8.tolerance
+    assert report["layers"]["stages_2_blocks_0_mlp_add"]["cosine"] > 0.95
+    status, _ = verify(folder / "model.keras", folder / "int8.tflite", "--tolerance=1e-3")
+    assert status == 1
+
+
+def test_pictures_of_a_folder(folder, tmp_path):
+    (tmp_path / "pictures" / "class").mkdir(parents=True)
+    for n, image in enumerate(rgb_images(3, (40, 50))):
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / "pictures" / "class" / f"{n}.png")
+    status, report = verify(
+        folder / "model.keras", folder / "model.onnx", f"--images={tmp_path / 'pictures'}"
+    )
+    assert (status, report["pictures"]) == (0, 3)
+    first, last = (comparison_pictures(tmp_path, (32, 32), limit=limit) for limit in (1, 2))
+    np.testing.assert_array_equal(first[0], last[0])
+    np.testing.assert_array_equal(last, comparison_pictures(tmp_path, (32, 32))[[0, 2]])
+
+
+@pytest.mark.parametrize(("size", "count"), [((32, 32), 64), ((64, 96), 16)])
+def test_embedded_pictures_are_real_and_different(size, count):
+    images = comparison_pictures(None, size)
+    assert images.shape == (count, *size, 3)
+    assert images.dtype == np.float32
+    assert 0 <= images.min() < 20
+    assert 200 < images.max() <= 255
+    assert len({image.tobytes() for image in images}) == count
+
+
+def test_layers_that_cannot_be_matched_are_not_passed_over(tmp_path, capsys):
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(7, "softmax", name="dense")(x))
+    model = levit_tf.with_properties(model, input_range="pixels")
+    model.save(tmp_path / "other.keras")
+    status, report = verify(tmp_path / "other.keras", tmp_path / "other.keras")
+    assert status == 0
+    assert report["layers"] == {}
+    assert list(report["outputs"]) == ["probabilities"]
+    assert "No layer has the same name in both files" in capsys.readouterr().out
+
+
+def error_of(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    return captured.err
+
+
+def test_other_sizes_and_class_counts_are_named(folder, tmp_path, capsys):
+    make_model(input_shape=(32, 48, 3)).save(tmp_path / "wide.keras")
+    message = error_of(capsys, folder / "model.onnx", tmp_path / "wide.keras")
+    assert "model.onnx takes pictures of 32x32 pixels" in message
+    assert "wide.keras of 32x48" in message
+    levit_tf.LeViT("LeViTTiny", classes=3).save(tmp_path / "three.keras")
+    message = error_of(capsys, tmp_path / "three.keras", folder / "fp32.tflite")
+    assert "three.keras has 3 classes" in message
+    assert "fp32.tflite 7" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["model.keras", "fp32.tflite", "model.onnx", "timm.safetensors", "saved_model"]
+)
+def test_truncated_files_are_named(folder, tmp_path, name, capsys):
+    if name == "saved_model":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_bytes(b"\0" * 100)
+    else:
+        content = (folder / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    message = error_of(capsys, folder / "model.keras", tmp_path / name)
+    assert str(tmp_path / name) in message
+
+
+def test_unknown_and_missing_files_list_what_is_known(folder, tmp_path, capsys):
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF")
+    for path, said in ((tmp_path / "model.h5", "unknown kind"), ("no.keras", "no such file")):
+        message = error_of(capsys, path, folder / "model.keras")
+        assert said in message
+        for kind in (".keras", "SavedModel", ".tflite", ".onnx", ".safetensors, .pth"):
+            assert kind in message
+
+
+def test_a_folder_without_pictures_is_named(folder, tmp_path, capsys):
+    pair = (folder / "model.keras", folder / "fused.keras")
+    assert "no pictures in" in error_of(capsys, *pair, f"--images={tmp_path}")
+    assert "no such folder" in error_of(capsys, *pair, f"--images={tmp_path / 'none'}")
+
+
+def fake(outputs, layers=None, batch=None):
+    """An artefact that returns the same for all pictures."""
+
+    def repeated(arrays):
+        return lambda images: {k: np.repeat(v[None], len(images), 0) for k, v in arrays.items()}
+
+    shapes = {name: (batch, *array.shape) for name, array in outputs.items()}
+    network = Network("fake", repeated(outputs), (batch, 2, 2, 3), shapes)
+    return Artefact("fake", "fake", FLOAT32, network, repeated(outputs), repeated(layers or {}))
+
+
+PROBABILITIES = {"probabilities": np.array([0.5, 0.5], np.float32)}
+
+
+def test_differences_are_what_they_are_called():
+    a = fake({"logits": np.array([3.0, 4.0]), **PROBABILITIES})
+    b = fake({"logits": np.array([3.0, 3.0]), **PROBABILITIES}, batch=3)
+    found = compare_outputs(a, b, np.zeros((10, 2, 2, 3), np.float32))
+    logits = found.outputs["logits"]
+    assert (logits.maximum, logits.mean, logits.relative) == (1.0, 0.5, 0.25)
+    np.testing.assert_allclose(logits.cosine, 21 / (5 * np.sqrt(18)))
+    assert (found.pictures, found.same_top1) == (10, 10)
+    assert found.within(0.25)
+    assert not found.within(0.2)
+
+
+def test_a_file_without_probabilities_has_those_of_its_logits():
+    a, b = fake({"logits": np.array([1.0, 1.0])}), fake(PROBABILITIES)
+    found = compare_outputs(a, b, np.zeros((2, 2, 2, 3), np.float32))
+    assert found.deciding == "probabilities"
+    assert found.within(1e-6)
+
+
+def test_nan_is_never_within_the_tolerance():
+    a = fake({"logits": np.array([1.0, 2.0]), **PROBABILITIES})
+    b = fake({"logits": np.array([1.0, np.nan]), **PROBABILITIES}, {"x": np.array([np.nan])})
+    found = compare_outputs(a, b, np.zeros((2, 2, 2, 3), np.float32))
+    assert not found.within(1e9)
+    layers = compare_layers(
+        fake(PROBABILITIES, {"x": np.ones(1), "y": np.ones(2)}),
+        fake(PROBABILITIES, {"x": np.array([np.nan]), "z": np.ones(2)}),
+        np.zeros((2, 2, 2, 3), np.float32),
+        found,
+    )
+    assert layers.first_beyond(1e9) == "x"
+    assert (layers.only_a, layers.only_b) == (["y"], ["z"])
+
+
+def test_layers_of_other_shapes_are_where_networks_part():
+    images = np.zeros((1, 2, 2, 3), np.float32)
+    a, b = fake(PROBABILITIES, {"x": np.ones((2, 2))}), fake(PROBABILITIES, {"x": np.ones(3)})
+    layers = compare_layers(a, b, images, compare_outputs(a, b, images))
+    assert layers.layers["x"] is None
+    assert layers.first_beyond(1.0) == "x"
+
+
+def test_both_heads_of_a_training_network_are_averaged(tmp_path):
+    model = make_model(heads="both")
+    model.save(tmp_path / "both.keras")
+    levit_tf.with_heads(model, "average").save(tmp_path / "average.keras")
+    images = rgb_images(4)
+    both, average = (
+        keras_artefact(tmp_path / name).outputs(images) for name in ("both.keras", "average.keras")
+    )
+    for name in ("logits", "probabilities"):
+        np.testing.assert_allclose(both[name], average[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "layer", "block"),
+    [
+        ("deploy_1/LeViT_1/stem_conv2_1/BiasAdd", "stem_conv2", "stem_conv2"),
+        ("deploy/LeViT/stem_conv2_pad_1/Pad", None, "stem_conv2"),
+        (
+            "stages_0_blocks_10_attn_add/Add",
+            "stages_0_blocks_10_attn_add",
+            "stages_0_blocks_10_attn",
+        ),
+        ("x/stages_1_downsample_attn_proj_1/y", *2 * ("stages_1_downsample_attn",)),
+        ("x/stages_1_downsample_attn_q_1/y", None, "stages_1_downsample_attn"),
+        ("stages_2_blocks_3_mlp_ln2", *2 * ("stages_2_blocks_3_mlp",)),
+        ("x/classifier_1/MatMul", None, "classifier"),
+        ("StatefulPartitionedCall:0", None, None),
+    ],
+)
+def test_layers_are_recognised_by_name(path, layer, block):
+    assert layer_in(path) == layer
+    assert block_in(path) == block
+
+
+def test_the_command_ends_with_the_documented_exit_code(folder, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "converters.verify", *map(str, arguments)]
+        # As a user's shell has it; see levit_common/quiet.py.
+        environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    done = run(folder / "model.keras", folder / "fused.keras")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run("--help").returncode == 0
+    assert run(folder / "model.keras").returncode == 2
+
+
+def test_the_layers_are_drawn(folder, tmp_path):
+    picture = tmp_path / "layers.png"
+    a, b = folder / "model.keras", folder / "int8.tflite"
+    status, _ = verify(a, b, f"--picture={picture}", layers=False)
+    assert status == 0
+    assert np.asarray(Image.open(picture)).std() > 5  # there is something in it

@@ -1,0 +1,165 @@
+"""The deploy graph computes what the train form computes, with built-in layers only."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import levit_tf
+from levit_tf import layers as levit_layers
+from levit_tf.attention import Attention
+from tests.support.randomize import randomize_keras
+
+TOLERANCE = 1e-5  # of the largest absolute value
+
+
+def _model(variant="LeViTNano", **kwargs):
+    model = levit_tf.LeViT(variant, **kwargs)
+    randomize_keras(model)
+    return model
+
+
+def _outputs(model, batch=3):
+    shape = (batch, *model.input_shape[1:])
+    images = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(images, training=False))
+
+
+def _assert_equal(model, fused):
+    def check(expected, found):
+        assert found.shape == expected.shape
+        assert np.abs(found - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+    keras.tree.map_structure(check, _outputs(model), _outputs(fused))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"classifier_activation": None},
+        {"heads": "both"},
+        {"heads": "single", "classes": 7},
+        {"include_top": False},
+        {"include_top": False, "pooling": "max"},
+        {"input_shape": (96, 160, 3), "classifier_activation": None},
+        {"input_shape": (80, 112, 1), "drop_path_rate": 0.3, "classifier_activation": None},
+        {"variant": "LeViTTiny", "classifier_activation": None},
+        {"variant": "LeViT128S", "classifier_activation": None},
+        {"variant": "LeViT384S8", "input_shape": (64, 64, 3), "classifier_activation": None},
+    ],
+    ids=str,
+)
+def test_fusing_changes_nothing_but_rounding(arguments):
+    model = _model(**arguments)
+    fused = levit_tf.fuse(model)
+    _assert_equal(model, fused)
+    assert fused.name == model.name
+    assert fused.input.name == model.input.name
+
+
+def test_every_layer_of_a_fused_model_is_keras_own():
+    fused = levit_tf.fuse(_model())
+    assert {type(layer).__module__.split(".")[0] for layer in fused.operations} == {"keras"}
+    assert not any("batch_norm" in layer.name or "bn" in layer.name for layer in fused.layers)
+
+
+def test_fused_parameter_counts_with_the_compact_bias():
+    # 7,371,466 and 18,343,276 count each bias table once, not as the expanded constant.
+    for variant, count in (("LeViT128S", 7_371_466), ("LeViT256", 18_343_276)):
+        model = levit_tf.LeViT(variant)
+        fused = levit_tf.fuse(model)
+        expanded = sum(
+            layer.count_params()
+            for layer in fused.layers
+            if isinstance(layer, keras.layers.Embedding)
+        )
+        compact = sum(np.prod(w.shape) for w in model.weights if "attention_biases" in w.path)
+        dropped_k_biases = sum(
+            layer.num_heads * layer.key_dim
+            for layer in model.layers
+            if isinstance(layer, Attention)
+        )
+        assert fused.count_params() - expanded + compact + dropped_k_biases == count
+
+
+def test_a_fused_file_loads_where_levit_tf_cannot_be_imported(tmp_path):
+    model = _model()
+    path = tmp_path / "fused.keras"
+    levit_tf.fuse(model).save(path)
+    np.save(tmp_path / "expected.npy", _outputs(model))
+    script = f"""
+import sys, numpy as np, keras
+try:
+    import levit_tf
+    sys.exit("levit_tf is importable: the test shows nothing")
+except ImportError:
+    pass
+model = keras.models.load_model({str(path)!r})
+images = np.random.default_rng(0).normal(size=(3, 64, 64, 3)).astype(np.float32)
+found = keras.ops.convert_to_numpy(model(images, training=False))
+expected = np.load({str(tmp_path / "expected.npy")!r})
+assert np.abs(found - expected).max() <= {TOLERANCE} * np.abs(expected).max()
+"""
+    # -P and an empty folder keep this checkout off the path; the finder of an editable install is
+    # taken away by hand.
+    hide = (
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
+    )
+    hide += "sys.path[:] = [p for p in sys.path if 'site-packages' in p or 'lib/python' in p]\n"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", hide + script],
+        cwd=empty,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_feature_extractors_and_models_with_other_layers_fuse_too():
+    backbone = _model(include_top=False)
+    features = levit_tf.feature_extractor(backbone)
+    _assert_equal(features, levit_tf.fuse(features))
+
+    x = keras.layers.Flatten()(backbone.output)
+    own = keras.Model(backbone.input, keras.layers.Dense(4, name="own_head")(x))
+    fused = levit_tf.fuse(own)
+    _assert_equal(own, fused)
+    fused.get_layer("own_head").kernel.assign(fused.get_layer("own_head").kernel * 0)
+    assert np.abs(keras.ops.convert_to_numpy(own.get_layer("own_head").kernel)).max() > 0
+
+
+def test_a_mixed_precision_model_is_fused_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = _model(classes=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fused = levit_tf.fuse(model)
+    assert {layer.compute_dtype for layer in fused.layers} == {"float32"}
+
+
+def test_fusing_leaves_the_model_as_it_was():
+    model = _model()
+    before = model.get_weights()
+    levit_tf.fuse(model)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_what_cannot_be_fused_says_why():
+    with pytest.raises(ValueError, match="fused already, or no LeViT"):
+        levit_tf.fuse(levit_tf.fuse(_model()))
+    with pytest.raises(ValueError, match=r"functional keras\.Model or .* Received: str"):
+        levit_tf.fuse("levit.keras")
+    image = keras.Input((8, 8, 3))
+    shared = levit_layers.MLP(6, 3, name="shared")
+    with pytest.raises(ValueError, match="'shared' is called more than once"):
+        levit_tf.fuse(keras.Model(image, shared(shared(image))))

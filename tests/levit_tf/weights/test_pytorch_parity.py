@@ -1,0 +1,74 @@
+"""The same weights give the same numbers as the PyTorch implementations, at every depth."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import levit_tf
+from tests.support import references
+from tests.support.parity import (
+    TOLERANCE,
+    inference_errors,
+    make_reference,
+    ported,
+    training_errors,
+)
+
+PAPER = levit_tf.list_variants()[:5]
+
+needs_official = pytest.mark.skipif(
+    not os.environ.get("LEVIT_OFFICIAL_REPO"),
+    reason="LEVIT_OFFICIAL_REPO names no checkout of the official repository",
+)
+
+
+def assert_small(errors):
+    assert max(errors.values()) <= TOLERANCE, errors
+
+
+@pytest.mark.parametrize("variant", PAPER)
+@pytest.mark.parametrize("flavour", ["timm", "hf", pytest.param("official", marks=needs_official)])
+def test_paper_variants_agree_at_every_depth_and_in_training(flavour, variant):
+    reference = make_reference(flavour, variant)
+    model = ported(reference, variant)
+    assert_small(inference_errors(reference, model))
+    assert_small(training_errors(reference, variant, model))
+
+
+def test_timm_conv_agrees():
+    reference = make_reference("timm_conv", "LeViT128S")
+    assert_small(inference_errors(reference, ported(reference, "LeViT128S")))
+
+
+@pytest.mark.parametrize("size", [(224, 320), (192, 256), (240, 208)])
+def test_non_square_and_odd_grids_agree(size):
+    reference = references.timm_reference("LeViT128S", size)
+    assert_small(inference_errors(reference, ported(reference, "LeViT128S", size), size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variant", ["LeViT256D", "LeViT512", "LeViT512D", "LeViT384S8", "LeViT512S8"]
+)
+@pytest.mark.parametrize("conv", [False, True])
+def test_timm_only_variants_agree(variant, conv):
+    reference = references.timm_by_name(variant, conv=conv)
+    assert_small(inference_errors(reference, ported(reference, variant)))
+
+
+@pytest.mark.parametrize("table", range(6))
+def test_every_bias_table_matters(table):
+    """A parity test that a wrong bias index would pass is no test."""
+    variant, size = "LeViTNano", (128, 192)
+    reference = references.timm_reference(variant, size)
+    model = ported(reference, variant, size)
+    assert_small(inference_errors(reference, model, size))
+    tables = [w for w in model.weights if w.path.endswith("attention_biases")]
+    assert len(tables) == 6
+    values = keras.ops.convert_to_numpy(tables[table])
+    tables[table].assign(np.roll(values, 1, axis=1))
+    errors = inference_errors(reference, model, size)
+    assert errors["logits"] > 50 * TOLERANCE
+    assert errors["stages_2"] > 500 * TOLERANCE  # averaging over tokens hides much of it

@@ -1,0 +1,98 @@
+"""`python -m serving.client` prints names and probabilities, and errors in one line."""
+
+import pytest
+
+from serving.client.__main__ import main
+from serving.client.screen import printable
+from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
+
+
+@pytest.fixture(scope="module", params=["grpc", "rest"])
+def fake(request):
+    with {"grpc": grpc_fake, "rest": rest_fake}[request.param]() as fake:
+        yield fake
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(b"12345")
+    return str(path)
+
+
+def run(fake, *arguments):
+    return main([f"--server={fake.address}", f"--model={MODEL}", "--timeout=5", *arguments])
+
+
+def test_pictures_are_named_with_their_classes(fake, picture, capsys):
+    assert run(fake, picture, "--version=3", picture) == 0
+    output, errors = capsys.readouterr()
+    assert output == 2 * f"{picture}\n   75.00 %  5\n   25.00 %  other\n"
+    assert errors == ""
+    assert fake.requests[-1][0] == (MODEL, 3, None, "serving_default")
+
+
+def test_fewer_classes_and_a_label_may_be_asked_for(fake, picture, capsys):
+    assert run(fake, "--top=1", "--label=stable", picture) == 0
+    assert capsys.readouterr().out == f"{picture}\n   75.00 %  5\n"
+    assert fake.requests[-1][0][2] == "stable"
+
+
+def test_what_the_server_says_does_not_reach_the_terminal_as_codes(fake, picture, capsys):
+    fake.script.append(Fail("INVALID_ARGUMENT", "no \x1b[2J picture"))
+    assert run(fake, picture) == 1
+    assert "no \\x1b[2J picture" in capsys.readouterr().err
+    assert printable("\x1b[31mcat\x07\x9b ok ä 猫") == "\\x1b[31mcat\\x07\\x9b ok ä 猫"
+
+
+def test_rest_needs_no_scheme(picture, capsys):
+    with rest_fake() as fake:
+        address = fake.address.removeprefix("http://")
+        assert main([f"--server={address}", "--rest", f"--model={MODEL}", picture]) == 0
+    assert capsys.readouterr().out.startswith(picture)
+
+
+def test_a_picture_that_cannot_be_read_does_not_stop_the_others(fake, picture, capsys):
+    fake.script.append(Fail("INVALID_ARGUMENT", "no picture\nat all"))
+    assert run(fake, picture, "missing.jpg", picture) == 1
+    output, errors = capsys.readouterr()
+    assert output == f"{picture}\n   75.00 %  5\n   25.00 %  other\n"
+    refused, missing = errors.splitlines()
+    assert refused.startswith(f"error: {picture}: {fake.address}, model {MODEL}: ")
+    assert refused.endswith("INVALID_ARGUMENT: no picture at all")
+    assert missing == "error: missing.jpg: cannot be read: No such file or directory."
+
+
+def test_an_unknown_model_is_one_error_in_one_line(fake, picture, capsys):
+    fake.script.append(Fail("NOT_FOUND", "Servable not found for request: Latest(fake)"))
+    assert run(fake, picture, picture) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert len(errors.splitlines()) == 1
+    assert "NOT_FOUND: Servable not found" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--server=nowhere", "a.jpg"], "error: nowhere: the port is missing"),
+        (["--tls", "--server=http://localhost:1", "a.jpg"], "needs an https address"),
+        (["--root_certificates=no.pem", "a.jpg"], "error: no.pem: cannot be read"),
+    ],
+)
+def test_arguments_that_cannot_work_are_errors_in_one_line(arguments, said, capsys):
+    assert main(arguments) == 1
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--top=0", "a.jpg"], ["--timeout=0", "a.jpg"], ["--version=1", "--label=a", "a.jpg"]],
+)
+def test_misused_arguments_are_explained(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err

@@ -1,0 +1,282 @@
+"""Exports for TensorFlow Serving: what a version holds, what keeps it from being published."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+
+import levit_tf
+from converters.deploy import deploy_graph
+from converters.verification.verify_keras import model_artefact
+from levit_tf.class_names import read_labels
+from levit_tf.pictures.images import load_images
+from serving.export import export_check as check_module
+from serving.export import exporting as export_module
+from serving.export.deployment import batching_config, write_deployment
+from serving.export.export_check import check_version
+from serving.export.export_graph import serving_signatures
+from serving.export.exporting import export, load_model
+from serving.export.warmup_requests import (
+    BATCH_SIZES,
+    PredictionLog,
+    bytes_request,
+    execute,
+    read_warmup,
+    write_warmup,
+)
+from serving.repository import Repository
+from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
+from serving.tensorflow_c.c_api import SavedModelSession
+from tests.support.export_serving import (
+    CLASS_NAMES,
+    SIZE,
+    ask,
+    export_small,
+    shared_export,
+    shared_session,
+    small_model,
+)
+from tests.support.served_pictures import jpeg
+
+
+@pytest.fixture(scope="module")
+def exported():
+    return shared_export()
+
+
+@pytest.fixture(scope="module")
+def session():
+    return shared_session()
+
+
+def test_warmup_covers_all_signatures_and_batch_sizes_and_was_executed(exported, session):
+    logs = list(read_warmup(exported.path))
+    assert len(logs) == exported.checks.requests == 3 * len(BATCH_SIZES)
+    for log in logs[:3]:
+        assert execute(session, log)["scores"].shape == (1, 5)
+    sizes = {len(log.classify_log.request.input.example_list.examples) for log in logs}
+    assert sizes == {0, *BATCH_SIZES}
+
+
+def test_labels_travel_with_the_version(exported):
+    assert read_labels(exported.path / "assets/labels.txt") == CLASS_NAMES
+
+
+def test_the_repository_has_what_a_server_is_started_with(exported):
+    folder = exported.path.parent.parent
+    assert exported.path == folder / "levit" / "1"
+    assert {path.name for path in folder.iterdir()} == {
+        "models.config",
+        "batching.config",
+        "monitoring.config",
+        "ssl.config",
+        "docker-compose.yml",
+        "SERVING.md",
+        "levit",
+    }
+    (model,) = Repository(folder).read_config().model_config_list.config
+    assert (model.name, model.base_path) == ("levit", str(folder / "levit"))
+    notes = (folder / "SERVING.md").read_text()
+    assert "tensorflow_model_server \\\n    --port=8500" in notes
+    assert f"--model_config_file={folder}/models.config" in notes
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A version with everything that is not the default."""
+    folder = tmp_path_factory.mktemp("other") / "models"
+    return export_small(
+        folder, version=5, precision="bfloat16", top_k=2, tflite=True, base="/models/"
+    )
+
+
+def test_options_are_heeded(other):
+    assert other.path.name == "5"
+    (model,) = Repository(other.path.parent.parent).read_config().model_config_list.config
+    assert model.base_path == "/models/levit"
+    with SavedModelSession(other.path) as session:
+        found = ask(session, SERVING_DEFAULT, [jpeg()])
+        assert found["scores"].shape == found["classes"].shape == (1, 2)
+        assert found["probabilities"].dtype == np.float32
+    assert 1e-4 < other.checks.keras < 5e-2
+
+
+def test_a_tflite_file_has_the_signature_that_tf_serving_reads(other):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+    from flatbuffers import flexbuffers
+
+    path = other.path / "model.tflite"
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    (entry,) = (m for m in model.metadata if m.name == b"signature_defs_metadata")
+    root = flexbuffers.GetRoot(bytes(model.buffers[entry.buffer].data)).AsMap
+    assert [key.AsKey for key in root.Keys] == ["image_tensor"]
+    signature = SignatureDef()
+    assert root["image_tensor"].IsString
+    signature.ParseFromString(bytes(root["image_tensor"].AsStringBytes))
+    runner = interpreter.Interpreter(model_path=str(path))
+    runner.allocate_tensors()
+    (image,) = runner.get_input_details()
+    names = {details["name"] for details in runner.get_output_details()}
+    assert {key: info.name for key, info in signature.inputs.items()} == {"images": image["name"]}
+    assert set(signature.outputs) == {"logits", "probabilities"}
+    assert {info.name for info in signature.outputs.values()} == names
+    assert not list(other.path.glob("*.json"))
+
+
+def test_warmup_with_a_tflite_file_asks_for_what_both_can_answer(other):
+    (log,) = read_warmup(other.path)
+    request = log.predict_log.request
+    assert request.model_spec.signature_name == IMAGE_TENSOR
+    assert set(request.output_filter) == {"logits", "probabilities"}
+    assert [dim.size for dim in request.inputs["images"].tensor_shape.dim] == [1, *SIZE, 3]
+
+
+@pytest.fixture(scope="module")
+def functions():
+    return serving_signatures(deploy_graph(small_model()), CLASS_NAMES)
+
+
+def reference(model):
+    return model_artefact(model, "the model")
+
+
+def test_a_version_of_another_model_does_not_pass(exported, functions):
+    with pytest.raises(ValueError, match="differs from Keras by"):
+        check_version(exported.path, reference(small_model(1)), functions, "float32")
+
+
+def test_a_version_that_answers_bytes_differently_does_not_pass(exported, functions, monkeypatch):
+    def shifted(files, size):
+        return load_images(files, size)[:, ::-1]
+
+    monkeypatch.setattr(check_module, "load_images", shifted)
+    with pytest.raises(ValueError, match="pictures are answered differently as bytes"):
+        check_version(exported.path, reference(small_model()), functions, "float32")
+
+
+def test_a_version_with_a_bad_warmup_record_does_not_pass(exported, functions, tmp_path):
+    shutil.copytree(exported.path, tmp_path / "1")
+    write_warmup(tmp_path / "1", [bytes_log(b"no picture")])
+    with pytest.raises(ValueError, match=r"does not work in TensorFlow's session: .*not a JPEG"):
+        check_version(tmp_path / "1", reference(small_model()), functions, "float32")
+
+
+def bytes_log(picture):
+    log = PredictionLog()
+    log.predict_log.request.CopyFrom(bytes_request("levit", [picture]))
+    return log
+
+
+def test_a_version_that_does_not_pass_is_not_published(tmp_path, monkeypatch):
+    def refuse(version, *_):
+        assert (Path(version) / "saved_model.pb").is_file()
+        raise ValueError("it differs")
+
+    monkeypatch.setattr(export_module, "check_version", refuse)
+    with pytest.raises(ValueError, match="it differs"):
+        export_small(tmp_path / "models")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"name": "a/b"}, "A model's name consists of"),
+        ({"name": ".."}, "A model's name consists of"),
+        ({"class_names": ["a", "b"]}, "2 class names for a model of 7 classes"),
+        ({"top_k": 0}, "must be positive"),
+        ({"version": 0}, "positive integer"),
+        ({"precision": "float8"}, "Precision must be one of"),
+        ({"base": "models"}, "an absolute path"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_nothing_written(tmp_path, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        export_small(tmp_path / "models", **kwargs)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_network_without_a_top_is_refused_and_nothing_written(tmp_path):
+    model = levit_tf.LeViT("LeViTTiny", include_top=False)
+    with pytest.raises(ValueError, match=r"returns logits and their softmax .* returns stages_2"):
+        export(model, "levit", tmp_path / "models")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_version_is_kept(exported):
+    with pytest.raises(FileExistsError, match="1 exists already; --overwrite"):
+        export_small(exported.path.parent.parent, version=1)
+
+
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        export_small(tmp_path / "file" / "models")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("LeViT265", r"Did you mean 'LeViT256'\?"),
+        ("levit256.keras", "no such file"),
+        ("folder/LeViT256", "no such file"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_reported(model, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        load_model(model)
+
+
+def test_the_folder_of_a_run_stands_for_its_final_network_with_its_labels(tmp_path):
+    small_model().save(tmp_path / "final.keras")
+    model, folders = load_model(str(tmp_path))
+    assert model.output_shape == (None, len(CLASS_NAMES))
+    assert folders == [tmp_path]
+
+
+def test_files_that_the_user_has_changed_are_kept(tmp_path):
+    write_deployment(tmp_path, "/models")
+    (tmp_path / "batching.config").write_text("mine")
+    (tmp_path / "ssl.config").unlink()
+    assert write_deployment(tmp_path, "/models") == [tmp_path / "ssl.config"]
+    assert (tmp_path / "batching.config").read_text() == "mine"
+
+
+def test_the_compose_file_mounts_what_the_flags_name(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    write_deployment(tmp_path, "/models")
+    service = yaml.safe_load((tmp_path / "docker-compose.yml").read_text())["services"]["serving"]
+    (volume,) = service["volumes"]
+    assert (volume["source"], volume["target"]) == (str(tmp_path), "/models")
+    assert "--model_config_file=/models/models.config" in service["command"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_batch_sizes_are_those_of_warmup_and_end_in_the_largest():
+    text = batching_config(cores=4)
+    sizes = [int(n) for n in re.findall(r"^allowed_batch_sizes: (\d+)$", text, re.MULTILINE)]
+    assert tuple(sizes) == BATCH_SIZES
+    assert f"max_batch_size {{ value: {max(sizes)} }}" in text
+    assert "num_batch_threads { value: 4 }" in text
+
+
+@pytest.mark.slow
+def test_the_command_exports(tmp_path):
+    small_model().save(tmp_path / "levit.keras")
+    (tmp_path / "labels.txt").write_text("\n".join(CLASS_NAMES))
+    command = [sys.executable, "-m", "serving.export", f"--model={tmp_path / 'levit.keras'}"]
+    command += ["--name=levit", f"--repository={tmp_path / 'models'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"published: {tmp_path}/models/levit/1" in done.stdout
+    assert read_labels(tmp_path / "models/levit/1/assets/labels.txt") == CLASS_NAMES
+    refused = subprocess.run([*command, "--version=1"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "1 exists already; --overwrite replaces it" in refused.stderr

@@ -1,0 +1,194 @@
+"""No single damaged, cut off, empty or missing file of a run costs it."""
+
+import contextlib
+import ctypes
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests import fault_injector
+from tests.support.tiny_session import Killed, TinySession
+from training import run
+
+
+def check_tiny(folder, killed_after, best, kinds):
+    report = fault_injector.run_all(TinySession(), folder, killed_after, kinds=kinds)
+    damaged = {name for name, _ in report.equal}
+    assert damaged >= {
+        *("config.json", "run.json", "log.json", "log.csv", "best.keras"),
+        *("checkpoints/ckpt-8.index", "checkpoints/ckpt-8.json"),
+        f"checkpoints/best/ckpt-{best}.json",
+    }
+    assert not report.lost, str(report)
+    assert not report.stopped, str(report)
+
+
+def test_a_run_with_any_file_damaged_ends_as_the_undisturbed_one(tmp_path):
+    check_tiny(tmp_path, 9, 5, ("three bytes flipped", "cut off", "removed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed_after", "best"), [(9, 5), (11, 10)])
+def test_so_it_is_whatever_the_damage_and_whichever_is_the_best(tmp_path, killed_after, best):
+    check_tiny(tmp_path, killed_after, best, tuple(fault_injector.DAMAGES))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_change_of_its_folder_ends_as_the_undisturbed_one(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder, killed_after in ((whole, None), (stopped, 9)):
+        folder.mkdir()
+        session = TinySession()
+        session.kept["killed_after"] = killed_after
+        with contextlib.suppress(Killed):
+            run.train(session, folder, run.prepare(session, folder))
+    changes = {name: getattr(os, name) for name in ("replace", "unlink", "fsync", "mkdir")}
+    for last in itertools.count():
+        left = iter(range(last))
+
+        def counted(name, left=left):
+            def change(*args, **kwargs):
+                if next(left, None) is None:
+                    raise Killed
+                return changes[name](*args, **kwargs)
+
+            return change
+
+        folder = tmp_path / "run"
+        shutil.copytree(stopped, folder)
+        killed = True
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+            for name in changes:
+                patch.setattr(os, name, counted(name))
+            run.train(TinySession(), folder, run.prepare(TinySession(), folder))
+            killed = False
+        run.train(TinySession(), folder, run.prepare(TinySession(), folder))
+        assert fault_injector.difference(folder, whole) == "", last
+        shutil.rmtree(folder)
+        if not killed:
+            break
+    assert last > 50
+
+
+def test_a_run_whose_only_checkpoint_is_damaged_stops_and_changes_nothing(tmp_path):
+    report = fault_injector.run_all(TinySession(), tmp_path, 3, "checkpoints/ckpt*")
+    assert not report.lost, str(report)
+    assert {name for name, _, _ in report.stopped} == {
+        "checkpoints/ckpt-2.index",
+        "checkpoints/ckpt-2.data-00000-of-00001",
+    }
+    for _, _, text in report.stopped:
+        assert "none of the checkpoints there can be used" in text
+        assert "--overwrite" in text
+
+
+# A run of a few numbers as a process, that says why it ends.
+ATTEMPT = """
+    import resource, sys
+    from pathlib import Path
+    from tests.support.tiny_session import Killed, TinySession
+    from training import folder as run_folder
+    from training import run
+
+    run.learning_curve = lambda *_: None
+    FREE = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Limited(TinySession):
+        full_after = None
+
+        def train_step(self):
+            step = super().train_step()
+
+            def limited(*batch):
+                if self.step == self.full_after:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, FREE[1]))
+                return step(*batch)
+
+            return limited
+
+    def attempt(folder, **options):
+        session = Limited(size=1000)
+        vars(session).update(options)
+        try:
+            with run_folder.locked(folder):
+                run.train(session, folder, run.prepare(session, folder))
+        except (OSError, ValueError) as error:  # what `converters.cli.run` takes for a user's error
+            print("error:", error, file=sys.stderr)
+        except Killed:
+            pass
+        resource.setrlimit(resource.RLIMIT_FSIZE, FREE)
+"""
+
+
+def errors_of(script, **options):
+    """The errors of a process that makes attempts."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(ATTEMPT) + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+    assert result.returncode == 0, result.stderr
+    return [line for line in result.stderr.splitlines() if line.startswith("error:")]
+
+
+def test_a_full_disk_ends_a_run_with_the_name_of_the_file_and_it_goes_on_later(tmp_path):
+    errors = errors_of(f"""
+        folders = Path({str(tmp_path)!r})
+        attempt(folders / "whole")
+        # In an epoch; at an end where the log, the best network or TensorBoard's file is too long.
+        for number, (after, limit) in enumerate([(6, 1), (9, 1), (9, 5000), (14, 400)]):
+            attempt(folders / str(number), full_after=after, limit=limit)
+            attempt(folders / str(number))
+    """)
+    assert len(errors) == 4, errors
+    assert f"A checkpoint cannot be written to {tmp_path}/0/checkpoints. The last good" in errors[0]
+    assert f"{tmp_path}/1/log.csv: cannot be written: File too large." in errors[1]
+    assert f"{tmp_path}/2/best.keras: cannot be written: File too large." in errors[2]
+    assert f"{tmp_path}/3/" in errors[3]
+    for number in range(4):
+        assert fault_injector.difference(tmp_path / str(number), tmp_path / "whole") == ""
+        assert not list((tmp_path / str(number)).glob(".*"))
+
+
+def without_privileges():
+    """Has permissions hold for root as well, whom they do not keep from writing otherwise."""
+    drop_from_bounding_set, override = 24, 1
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override, 0, 0, 0)
+
+
+def test_a_folder_that_may_not_be_written_ends_a_run_with_one_line(tmp_path):
+    errors = errors_of(
+        f"""
+        folder = Path({str(tmp_path)!r})
+        attempt(folder / "whole")
+        for name in ("run", "run/checkpoints", "run/tensorboard", "run/checkpoints/best"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name).chmod(0o555)
+            attempt(folder / "run")
+            (folder / name).chmod(0o755)
+            attempt(folder / "run", kept={{"killed_after": 3}})
+        attempt(folder / "run")
+        """,
+        preexec_fn=without_privileges,
+    )
+    named = ("run/run.lock", "run/checkpoints", "run/tensorboard", "run/checkpoints/best")
+    assert len(errors) == len(named), errors
+    for error, name in zip(errors, named, strict=True):
+        assert f"{tmp_path}/{name}" in error
+    assert fault_injector.difference(tmp_path / "run", tmp_path / "whole") == ""
+
+
+@pytest.mark.slow
+def test_a_run_of_a_real_network_with_any_file_damaged_ends_as_the_undisturbed_one(tmp_path):
+    report = fault_injector.run_all(fault_injector.make_interruptible(), tmp_path)
+    print(report)
+    assert len({name for name, _ in report.equal}) >= 15
+    assert not report.lost, str(report)
+    assert not report.stopped, str(report)

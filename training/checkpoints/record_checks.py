@@ -1,0 +1,134 @@
+"""Whether a run goes on with what it began with: configuration, classes, pictures, versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from levit_common.picture_files import printable
+from training.checkpoints.record import DifferentRunError, Record, read_files
+from training.config import Config
+from training.data.sources import FileEntry, fingerprint_of
+
+# What fields meant before they existed, where that is not their default.
+_BEFORE_IT_EXISTED = {"ema_warmup": False}
+_SHOWN = 3  # names of pictures or classes in a message
+
+
+def check_same(folder: Path, earlier: Record, now: Record, changed_pictures: bool) -> list[str]:
+    """Checks that a run goes on with what it began with.
+
+    Args:
+      folder: of the run.
+      earlier: what it began with.
+      now: what it is to go on with.
+      changed_pictures: whether other pictures of the same classes will do.
+
+    Returns:
+      Lines that say what differs and does no harm, or was wished.
+
+    Raises:
+      DifferentRunError: something else differs; the message names it.
+    """
+    if earlier.class_names is not None and earlier.class_names != now.class_names:
+        raise DifferentRunError(
+            f"--output: {folder} holds a run with other classes: "
+            f"{_class_difference(earlier.class_names, now.class_names)}. The labels would mean "
+            "something else. Put the class folders back as they were, or choose another folder; "
+            f"--set=init_from={folder / 'best.keras'} begins there with the weights of this run."
+        )
+    lines = _check_pictures(folder, earlier, now, changed_pictures)
+    _check_config(folder, earlier.config, now.config)
+    if earlier.class_names is None:
+        lines.append("This run is of an earlier version, which did not note its pictures.")
+    return lines + [
+        f"{package} was {earlier.versions[package]} when this run began and is {version} now: the "
+        "numbers may differ in their last digits."
+        for package, version in now.versions.items()
+        if earlier.versions.get(package, version) != version
+    ]
+
+
+def _check_config(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    before = {field.name: field.default for field in dataclasses.fields(Config)}
+    before = {**json.loads(json.dumps(before)), **_BEFORE_IT_EXISTED}
+    pairs = {
+        field: (earlier.get(field, before.get(field)), now.get(field))
+        for field in sorted(set(now) | set(earlier))
+    }
+    different = [
+        f"{field} is {old!r} there and {new!r} here"
+        for field, (old, new) in pairs.items()
+        if old != new
+    ]
+    if different:
+        raise DifferentRunError(
+            f"--output: {folder} holds a run of another configuration, which this one cannot go "
+            f"on from: {'; '.join(different)}. Choose another folder, or replace that run with "
+            "--overwrite."
+        )
+
+
+def _check_pictures(folder: Path, earlier: Record, now: Record, accepted: bool) -> list[str]:
+    if earlier.pictures is None or earlier.pictures == now.pictures:
+        return []
+    listed = read_files(folder)
+    found = []
+    for part in sorted(set(earlier.pictures) | set(now.pictures), reverse=True):
+        old, new = (record.pictures.get(part) for record in (earlier, now))
+        if old != new:
+            old_files, new_files = listed.get(part), now.files.get(part)
+            # The list is of the same pictures as the fingerprint, unless it is damaged.
+            if old and old_files and fingerprint_of(old_files) == old["fingerprint"] and new_files:
+                found.append(f"{part}: {_file_difference(old_files, new_files)}")
+            else:
+                counts = [str(entry["count"] if entry else 0) for entry in (old, new)]
+                found.append(f"{part}: {counts[0]} pictures before, {counts[1]} now, not the same")
+    what = "; ".join(found)
+    if accepted and earlier.steps_per_epoch == now.steps_per_epoch:
+        return [f"Other pictures than before, as --changed_pictures allows: {what}."]
+    if earlier.steps_per_epoch == now.steps_per_epoch:
+        advice = "--changed_pictures goes on with those that are there now"
+    else:
+        advice = (
+            f"An epoch had {earlier.steps_per_epoch} steps and would have {now.steps_per_epoch}: "
+            "this run cannot go on so"
+        )
+    raise DifferentRunError(
+        f"--output: {folder} holds a run with other pictures. {what}. Put them back as they were, "
+        f"or choose another folder; --set=init_from={folder / 'best.keras'} begins there with the "
+        f"weights of this run. {advice}."
+    )
+
+
+def _file_difference(earlier: Sequence[FileEntry], now: Sequence[FileEntry]) -> str:
+    old, new = ({entry.name: entry for entry in entries} for entries in (earlier, now))
+    both = [name for name in old if name in new]
+    kinds = {
+        "gone": [name for name in old if name not in new],
+        "new": [name for name in new if name not in old],
+        "of another class": [name for name in both if old[name].label != new[name].label],
+        "of another size": [name for name in both if old[name].size != new[name].size],
+    }
+    found = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names]
+    return f"of {len(earlier)} pictures {', '.join(found) or 'the order is another'}"
+
+
+def _class_difference(earlier: Sequence[str], now: Sequence[str]) -> str:
+    gone = [repr(name) for name in earlier if name not in now]
+    new = [repr(name) for name in now if name not in earlier]
+    found = [f"{len(gone)} gone ({_first(gone)})"] if gone else []
+    found += [f"{len(new)} new ({_first(new)})"] if new else []
+    if not found:
+        pairs = zip(earlier, now, strict=True)
+        label = next(label for label, (old, other) in enumerate(pairs) if old != other)
+        found = [f"label {label} was {earlier[label]!r} and is {now[label]!r}"]
+    return f"{len(earlier)} there and {len(now)} here, {', '.join(found)}"
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(map(printable, names[:_SHOWN])) + ", ..." * (len(names) > _SHOWN)

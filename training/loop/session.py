@@ -1,0 +1,312 @@
+"""Everything that a run trains with, built in the scope of its strategy."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import levit_tf
+from converters.qat.qat_model import QuantizedModel
+from levit_tf.weights.pytorch_names import HEAD_PREFIXES
+from training import config_checks, network
+from training.augment import AugmentationSettings, MixingSettings
+from training.config import Config
+from training.data import Dataset
+from training.loop.batches import test_batches, train_batches
+from training.loop.epochs import Evaluators, Schedule
+from training.loop.step import make_train_step
+from training.loop.validation import make_validator
+from training.optim.ema import Ema
+from training.optim.losses import Distillation
+from training.optim.mixed_precision import LossScale, precision
+from training.optim.optimizer import AdamW
+from training.optim.schedule import StepCosine, WarmupCosine
+from training.optim.variables import Variable, raw, unique_name
+from training.outcome import warn_of_small_rates
+from training.plan import Plan, make_plan
+from training.strategy import is_tpu
+from training.teacher import Teacher, load_teacher
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a run consists of.
+
+    Attributes:
+      config: the configuration, with every field set.
+      data: the pictures.
+      strategy: the replicas.
+      schedule: of the run.
+      plan: how fields that were AUTO were chosen.
+      networks: the one that learns, and what becomes of it.
+      optimizer: for it.
+      ema: its moving average, None without.
+      teacher: None without.
+      epoch_loss: sum of the losses of the present epoch's steps.
+      ships_average: whether the moving average is what is shipped, 1 or 0: since the last
+        evaluation, whether it was the better of the two.
+    """
+
+    config: Config
+    data: Dataset
+    strategy: tf.distribute.Strategy
+    schedule: Schedule
+    plan: Plan
+    networks: network.Networks
+    optimizer: AdamW
+    ema: Ema | None
+    teacher: Teacher | None
+    epoch_loss: tf.Variable
+    ships_average: tf.Variable
+
+    @property
+    def model(self) -> network.Network:
+        """The network that learns."""
+        return self.networks.student
+
+    @property
+    def beginning(self) -> str:
+        """A text that says what the weights began with."""
+        return self.networks.beginning
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def state(self) -> dict[str, list]:
+        """All variables that the next step depends on, by group."""
+        scale = self.optimizer.loss_scale
+        return {
+            "model": [v for v in self.model.variables if not _is_seed(v)],
+            "optimizer": self.optimizer.variables,
+            "ema": [v for v in self.ema.model.variables if not _is_seed(v)] if self.ema else [],
+            "loss_scale": scale.variables if scale else [],
+            "loop": [self.epoch_loss, self.ships_average],
+        }
+
+    def train_step(self) -> Callable[..., tf.Tensor]:
+        """See `training.loop.step.make_train_step`."""
+        config = self.config
+        return make_train_step(
+            self.model,
+            self.optimizer,
+            self.strategy,
+            batch_size=config.batch_size,
+            loss=Distillation(
+                config.distillation, config.distillation_alpha, config.distillation_tau
+            ),
+            teacher=self.teacher,
+            ema=self.ema,
+            accumulate=config.accumulate,
+            freeze_batch_norm=config.freeze_batch_norm,
+            jit_compile=config.jit_compile and not is_tpu(self.strategy),  # that compiles anyway
+            seed=config.seed,
+        )
+
+    def train_batches(self, first_step: int):
+        """See `training.loop.batches.train_batches`."""
+        config = self.config
+
+        def shard(num_shards, number):
+            return self.data.train_dataset(
+                global_batch=config.batch_size,
+                steps=self.schedule.steps,
+                first_step=first_step,
+                seed=config.seed,
+                augment=augmentation(config),
+                repeats=config.repeats,
+                fill=config.fill_batches,
+                num_shards=num_shards,
+                shard=number,
+            )
+
+        return train_batches(
+            shard,
+            self.strategy,
+            mixing=MixingSettings(
+                mixup=config.mixup,
+                cutmix=config.cutmix,
+                probability=config.mixing_probability,
+                switch_probability=config.cutmix_probability,
+                label_smoothing=config.label_smoothing,
+            ),
+            classes=len(self.data.class_names),
+            seed=config.seed,
+            first_step=first_step,
+        )
+
+    def evaluators(self) -> Evaluators:
+        """See `training.loop.validation.make_validator`."""
+        batch_size = self.config.batch_size
+
+        def batches():
+            return test_batches(
+                lambda num_shards, shard: self.data.test_dataset(
+                    batch=batch_size // num_shards, num_shards=num_shards, shard=shard
+                ),
+                self.strategy,
+                batch_size=batch_size,
+                images=self.data.num_test,
+            )
+
+        def of(model):
+            return make_validator(model, self.strategy, batches)
+
+        return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
+
+    def shipped(self) -> keras.Model | QuantizedModel:
+        """The present network for use, outside of any strategy: of two the better one.
+
+        It knows its classes, what it takes, and what it was trained on.
+        """
+        is_average = self.ema is not None and bool(self.ships_average.numpy())
+        shipped = self.networks.shipped(self.ema.model if is_average else self.model)
+        kind, separator, path = self.config.dataset.partition(":")
+        data = f"{kind}:{Path(path).name}" if separator else kind  # of a folder only its own name
+        properties = {
+            "class_names": self.data.class_names,
+            "input_range": "normalized",  # as the pictures of every run are
+            "origin": f"levit_tf {levit_tf.__version__}, {self.config.variant} trained on {data}",
+        }
+        if isinstance(shipped, QuantizedModel):
+            model = levit_tf.with_properties(shipped.model, **properties)
+            return dataclasses.replace(shipped, model=model)
+        return levit_tf.with_properties(shipped, **properties)
+
+    def warnings(self) -> list[str]:
+        """What a person should know before the training."""
+        rates = make_rates(self.config, self.schedule.steps_per_epoch)
+        warning = warn_of_small_rates(
+            self.config, rates.total(), self.schedule.steps, self.networks.is_head_fresh
+        )
+        return [warning] if warning else []
+
+
+def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
+    """Builds what a configuration describes, once `training.plan` has filled what it leaves open.
+
+    Args:
+      config: what to train.
+      data: pictures of the network's input size.
+      strategy: the replicas.
+
+    Raises:
+      ValueError: the batch cannot be shared evenly, XLA cannot compile for this strategy, or the
+        data, the teacher or the initial weights do not fit.
+    """
+    replicas = strategy.num_replicas_in_sync
+    plan = make_plan(config, network.facts(config, data, replicas))
+    config = plan.config
+    if config.batch_size % (replicas * config.accumulate):
+        raise ValueError(
+            f"batch_size must be a multiple of replicas * accumulate, {replicas} * "
+            f"{config.accumulate}. Received: {config.batch_size}"
+        )
+    if config.jit_compile and replicas > 1 and not is_tpu(strategy):
+        raise ValueError(
+            f"jit_compile is for one replica, or a TPU; here are {replicas}: on CPUs and GPUs XLA "
+            "cannot compile the sums over replicas that BatchNorm needs. Set jit_compile=false."
+        )
+    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.repeats, config.fill_batches)
+    rates = make_rates(config, steps_per_epoch)
+    classes = len(data.class_names)
+    keras.utils.set_random_seed(config.seed)
+    if config.qat:
+        from training import qat  # which needs packages that no other run does
+
+        make_networks = qat.prepare(config, data)
+    else:
+        make_networks = functools.partial(network.make_networks, config, data.class_names, replicas)
+    with strategy.scope(), precision(config.precision):
+        networks = make_networks()
+        variables = networks.student.trainable_variables
+        optimizer = AdamW(
+            variables,
+            rates,
+            weight_decay=config.weight_decay,
+            clip_factor=config.clip_factor,
+            rate_factors=[config.head_rate if _is_of_head(v) else 1.0 for v in variables],
+            loss_scale=LossScale() if config.precision == "float16" else None,
+        )
+        ema = networks.average and Ema(
+            networks.student, networks.average, config.ema_decay, config.ema_warmup
+        )
+    teacher = networks.teacher
+    if config.teacher:
+        with strategy.scope():
+            teacher = load_teacher(
+                config.teacher, data.input_size, classes, trust=config.trust_teacher
+            )
+    return Session(
+        config=config,
+        data=data,
+        strategy=strategy,
+        schedule=Schedule(
+            epochs=config.total_epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=config.batch_size,
+            rate=rates.rate,
+            eval_epochs=config.eval_epochs,
+            checkpoint_epochs=config.checkpoint_epochs,
+            checkpoint_steps=config.checkpoint_steps,
+        ),
+        plan=plan,
+        networks=networks,
+        optimizer=optimizer,
+        ema=ema,
+        teacher=teacher,
+        epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
+        ships_average=tf.Variable(float(ema is not None), trainable=False, name="ships_average"),
+    )
+
+
+def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosine:
+    """The learning rates of a run, from epoch to epoch or, with `warmup_steps`, step to step."""
+    if config.warmup_steps is None:
+        return WarmupCosine(
+            config.peak_learning_rate,
+            config.epochs,
+            steps_per_epoch,
+            config.warmup_epochs,
+            config.warmup_learning_rate,
+            config.min_learning_rate,
+        )
+    return StepCosine(
+        config.peak_learning_rate,
+        config.epochs * steps_per_epoch,
+        steps_per_epoch,
+        config.warmup_steps,
+        config.warmup_learning_rate,
+        config.min_learning_rate,
+    )
+
+
+def augmentation(config: Config) -> AugmentationSettings:
+    """How a configuration changes its training pictures."""
+    drawn = {"operations": 0}
+    if config.rand_augment is not None:
+        drawn = config_checks.parse_rand_augment(config.rand_augment)
+    return AugmentationSettings(
+        size=network.input_size(config),
+        scale=(config.crop_scale, 1.0),
+        padding=config.crop_padding,
+        flip=config.flip,
+        erasing=config.erasing,
+        **drawn,
+    )
+
+
+def _is_of_head(variable: Variable) -> bool:
+    return unique_name(variable).startswith(HEAD_PREFIXES)
+
+
+def _is_seed(variable: Variable) -> bool:
+    """Whether it is the state of random draws: `training.loop.draws` sets it before every step."""
+    return not raw(variable).dtype.is_floating

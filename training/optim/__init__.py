@@ -1,0 +1,1 @@
+"""Loss, optimizer, learning rate, clipping, averages of weights, mixed precision."""

@@ -1,0 +1,66 @@
+"""An exponential moving average of a network in training, BatchNorm statistics included.
+
+Source: `ModelEma` of timm/utils/model_ema.py, which averages the whole state dict.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from training.optim.variables import raw, unique_name, update_copies
+
+
+class Ema:
+    """A second network whose weights follow those of the first.
+
+    Args:
+      model: the network in training.
+      average: another of the same structure; its weights are overwritten with the first one's.
+      decay: share of the old average that each step keeps; 0.99996 in the recipe.
+      warmup: whether a step keeps at most (1 + step) / (10 + step) of it, counted from 1, as
+        `tf.train.ExponentialMovingAverage` does with `num_updates`.
+
+    Raises:
+      ValueError: the networks have different weights.
+    """
+
+    def __init__(
+        self, model: keras.Model, average: keras.Model, decay: float, warmup: bool = False
+    ):
+        pairs = list(zip(average.variables, model.variables, strict=True))
+        # The state of random draws is an integer, and none of the network's.
+        pairs = [(a, m) for a, m in pairs if raw(m).dtype == tf.float32]
+        for averaged, weight in pairs:
+            names = unique_name(averaged), unique_name(weight)
+            if names[0] != names[1] or averaged.shape != weight.shape:
+                raise ValueError(f"Not the same network: {' and '.join(names)}")
+            averaged.assign(weight)
+        self.model = average
+        self.decay = decay
+        self.warmup = warmup
+        self._averaged = [raw(averaged) for averaged, _ in pairs]
+        self._weights = [raw(weight) for _, weight in pairs]
+
+    def update(self, step: tf.Tensor) -> None:
+        """Takes one step, in replica context, after the optimizer's.
+
+        Args:
+          step: its number, counted from 1; an integer scalar.
+        """
+        if not self.warmup:
+
+            def move(_, average, weight, shared):
+                del shared
+                average.assign_sub((average - weight) * (1 - self.decay))
+
+            update_copies(move, self._averaged, self._weights)
+            return
+        number = tf.cast(step, tf.float32)
+        decay = tf.minimum((1 + number) / (10 + number), self.decay)
+
+        def move_by(_, average, weight, shared):
+            (share,) = shared
+            average.assign_sub((average - weight) * share)
+
+        update_copies(move_by, self._averaged, self._weights, shared=[1 - decay])

@@ -1,4 +1,12 @@
-"""The command `python -m converters.qat`, see `converters.qat.conversion`."""
+"""A network that was trained for int8 to the TFLite file that it was trained for.
+
+    python -m training.main --config=digits_qat --output=runs/digits-int8
+    python -m converters.qat --model=runs/digits-int8 --output=digits-int8.tflite
+
+Quantisation-aware training is `python -m training.main` with --set=qat=int8 or --set=qat=int8_full.
+The file gets the ranges that training has learned, so that what was trained is what is shipped, and
+no calibration. Beside it, FILE.json says how it was made.
+"""
 
 from __future__ import annotations
 

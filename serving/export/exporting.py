@@ -1,12 +1,6 @@
 """A LeViT to a version of a model that TensorFlow Serving serves.
 
-    python -m serving.export --model=levit256.keras --name=levit256 --repository=models
-    python -m serving.export --model=LeViT256 --name=levit256 --repository=models \\
-        --precision=bfloat16
-
-The version, with the signatures of `serving.signatures`, its labels and warm-up records, is loaded
-as TensorFlow Serving loads it, compared with Keras, and only then given its number. models.config
-and the files to start a server with are written beside it, or brought up to date.
+The command is `python -m serving.export`, whose help says more.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ help:
 	@echo "make docs-test      every command and code block of the documentation"
 	@echo "make fuzz           each fuzzer for FUZZ_SECONDS (600)"
 	@echo "make bench          the benchmarks of inference, in an environment of their own"
-	@echo "make lint, format   ruff"
+	@echo "make lint, format   ruff; lint checks which package imports which, too"
 	@echo "make clean          remove environments, runs and caches"
 
 $(VENV)/bin/python:
@@ -68,14 +68,15 @@ fuzz: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 format: $(VENV)/.test
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 # The core must run where TensorFlow is not installed, so these have environments of their own.
-BACKEND_TESTS = tests/levit_tf/test_attention_bias.py tests/levit_tf/test_model.py tests/levit_tf/test_layers.py \
-	tests/levit_tf/test_fusion.py tests/levit_tf/test_heads.py tests/levit_tf/test_transfer.py tests/levit_tf/test_preprocessing.py
+BACKEND_TESTS = $(patsubst %,tests/levit_tf/test_%.py, \
+	attention_bias model layers fusion heads transfer preprocessing)
 GOLDEN = .venv-backends/golden
 
 test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done
@@ -109,7 +110,7 @@ $(ARM64)/machine/.done: tests/arm64/prepare.py tests/arm64/machine.py constraint
 		--emulator=$(ARM64_EMULATOR) --packages $(ARM64_PACKAGES) --python=$(ARM64_PYTHON)
 
 $(ARM64)/files/.done: tests/arm64/files.py tests/support/randomize.py \
-		$(wildcard levit_tf/*.py converters/*.py) | $(VENV)/.test
+		$(shell find levit_tf converters -name "*.py") | $(VENV)/.test
 	$(VENV)/bin/python -m tests.arm64.files --folder=$(@D)
 
 BAZEL_TARGETS ?= //...

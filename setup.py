@@ -44,6 +44,7 @@ EXTRAS["train"] += EXTRAS["tflite"]
 EXTRAS["test"] = [
     *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["serve"]),
     "hypothesis>=6.150,<7",
+    "import-linter>=2.5,<3",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.17,<0.18",

@@ -16,8 +16,8 @@ from absl import flags
 
 from converters import cli
 from levit_common.files import atomic_path
-from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetConfig
-from levit_tf.teachers.regnet_weights import FIRST_KEY, regnet_from_state_dict
+from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetConfig, regnet_from_state_dict
+from levit_tf.teachers.regnet_weights import FIRST_KEY
 from levit_tf.weights.checkpoint_files import read_checkpoint
 from levit_tf.weights.checkpoint_wrappers import without_prefix
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from converters.deploy import NORMALIZE
-from levit_tf.model import CLASSIFIER, PRE_LOGITS
+from levit_tf.names import CLASSIFIER, PRE_LOGITS
 
 _BRANCH = r"stages_\d+_(?:blocks_\d+|downsample)_(?:attn|mlp)"
 # TensorFlow numbers scopes that it meets again: stem_conv1_1 is stem_conv1.

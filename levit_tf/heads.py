@@ -10,7 +10,8 @@ import keras
 from levit_tf.class_names import check_class_names
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.keras_graph.properties import model_properties
-from levit_tf.model import STEM, average_pool, classification_top, stage_name
+from levit_tf.model import average_pool, classification_top
+from levit_tf.names import STEM, stage_name
 from levit_tf.variants import STAGES
 
 

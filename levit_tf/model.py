@@ -16,18 +16,11 @@ from levit_tf.attention import Attention
 from levit_tf.keras_graph.notes import CLASSES, INPUT, ORIGIN, note_layer
 from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
 from levit_tf.layers import HEADS, MLP, Classifier, ConvBN, DropPath
+from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, STEM, stage_name
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
+from levit_tf.weights.loading import load_weights
 
 POOLINGS = (None, "avg", "max")
-STEM = "stem"
-PRE_LOGITS = "pre_logits"
-CLASSIFIER = "classifier"
-PREDICTIONS = "predictions"
-
-
-def stage_name(stage: int) -> str:
-    """Name of the layer whose output is the feature map of `stage` (0, 1 or 2)."""
-    return f"stages_{stage}"
 
 
 def LeViT(  # noqa: N802, named as the functions of keras.applications are
@@ -94,10 +87,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     model = keras.Model(inputs, x, name=name or variant.name)
 
     if weights is not None:
-        # Here, because loading weights needs a model to load them into.
-        from levit_tf.weights.loading import load_weights
-
-        load_weights(model, weights, variant)
+        load_weights(model, weights, variant, blank=LeViT)
     return model
 
 

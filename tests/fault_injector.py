@@ -29,7 +29,7 @@ import numpy as np
 from tests.support import workers
 from tests.support.tiny_session import Killed, TinySession
 from training.config import load_config, override
-from training.loop.log import read_csv_rows
+from training.log import read_csv_rows
 from training.loop.session import Session, make_session
 from training.run import load_config_data, prepare, train
 from training.strategy import make_strategy

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from training import config_checks
 from training.config_checks import AUTO, Auto
@@ -225,9 +226,9 @@ def load_config(name: str) -> Config:
 
 def config_names() -> list[str]:
     """Names of all configurations."""
-    from training import configs
-
-    return sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+    # By its path: those modules import this one.
+    folder = Path(__file__).with_name("configs")
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from converters.qat.qat_model import QuantizedModel
 from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
 from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
 from levit_tf.layers import Classifier
-from levit_tf.model import CLASSIFIER
+from levit_tf.names import CLASSIFIER
 from levit_tf.opening.archives import DAMAGE
 from levit_tf.opening.keras_files import CONFIG, check_keras_file
 from levit_tf.variants import get_variant
@@ -226,7 +226,7 @@ def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -
     elif source.endswith(".keras"):
         report = levit_tf.transfer_weights(load_train_form(source), model)
     else:
-        report = load_weights(model, source, variant)
+        report = load_weights(model, source, variant, blank=levit_tf.LeViT)
     text = f"initial weights from {source}\n{report}"
     if any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised):
         return text, True

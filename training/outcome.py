@@ -8,7 +8,7 @@ import math
 from levit_common.markdown import markdown_table
 from levit_tf.variants import get_variant
 from training.config import Config
-from training.loop.log import Row
+from training.log import Row
 
 RESULT_FILE = "result.json"
 # How likely a score may be for one who guesses.

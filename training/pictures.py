@@ -18,7 +18,7 @@ def learning_curve(history: History, path: Path) -> None:
     """Draws training loss and held-out top-1, of raw and averaged weights, over the epochs.
 
     Args:
-      history: see `training.loop.log.Log.history`.
+      history: see `training.log.Log.history`.
       path: the PNG file; an existing one is replaced.
     """
     figure = make_figure(8, 4)

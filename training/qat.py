@@ -25,7 +25,7 @@ from converters.qat.twin import set_graph_weights
 from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.layers import Classifier
-from levit_tf.model import PREDICTIONS
+from levit_tf.names import PREDICTIONS
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file

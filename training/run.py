@@ -22,8 +22,8 @@ from training.checkpoints.record import write as write_record
 from training.checkpoints.resume import print_beginning, restore, save_best
 from training.config import Config
 from training.data import Dataset, load_data, summary
+from training.log import Log
 from training.loop.epochs import NonFiniteLossError, fit
-from training.loop.log import Log
 from training.loop.preemption import stop_on_signals
 from training.loop.session import Session, make_session
 from training.outcome import RESULT_FILE, Outcome, judge

@@ -21,8 +21,7 @@ from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.prediction.network_files import load_saved_model
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INPUT_RANGES, InputRange
 from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
-from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetY
-from levit_tf.teachers.regnet_weights import regnet_from_state_dict
+from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetY, regnet_from_state_dict
 from levit_tf.weights.checkpoint_files import read_checkpoint
 from levit_tf.weights.keras_files import ends_in_softmax, load_keras_file
 

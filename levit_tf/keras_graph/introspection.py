@@ -8,7 +8,7 @@ import keras
 
 from levit_tf.attention import Attention
 from levit_tf.layers import Classifier, ConvBN
-from levit_tf.model import CLASSIFIER, stage_name
+from levit_tf.names import CLASSIFIER, stage_name
 from levit_tf.variants import STAGES, Variant, get_variant, list_variants
 
 # What does not show in the weights or the graph, or may be chosen freely when a model is built.

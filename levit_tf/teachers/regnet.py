@@ -16,13 +16,21 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from levit_tf.keras_graph.notes import INPUT, note_layer
 from levit_tf.keras_graph.properties import input_range_texts
 from levit_tf.layers import BATCH_NORM_EPSILON
+from levit_tf.teachers.regnet_weights import (
+    FIRST_KEY,
+    load_keras_weights,
+    load_state_dict,
+    pytorch_key,
+)
+from levit_tf.weights.checkpoint_wrappers import without_prefix
 
 CHANNEL_QUANTUM = 8  # every width is a multiple of it, before groups are made to fit
 PRE_LOGITS = "pre_logits"
@@ -168,10 +176,36 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
     model = keras.Model(images, x, name=config.name)
     model.trainable = False
     if weights is not None:
-        # Here, because loading weights needs a model to load them into.
-        from levit_tf.teachers.regnet_weights import load_keras_weights
-
         load_keras_weights(model, weights)
+    return model
+
+
+def regnet_from_state_dict(
+    config: RegNetConfig,
+    state: Mapping[str, np.ndarray],
+    input_shape: Sequence[int | None] = (None, None, 3),
+    source: str = "the state dict",
+) -> keras.Model:
+    """Builds a RegNetY with the weights, and the number of classes, of timm's.
+
+    Args:
+      config: the dimensions it must have.
+      state: arrays by timm's keys, with or without a prefix such as "module."; see
+        `levit_tf.weights.checkpoint_files.read_checkpoint`.
+      input_shape: see `RegNetY`.
+      source: what the arrays came from, for errors.
+
+    Returns:
+      A model as `RegNetY` builds it.
+
+    Raises:
+      ValueError: anything is missing, unexpected or of another shape; all of it is listed.
+    """
+    state, _ = without_prefix(state, FIRST_KEY)
+    head = state.get(pytorch_key(f"{HEAD}/kernel"))
+    classes = head.shape[0] if head is not None and head.ndim == 2 else IMAGENET_CLASSES
+    model = RegNetY(config, input_shape, classes)
+    load_state_dict(model, state, f"{source} does not fit {config.name} as timm names it")
     return model
 
 

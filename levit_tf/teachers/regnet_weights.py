@@ -8,14 +8,12 @@ teacher is from, and timm 1.0 have the same names.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
 
-from levit_tf.teachers.regnet import HEAD, IMAGENET_CLASSES, RegNetConfig, RegNetY
 from levit_tf.weights.assignment import listed
-from levit_tf.weights.checkpoint_wrappers import without_prefix
 from levit_tf.weights.weights_file import read_weights_file
 
 Shape = tuple[int, ...]
@@ -36,43 +34,6 @@ def pytorch_key(path: str) -> str:
     """The key in a state dict of timm's for the `path` of a Keras variable."""
     layer, leaf = path.rsplit("/", 1)
     return f"{layer.replace('_', '.')}.{_LEAVES[leaf]}"
-
-
-def regnet_from_state_dict(
-    config: RegNetConfig,
-    state: Mapping[str, np.ndarray],
-    input_shape: Sequence[int | None] = (None, None, 3),
-    source: str = "the state dict",
-) -> keras.Model:
-    """Builds a RegNetY with the weights, and the number of classes, of timm's.
-
-    Args:
-      config: the dimensions it must have.
-      state: arrays by timm's keys, with or without a prefix such as "module."; see
-        `levit_tf.weights.checkpoint_files.read_checkpoint`.
-      input_shape: see `RegNetY`.
-      source: what the arrays came from, for errors.
-
-    Returns:
-      A model as `RegNetY` builds it.
-
-    Raises:
-      ValueError: anything is missing, unexpected or of another shape; all of it is listed.
-    """
-    state, _ = without_prefix(state, FIRST_KEY)
-    head = state.get(pytorch_key(f"{HEAD}/kernel"))
-    classes = head.shape[0] if head is not None and head.ndim == 2 else IMAGENET_CLASSES
-    model = RegNetY(config, input_shape, classes)
-    arrays = {key: array for key, array in state.items() if not key.endswith(_COUNTER)}
-    variables = {pytorch_key(variable.path): variable for variable in model.weights}
-    _assign(
-        variables,
-        arrays,
-        f"{source} does not fit {config.name} as timm names it",
-        stored_shape=_pytorch_shape,
-        to_keras=_to_keras,
-    )
-    return model
 
 
 def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
@@ -100,6 +61,22 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
     order = {layer.name: [w.path for w in layer.weights] for layer in model.layers}
     variables = {variable.path: variable for variable in model.weights}
     _assign(variables, read_weights_file(path, order), f"{path} does not fit {model.name}")
+
+
+def load_state_dict(model: keras.Model, state: Mapping[str, np.ndarray], complaint: str) -> None:
+    """Loads the arrays of a RegNetY of timm's, by their keys without a prefix.
+
+    Args:
+      model: a result of `RegNetY`.
+      state: arrays by timm's keys.
+      complaint: how the error begins.
+
+    Raises:
+      ValueError: anything is missing, unexpected or of another shape; all of it is listed.
+    """
+    arrays = {key: array for key, array in state.items() if not key.endswith(_COUNTER)}
+    variables = {pytorch_key(variable.path): variable for variable in model.weights}
+    _assign(variables, arrays, complaint, stored_shape=_pytorch_shape, to_keras=_to_keras)
 
 
 def _assign(

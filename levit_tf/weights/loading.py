@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -19,7 +20,10 @@ from levit_tf.weights.weights_file import read_weights_file
 
 
 def load_weights(
-    model: keras.Model, weights: str | os.PathLike, variant: Variant
+    model: keras.Model,
+    weights: str | os.PathLike,
+    variant: Variant,
+    blank: Callable[[Variant], keras.Model],
 ) -> TransferReport:
     """Loads weights into a LeViT by name: all or nothing.
 
@@ -31,6 +35,7 @@ def load_weights(
       weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file, or
         the folder of a run of `training.main`.
       variant: the model's variant.
+      blank: builds a LeViT without weights, into which the released ones are read once.
 
     Returns:
       What became of each variable.
@@ -46,7 +51,7 @@ def load_weights(
         from levit_tf.weights.pretrained import released_weights
 
         _check_rgb(model, variant)
-        report = _load_file(model, os.fspath(released_weights(variant)), variant)
+        report = _load_file(model, os.fspath(released_weights(variant, blank)), variant)
         origin = f"{variant.name}, released ImageNet weights"
         names = imagenet_class_names() if classifier_of(model) is not None else None
         write_notes(model, class_names=names, input_range="normalized", origin=origin)

@@ -63,11 +63,12 @@ def cache_dir() -> str:
     return os.path.join(home, "models")
 
 
-def released_weights(variant: Variant) -> str:
+def released_weights(variant: Variant, blank: Callable[[Variant], keras.Model]) -> str:
     """Path of a `.weights.h5` file with the released weights, fetched and converted if need be.
 
     Args:
       variant: one of the paper's five.
+      blank: builds a LeViT without weights, which takes them on the way to Keras' format.
 
     Raises:
       ValueError: no weights were released for `variant`, or a file failed its verification.
@@ -82,17 +83,14 @@ def released_weights(variant: Variant) -> str:
         )
     converted = os.path.join(cache_dir(), f"{variant.name}-{release.digest}.weights.h5")
     if not os.path.exists(converted):
-        _convert(variant, _checkpoint(release), converted)
+        _convert(blank(variant), variant, _checkpoint(release), converted)
     return converted
 
 
-def _convert(variant: Variant, checkpoint: str, converted: str) -> None:
-    # Here, because a model is built with the help of `weights`, which uses this module.
-    from levit_tf.model import LeViT
+def _convert(model: keras.Model, variant: Variant, checkpoint: str, converted: str) -> None:
     from levit_tf.weights.checkpoint_files import read_checkpoint
     from levit_tf.weights.pytorch_weights import load_state_dict
 
-    model = LeViT(variant)
     load_state_dict(model, read_checkpoint(checkpoint), variant=variant, source=checkpoint)
     with _temporary(converted) as temporary:
         model.save_weights(temporary)

@@ -21,7 +21,7 @@ from google.protobuf import (
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.server.models.regular_files import check_file
+from serving.server.regular_files import check_file
 
 _Message = TypeVar("_Message", bound=message.Message)
 

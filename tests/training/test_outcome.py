@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from training.config import Config, load_config, override
-from training.loop.log import Row
+from training.log import Row
 from training.outcome import advise, judge, warn_of_small_rates
 from training.plan import Facts, make_plan
 

@@ -10,9 +10,9 @@ import levit_tf
 from tests.support.randomize import randomize_keras
 from tests.support.training_parity import Case, largest_difference, train_keras, train_pytorch
 from training.config import load_config
+from training.log import Log
 from training.loop.draws import DropPathDraws
 from training.loop.epochs import Evaluators, NonFiniteLossError, Schedule, fit
-from training.loop.log import Log
 from training.loop.step import make_train_step
 from training.optim.batch_norm import TrainingBatchNorm, prepare_batch_norm
 from training.optim.losses import Distillation

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from training.checkpoints.checkpoint import CHECKPOINTS, OTHER_WORKERS
 from training.checkpoints.record import CONFIG_FILE, PICTURES_FILE, RUN_FILE, Record, read, write
 from training.checkpoints.record_checks import check_same
-from training.loop.log import CSV_FILE, JSON_FILE, TENSORBOARD
+from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
 from training.outcome import RESULT_FILE
 
 LOCK_FILE, BEST_FILE = "run.lock", "best.keras"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from training.loop.log import Log, Row
+from training.log import Log, Row
 from training.loop.progress import Progress
 
 # By column of the log, one value an epoch.

@@ -27,11 +27,11 @@ from serving.server.models.batching import BatchingParameters, read_batching_par
 from serving.server.models.configuration import Labels, check_models
 from serving.server.models.inference import Rules
 from serving.server.models.lifecycle import Lifecycle, State
-from serving.server.models.regular_files import check_version
 from serving.server.models.servable import Servable
 from serving.server.models.version_policy import aspired_versions
 from serving.server.models.warmup import warm_up
 from serving.server.options import Options, usable_processors
+from serving.server.regular_files import check_version
 from serving.server.statuses import status_of
 from serving.tensorflow_c.c_api import TensorFlowError
 

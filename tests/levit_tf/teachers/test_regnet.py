@@ -12,8 +12,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from converters import from_pytorch_regnet
-from levit_tf.teachers.regnet import REGNETY_160, REGNETY_TINY, RegNetConfig, RegNetY, RegNetY160
-from levit_tf.teachers.regnet_weights import regnet_from_state_dict
+from levit_tf.teachers.regnet import (
+    REGNETY_160,
+    REGNETY_TINY,
+    RegNetConfig,
+    RegNetY,
+    RegNetY160,
+    regnet_from_state_dict,
+)
 from tests.support import references
 from tests.support.parity import TOLERANCE, relative_error
 from tests.support.randomize import random_images, randomize_torch

@@ -21,7 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from levit_common.files import atomic_path, naming
-from training.loop.tensorboard import TensorBoard
+from training.tensorboard import TensorBoard
 
 JSON_FILE, CSV_FILE, TENSORBOARD = "log.json", "log.csv", "tensorboard"
 # Columns of the CSV file beside those of a row.

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from training.loop.log import Log, Row, read_csv_rows
+from training.log import Log, Row, read_csv_rows
 from training.loop.progress import Progress
 
 
@@ -95,7 +95,7 @@ def test_a_csv_file_of_other_columns_keeps_its_lines(tmp_path):
 def test_a_full_disk_leaves_no_half_a_line(tmp_path):
     script = f"""
         import pathlib, resource, signal
-        from tests.training.loop.test_log import Log, row
+        from tests.training.test_log import Log, row
         folder = pathlib.Path({str(tmp_path)!r})
         log = Log(folder)
         log.add(row(1))

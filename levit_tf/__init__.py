@@ -18,6 +18,7 @@ from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.keras_graph.properties import ModelProperties, model_properties, with_properties
 from levit_tf.model import LeViT
+from levit_tf.pictures import digits
 from levit_tf.preprocessing import InputRange, preprocess_input
 from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
@@ -39,6 +40,7 @@ __all__ = [
     "Variant",
     "count_flops",
     "decode_predictions",
+    "digits",
     "feature_extractor",
     "fuse",
     "get_variant",

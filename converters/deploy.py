@@ -11,6 +11,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.fusion import rewritten
 from levit_tf.heads import with_heads
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
@@ -20,7 +21,6 @@ from levit_tf.keras_graph.notes import note_kind
 from levit_tf.keras_graph.properties import front_of, known_input_range
 from levit_tf.prediction.network_files import output_names
 from levit_tf.preprocessing import INPUT_RANGES
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 GRAPH_NAME = "deploy"
 NORMALIZE = "normalize"

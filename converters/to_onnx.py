@@ -2,9 +2,9 @@
 
     python -m converters.to_onnx --model=levit256.keras --output=levit256.onnx
 
-Names are those of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out. The
-file runs channels-first inside, see `converters.onnx.onnx_layout`, and is compared with Keras in
-ONNX Runtime before it gets its name.
+Names are those of `levit_common.shipped_names`: plain RGB pictures in, logits and probabilities
+out. The file runs channels-first inside, see `converters.onnx.onnx_layout`, and is compared with
+Keras in ONNX Runtime before it gets its name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import onnx_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
+from levit_common.shipped_names import INPUT
 from levit_tf.prediction.network_files import CLASS_NAMES_KEY
 from levit_tf.prediction.predictor import exported_class_names, labels_for
-from levit_tf.signatures import INPUT
 from levit_tf.weights.keras_files import load_keras_file
 
 # From the first with HardSwish to the last that tf2onnx 1.17 writes.

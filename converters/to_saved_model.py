@@ -4,8 +4,8 @@
     python -m converters.to_saved_model --model=levit256.keras --output=levit256-bf16 \\
         --precision=bfloat16
 
-The signature is that of `levit_tf.signatures`: plain RGB pictures in, logits and probabilities out.
-It is compared with what the Keras model itself says before it gets its name.
+The signature is that of `levit_common.shipped_names`: plain RGB pictures in, logits and
+probabilities out. It is compared with what the Keras model itself says before it gets its name.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import saved_model_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
+from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_tf.class_names import LABELS_FILE
 from levit_tf.prediction.predictor import exported_class_names, labels_for
-from levit_tf.signatures import INPUT, SIGNATURE
 from levit_tf.weights.keras_files import load_keras_file
 
 TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}

@@ -5,9 +5,10 @@
         --calibration=imagefolder:/path/to/pictures
 
 The file takes one plain RGB picture, 0..255, and returns probabilities or, with --outputs, logits
-or both, by the names of `levit_tf.signatures`. It carries the metadata that MediaPipe and Android
-Studio read, class names included. It is compared with what the Keras model itself says before it is
-put in place, and FILE.json beside it says how it was made and how far it is from Keras.
+or both, by the names of `levit_common.shipped_names`. It carries the metadata that MediaPipe and
+Android Studio read, class names included. It is compared with what the Keras model itself says
+before it is put in place, and FILE.json beside it says how it was made and how far it is from
+Keras.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from converters.tflite.tflite_files import sha256, write_tflite
 from converters.to_saved_model import write_graph
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
+from levit_common.shipped_names import LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.prediction.network_files import Network
 from levit_tf.prediction.predictor import class_names_for, labels_for
-from levit_tf.signatures import LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.weights.keras_files import load_keras_file
 
 OUTPUTS = {

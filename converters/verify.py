@@ -20,7 +20,6 @@ a file that keeps no logits it is the probabilities that are compared.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from converters.verification.verify_compare import (
 )
 from converters.verification.verify_figure import draw_layers
 from converters.verification.verify_pictures import MAXIMUM, comparison_pictures
-from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 from levit_tf.opening.files import TRUST_HELP
 from levit_tf.preprocessing import INPUT_RANGES
 from levit_tf.weights.keras_files import model_path
@@ -136,9 +135,7 @@ def _verify(options: argparse.Namespace) -> int:
         draw_layers(layers, title, Path(options.picture))
     print(_report(a, b, outputs, layers, tolerance))
     if options.json:
-        with atomic_path(options.json, overwrite=True) as temporary:
-            content = json.dumps(_as_json(a, b, outputs, layers, tolerance), indent=2)
-            Path(temporary).write_text(content + "\n", encoding="utf-8")
+        write_json(options.json, _as_json(a, b, outputs, layers, tolerance))
     return 0 if outputs.within(tolerance) else 1
 
 

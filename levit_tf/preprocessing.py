@@ -148,6 +148,20 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     return (ops.cast(x, "float32") / 255 - mean) / std
 
 
+def denormalize(x: Any) -> Any:
+    """The inverse of `preprocess_input` for three channels that come last.
+
+    Args:
+      x: normalised pixels (..., 3), a numpy array or a tensor.
+
+    Returns:
+      float32 of the shape and kind of `x`: 0..255 and, for what left that range, beyond.
+    """
+    if not isinstance(x, np.ndarray):
+        x = ops.cast(x, "float32")
+    return (x * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN)) * 255
+
+
 def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
     """Resizes an image to cover 256/224 of `size`, keeping its aspect, and crops the centre.
 

@@ -8,9 +8,10 @@ wider, deeper and stride-8 ones.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
+
+from levit_common.spelling import did_you_mean
 
 ACTIVATIONS = ("hard_silu", "silu")
 STAGES = 3
@@ -264,8 +265,6 @@ def get_variant(variant: str | Variant) -> Variant:
     key = _key(variant.rsplit("/", 1)[-1])
     if key in by_key:
         return by_key[key]
-    nearest = difflib.get_close_matches(key, by_key, n=1, cutoff=0)
-    hint = f" Did you mean {by_key[nearest[0]].name!r}?" if nearest else ""
-    raise ValueError(
-        f"Unknown LeViT variant {variant!r}.{hint} Known: {', '.join(list_variants())}."
-    )
+    known = list_variants()
+    hint = did_you_mean(key, known, cutoff=0)
+    raise ValueError(f"Unknown LeViT variant {variant!r}.{hint} Known: {', '.join(known)}.")

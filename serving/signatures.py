@@ -12,28 +12,29 @@ All return `classes`, string (batch, k), and `scores`, float32 (batch, k): the l
 name, best first, with their probabilities. The first two return `probabilities`, float32
 (batch, classes), in the order of the classes, and `image_tensor` also `logits` of that shape.
 
-Nothing is imported here, so that a client starts quickly; the names that `levit_tf.signatures` has
-too are the same there, which tests/serving/export/test_export_signatures.py holds.
+The names that a SavedModel or a TFLite file of the converters has too are theirs. No package that
+is slow to start is imported here, so that a client starts quickly.
 """
 
 from __future__ import annotations
 
-SERVING_DEFAULT = "serving_default"
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+
+SERVING_DEFAULT = SIGNATURE
 IMAGE_TENSOR = "image_tensor"
 CLASSIFY = "classify"
 # In SignatureDef.method_name; the Classify method of TF Serving accepts only the latter.
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
 
 IMAGE_BYTES = "image_bytes"  # input of SERVING_DEFAULT
-IMAGES = "images"  # input of IMAGE_TENSOR
+IMAGES = INPUT  # input of IMAGE_TENSOR
 EXAMPLES = "inputs"  # input of CLASSIFY; TF Serving prescribes the name
 ENCODED_FEATURE = "image/encoded"  # bytes feature of an example
 
 CLASSES = "classes"  # TF Serving prescribes this name and the next for CLASSIFY
 SCORES = "scores"
-PROBABILITIES = "probabilities"
-LOGITS = "logits"
 
 # signature -> its input, and its outputs
 INPUTS = {SERVING_DEFAULT: IMAGE_BYTES, IMAGE_TENSOR: IMAGES, CLASSIFY: EXAMPLES}

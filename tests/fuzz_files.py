@@ -43,7 +43,7 @@ def write_seeds(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     from converters.to_onnx import to_onnx
-    from levit_tf.signatures import INPUT, PROBABILITIES, SIGNATURE
+    from levit_common.shipped_names import INPUT, PROBABILITIES, SIGNATURE
 
     keras.utils.set_random_seed(0)
     layers = keras.layers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import math
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from converters.cli import parse_size
 from converters.qat.qat_model import TARGETS
+from levit_common.spelling import did_you_mean
 from levit_tf.variants import get_variant
 from training.optim.losses import DISTILLATIONS
 from training.optim.mixed_precision import POLICIES
@@ -250,6 +250,5 @@ def _describe(kind: Any, others: tuple[Any, ...]) -> str:
 
 def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        nearest = difflib.get_close_matches(value, known, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(value, known)
         raise ValueError(f"{name} must be one of {', '.join(known)}.{hint} Received: {value!r}")

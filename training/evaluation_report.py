@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 from levit_tf.drawing.figures import make_figure, save_figure
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
@@ -108,8 +108,7 @@ def write_report(folder: Path, summary: dict[str, Any], accuracy: Accuracy, data
             table.writerow((label, class_id, name, total, right, share))
     if accuracy.confusion is not None:
         _draw_confusion(accuracy, data, folder / "confusion.png")
-    with atomic_path(folder / "evaluation.json", overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "evaluation.json", summary)
 
 
 def _draw_confusion(accuracy: Accuracy, data: Dataset, path: Path) -> None:

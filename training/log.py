@@ -21,6 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from levit_common.files import atomic_path, naming
+from levit_common.json_files import write_json
 from training.tensorboard import TensorBoard
 
 JSON_FILE, CSV_FILE, TENSORBOARD = "log.json", "log.csv", "tensorboard"
@@ -126,9 +127,7 @@ class Log:
         """Appends rows to the CSV file, and writes all of them to the JSON file."""
         lines = [{**dataclasses.asdict(row), **self._place} for row in rows]
         _append_lines(self._folder / CSV_FILE, self._columns, lines)
-        text = json.dumps(self.as_json(), indent=1) + "\n"
-        with atomic_path(self._folder / JSON_FILE, overwrite=True) as temporary:
-            Path(temporary).write_text(text, encoding="utf-8")
+        write_json(self._folder / JSON_FILE, self.as_json())
 
     def _missing(self) -> list[Row]:
         """Looks at the CSV file, and gives it the columns; the rows that it has lost."""

@@ -26,7 +26,7 @@ from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.layers import Classifier
 from levit_tf.names import PREDICTIONS
-from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.preprocessing import denormalize
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file
 from training.config import Config
@@ -51,7 +51,7 @@ class Student(tf_keras.Model):
 
     def call(self, images, training=None):
         """Normalised images (batch, height, width, 3) -> logits (batch, classes)."""
-        pixels = (images * IMAGENET_STD + IMAGENET_MEAN) * 255
+        pixels = denormalize(images)
         logits = self.network(pixels, training=training)
         return {"head": logits, "head_dist": logits} if self._distils else logits
 

@@ -12,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from converters.tflite.calibration import CALIBRATION_IMAGES
+from levit_common.json_files import write_json
 from levit_tf.pictures.picture_folders import skipped_text
 from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoints import folder as run_folder
 from training.checkpoints.checkpoint import OTHER_WORKERS, Checkpoints
-from training.checkpoints.record import Record, make_record, write_json
+from training.checkpoints.record import Record, make_record
 from training.checkpoints.record import write as write_record
 from training.checkpoints.resume import print_beginning, restore, save_best
 from training.config import Config

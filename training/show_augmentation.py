@@ -59,7 +59,7 @@ def augmented_sheet(
     """
     import tensorflow as tf
 
-    from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+    from levit_tf.preprocessing import denormalize
     from training.augment import AugmentationSettings, augment_image, example_seed
 
     settings = AugmentationSettings(size=size)
@@ -72,7 +72,7 @@ def augmented_sheet(
 
     def shown(index, epoch):
         normalized = augment(pictures[index], example_seed(seed, epoch, index)).numpy()
-        pixels = (normalized * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN)) * 255
+        pixels = denormalize(normalized)
         return np.round(pixels).clip(0, 255).astype(np.uint8)
 
     return [

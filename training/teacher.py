@@ -17,10 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.prediction.network_files import load_saved_model
-from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INPUT_RANGES, InputRange
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_tf.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    INPUT_RANGES,
+    InputRange,
+    denormalize,
+)
 from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetY, regnet_from_state_dict
 from levit_tf.weights.checkpoint_files import read_checkpoint
 from levit_tf.weights.keras_files import ends_in_softmax, load_keras_file
@@ -75,7 +81,7 @@ def load_teacher(
     Args:
       spec: a file or directory, by its kind: a `.keras` file of any classifier that says what it
         takes and returns logits, probabilities, or the logits of LeViT's two heads, which are
-        averaged; a SavedModel with the signature of `levit_tf.signatures`; a `.safetensors`,
+        averaged; a SavedModel with the signature of `levit_common.shipped_names`; a `.safetensors`,
         `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160. "regnety_160:FILE" says
         that FILE, which may then be `.weights.h5` too, is one.
       input_size: (height, width) of the student's images, pixels.
@@ -196,7 +202,7 @@ def _saved_model_teacher(path: str, trust: bool) -> _Found:
     finish = tf.identity if name == LOGITS else _log
 
     def logits(images):
-        return finish(signature(**{INPUT: _plain_rgb(images)})[name])
+        return finish(signature(**{INPUT: denormalize(images)})[name])
 
     # `loaded` is kept: a signature does not keep the variables of its model alive.
     return Teacher(path, loaded, logits), (inputs[INPUT].shape, outputs[name].shape)
@@ -212,14 +218,6 @@ def _adapted(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
     slope = np.float32(IMAGENET_STD) / np.float32(takes.std)
     offset = (np.float32(IMAGENET_MEAN) - np.float32(takes.mean)) / np.float32(takes.std)
     return lambda images: tf.cast(images, tf.float32) * slope + offset
-
-
-def _plain_rgb(images: tf.Tensor) -> tf.Tensor:
-    """Normalised pixels -> 0..255 and, where augmentation left that range, beyond.
-
-    The inverse of `levit_tf.preprocess_input` for three channels, as the signature has them.
-    """
-    return (tf.cast(images, tf.float32) * IMAGENET_STD + IMAGENET_MEAN) * 255
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from converters import cli
 from converters.qat.conversion import convert
 from converters.tflite.quantize import IO_DTYPES
 from converters.to_tflite import OUTPUTS
-from levit_tf.signatures import PROBABILITIES
+from levit_common.shipped_names import PROBABILITIES
 
 
 def main(argv: list[str]) -> None:

@@ -21,8 +21,8 @@ from converters.tflite.tflite_files import sha256, write_tflite
 from converters.to_tflite import chosen_outputs, float32_file, label_names
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
+from levit_common.shipped_names import PROBABILITIES
 from levit_tf.prediction.predictor import labels_for
-from levit_tf.signatures import PROBABILITIES
 
 # The network in the folder of a training run.
 FINAL = "final.keras"

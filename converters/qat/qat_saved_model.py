@@ -12,11 +12,11 @@ import tensorflow as tf
 from converters.deploy import deploy_graph
 from converters.qat.qat_model import QuantizedModel
 from converters.qat.qat_network import fake_quantize, set_ranges
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
 
 def write_fake_quantized(quantized: QuantizedModel, path: str | os.PathLike) -> None:
-    """Writes the SavedModel, with the signature of `levit_tf.signatures`, for any batch size.
+    """Writes the SavedModel, its names those of `levit_common.shipped_names`, for any batch size.
 
     Args:
       quantized: the trained network.

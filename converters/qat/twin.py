@@ -16,8 +16,8 @@ import numpy as np
 from converters.qat import twin_layers
 from converters.qat.qat_packages import tf_keras
 from converters.qat.qat_ranges import gate_name
+from levit_common.shipped_names import LOGITS
 from levit_tf.keras_graph.graph_calls import calls_of
-from levit_tf.signatures import LOGITS
 
 
 def make_twin(graph: keras.Model) -> tf_keras.Model:

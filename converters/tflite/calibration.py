@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from converters.verification.sample_pictures import sample_photographs
+from levit_common.arrays import spread_indices
 from levit_tf.pictures import digits
 from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
@@ -46,18 +47,13 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
                 f"{size[0]}x{size[1]}. Use photographs, or better {FOLDER_PREFIX}/path/to/pictures "
                 "like those it will see."
             )
-        return images[spread(len(images))]
+        return images[spread_indices(len(images), CALIBRATION_IMAGES)]
     if source == "photographs":
         return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
     if source.startswith(FOLDER_PREFIX):
         folder = source.removeprefix(FOLDER_PREFIX)
         return np.stack(load_spread(folder, CALIBRATION_IMAGES, size, "Calibration"))
     raise ValueError(f"Unknown calibration data {source!r}. Expected {CHOICES}.")
-
-
-def spread(count: int) -> np.ndarray:
-    """At most `CALIBRATION_IMAGES` indices below `count`, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, CALIBRATION_IMAGES)).astype(int))
 
 
 def _photograph_parts() -> Iterator[np.ndarray]:

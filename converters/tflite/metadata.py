@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from converters.tflite.tflite_graph import Graph
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.class_names import LABELS_FILE
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES
 
 ENTRY = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
@@ -41,7 +41,7 @@ def add_metadata(
     """Describes the input and the outputs of a TFLite file and packs the class names into it.
 
     Args:
-      content: a file with the signature of `levit_tf.signatures`.
+      content: a file with the signature of `levit_common.shipped_names`.
       name: of the model.
       description: of the model.
       class_names: in the order of the outputs, each of one line; None for what is no classifier.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from converters.tflite.tflite_graph import Graph
-from levit_tf.signatures import INPUT, SIGNATURE
+from levit_common.shipped_names import INPUT, SIGNATURE
 
 # Name of a tensor -> {"min", "max"}: what its smallest and its largest integer stand for, float32
 # arrays. Of an activation they hold one value; of a kernel one for each output channel. Kernels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from converters.tflite.metadata import add_metadata
 from converters.tflite.tflite_check import check
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import Artefact
-from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 
 _PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
@@ -67,8 +66,7 @@ def write_tflite(
         "compared_with_keras": check(path, reference, images, tolerance),
         "versions": {"levit_tf": levit_tf.__version__, **_versions()},
     }
-    with atomic_path(json_path, overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(json_path, report)
     return report
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from converters.verification.verify_artefact import FLOAT32, Artefact, Run
 from converters.verification.verify_pictures import comparison_pictures
-from levit_tf.signatures import LOGITS, PROBABILITIES
+from levit_common.arrays import softmax
+from levit_common.shipped_names import LOGITS, PROBABILITIES
 
 # Pictures that go through both networks before the next ones, which bounds the memory for layers.
 _CHUNK = 8
@@ -215,9 +216,7 @@ def compare_layers(
 def _with_probabilities(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if PROBABILITIES in outputs or LOGITS not in outputs:
         return outputs
-    logits = outputs[LOGITS].astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return {**outputs, PROBABILITIES: exponentials / exponentials.sum(axis=1, keepdims=True)}
+    return {**outputs, PROBABILITIES: softmax(outputs[LOGITS].astype(np.float64))}
 
 
 class _Total:

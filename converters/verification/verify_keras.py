@@ -12,13 +12,13 @@ import numpy as np
 from converters import from_pytorch
 from converters.layer_names import layer_in
 from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
+from levit_common.shipped_names import LOGITS
 from levit_tf.keras_graph.endings import ending_of, has_two_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.layers import Classifier
 from levit_tf.prediction.network_files import keras_network
-from levit_tf.signatures import LOGITS
 from levit_tf.weights.keras_files import load_keras_file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 from levit_tf.keras_graph.flatten import flatten, is_inactive
 from levit_tf.keras_graph.graph_calls import Call, calls_of
@@ -45,13 +44,6 @@ def ending_of(model: keras.Model) -> str | None:
 def has_two_heads(model: keras.Model) -> bool:
     """Whether a model returns the logits of LeViT's two heads, by their names."""
     return isinstance(model.output, dict) and set(model.output) == set(_HEADS)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, float32."""
-    logits = logits.astype(np.float32)
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from levit_common.arrays import spread_indices
 from levit_common.picture_files import FORMATS, printable, walk
 from levit_tf.pictures.images import MAX_PIXELS, ImageError, load_image
 from levit_tf.preprocessing import resize_and_center_crop
@@ -134,7 +135,7 @@ def load_spread(
     print(f"{what}: {count:,} of {len(paths):,} pictures in {printable(os.fspath(folder))}")
     if skipped:
         print(f"  skipped: {skipped_text(skipped)}", flush=True)
-    wanted = np.unique(np.linspace(0, len(paths) - 1, count).astype(int)).tolist()
+    wanted = spread_indices(len(paths), count).tolist()
     following = sorted(set(range(len(paths))) - set(wanted))
     images, damaged = [], []
     while wanted:

@@ -19,8 +19,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from levit_common.arrays import softmax
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
-from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, softmax
+from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.opening.archives import DAMAGE, check_archive
@@ -30,7 +32,6 @@ from levit_tf.opening.saved_models import check_saved_model
 from levit_tf.opening.tflite_files import check_tflite_file
 from levit_tf.opening.tflite_probe import check_tflite_runs
 from levit_tf.prediction.quantized_values import dequantize, quantize
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.weights.keras_files import first_line, load_keras_file
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"

@@ -84,9 +84,9 @@ def load_predictor(
 
     Args:
       path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
-        the signature of `levit_tf.signatures`; the folder of a run of `training.main`, for its
-        final network; or the name of a variant ("LeViT256") for its
-        released ImageNet weights. A file of that name comes first.
+        the signature of `levit_common.shipped_names`; the folder of a run of `training.main`, for
+        its final network; or the name of a variant ("LeViT256") for its released ImageNet weights.
+        A file of that name comes first.
       class_names: names in the order of the outputs, or a file with one a line. By default
         `labels.txt` in the SavedModel or beside the file; else the names that the file itself has;
         else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.

@@ -14,6 +14,7 @@ from serving.client.calls import Call, Target, output, predictions
 from serving.client.errors import ReplyError
 from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
 from serving.client.tensors import from_proto, tensor_spec, to_proto
+from serving.status_codes import Code
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
@@ -148,5 +149,4 @@ def _tensor_spec(info: Any) -> TensorSpec:
 
 
 def _code(number: int) -> str:
-    known = 0 <= number < len(messages.CODES)
-    return messages.CODES[number] if known else f"code {number}"
+    return Code(number).name if number in list(Code) else f"code {number}"

@@ -14,23 +14,14 @@ from serving.client.calls import Call, Target, output, predictions
 from serving.client.errors import ReplyError
 from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
 from serving.client.tensors import encode, from_json, to_json
+from serving.status_codes import HTTP
 
-# HTTP status -> the status that TensorFlow Serving makes it of; the likeliest, where several are
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
+# HTTP status -> the likeliest name; proxies answer with more of them than TensorFlow Serving does.
+_CODES = {status: code.name for code, status in HTTP.items()} | {
     408: "DEADLINE_EXCEEDED",
-    409: "ABORTED",
     413: "RESOURCE_EXHAUSTED",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
     500: "INTERNAL",
-    501: "UNIMPLEMENTED",
     502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
 }
 # What says "not now": 502 is a proxy's, whose server is away.
 RETRYABLE = frozenset({429, 502, 503})

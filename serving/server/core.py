@@ -26,6 +26,7 @@ from serving.server.models import inference
 from serving.server.models.models import Models
 from serving.server.options import Options
 from serving.server.statuses import status_of
+from serving.signatures import SERVING_DEFAULT
 
 
 class ServerCore:
@@ -71,7 +72,7 @@ class ServerCore:
     def signature(self, spec: model_pb2.ModelSpec) -> tuple[model_pb2.ModelSpec, SignatureDef]:
         """The signature that a request for `spec` would run, and the spec of its exact version."""
         with self._models.serving(spec) as servable:
-            name = spec.signature_name or inference.DEFAULT_SIGNATURE
+            name = spec.signature_name or SERVING_DEFAULT
             signature = servable.signatures.get(name)
             if signature is None:
                 raise ServingError(

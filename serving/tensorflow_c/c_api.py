@@ -16,6 +16,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.config_pb2 import ConfigProto, RunOptions
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
+from serving.status_codes import Code
 from serving.tensorflow_c.c_library import (
     Output,
     TensorFlowError,
@@ -26,9 +27,6 @@ from serving.tensorflow_c.c_library import (
 from serving.tensorflow_c.c_tensors import new_tensor, to_numpy
 
 __all__ = ["SavedModelSession", "TensorFlowError"]
-
-_INVALID_ARGUMENT = 3
-_FAILED_PRECONDITION = 9
 
 
 class SavedModelSession:
@@ -110,7 +108,7 @@ class SavedModelSession:
             operation = lib.TF_GraphOperationByName(self.graph, operation_name.encode())
             number = int(index) if index.isdecimal() else (0 if index == "" else -1)
             if not operation or not 0 <= number < lib.TF_OperationNumOutputs(operation):
-                raise TensorFlowError(_INVALID_ARGUMENT, f"The graph has no tensor {name!r}.")
+                raise TensorFlowError(Code.INVALID_ARGUMENT, f"The graph has no tensor {name!r}.")
             found = self._outputs[name] = Output(operation, number)
         return found
 
@@ -138,7 +136,7 @@ class SavedModelSession:
         """
         with self._changed:
             if self._closed:
-                raise TensorFlowError(_FAILED_PRECONDITION, "The session is closed.")
+                raise TensorFlowError(Code.FAILED_PRECONDITION, "The session is closed.")
             self._running += 1
         try:
             if timeout_s is None:

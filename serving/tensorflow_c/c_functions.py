@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
+from serving.status_codes import Code
 from serving.tensorflow_c.c_api import SavedModelSession
 from serving.tensorflow_c.c_library import Output, TensorFlowError, checked_status, library
-
-_INVALID_ARGUMENT = 3
 
 
 def add_batch_function(
@@ -100,7 +99,7 @@ def _body(session, inputs, outputs) -> tuple[list[str], list[Output]]:
             continue
         node = nodes[name]
         if node.op == "Placeholder":
-            raise TensorFlowError(_INVALID_ARGUMENT, f"{name} would have to be fed, too.")
+            raise TensorFlowError(Code.INVALID_ARGUMENT, f"{name} would have to be fed, too.")
         if not node.input:
             output = session.output(f"{name}:0")
             if lib.TF_OperationOutputType(output) == types_pb2.DT_RESOURCE:

@@ -12,7 +12,7 @@ import levit_tf
 from converters.deploy import deploy_graph
 from converters.qat.twin import make_twin, set_graph_weights
 from converters.qat.twin_layers import GATES, AttentionBias
-from levit_tf.signatures import LOGITS
+from levit_common.shipped_names import LOGITS
 from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
 from tests.support.randomize import randomize_keras
 

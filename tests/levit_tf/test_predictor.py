@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import levit_tf
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.class_names import imagenet_class_names
 from levit_tf.prediction.network_files import ModelFileError
 from levit_tf.prediction.predictor import BATCH_SIZE, load_predictor
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess_input
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from tests.support.randomize import random_images
 
 tf = pytest.importorskip("tensorflow")

@@ -8,6 +8,7 @@ from PIL import Image
 from levit_tf.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    denormalize,
     preprocess_input,
     resize_and_center_crop,
 )
@@ -163,6 +164,14 @@ def test_tensors_are_normalised_to_float32_tensors(dtype):
     assert keras.ops.is_tensor(result)
     assert keras.backend.standardize_dtype(result.dtype) == "float32"
     np.testing.assert_allclose(keras.ops.convert_to_numpy(result), normalised(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, keras.ops.convert_to_tensor])
+def test_denormalised_pixels_are_those_of_before(kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3)).astype("float32")
+    found = denormalize(preprocess_input(kind(pixels)))
+    assert keras.ops.is_tensor(found) == (kind is not np.asarray)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), pixels, atol=1e-4)
 
 
 def test_channels_may_come_first():

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import levit_tf
 from converters.to_saved_model import to_saved_model
-from levit_tf.signatures import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.teachers.regnet import REGNETY_TINY, RegNetY
 from levit_tf.teachers.regnet_weights import pytorch_key
 from levit_tf.weights.pytorch_names import Layout, to_pytorch

@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 
 SUFFIX = ".json"
 _PREFIX = "ckpt-"
@@ -80,14 +80,7 @@ def write(prefix: Path, notes: dict[str, Any]) -> None:
     _flush(prefix.parent)
     content = {"files": found, "notes": notes}
     content = {"checksum": _checksum(content), **content}
-    with (
-        atomic_path(_path(prefix), overwrite=True) as temporary,
-        open(temporary, "w", encoding="utf-8") as file,
-    ):
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(_path(prefix), content, durable=True)
     _flush(prefix.parent)
 
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import levit_tf
 from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 from training.checkpoints import manifest
 from training.checkpoints.checkpoint import Restored, checkpoint_folders, has_checkpoints
 from training.config import Config
@@ -117,12 +118,6 @@ def write(folder: Path, record: Record) -> None:
         ):
             for part, entries in record.files.items():
                 file.writelines(f"{json.dumps([part, *entry])}\n" for entry in entries)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, replacing an existing one."""
-    with atomic_path(path, overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Record | None:

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from levit_common.arrays import spread_indices
 from levit_tf.pictures.images import ImageError
 from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, example_seed
 from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped
-from training.data.order import draw_step, shard_positions, spread, steps_per_epoch
+from training.data.order import draw_step, shard_positions, steps_per_epoch
 from training.data.sources import Details, Fetched, FileEntry, Source, fingerprint_of
 
 # Pictures that are looked up together; lookups that are under way while others are decoded.
@@ -227,7 +228,7 @@ class Dataset:
         if not 0 <= shard < num_shards:
             raise ValueError(f"shard must lie in 0..{num_shards - 1}. Received: {shard}")
         source = self._part("held-out")
-        indices = spread(len(source), limit)
+        indices = spread_indices(len(source), limit)
         low, high = (len(indices) * n // num_shards for n in (shard, shard + 1))
         indices = tf.data.Dataset.from_tensor_slices(indices[low:high])
         batches = self._pictures(source, indices).batch(batch)
@@ -271,7 +272,7 @@ class Dataset:
 
     def _arrays(self, part: str, count: int | None) -> tuple[np.ndarray, np.ndarray]:
         source = self._part(part)
-        indices = spread(len(source), count)
+        indices = spread_indices(len(source), count)
         pictures = self._pictures(source, tf.data.Dataset.from_tensor_slices(indices))
         found = list(pictures.as_numpy_iterator())
         if not found:

@@ -118,9 +118,3 @@ def draw_step(
     again = places // (repeats * pictures)  # 1 for what fills the last batch, else 0
     copies = indices * repeats + places % repeats + again * repeats * pictures
     return Draw(epoch, indices, copies)
-
-
-def spread(size: int, count: int | None) -> np.ndarray:
-    """At most `count` indices below `size`, evenly spread; all of them for None."""
-    wanted = size if count is None else min(count, size)
-    return np.unique(np.linspace(0, size - 1, wanted).astype(np.int64))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from levit_common.spelling import did_you_mean
 from training.data.records import TfRecords
 from training.data.sources import Example, Fetched, Source, checksum
 
@@ -157,10 +157,7 @@ def _builder(name: str) -> Any:
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        nearest = difflib.get_close_matches(
-            name, tfds.list_builders(with_community_datasets=False), n=1
-        )
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        hint = did_you_mean(name, tfds.list_builders(with_community_datasets=False))
         raise ValueError(
             f"dataset {name}: TensorFlow Datasets does not know it, and there is none of this name "
             f"in {data_dir or tfds.core.constants.DATA_DIR}.{hint}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from levit_tf.preprocessing import denormalize
 from training.log import Log, Row
 from training.loop.progress import Progress
 
@@ -138,7 +138,7 @@ def _pictures(images) -> tf.Tensor:
     """The first normalised pictures of a distributed batch as uint8 RGB."""
     if isinstance(images, tf.distribute.DistributedValues):
         images = images.values[0]
-    rgb = (images[:SHOWN_IMAGES] * IMAGENET_STD + IMAGENET_MEAN) * 255
+    rgb = denormalize(images[:SHOWN_IMAGES])
     return tf.cast(tf.clip_by_value(tf.round(rgb), 0, 255), tf.uint8)
 
 

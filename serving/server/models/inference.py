@@ -23,11 +23,12 @@ from serving.server.models.input_tensors import check_tensor, strings_of
 from serving.server.models.results import fill_classifications, fill_regressions
 from serving.server.models.servable import Servable, Signature
 from serving.server.models.tensors import fill_tensor
-
-DEFAULT_SIGNATURE = "serving_default"
-PREDICT = "tensorflow/serving/predict"
-CLASSIFY = "tensorflow/serving/classify"
-REGRESS = "tensorflow/serving/regress"
+from serving.signatures import (
+    CLASSIFY_METHOD,
+    PREDICT_METHOD,
+    REGRESS_METHOD,
+    SERVING_DEFAULT,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,18 +53,18 @@ def predict(
     timeout_s: float | None = None,
 ) -> predict_pb2.PredictResponse:
     """Answers Predict; raises ServingError and TensorFlowError, like all here."""
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    name = request.model_spec.signature_name or SERVING_DEFAULT
     signature = servable.signatures.get(name)
     if signature is None:
         raise ServingError(
             StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
         )
     method = signature.definition.method_name
-    if rules.check_method_name and method not in (PREDICT, CLASSIFY, REGRESS):
+    if rules.check_method_name and method not in (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD):
         raise ServingError(
             StatusCode.INTERNAL,
             f"Expected prediction signature method_name to be one of "
-            f"{{{PREDICT}, {CLASSIFY}, {REGRESS}}}. Was: {method}",
+            f"{{{PREDICT_METHOD}, {CLASSIFY_METHOD}, {REGRESS_METHOD}}}. Was: {method}",
         )
     feeds, size = _feeds(signature, request, rules.bounds)
     aliases = _output_aliases(signature, request)
@@ -138,7 +139,7 @@ def classify(
 ) -> classification_pb2.ClassificationResponse:
     """Answers Classify."""
     response = classification_pb2.ClassificationResponse()
-    signature, arrays, count = _run_method(servable, request, CLASSIFY, rules, timeout_s)
+    signature, arrays, count = _run_method(servable, request, CLASSIFY_METHOD, rules, timeout_s)
     _fill_spec(response.model_spec, request.model_spec, servable)
     fill_classifications(response.result, signature, arrays, count)
     return response
@@ -152,14 +153,14 @@ def regress(
 ) -> regression_pb2.RegressionResponse:
     """Answers Regress."""
     response = regression_pb2.RegressionResponse()
-    signature, arrays, count = _run_method(servable, request, REGRESS, rules, timeout_s)
+    signature, arrays, count = _run_method(servable, request, REGRESS_METHOD, rules, timeout_s)
     _fill_spec(response.model_spec, request.model_spec, servable)
     fill_regressions(response.result, signature, arrays, count)
     return response
 
 
 def _run_method(servable, request, method: str, rules: Rules, timeout_s):
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    name = request.model_spec.signature_name or SERVING_DEFAULT
     signature = servable.signatures.get(name)
     if signature is None:
         raise ServingError(
@@ -176,8 +177,8 @@ def _run_method(servable, request, method: str, rules: Rules, timeout_s):
 def _method_outputs(signature: Signature, method: str, rules: Rules) -> list[str]:
     """The tensors that Classify or Regress computes; the signature must be fit for it."""
     kind, allowed = {
-        CLASSIFY: ("classification", ("classes", "scores")),
-        REGRESS: ("regression", ("outputs",)),
+        CLASSIFY_METHOD: ("classification", ("classes", "scores")),
+        REGRESS_METHOD: ("regression", ("outputs",)),
     }[method]
     found = signature.definition.method_name
     if rules.check_method_name and found != method:
@@ -191,7 +192,7 @@ def _method_outputs(signature: Signature, method: str, rules: Rules) -> list[str
         raise ServingError(
             StatusCode.INVALID_ARGUMENT,
             "Expected one output Tensor."
-            if method == REGRESS
+            if method == REGRESS_METHOD
             else f"Expected one or two output Tensors, found {len(signature.outputs)}",
         )
     if "inputs" not in signature.inputs:
@@ -204,7 +205,7 @@ def _method_outputs(signature: Signature, method: str, rules: Rules) -> list[str
         raise ServingError(
             StatusCode.INVALID_ARGUMENT,
             f"No regression outputs found in SignatureDef: {signature.definition}"
-            if method == REGRESS
+            if method == REGRESS_METHOD
             else "Expected classification signature outputs to contain at least one of "
             f'"classes" or "scores". Signature was: {signature.definition}',
         )
@@ -230,7 +231,7 @@ def multi_inference(
                 StatusCode.INVALID_ARGUMENT,
                 "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
             )
-        name = spec.signature_name or DEFAULT_SIGNATURE
+        name = spec.signature_name or SERVING_DEFAULT
         if name in tasks:
             raise ServingError(
                 StatusCode.INVALID_ARGUMENT, f"Duplicate evaluation of signature: {name}"
@@ -241,7 +242,7 @@ def multi_inference(
                 StatusCode.INVALID_ARGUMENT,
                 f"Requested signature not found in model graph: {name}",
             )
-        if task.method_name not in (CLASSIFY, REGRESS):
+        if task.method_name not in (CLASSIFY_METHOD, REGRESS_METHOD):
             raise ServingError(
                 StatusCode.UNIMPLEMENTED,
                 f"Unsupported signature method_name: {task.method_name}",
@@ -256,7 +257,7 @@ def multi_inference(
     for task, signature, _ in tasks.values():
         result = response.results.add()
         _fill_spec(result.model_spec, task.model_spec, servable)
-        if task.method_name == CLASSIFY:
+        if task.method_name == CLASSIFY_METHOD:
             fill_classifications(result.classification_result, signature, arrays, len(examples))
         else:
             fill_regressions(result.regression_result, signature, arrays, len(examples))
@@ -265,7 +266,7 @@ def multi_inference(
 
 def _fill_spec(spec: model_pb2.ModelSpec, asked: model_pb2.ModelSpec, servable: Servable) -> None:
     spec.name = asked.name
-    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    spec.signature_name = asked.signature_name or SERVING_DEFAULT
     spec.version.value = servable.version
 
 

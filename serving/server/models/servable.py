@@ -21,10 +21,10 @@ from serving.server.models import tflite_session
 from serving.server.models.batching import BatchingParameters
 from serving.server.models.input_tensors import InputSpec
 from serving.server.models.tflite_session import TFLiteSession
+from serving.status_codes import Code
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 from serving.tensorflow_c.c_functions import add_batch_function
 
-_INVALID_ARGUMENT = 3
 _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
@@ -171,7 +171,7 @@ class Servable:
             names = [signature.batched[name] for name in fetches]
             return self._session.run(feeds, names, timeout_s=timeout_s)
         except TensorFlowError as error:
-            if error.code != _INVALID_ARGUMENT:
+            if error.code != Code.INVALID_ARGUMENT:
                 raise
             # One bad request fails its whole batch: alone, each gets the answer it deserves.
             left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
@@ -196,7 +196,7 @@ class Servable:
         (size,) = sizes
         if size > self._batching.max_batch_size:
             raise TensorFlowError(
-                _INVALID_ARGUMENT,
+                Code.INVALID_ARGUMENT,
                 f"Task size {size} is larger than maximum input batch size "
                 f"{self._batching.max_batch_size}",
             )
@@ -228,7 +228,7 @@ def _check_operations(graph: GraphDef) -> None:
     found = sorted({node.op for node in nodes} & _OF_PYTHON)
     if found:
         raise TensorFlowError(
-            _INVALID_ARGUMENT,
+            Code.INVALID_ARGUMENT,
             f"The graph has the operation {found[0]}, which calls a function of the Python process "
             f"that made it (tf.numpy_function, tf.py_function). Write it in TensorFlow's own.",
         )

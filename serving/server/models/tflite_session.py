@@ -16,14 +16,13 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
 from levit_tf.opening.tflite_probe import probe
 from serving.server.models.input_tensors import ANY, InputSpec
+from serving.signatures import PREDICT_METHOD, SERVING_DEFAULT
+from serving.status_codes import Code
 from serving.tensorflow_c.c_api import TensorFlowError
 
 FILE = "model.tflite"  # in a version's folder
 # An entry of the file's metadata: a FlexBuffers map of names to SignatureDefs.
 _SIGNATURES = b"signature_defs_metadata"
-_DEFAULT_SIGNATURE = "serving_default"
-_PREDICT = "tensorflow/serving/predict"
-_CODES = {"invalid": 3, "deadline": 4, "internal": 13}
 
 
 class TFLiteSession:
@@ -52,7 +51,7 @@ class TFLiteSession:
             ) from error
         reason = probe(Path(path, FILE).absolute())
         if reason:
-            raise TensorFlowError(_CODES["invalid"], f"{path}/{FILE}: {reason}")
+            raise TensorFlowError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: {reason}")
         content = Path(path, FILE).read_bytes()
 
         def interpreter():
@@ -66,7 +65,7 @@ class TFLiteSession:
             for _ in range(interpreters):
                 self._free.put(interpreter())
         except (ValueError, RuntimeError) as error:
-            raise TensorFlowError(_CODES["invalid"], f"{path}/{FILE}: {error}") from error
+            raise TensorFlowError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: {error}") from error
         self._inputs, self._outputs = self._details()
         self.meta_graph = MetaGraphDef()
         for name, signature in self._signatures(content).items():
@@ -113,13 +112,13 @@ class TFLiteSession:
         try:
             interpreter = self._free.get(timeout=timeout_s)
         except queue.Empty:
-            raise TensorFlowError(_CODES["deadline"], "No interpreter became free.") from None
+            raise TensorFlowError(Code.DEADLINE_EXCEEDED, "No interpreter became free.") from None
         broken = True
         try:
             yield interpreter
             broken = False
         except (ValueError, RuntimeError, TypeError) as error:
-            raise TensorFlowError(_CODES["invalid"], str(error)) from error
+            raise TensorFlowError(Code.INVALID_ARGUMENT, str(error)) from error
         finally:
             # One that failed may be left half resized, and would fail the next request, too.
             self._free.put(self._new() if broken else interpreter)
@@ -136,7 +135,7 @@ class TFLiteSession:
         found = _stored_signatures(content)
         if found:
             return found
-        signature = SignatureDef(method_name=_PREDICT)
+        signature = SignatureDef(method_name=PREDICT_METHOD)
         for tensors, details in (
             (signature.inputs, self._inputs),
             (signature.outputs, self._outputs),
@@ -147,7 +146,7 @@ class TFLiteSession:
                 info.dtype = _data_type(detail)
                 for size in detail["shape"]:
                     info.tensor_shape.dim.add(size=int(size))
-        return {_DEFAULT_SIGNATURE: signature}
+        return {SERVING_DEFAULT: signature}
 
 
 def _array(value: np.ndarray | TensorProto) -> np.ndarray:
@@ -156,14 +155,14 @@ def _array(value: np.ndarray | TensorProto) -> np.ndarray:
     try:
         return tf.make_ndarray(value)
     except (TypeError, ValueError) as error:
-        raise TensorFlowError(_CODES["invalid"], f"tensor parsing error: {error}") from error
+        raise TensorFlowError(Code.INVALID_ARGUMENT, f"tensor parsing error: {error}") from error
 
 
 def _detail(details: Mapping[str, Mapping], name: str) -> Mapping:
     # Early converters left out the ":0" of TensorFlow's names.
     found = details.get(name) or details.get(name.partition(":")[0])
     if found is None:
-        raise TensorFlowError(_CODES["internal"], f"Unknown tensor '{name}'.")
+        raise TensorFlowError(Code.INTERNAL, f"Unknown tensor '{name}'.")
     return found
 
 
@@ -191,6 +190,6 @@ def _stored_signatures(content: bytes) -> dict[str, SignatureDef]:
             }
         except (DecodeError, ValueError, TypeError) as error:
             raise TensorFlowError(
-                _CODES["invalid"], f"{FILE}: its signatures cannot be read: {error}"
+                Code.INVALID_ARGUMENT, f"{FILE}: its signatures cannot be read: {error}"
             ) from error
     return {}

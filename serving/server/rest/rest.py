@@ -29,24 +29,10 @@ from serving.server.rest.rest_calls import answer
 from serving.server.rest.rest_origins import Origins
 from serving.server.rest.rest_page import WebPage
 from serving.server.rest.rest_workers import Workers
+from serving.status_codes import HTTP, Code
 
 _logger = logging.getLogger(__name__)
 
-_HTTP_STATUS = {
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ALREADY_EXISTS: 409,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-}
 _JSON = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -150,7 +136,7 @@ class _RestApi:
                     headers = self._options.origins.check(host, origin)
                 response = await self._response(request, share)
             except ServingError as error:
-                response = _error(_HTTP_STATUS.get(error.code, 500), error.message)
+                response = _error(HTTP.get(Code[error.code.name], 500), error.message)
             except BodyTooLargeError:
                 response = self._too_large()
             except BodyTooSlowError:
@@ -205,7 +191,7 @@ class _RestApi:
         """Without --cors_allowed_origins as TensorFlow Serving: no other origin is let in."""
         origin = request.headers.get("Origin", "")
         if not re.search("https?://", origin):
-            return web.Response(status=_HTTP_STATUS[grpc.StatusCode.FAILED_PRECONDITION])
+            return web.Response(status=HTTP[Code.FAILED_PRECONDITION])
         headers = {}
         if self._options.origins.lets_in(origin):
             headers = _PREFLIGHT | {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}

@@ -28,8 +28,8 @@ from serving.server.json_replies import (
 )
 from serving.server.json_tensors import tensors_from_columns, tensors_from_rows
 from serving.server.rest.rest_urls import Target
+from serving.signatures import SERVING_DEFAULT
 
-_DEFAULT_SIGNATURE = "serving_default"
 # How often a request may meet a version that was unloaded after its signature was looked up.
 _ATTEMPTS = 5
 
@@ -95,7 +95,7 @@ def _signature(backend: Backend, spec: ModelSpec) -> tuple[ModelSpec, SignatureD
         # The only precondition of a signature is that there is one; REST has other words for it.
         if error.code != grpc.StatusCode.FAILED_PRECONDITION:
             raise
-        name = spec.signature_name or _DEFAULT_SIGNATURE
+        name = spec.signature_name or SERVING_DEFAULT
         raise invalid(f'Serving signature name: "{name}" not found in signature def') from None
 
 

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from converters import verify
+from levit_common.shipped_names import INPUT, LOGITS, SIGNATURE
 from levit_tf import classify
 from levit_tf.opening.onnx_files import check_onnx_file
 from levit_tf.prediction.network_files import read_network
-from levit_tf.signatures import INPUT, LOGITS, SIGNATURE
 from levit_tf.weights.keras_files import ModelFileError
 from training.teacher import load_teacher
 

@@ -15,6 +15,7 @@ from serving.client import messages
 from serving.client.errors import ReplyError, TransportError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.tensors import as_array, from_proto, to_proto
+from serving.status_codes import Code
 
 DTYPES = (
     *(np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.bool_, np.complex64),
@@ -50,9 +51,9 @@ def kind_of(field):
 def test_numbers_of_states_and_statuses_are_the_official_ones():
     states = get_model_status_pb2.ModelVersionStatus.State
     assert {number: name for name, number in states.items()} == messages.STATES
-    assert [code.name for code in sorted(grpc.StatusCode, key=lambda code: code.value[0])] == list(
-        messages.CODES
-    )
+    assert {code.name: code.value[0] for code in grpc.StatusCode} == {
+        code.name: code for code in Code
+    }
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

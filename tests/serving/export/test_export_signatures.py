@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import levit_tf.signatures
 from converters.deploy import deploy_graph
 from levit_tf.opening.saved_models import check_saved_model
 from levit_tf.pictures.images import load_images
-from serving import signatures
 from serving.signatures import CLASSIFY, IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import TensorFlowError
 from tests.support.export_cases import relative_error, rgb_images
@@ -32,13 +30,6 @@ def exported():
 @pytest.fixture(scope="module")
 def session():
     return shared_session()
-
-
-def test_the_names_are_those_of_the_other_files():
-    names = ("IMAGES", "INPUT"), ("LOGITS", "LOGITS"), ("PROBABILITIES", "PROBABILITIES")
-    for here, there in names:
-        assert getattr(signatures, here) == getattr(levit_tf.signatures, there)
-    assert signatures.SERVING_DEFAULT == levit_tf.signatures.SIGNATURE
 
 
 @pytest.mark.parametrize(

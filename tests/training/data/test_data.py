@@ -12,7 +12,7 @@ from levit_tf.pictures import digits
 from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, MixingSettings, random_mixing
 from training.data import Dataset, load_data, parse_dataset_name
-from training.data.order import draw_step, shard_positions, spread
+from training.data.order import draw_step, shard_positions
 from training.data.sources import PixelSource
 
 SHIFTS = AugmentationSettings(size=(32, 32), padding=2, operations=0, erasing=0)
@@ -218,7 +218,6 @@ def test_few_pictures_are_spread_over_all():
     assert labels.tolist() == [0, 24, 49, 74, 99]
     assert data.calibration_images(3)[:, 0, 0, 0].tolist() == [0, 49, 99]
     assert sum(len(y) for _, y in data.test_dataset(batch=4, limit=5)) == 5
-    assert spread(3, 10).tolist() == [0, 1, 2]
 
 
 def test_pictures_are_resized_for_a_network_of_another_size():

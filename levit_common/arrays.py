@@ -1,0 +1,22 @@
+"""Calculations with numpy that all packages need; the other modules here do without numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis; float32, or float64 of such logits."""
+    logits = logits.astype(np.result_type(logits, np.float32))
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def spread_indices(size: int, count: int | None) -> np.ndarray:
+    """At most `count` indices below `size`, evenly spread, both ends included; None: all of them.
+
+    Returns:
+      (n,) int64 in rising order, none of them twice.
+    """
+    wanted = size if count is None else min(count, size)
+    return np.unique(np.linspace(0, size - 1, wanted).astype(np.int64))

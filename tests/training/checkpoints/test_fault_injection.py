@@ -92,7 +92,7 @@ ATTEMPT = """
     import resource, sys
     from pathlib import Path
     from tests.support.tiny_session import Killed, TinySession
-    from training import folder as run_folder
+    from training.checkpoints import folder as run_folder
     from training import run
 
     run.learning_curve = lambda *_: None

@@ -19,7 +19,7 @@ def prepare(folder, config=CONFIG, overwrite=False):
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     script = f"""
         from pathlib import Path
-        from training import folder
+        from training.checkpoints import folder
         with folder.locked(Path({str(tmp_path)!r})):
             print("locked", flush=True)
             input()

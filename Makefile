@@ -1,5 +1,17 @@
 # The README's verbs. Everything runs in virtual environments of its own under .venv*.
-PYTHON ?= python3.11
+
+# The Pythons that this is for, the newest first, and what one of them must do: start, which a shim
+# of pyenv may not, and make environments, which Debian's does with python3-venv only.
+PYTHONS = 3.13 3.12 3.11
+SUPPORTED = import ensurepip, sys, venv; \
+	sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())
+supported = $(shell for python in $(1); do \
+	"$$python" -c '$(SUPPORTED)' 2>/dev/null && echo "$$python" && break; done)
+PYTHON ?= $(call supported,$(PYTHONS:%=python%) python3)
+WRONG_PYTHON = $(if $(PYTHON),PYTHON=$(PYTHON) is not,PATH has not) one of Python $(PYTHONS) that \
+	starts and makes environments (on Debian: python3-venv); name one: make PYTHON=/path/to/python3.12
+python = $(or $(call supported,$(PYTHON)),$(error $(strip $(WRONG_PYTHON))))
+
 VENV ?= .venv
 RUN ?= runs/digits
 PIP_FLAGS ?= --quiet --disable-pip-version-check
@@ -9,13 +21,15 @@ MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
 COVERAGE = coverage==7.17.3
 
-.PHONY: help demo test test-slow test-backends test-arm64 bazel-test wheel-test \
-	coverage docs-test bench fuzz lint format clean
+.PHONY: help demo test test-slow test-pythons test-resolver test-backends test-arm64 bazel-test \
+	wheel-test coverage docs-test bench fuzz lint format clean
 
 help:
 	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
 	@echo "make test           install what tests need, lint, run the fast tests"
 	@echo "make test-slow      the slow tests"
+	@echo "make test-pythons   the demo and the fast tests on each Python of $(PYTHONS) found here"
+	@echo "make test-resolver  pip without constraints: versions for each extra within 2 minutes"
 	@echo "make coverage       the lines that the fast tests leave out"
 	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
 	@echo "make test-arm64     the TFLite files on an emulated ARM64 CPU against this one"
@@ -28,7 +42,7 @@ help:
 	@echo "make clean          remove environments, runs and caches"
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(python) -m venv $(VENV)
 
 # One stamp for each set of extras that is installed.
 $(VENV)/.demo: $(VENV)/bin/python setup.py constraints.txt
@@ -48,6 +62,18 @@ test: lint
 
 test-slow: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -m slow
+
+# Environments and logs stay in .venv-pythons.
+test-pythons:
+	$(python) tools/check_pythons.py $(PYTHONS)
+
+# With the pip that comes with the oldest Python here: a newer one resolves no worse.
+OLDEST_PYTHON ?= $(lastword $(python) \
+	$(foreach version,$(PYTHONS),$(call supported,python$(version))))
+EXTRAS ?=
+
+test-resolver:
+	$(OLDEST_PYTHON) tools/check_resolver.py $(EXTRAS)
 
 coverage: $(VENV)/.test
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) $(COVERAGE)
@@ -88,7 +114,7 @@ test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done
 	done
 
 .venv-backends/%/.done: setup.py constraints.txt
-	$(PYTHON) -m venv .venv-backends/$*
+	$(python) -m venv .venv-backends/$*
 	.venv-backends/$*/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt \
 		keras numpy pillow safetensors absl-py pytest $*
 	.venv-backends/$*/bin/python -m pip install $(PIP_FLAGS) --no-deps -e .
@@ -119,7 +145,7 @@ bazel-test: $(VENV)/.test
 	$(VENV)/bin/python tools/bazel_offline/bazel_test.py --folder=.venv-bazel $(BAZEL_TARGETS)
 
 wheel-test:
-	$(PYTHON) tests/check_wheel.py
+	$(python) tests/check_wheel.py
 
 docs-test: $(VENV)/.test
 	$(VENV)/bin/python -m tests.run_docs README.md docs/*.md CONTRIBUTING.md
@@ -130,12 +156,12 @@ bench: .venv-bench/.done
 	for name in $(BENCHMARKS); do .venv-bench/bin/python -m benchmarks.$$name || exit 1; done
 
 .venv-bench/.done: setup.py constraints.txt
-	$(PYTHON) -m venv .venv-bench
+	$(python) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[bench]"
 	.venv-bench/bin/python -m pip install $(PIP_FLAGS) --no-deps $(TIMM)
 	@touch $@
 
 clean:
 	@chmod -R u+w .venv-bazel 2>/dev/null || true  # Bazel protects what it made
-	rm -rf .venv .venv-backends .venv-bench .venv-arm64 .venv-bazel
+	rm -rf .venv .venv-pythons .venv-backends .venv-bench .venv-arm64 .venv-bazel
 	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache

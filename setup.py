@@ -75,7 +75,15 @@ setup(
         include=["levit_common*", "levit_tf*", "converters*", "training*", "serving*"]
     ),
     package_data={"levit_tf": ["imagenet_classes.txt"], "serving": ["web/*"]},
-    python_requires=">=3.11,<3.12",
+    # PYTHONS of the Makefile, which `make test-pythons` tries.
+    python_requires=">=3.11,<3.14",
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     install_requires=[
         "tensorflow>=2.20,<2.22",
         "keras>=3.12,<3.16",

@@ -15,7 +15,9 @@ def _version() -> str:
 
 
 # Lower bounds are the oldest versions that the tests were run with, upper bounds exclude what is
-# not released yet; where only one version was tried, both close in on it.
+# not released yet; where only one version was tried, both close in on it. Where a package of an
+# extra has many releases, its lower bound is close to constraints.txt, as an old pip may download
+# and try each (`make test-resolver`).
 EXTRAS = {
     "train": [
         "matplotlib>=3.10,<4",
@@ -24,11 +26,11 @@ EXTRAS = {
     ],
     "serve": [
         "tensorflow-serving-api>=2.21,<2.22",
-        "grpcio>=1.80,<2",
-        "grpcio-health-checking>=1.80,<2",
+        "grpcio>=1.85,<2",
+        "grpcio-health-checking>=1.85,<2",
         "aiohttp>=3.14,<4",
         "prometheus-client>=0.26,<1",
-        "urllib3>=2,<3",
+        "urllib3>=2.6,<3",
     ],
     "tflite": [
         "ai-edge-litert>=2.3,<2.4",
@@ -43,12 +45,12 @@ EXTRAS = {
 EXTRAS["train"] += EXTRAS["tflite"]
 EXTRAS["test"] = [
     *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["serve"]),
-    "hypothesis>=6.150,<7",
+    "hypothesis>=6.170,<7",
     "import-linter>=2.5,<3",
-    "pytest>=8,<10",
-    "pytest-xdist>=3.6,<4",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
     "ruff>=0.17,<0.18",
-    "selenium>=4.40,<5",
+    "selenium>=4.50,<5",
     # The references that the model is tested against. timm, the other one, asks for torchvision,
     # which has no CPU-only build for every platform, so the Makefile installs it without that.
     "transformers>=5.23,<6",

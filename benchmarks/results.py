@@ -130,14 +130,5 @@ def _processor() -> str:
         lines = [line.partition(":") for line in file]
     facts = {key.strip(): value.strip() for key, _, value in lines}
     known = facts.get("flags", "").split()
-    wanted = (
-        "avx2",
-        "avx512f",
-        "avx512_vnni",
-        "avx512_bf16",
-        "avx512_fp16",
-        "amx_int8",
-        "amx_bf16",
-    )
-    has = [flag for flag in wanted if flag in known]
+    has = [flag for flag in _EXTENSIONS if flag in known]
     return f"{platform.machine()}, {' '.join(has) or facts.get('model name', 'unknown')}"

@@ -36,7 +36,7 @@ def write_tflite(
     """Writes a TFLite file with metadata, compares it with Keras, and writes a JSON about it.
 
     Args:
-      path: the file to write, usually the temporary one of `converters.atomic_path`.
+      path: the file to write, usually the temporary one of `levit_common.files.atomic_path`.
       content: the file as it is so far.
       reference: the model that was given, see `converters.tflite.tflite_check.check`.
       about: what the JSON is to say of how it was made; "description" goes into the file too.

@@ -109,24 +109,6 @@ REGNETY_TINY = RegNetConfig("regnety_tiny", 6, 8, 8.0, 2.0, 12, stem_width=8)
 REGNETS = {config.name: config for config in (REGNETY_160, REGNETY_TINY)}
 
 
-def RegNetY160(  # noqa: N802, named as the functions of keras.applications are
-    input_shape: Sequence[int | None] = (224, 224, 3),
-    classes: int = IMAGENET_CLASSES,
-    weights: str | os.PathLike | None = None,
-) -> keras.Model:
-    """Builds RegNetY-16GF, the teacher of the paper: 83.6 million parameters.
-
-    Args:
-      input_shape: see `RegNetY`.
-      classes: see `RegNetY`.
-      weights: see `RegNetY`.
-
-    Returns:
-      See `RegNetY`.
-    """
-    return RegNetY(REGNETY_160, input_shape, classes, weights)
-
-
 def RegNetY(  # noqa: N802, named as the functions of keras.applications are
     config: RegNetConfig,
     input_shape: Sequence[int | None] = (224, 224, 3),

@@ -99,7 +99,9 @@ class ServerCore:
         entrypoint: str = "REST",
     ) -> classification_pb2.ClassificationResponse:
         """Answers Classify, like `predict`."""
-        return self._infer("Classify", inference.classify, request, timeout_s, entrypoint)
+        response = self._infer("Classify", inference.classify, request, timeout_s, entrypoint)
+        self.metrics.examples(request.model_spec.name, len(response.result.classifications))
+        return response
 
     def regress(
         self,
@@ -108,7 +110,9 @@ class ServerCore:
         entrypoint: str = "REST",
     ) -> regression_pb2.RegressionResponse:
         """Answers Regress, like `predict`."""
-        return self._infer("Regress", inference.regress, request, timeout_s, entrypoint)
+        response = self._infer("Regress", inference.regress, request, timeout_s, entrypoint)
+        self.metrics.examples(request.model_spec.name, len(response.result.regressions))
+        return response
 
     def multi_inference(
         self,

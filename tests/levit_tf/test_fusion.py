@@ -10,7 +10,6 @@ import pytest
 
 import levit_tf
 from levit_tf import layers as levit_layers
-from levit_tf.attention import Attention
 from tests.support.randomize import randomize_keras
 
 TOLERANCE = 1e-5  # of the largest absolute value
@@ -64,25 +63,6 @@ def test_every_layer_of_a_fused_model_is_keras_own():
     fused = levit_tf.fuse(_model())
     assert {type(layer).__module__.split(".")[0] for layer in fused.operations} == {"keras"}
     assert not any("batch_norm" in layer.name or "bn" in layer.name for layer in fused.layers)
-
-
-def test_fused_parameter_counts_with_the_compact_bias():
-    # 7,371,466 and 18,343,276 count each bias table once, not as the expanded constant.
-    for variant, count in (("LeViT128S", 7_371_466), ("LeViT256", 18_343_276)):
-        model = levit_tf.LeViT(variant)
-        fused = levit_tf.fuse(model)
-        expanded = sum(
-            layer.count_params()
-            for layer in fused.layers
-            if isinstance(layer, keras.layers.Embedding)
-        )
-        compact = sum(np.prod(w.shape) for w in model.weights if "attention_biases" in w.path)
-        dropped_k_biases = sum(
-            layer.num_heads * layer.key_dim
-            for layer in model.layers
-            if isinstance(layer, Attention)
-        )
-        assert fused.count_params() - expanded + compact + dropped_k_biases == count
 
 
 def test_a_fused_file_loads_where_levit_tf_cannot_be_imported(tmp_path):

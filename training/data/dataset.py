@@ -109,18 +109,16 @@ class Dataset:
         sources = {"training": self._train, "held-out": self._test}
         return {name: _part(source, self.folder) for name, source in sources.items() if source}
 
-    def steps_per_epoch(self, global_batch: int, repeats: int = 1, fill: bool = False) -> int:
+    def steps_per_epoch(self, global_batch: int, fill: bool = False) -> int:
         """Full batches in an epoch, which has as many examples as there are training pictures.
 
         Args:
           global_batch: pictures in a step, over all shards.
-          repeats: see `train_dataset`; it does not make epochs longer (samplers.py).
           fill: see `train_dataset`.
 
         Raises:
           ValueError: there are fewer pictures than fill one batch.
         """
-        del repeats
         return steps_per_epoch(self.num_train, global_batch, fill)
 
     def train_dataset(
@@ -150,7 +148,8 @@ class Dataset:
           first_step: number of the step to begin with.
           seed: of order and augmentation.
           augment: how pictures are changed; None for the evaluation protocol.
-          repeats: copies of each picture in the list of an epoch, each augmented in its own way.
+          repeats: copies of each picture in the list of an epoch, each augmented in its own way;
+            epochs do not get longer by it (samplers.py).
             Copies go to different shards (the official recipe has 3).
           fill: whether an epoch's last batch is filled up with pictures that the epoch has had,
             rather than left out.

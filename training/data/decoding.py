@@ -8,7 +8,6 @@ its own little data set of two attempts, of which the first that succeeds counts
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -22,8 +21,6 @@ from training.data.sources import Fetched, Source
 # So many pictures in a row that cannot be read are no accident: another disk, a lost connection.
 MAX_REPLACEMENTS = 100
 NO_LABEL = -1
-
-Transform = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Skipped:

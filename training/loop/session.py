@@ -214,7 +214,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
             f"jit_compile is for one replica, or a TPU; here are {replicas}: on CPUs and GPUs XLA "
             "cannot compile the sums over replicas that BatchNorm needs. Set jit_compile=false."
         )
-    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.repeats, config.fill_batches)
+    steps_per_epoch = data.steps_per_epoch(config.batch_size, config.fill_batches)
     rates = make_rates(config, steps_per_epoch)
     classes = len(data.class_names)
     keras.utils.set_random_seed(config.seed)

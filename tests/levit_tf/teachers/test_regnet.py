@@ -17,7 +17,6 @@ from levit_tf.teachers.regnet import (
     REGNETY_TINY,
     RegNetConfig,
     RegNetY,
-    RegNetY160,
     regnet_from_state_dict,
 )
 from tests.support import references
@@ -121,7 +120,7 @@ def test_regnety_160_has_the_parameters_of_timms(timm_regnet):
         module = timm_regnet.RegNet(timm_regnet.model_cfgs["regnety_160"])
     expected = sum(parameter.numel() for parameter in module.parameters())
     assert expected == 83_590_140
-    model = RegNetY160((None, None, 3))
+    model = RegNetY(REGNETY_160, (None, None, 3))
     statistics = sum(np.prod(w.shape) for w in model.weights if "/moving_" in w.path)
     assert model.count_params() - statistics == expected
 

@@ -7,7 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tests.support.serving_cases import MODEL, refusal, serve
+from tests.support.serving_cases import MODEL, classify_request, examples, refusal, serve
 
 X = {"x": np.float32([2, 4])}
 
@@ -23,16 +23,20 @@ def test_metrics_have_the_names_of_tensorflow_serving(tmp_path):
     with serve(monitoring_config_file=str(file)) as target:
         for _ in range(3):
             target.predict(X)
+        target.predictions.Classify(classify_request(source=examples(1.0, 2.0, 3.0)), 20)
         refusal(target.predict, X, "none")
         refusal(lambda: target.predict(X, name="someone's"))
         text = metrics_of(target, "/metrics")
     count = ':tensorflow:serving:request_count{model_name="%s",status="%s"} %.1f\n'
-    assert count % (MODEL, "OK", 3) in text
+    assert count % (MODEL, "OK", 4) in text
     assert count % (MODEL, "FAILED_PRECONDITION", 1) in text
     assert "# TYPE :tensorflow:serving:request_count counter\n" in text
     assert "someone" not in text  # or anybody could fill the memory with names
     labels = f'{{API="Predict",entrypoint="GRPC",model_name="{MODEL}"}}'
     assert f":tensorflow:serving:request_latency_count{labels} 3.0\n" in text
+    asked = f':tensorflow:serving:request_example_counts_%s{{model="{MODEL}"}} %.1f\n'
+    assert asked % ("count", 1) in text
+    assert asked % ("sum", 3) in text
     assert 'le="+Inf"' in text
     assert f':tensorflow:cc:saved_model:load_attempt_count{{model_path="{MODEL}/3"' in text
     assert "_created" not in text

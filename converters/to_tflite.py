@@ -28,6 +28,7 @@ from converters.tflite import calibration
 from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.recipes import RECIPES, Recipe, recipe_by_name
 from converters.tflite.tflite_files import sha256, write_tflite
+from converters.tflite.tflite_graph import Graph
 from converters.to_saved_model import write_graph
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
@@ -104,7 +105,7 @@ def to_tflite(
         }
         return write_tflite(
             temporary,
-            chosen.make(float32_file(graph), images, io_dtype),
+            chosen.make(float32_graph(graph), images, io_dtype),
             reference,
             about,
             json_path=f"{path}.json",
@@ -154,8 +155,8 @@ def label_names(
     return names[-classes:]  # a single value is the probability of the second of two classes
 
 
-def float32_file(graph: keras.Model) -> bytes:
-    """Converts a deploy graph to a float32 TFLite file.
+def float32_graph(graph: keras.Model) -> Graph:
+    """Converts a deploy graph to a float32 graph of TFLite.
 
     By way of a SavedModel, because quantising needs the signature, and because a conversion from
     functions leaves variables of a Keras 3 model in the graph instead of constants.
@@ -168,7 +169,9 @@ def float32_file(graph: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         write_graph(graph, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        return normalize_rows(converter.convert())
+        converted = Graph(converter.convert())
+    normalize_rows(converted)
+    return converted
 
 
 def _io_dtype(name: str, recipe: Recipe, io_dtype: str | None) -> str:

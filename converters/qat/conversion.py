@@ -18,7 +18,7 @@ from converters.qat.qat_ranges import tensor_ranges
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.recipes import RECIPES
 from converters.tflite.tflite_files import sha256, write_tflite
-from converters.to_tflite import chosen_outputs, float32_file, label_names
+from converters.to_tflite import chosen_outputs, float32_graph, label_names
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
 from levit_common.shipped_names import PROBABILITIES
@@ -74,12 +74,12 @@ def export(
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(quantized.model, str(source or "The trained network"))
         graph = chosen_outputs(deploy_graph(quantized.model, 1), outputs)
-        content = float32_file(graph)
-        ranges = tensor_ranges(content, quantized.ranges)
+        lite = float32_graph(graph)
+        ranges = tensor_ranges(lite, quantized.ranges)
         if quantized.target == "int8":
-            content = quantize_mixed_int8(content, ranges=ranges)
+            lite = quantize_mixed_int8(lite, ranges=ranges)
         else:
-            content = quantize_full_int8(content, ranges=ranges, io_dtype=io_dtype)
+            lite = quantize_full_int8(lite, ranges=ranges, io_dtype=io_dtype)
         about = {
             "recipe": quantized.target,
             "description": recipe.description,
@@ -89,7 +89,7 @@ def export(
         }
         return write_tflite(
             temporary,
-            content,
+            lite,
             reference,
             about,
             json_path=f"{path}.json",

@@ -17,17 +17,16 @@ _OPERATIONS = {"MatMul": "matmul", "Add": "add"}
 _SOFTMAX = {"min": np.float32(0), "max": np.float32(255 / 256)}
 
 
-def tensor_ranges(content: bytes, ranges: Mapping[str, tuple[float, float]]) -> Ranges:
+def tensor_ranges(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Ranges:
     """Finds the tensors that the outputs of a network's layers have become.
 
     Args:
-      content: the float32 TFLite file of a deploy graph.
+      graph: of TFLite and float32, made from a deploy graph.
       ranges: by names of layers of the graph's twin (`converters.qat.twin`).
 
     Returns:
-      Ranges for `converters.tflite.quantize`, by names of tensors in `content`.
+      Ranges for `converters.tflite.quantize`, by names of tensors in `graph`.
     """
-    graph = Graph(content)
     passed_on = graph.first_of_chain()
     found = {}
     for operator in graph.operators:

@@ -21,21 +21,20 @@ _FACTOR = 6
 _LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 
 
-def integer_graph(content: bytes, ranges: Ranges) -> tuple[bytes, dict]:
+def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarray]]:
     """Replaces HARD_SWISH by ADD, with relu6, and MUL.
 
     The 1/6 goes into the kernels that follow. Where something else than convolutions and dense
     layers follows, HARD_SWISH stays.
 
     Args:
-      content: a float32 file.
-      ranges: of tensors in `content`.
+      graph: of float32. It is changed, and computes the same, with all tensors by their names and
+        the sums as new ones.
+      ranges: of tensors in `graph`.
 
     Returns:
-      A file that computes the same with all tensors by their names and the sums as new ones, and
-      `ranges` for it.
+      `ranges` for what the graph is now.
     """
-    graph = Graph(content)
     first = graph.first_of_chain()
     scaled = {name: dict(values) for name, values in ranges.items()}
     for operator in list(graph.operators):
@@ -55,7 +54,7 @@ def integer_graph(content: bytes, ranges: Ranges) -> tuple[bytes, dict]:
         if known:
             high = np.clip(np.float32(np.max(known["max"])) + 3, 0, 6)
             scaled[output + _SUM_SUFFIX] = {"min": np.float32(0), "max": high}
-    return graph.content(), scaled
+    return scaled
 
 
 def symmetric_tensors(graph: Graph) -> list[str]:
@@ -67,15 +66,13 @@ def symmetric_tensors(graph: Graph) -> list[str]:
     ]
 
 
-def with_uint8_interface(content: bytes) -> bytes:
+def make_interface_uint8(graph: Graph) -> None:
     """Puts QUANTIZE ops behind the int8 inputs and before the int8 outputs, which become uint8.
 
     The values stay: the zero points are higher by 128.
     """
-    graph = Graph(content)
     for name in graph.inputs() + graph.outputs():
         graph.make_uint8(name)
-    return graph.content()
 
 
 def _kernels_after(graph: Graph, name: str) -> Iterator[str | None]:

@@ -35,13 +35,13 @@ _DESCRIPTIONS = {
 }
 
 
-def add_metadata(
-    content: bytes, *, name: str, description: str, class_names: Sequence[str] | None
+def with_metadata(
+    graph: Graph, *, name: str, description: str, class_names: Sequence[str] | None
 ) -> bytes:
     """Describes the input and the outputs of a TFLite file and packs the class names into it.
 
     Args:
-      content: a file with the signature of `levit_common.shipped_names`.
+      graph: with the signature of `levit_common.shipped_names`. It is changed.
       name: of the model.
       description: of the model.
       class_names: in the order of the outputs, each of one line; None for what is no classifier.
@@ -49,7 +49,6 @@ def add_metadata(
     Returns:
       The file. The labels are in a zip archive at its end, as the format wants them.
     """
-    graph = Graph(content)
     _, height, width, channels = graph.tensors[graph.inputs()[0]].shape
     outputs = graph.signature_outputs()
     graph.set_metadata(
@@ -68,9 +67,10 @@ def add_metadata(
             }
         ),
     )
+    content = graph.content()
     if not class_names:
-        return graph.content()
-    return _with_archive(graph.content(), LABELS_FILE, "\n".join(class_names) + "\n")
+        return content
+    return _with_archive(content, LABELS_FILE, "\n".join(class_names) + "\n")
 
 
 # What follows are tables of the schema: number of a field -> its value.

@@ -16,21 +16,18 @@ _VALID = 1  # of the schema's Padding
 ROWS_SUFFIX = "/rows"
 
 
-def normalize_rows(content: bytes) -> bytes:
+def normalize_rows(graph: Graph) -> None:
     """Replaces MUL and ADD of the input by a depthwise convolution over its rows.
 
     Args:
-      content: a float32 file whose input is (batch, height, width, channels).
-
-    Returns:
-      A file that computes the same, its tensors by their names; `content` where the input is not
-      normalised by a MUL and an ADD, or is no more.
+      graph: of float32, its input (batch, height, width, channels). It is changed, and computes the
+        same, its tensors by their names; where the input is not normalised by a MUL and an ADD, or
+        is no more, nothing changes.
     """
-    graph = Graph(content)
     (pixels,) = graph.inputs()
     pair = _multiplication_and_addition(graph, pixels)
     if pair is None:
-        return content
+        return
     mul, add = pair
     (output,) = graph.outputs_of(add)
     scale, offset = (graph.constant(graph.inputs_of(operator)[1]) for operator in pair)
@@ -54,7 +51,6 @@ def normalize_rows(content: bytes) -> bytes:
         graph.operator("DEPTHWISE_CONV_2D", inputs, [normalized], **options),
         graph.reshape(normalized, add.outputs[0]),
     ]
-    return graph.content()
 
 
 def _multiplication_and_addition(graph: Graph, pixels: str):

@@ -18,8 +18,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from converters.tflite.integer_graph import integer_graph, symmetric_tensors, with_uint8_interface
-from converters.tflite.pixel_normalization import normalize_rows
+from converters.tflite.integer_graph import integer_graph, make_interface_uint8, symmetric_tensors
 from converters.tflite.quantization_ranges import Ranges, calibrate, combine
 from converters.tflite.tflite_graph import Graph
 
@@ -27,40 +26,38 @@ IO_DTYPES = ("uint8", "int8")
 
 
 def quantize_mixed_int8(
-    content: bytes, images: np.ndarray | None = None, ranges: Ranges | None = None
-) -> bytes:
+    graph: Graph, images: np.ndarray | None = None, ranges: Ranges | None = None
+) -> Graph:
     """Quantises convolutions and dense layers, and leaves attention's core in float.
 
     Args:
-      content: a float32 file made from a deploy graph of batch size 1.
+      graph: of float32, made by `converters.to_tflite.float32_graph` for batches of 1.
       images: calibration pictures (n, height, width, 3), RGB 0..255.
-      ranges: known ranges by names of tensors in `content`, see
+      ranges: known ranges by names of tensors in `graph`, see
         `converters.tflite.quantization_ranges.Ranges`; they come before those of the calibration.
 
     Returns:
-      The quantised file, with float32 input and outputs.
+      The quantised graph, with float32 input and outputs.
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
-      ValueError: neither `images` nor `ranges`; a range of a tensor that `content` does not have,
+      ValueError: neither `images` nor `ranges`; a range of a tensor that `graph` does not have,
         or of a wrong shape; without `images`, a range that is missing.
     """
     _check_arguments(images, ranges)
-    content = normalize_rows(content)
-    graph = Graph(content)
-    return _quantize(content, graph, _mixed_recipe(graph), images, ranges or {})
+    return _quantize(graph, _mixed_recipe(graph), images, ranges or {})
 
 
 def quantize_full_int8(
-    content: bytes,
+    graph: Graph,
     images: np.ndarray | None = None,
     ranges: Ranges | None = None,
     io_dtype: str = "uint8",
-) -> bytes:
+) -> Graph:
     """Quantises every op, the input and the outputs.
 
     Args:
-      content: as in `quantize_mixed_int8`.
+      graph: as in `quantize_mixed_int8`, but changed.
       images: as in `quantize_mixed_int8`.
       ranges: as in `quantize_mixed_int8`. That of the input is always 0..255, and that of a matrix
         product's second operand (k and v) is widened unless its zero point is 0: min = -128/127
@@ -69,7 +66,7 @@ def quantize_full_int8(
         pixels as they are.
 
     Returns:
-      The quantised file.
+      The quantised graph.
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
@@ -78,14 +75,13 @@ def quantize_full_int8(
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be {' or '.join(IO_DTYPES)}. Received: {io_dtype!r}")
     _check_arguments(images, ranges)
-    content, ranges = integer_graph(normalize_rows(content), ranges or {})
-    graph = Graph(content)
+    ranges = integer_graph(graph, ranges or {})
     (pixels,) = graph.inputs()
     ranges[pixels] = {"min": np.float32(0), "max": np.float32(255)}
-    quantized = _quantize(
-        content, graph, _static_recipe(), images, ranges, symmetric_tensors(graph)
-    )
-    return with_uint8_interface(quantized) if io_dtype == "uint8" else quantized
+    quantized = _quantize(graph, _static_recipe(), images, ranges, symmetric_tensors(graph))
+    if io_dtype == "uint8":
+        make_interface_uint8(quantized)
+    return quantized
 
 
 def check_quantizer() -> None:
@@ -120,15 +116,15 @@ def _check_arguments(images: np.ndarray | None, ranges: Ranges | None) -> None:
 
 
 def _quantize(
-    content: bytes,
     graph: Graph,
     recipe,
     images: np.ndarray | None,
     given: Ranges,
     symmetric: Iterable[str] = (),
-) -> bytes:
+) -> Graph:
     from ai_edge_quantizer import quantizer
 
+    content = graph.content()
     with quiet():
         calibrated = {} if images is None else calibrate(content, recipe, images)
         ranges = combine(graph, calibrated, given, symmetric)
@@ -139,7 +135,9 @@ def _quantize(
             if images is not None:
                 raise
             raise ValueError(f"A range is missing, and there are no images. {error}") from error
-    return _with_signature_outputs(content, bytes(result.quantized_model))
+    quantized = Graph(result.quantized_model)
+    _restore_signature_outputs(quantized, graph)
+    return quantized
 
 
 def _static_recipe():
@@ -183,21 +181,19 @@ def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
             yield from follow(graph.outputs_of(operator), ("ADD", "TRANSPOSE", "RESHAPE"))
 
 
-def _with_signature_outputs(content: bytes, quantized: bytes) -> bytes:
-    """The quantised file, with a signature that names the outputs of the graph again.
+def _restore_signature_outputs(quantized: Graph, before: Graph) -> None:
+    """Has the signature of a quantised graph name the outputs of the graph again.
 
     Where the quantiser puts a DEQUANTIZE behind an output that is read inside the graph as well, as
     the logits are by the softmax, it updates the graph's outputs but leaves the signature at the
     int8 tensor before it, which a delegate never computes.
     """
-    before, after = Graph(content).model, Graph(quantized)
-    old_outputs = list(before.subgraphs[0].outputs)
-    new_outputs = after.model.subgraphs[0].outputs
+    old_outputs = list(before.model.subgraphs[0].outputs)
+    new_outputs = quantized.model.subgraphs[0].outputs
     for old, new in zip(
-        before.signatureDefs[0].outputs, after.model.signatureDefs[0].outputs, strict=True
+        before.model.signatureDefs[0].outputs, quantized.model.signatureDefs[0].outputs, strict=True
     ):
         new.tensorIndex = new_outputs[old_outputs.index(old.tensorIndex)]
-    return after.content()
 
 
 @contextlib.contextmanager

@@ -14,19 +14,18 @@ _SMALLEST = 256  # elements
 REDUCED_PRECISION = ("reduced_precision_support", b"fp16accfp16")
 
 
-def convert_float16(content: bytes) -> bytes:
+def convert_float16(graph: Graph) -> Graph:
     """Stores constants as float16, and allows to compute in float16.
 
     XNNPACK expands the constants once, when the file is loaded. Where the CPU has float16
     arithmetic (ARMv8.2, AVX512-FP16), it then computes in it; elsewhere in float32.
 
     Args:
-      content: a float32 file.
+      graph: of float32. It is changed.
 
     Returns:
-      A file of half the size, with float32 input and outputs.
+      `graph`, of half the size, with float32 input and outputs.
     """
-    graph = Graph(content)
     wide = {
         name
         for operator in graph.operators
@@ -37,20 +36,20 @@ def convert_float16(content: bytes) -> bytes:
     for name in sorted(wide):
         graph.store_as_float16(name)
     graph.set_metadata(*REDUCED_PRECISION)
-    return graph.content()
+    return graph
 
 
-def quantize_dynamic_int8(content: bytes) -> bytes:
+def quantize_dynamic_int8(graph: Graph) -> Graph:
     """Quantises the kernels of convolutions and dense layers to int8, per channel.
 
     Their inputs are quantised while the network runs, each picture by its own range, so that no
     calibration is needed.
 
     Args:
-      content: a float32 file.
+      graph: of float32.
 
     Returns:
-      The quantised file, with float32 input and outputs.
+      The quantised graph, with float32 input and outputs.
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
@@ -62,5 +61,5 @@ def quantize_dynamic_int8(content: bytes) -> bytes:
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     no_quantization(manager, "DEPTHWISE_CONV_2D")  # the normalisation of pixels
     with quiet():
-        worker = quantizer.Quantizer(content, manager.get_quantization_recipe())
-        return bytes(worker.quantize(enable_progress_report=False).quantized_model)
+        worker = quantizer.Quantizer(graph.content(), manager.get_quantization_recipe())
+        return Graph(worker.quantize(enable_progress_report=False).quantized_model)

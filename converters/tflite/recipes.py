@@ -9,6 +9,7 @@ import numpy as np
 
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.quantize_weights import convert_float16, quantize_dynamic_int8
+from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import FLOAT32
 
 
@@ -17,7 +18,8 @@ class Recipe(NamedTuple):
 
     Attributes:
       description: what is in the file.
-      make: (float32 file, calibration pictures or None, type of input and outputs) -> file.
+      make: (float32 graph, which may be changed, calibration pictures or None, type of input and
+        outputs) -> graph.
       calibrated: whether it needs calibration pictures.
       io_dtypes: types that the input and the outputs can have, the usual one first.
       tolerance: largest difference from Keras, relative to the largest output; None where
@@ -25,32 +27,32 @@ class Recipe(NamedTuple):
     """
 
     description: str
-    make: Callable[[bytes, np.ndarray | None, str], bytes]
+    make: Callable[[Graph, np.ndarray | None, str], Graph]
     calibrated: bool = False
     io_dtypes: tuple[str, ...] = ("float32",)
     tolerance: float | None = None
 
 
 RECIPES = {
-    "fp32": Recipe("float32 throughout", lambda content, *_: content, tolerance=FLOAT32.tolerance),
+    "fp32": Recipe("float32 throughout", lambda graph, *_: graph, tolerance=FLOAT32.tolerance),
     "fp16": Recipe(
         "float16 weights, computed in float16 where the CPU can and in float32 elsewhere",
-        lambda content, *_: convert_float16(content),
+        lambda graph, *_: convert_float16(graph),
         tolerance=1e-2,
     ),
     "dynamic": Recipe(
         "int8 weights, per channel; activations in float32, quantised as they come",
-        lambda content, *_: quantize_dynamic_int8(content),
+        lambda graph, *_: quantize_dynamic_int8(graph),
     ),
     "int8": Recipe(
         "int8 convolutions and dense layers, per channel; attention core in float32; float32 "
         "input and outputs; the fastest on CPUs",
-        lambda content, images, _: quantize_mixed_int8(content, images),
+        lambda graph, images, _: quantize_mixed_int8(graph, images),
         calibrated=True,
     ),
     "int8_full": Recipe(
         "int8 in every op, integer input and outputs, for accelerators that have no floats",
-        lambda content, images, dtype: quantize_full_int8(content, images, io_dtype=dtype),
+        lambda graph, images, dtype: quantize_full_int8(graph, images, io_dtype=dtype),
         calibrated=True,
         io_dtypes=("uint8", "int8"),
     ),

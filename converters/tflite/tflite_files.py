@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import levit_tf
-from converters.tflite.metadata import add_metadata
+from converters.tflite.metadata import with_metadata
 from converters.tflite.tflite_check import check
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import Artefact
@@ -23,7 +23,7 @@ _PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "ai-edge-quantizer")
 
 def write_tflite(
     path: str | os.PathLike,
-    content: bytes,
+    graph: Graph,
     reference: Artefact,
     about: Mapping[str, Any],
     *,
@@ -37,7 +37,7 @@ def write_tflite(
 
     Args:
       path: the file to write, usually the temporary one of `levit_common.files.atomic_path`.
-      content: the file as it is so far.
+      graph: the file as it is so far.
       reference: the model that was given, see `converters.tflite.tflite_check.check`.
       about: what the JSON is to say of how it was made; "description" goes into the file too.
       json_path: the JSON to write, which replaces one that exists: what describes a file is of no
@@ -53,14 +53,14 @@ def write_tflite(
     Raises:
       ImportError, ValueError: see `converters.tflite.tflite_check.check`.
     """
-    content = add_metadata(
-        content, name=name, description=about["description"], class_names=class_names
+    content = with_metadata(
+        graph, name=name, description=about["description"], class_names=class_names
     )
     Path(path).write_bytes(content)
     report = {
         **about,
         "model": name,
-        "outputs": Graph(content).signature_outputs(),
+        "outputs": graph.signature_outputs(),
         "sha256": sha256(path),
         "bytes": len(content),
         "compared_with_keras": check(path, reference, images, tolerance),

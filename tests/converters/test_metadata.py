@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from converters.tflite.metadata import ENTRY, add_metadata
+from converters.tflite.metadata import ENTRY, with_metadata
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import to_tflite
 from levit_tf.prediction.predictor import load_predictor
@@ -45,9 +45,8 @@ def test_the_class_names_are_in_an_archive_at_the_end_of_the_file(path):
 def test_writing_it_twice_describes_the_model_once(path):
     with zipfile.ZipFile(path) as archive:
         end_of_model = archive.infolist()[0].header_offset
-    again = add_metadata(
-        path.read_bytes()[:end_of_model], name="other", description="", class_names=["a"] * CLASSES
-    )
+    graph = Graph(path.read_bytes()[:end_of_model])
+    again = with_metadata(graph, name="other", description="", class_names=["a"] * CLASSES)
     names = [m.name.decode() for m in Graph(again).model.metadata]
     assert names.count(ENTRY) == 1
     with zipfile.ZipFile(io.BytesIO(again)) as archive:

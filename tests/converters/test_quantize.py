@@ -10,15 +10,30 @@ from converters.tflite.integer_graph import integer_graph, symmetric_tensors
 from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
-from converters.to_tflite import float32_file
+from converters.to_tflite import float32_graph
 from tests.support.export_cases import make_model, relative_error, rgb_images
 
-QUANTIZERS = [quantize_mixed_int8, quantize_full_int8]
+
+def mixed_int8(content, *args, **kwargs):
+    return quantize_mixed_int8(Graph(content), *args, **kwargs).content()
+
+
+def full_int8(content, *args, **kwargs):
+    return quantize_full_int8(Graph(content), *args, **kwargs).content()
+
+
+def without_hard_swish(content):
+    graph = Graph(content)
+    integer_graph(graph, {})
+    return graph.content()
+
+
+QUANTIZERS = [mixed_int8, full_int8]
 
 
 @pytest.fixture(scope="module")
 def content():
-    return float32_file(deploy_graph(make_model(), batch_size=1))
+    return float32_graph(deploy_graph(make_model(), batch_size=1)).content()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +68,7 @@ def activations(content, kinds):
 
 
 def test_integer_graph_computes_the_same_without_hard_swish(content, images):
-    prepared, _ = integer_graph(content, {})
+    prepared = without_hard_swish(content)
     assert "HARD_SWISH" in kinds_of(content)
     assert "HARD_SWISH" not in kinds_of(prepared)
     expected = logits_of(content, images)
@@ -68,19 +83,21 @@ def test_integer_graph_scales_known_ranges_with_the_values(content):
         source: {"min": np.float32(-4), "max": np.float32(2)},
         output: {"min": np.float32(-0.375), "max": np.float32(2)},
     }
-    _, scaled = integer_graph(content, ranges)
+    scaled = integer_graph(graph, ranges)
     assert scaled[source] == ranges[source]
     assert scaled[output] == {"min": -2.25, "max": 12}
     assert scaled[f"{output}/plus_three"] == {"min": 0, "max": 5}
 
 
-def test_normalised_rows_are_normalised_once(content, images):
+def test_pixels_are_normalised_over_whole_rows_and_once(content):
+    graph = Graph(content)
+    normalize_rows(graph)
+    assert kinds_of(graph.content()) == kinds_of(content)
     assert kinds_of(content)[:3] == ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
-    assert normalize_rows(content) == content
 
 
 def test_second_operands_of_matrix_products_have_the_zero_point_0(content, images):
-    graph = Graph(quantize_full_int8(content, images))
+    graph = quantize_full_int8(Graph(content), images)
     operands = symmetric_tensors(graph)
     assert len(operands) == 2 * kinds_of(content).count("SOFTMAX") - 2
     for name in operands:
@@ -97,7 +114,7 @@ def test_given_ranges_come_before_calibrated_ones(quantize, content, images):
 
 
 def test_ranges_of_every_activation_replace_pictures(content, images):
-    calibrated = quantize_mixed_int8(content, images)
+    calibrated = mixed_int8(content, images)
     names = {
         name
         for name in activations(content, ["CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN"])
@@ -111,7 +128,7 @@ def test_ranges_of_every_activation_replace_pictures(content, images):
         name.removesuffix("_quantized"): values
         for name, values in ranges_in(calibrated, names).items()
     }
-    learned = quantize_mixed_int8(content, ranges=ranges)
+    learned = mixed_int8(content, ranges=ranges)
     assert relative_error(logits_of(learned, images), logits_of(calibrated, images)) < 1e-2
 
 
@@ -155,7 +172,7 @@ def test_missing_ranges_and_wrong_shapes_are_named(quantize, content):
 
 def test_another_io_type_is_refused(content, images):
     with pytest.raises(ValueError, match=r"uint8 or int8. Received: 'float16'"):
-        quantize_full_int8(content, images, io_dtype="float16")
+        full_int8(content, images, io_dtype="float16")
 
 
 def test_hard_swish_stays_where_its_factor_cannot_go_into_a_kernel(images):
@@ -165,8 +182,9 @@ def test_hard_swish_stays_where_its_factor_cannot_go_into_a_kernel(images):
     x = layers.Conv2D(4, 3, activation="hard_silu")(layers.AveragePooling2D(2)(x))
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1)(x)))
     model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
-    content = float32_file(deploy_graph(model, batch_size=1, input_range="normalized"))
-    prepared, _ = integer_graph(content, {})
+    graph = deploy_graph(model, batch_size=1, input_range="normalized")
+    content = float32_graph(graph).content()
+    prepared = without_hard_swish(content)
     assert kinds_of(content).count("HARD_SWISH") == 2
     assert kinds_of(prepared).count("HARD_SWISH") == 1
     images = images[:, :16, :16]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.server import json_number_arrays
 from serving.server.errors import ServingError
+from serving.server.json_bodies import arrays
 from serving.server.rest.rest_calls import answer
 from serving.server.rest.rest_urls import Target
 from tests.support.serving_rest_cases import JSON_DTYPES, FakeBackend
@@ -161,12 +161,12 @@ VERBS = st.sampled_from(["predict", "predict", "predict", "classify", "regress"]
 def check(backend: FakeBackend, verb: str, body: bytes) -> str:
     """Sends one body; raises unless the answer is one that it may have. Returns its kind."""
     kind, text = _answer(backend, verb, body)
-    shortest = json_number_arrays._SHORTEST_DOCUMENT, json_number_arrays._SHORTEST_ARRAY
-    json_number_arrays._SHORTEST_DOCUMENT = json_number_arrays._SHORTEST_ARRAY = 0
+    shortest = arrays._SHORTEST_BODY, arrays._SHORTEST_ARRAY
+    arrays._SHORTEST_BODY = arrays._SHORTEST_ARRAY = 0
     try:  # what large documents go through
         other, other_text = _answer(backend, verb, body)
     finally:
-        json_number_arrays._SHORTEST_DOCUMENT, json_number_arrays._SHORTEST_ARRAY = shortest
+        arrays._SHORTEST_BODY, arrays._SHORTEST_ARRAY = shortest
     # An array that is not used is not looked into there, and nesting may be less deep.
     allowed = text.startswith("JSON Parse error") or "nested too deeply" in other_text
     if kind != other and not allowed:

@@ -18,3 +18,8 @@ class ServingError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def invalid(message: str) -> ServingError:
+    """A request that the client has to put right: HTTP status 400."""
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -165,7 +165,8 @@ class FakeBackend:
         name = spec.signature_name or "serving_default"
         if name not in self.signatures:
             raise ServingError(
-                grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.'
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f'Serving signature name: "{name}" not found in signature def',
             )
         return exact, self.signatures[name]
 

@@ -11,13 +11,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from grpc import StatusCode
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from serving.server.bounds import Bounds
-from serving.server.errors import ServingError
+from serving.server.errors import invalid
 from serving.tensorflow_c.c_tensors import STRING_BYTES, item_bytes
 
 ANY = -1  # size of a dimension that may have any
@@ -70,9 +69,9 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
         found = "an unknown rank" if tensor.tensor_shape.unknown_rank else f"the shape {shape}"
-        raise _invalid(f"input tensor {alias} has {found}; all sizes must be given, from 0 on.")
+        raise invalid(f"input tensor {alias} has {found}; all sizes must be given, from 0 on.")
     if tensor.dtype != spec.dtype or not spec.fits(shape):
-        raise _invalid(
+        raise invalid(
             f"input tensor {alias}: expected {_dtype(spec.dtype)} {_shape(spec.shape)}, got "
             f"{_dtype(tensor.dtype)} {_shape(shape)}"
         )
@@ -83,7 +82,7 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
         strings = strings_of(tensor)
         # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
         if len(strings) != math.prod(shape):
-            raise _invalid(
+            raise invalid(
                 f"input tensor {alias} has the shape {_shape(shape)} and {len(strings)} strings; "
                 f"each must be given."
             )
@@ -127,10 +126,6 @@ def _varint(content: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             break
     return value, position
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
 def _dtype(number: int) -> str:

@@ -17,7 +17,7 @@ from aiohttp import web
 from serving.server.backend import Backend
 from serving.server.budget import Budget, Share
 from serving.server.errors import ServingError
-from serving.server.json_replies import error_reply
+from serving.server.json_bodies.replies import error_reply
 from serving.server.rest import rest_urls
 from serving.server.rest.rest_bodies import (
     BodyTooLargeError,

@@ -8,8 +8,7 @@ import grpc
 from aiohttp import web
 
 from serving.server.budget import Share
-from serving.server.errors import ServingError
-from serving.server.json_documents import invalid
+from serving.server.errors import ServingError, invalid
 
 # A body may be as slow as this; less is a client that holds connections to keep others out.
 _GRACE_S = 10.0

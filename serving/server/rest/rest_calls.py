@@ -5,30 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from serving.server.backend import Backend
-from serving.server.errors import ServingError
-from serving.server.json_documents import expanded, format_error, invalid, parse_object
-from serving.server.json_examples import input_from_json
-from serving.server.json_number_arrays import NumberArray
-from serving.server.json_replies import (
+from serving.server.errors import ServingError, invalid
+from serving.server.json_bodies.replies import (
     classification_reply,
-    column_reply,
     metadata_reply,
+    prediction_reply,
     regression_reply,
-    row_reply,
     status_reply,
 )
-from serving.server.json_tensors import tensors_from_columns, tensors_from_rows
+from serving.server.json_bodies.requests import examples, named_arrays, parse_object
 from serving.server.rest.rest_urls import Target
-from serving.signatures import SERVING_DEFAULT
 
 # How often a request may meet a version that was unloaded after its signature was looked up.
 _ATTEMPTS = 5
@@ -53,10 +49,10 @@ def answer(backend: Backend, target: Target, body: bytes, timeout_s: float | Non
     document = parse_object(body)
     spec = _spec_with_signature(target.spec, document)
     if target.verb == "classify":
-        request = ClassificationRequest(model_spec=spec, input=input_from_json(expanded(document)))
+        request = ClassificationRequest(model_spec=spec, input=examples(document))
         return classification_reply(backend.classify(request, timeout_s).result)
     if target.verb == "regress":
-        request = RegressionRequest(model_spec=spec, input=input_from_json(expanded(document)))
+        request = RegressionRequest(model_spec=spec, input=examples(document))
         return regression_reply(backend.regress(request, timeout_s).result)
     return _predict(backend, spec, document, timeout_s)
 
@@ -64,9 +60,7 @@ def answer(backend: Backend, target: Target, body: bytes, timeout_s: float | Non
 def _spec_with_signature(spec: ModelSpec, document: dict[str, Any]) -> ModelSpec:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise format_error(
-            document, "not formatted correctly. 'signature_name' key must be a string value."
-        )
+        raise invalid("'signature_name' key must be a string value.")
     result = ModelSpec(signature_name=name)
     result.MergeFrom(spec)
     return result
@@ -76,7 +70,7 @@ def _predict(
     backend: Backend, spec: ModelSpec, document: dict[str, Any], timeout_s: float | None
 ) -> bytes:
     for attempt in range(_ATTEMPTS):
-        exact, signature = _signature(backend, spec)
+        exact, signature = backend.signature(spec)
         request = _predict_request(exact, signature, document)
         try:
             response = backend.predict(request, timeout_s)
@@ -85,45 +79,17 @@ def _predict(
             swapped = error.code == grpc.StatusCode.NOT_FOUND and not spec.HasField("version")
             if not swapped or attempt == _ATTEMPTS - 1:
                 raise
-    return _predict_reply(response, document)
-
-
-def _signature(backend: Backend, spec: ModelSpec) -> tuple[ModelSpec, SignatureDef]:
-    try:
-        return backend.signature(spec)
-    except ServingError as error:
-        # The only precondition of a signature is that there is one; REST has other words for it.
-        if error.code != grpc.StatusCode.FAILED_PRECONDITION:
-            raise
-        name = spec.signature_name or SERVING_DEFAULT
-        raise invalid(f'Serving signature name: "{name}" not found in signature def') from None
+    outputs = {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+    return prediction_reply(outputs, by_row="instances" in document)
 
 
 def _predict_request(
     spec: ModelSpec, signature: SignatureDef, document: dict[str, Any]
 ) -> PredictRequest:
     if not signature.inputs:
-        name = spec.signature_name or "DEFAULT"
-        raise invalid(f"Failed to get input map for signature: {name}")
-    if "instances" in document and "inputs" in document:
-        raise format_error(
-            document,
-            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ",
-        )
-    if "instances" in document:
-        instances = document["instances"]
-        if not isinstance(instances, (list, NumberArray)):
-            raise format_error(document, "Expecting 'instances' to be an list/array")
-        if instances == []:
-            raise format_error(document, "No values in 'instances' array")
-        tensors = tensors_from_rows(instances, signature.inputs)
-    elif "inputs" in document:
-        tensors = tensors_from_columns(document["inputs"], signature.inputs)
-    else:
-        raise invalid("Missing 'inputs' or 'instances' key")
+        raise invalid(f"Failed to get input map for signature: {spec.signature_name or 'DEFAULT'}")
+    tensors = {
+        name: tf.make_tensor_proto(array, signature.inputs[name].dtype)
+        for name, array in named_arrays(document, signature.inputs).items()
+    }
     return PredictRequest(model_spec=spec, inputs=tensors)
-
-
-def _predict_reply(response: PredictResponse, document: dict[str, Any]) -> bytes:
-    reply = row_reply if "instances" in document else column_reply
-    return reply(response.outputs)

@@ -8,7 +8,7 @@ import urllib.parse
 
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.server.json_documents import invalid
+from serving.server.errors import invalid
 
 _FLAGS = re.IGNORECASE | re.ASCII
 _VERSION_OR_LABEL = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"

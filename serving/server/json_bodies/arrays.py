@@ -154,7 +154,8 @@ def _shape(text: bytes) -> tuple[int, ...] | None:
         if end < 0:
             return None
         size = (end + len(closing) - depth - 1) // (len(inside) + 1)
-        inside = b"[" + b",".join([inside] * size) + b"]"
+        # Not join, which would have a struct of C for each element.
+        inside = b"[" + ((inside + b",") * size)[:-1] + b"]"
         shape.insert(0, size)
     return tuple(shape) if inside == structure else None
 

@@ -13,7 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import (
     ModelType,
 )
 
-from serving.server.errors import ServingError
+from serving.server.errors import ServingError, invalid
 
 
 def check_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
@@ -23,13 +23,13 @@ def check_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
       ServingError: INVALID_ARGUMENT, the configuration breaks a rule.
     """
     if config.WhichOneof("config") == "custom_model_config":
-        raise _invalid("custom_model_config is not in this server: use model_config_list.")
+        raise invalid("custom_model_config is not in this server: use model_config_list.")
     models: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in models:
-            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
         if not os.path.isabs(model.base_path):
-            raise _invalid(
+            raise invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()="
                 f"{model.base_path}"
             )
@@ -37,12 +37,12 @@ def check_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
         if not platform and model.model_type == ModelType.TENSORFLOW:
             platform = "tensorflow"
         if not platform:
-            raise _invalid(
+            raise invalid(
                 f"Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
                 f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if platform != "tensorflow":
-            raise _invalid(f"Model {model.name} requests unsupported platform {platform}")
+            raise invalid(f"Model {model.name} requests unsupported platform {platform}")
         models[model.name] = model
     return models
 
@@ -96,9 +96,5 @@ class Labels:
         with self._lock:
             version = self._versions.get((model, label))
         if version is None:
-            raise _invalid(f"Unrecognized servable version label: {label}")
+            raise invalid(f"Unrecognized servable version label: {label}")
         return version
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(StatusCode.INVALID_ARGUMENT, message)

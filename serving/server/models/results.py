@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
-from grpc import StatusCode
 from tensorflow_serving.apis.classification_pb2 import ClassificationResult
 from tensorflow_serving.apis.regression_pb2 import RegressionResult
 
-from serving.server.errors import ServingError
+from serving.server.errors import invalid
 from serving.server.models.servable import Signature
 
 
@@ -37,16 +36,16 @@ def fill_classifications(
             continue
         array = found[alias] = arrays[signature.outputs[alias]]
         if array.ndim != 2:
-            raise _invalid(
+            raise invalid(
                 f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}"
             )
         if tf.dtypes.as_dtype(array.dtype) != dtype:
-            raise _invalid(f"Expected {alias} Tensor of {_name(dtype)}. Got: {_name(array.dtype)}")
+            raise invalid(f"Expected {alias} Tensor of {_name(dtype)}. Got: {_name(array.dtype)}")
         if array.shape[0] != count:
-            raise _invalid(f"Expected {alias} output batch size of {count}. Got: {array.shape[0]}")
+            raise invalid(f"Expected {alias} output batch size of {count}. Got: {array.shape[0]}")
     widths = [array.shape[1] for array in found.values()]
     if len(set(widths)) > 1:
-        raise _invalid(
+        raise invalid(
             f"Tensors class and score should match in dim_size(1). Got {widths[0]} vs. {widths[1]}"
         )
     labels, scores = (
@@ -71,22 +70,18 @@ def fill_regressions(
     """Writes one value for each example; arguments and errors as for `fill_classifications`."""
     array = arrays[signature.outputs["outputs"]]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
-        raise _invalid(
+        raise invalid(
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
             f"{list(array.shape)}"
         )
     if array.shape[0] != count:
-        raise _invalid(
+        raise invalid(
             f"Input batch size did not match output batch size: {count} vs. {array.shape[0]}"
         )
     if array.dtype != np.float32:
-        raise _invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_name(array.dtype)}")
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_name(array.dtype)}")
     for value in array.ravel().tolist():
         result.regressions.add().value = value
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(StatusCode.INVALID_ARGUMENT, message)
 
 
 def _name(dtype) -> str:

@@ -1,4 +1,4 @@
-"""Replies are the JSON that TensorFlow Serving writes."""
+"""Replies hold what TensorFlow Serving writes, as JSON."""
 
 import json
 
@@ -9,31 +9,35 @@ from tensorflow_serving.apis.classification_pb2 import ClassificationResult
 from tensorflow_serving.apis.regression_pb2 import RegressionResult
 
 from serving.server.errors import ServingError
-from serving.server.json_replies import (
+from serving.server.json_bodies import replies
+from serving.server.json_bodies.replies import (
     classification_reply,
-    column_reply,
     error_reply,
+    prediction_reply,
     regression_reply,
-    row_reply,
 )
 
 
-def tensors(**arrays):
-    return {name: tf.make_tensor_proto(array) for name, array in arrays.items()}
+def column_reply(**arrays):
+    return prediction_reply(arrays, by_row=False)
+
+
+def row_reply(**arrays):
+    return prediction_reply(arrays, by_row=True)
 
 
 def numbers(values, dtype):
     """The texts of numbers in a reply."""
-    reply = column_reply(tensors(x=np.array(values, dtype))).decode()
+    reply = column_reply(x=np.array(values, dtype)).decode()
     return reply[reply.index("[") + 1 : reply.index("]")].split(", ")
 
 
 def test_floats_have_six_digits_where_they_suffice_and_always_look_like_floats():
     assert numbers([0.2, 9e6, 3e-5, 1, -3, 123456, 1234567, 0.123456789], np.float32) == [
-        "0.2", "9e+06", "3e-05", "1.0", "-3.0", "123456.0", "1234567.0", "0.123456791",
+        "0.2", "9000000.0", "3e-05", "1.0", "-3.0", "123456.0", "1234567.0", "0.123456791",
     ]  # fmt: skip
     assert numbers([0.1, 1 / 3, 1e300, 0.0, -0.0], np.float64) == [
-        "0.1", "0.33333333333333331", "1e+300", "0.0", "-0.0",
+        "0.1", "0.3333333333333333", "1e+300", "0.0", "-0.0",
     ]  # fmt: skip
 
 
@@ -56,14 +60,12 @@ def test_integers_booleans_and_strings():
     assert numbers([2**64 - 1], np.uint64) == [str(2**64 - 1)]
     assert numbers([True, False], np.bool_) == ["true", "false"]
     strings = np.array(['a"\\\n\x01é'.encode(), b"\xff"], object)
-    assert column_reply(tensors(x=strings)) == (
-        b'{\n    "outputs": ["a\\"\\\\\\n\\u0001\xc3\xa9", "\xff"]\n}'
-    )
-    assert json.loads(column_reply(tensors(x_bytes=strings)))["outputs"] == [
+    assert column_reply(x=strings) == b'{"outputs": ["a\\"\\\\\\n\\u0001\xc3\xa9", "\xff"]}'
+    assert json.loads(column_reply(x_bytes=strings))["outputs"] == [
         {"b64": "YSJcCgHDqQ=="},
         {"b64": "/w=="},
     ]
-    assert json.loads(column_reply(tensors(x_bytes=np.array([1.5])))) == {"outputs": [1.5]}
+    assert json.loads(column_reply(x_bytes=np.array([1.5]))) == {"outputs": [1.5]}
 
 
 @pytest.mark.parametrize(
@@ -71,42 +73,58 @@ def test_integers_booleans_and_strings():
 )
 def test_shapes_become_nesting(shape):
     array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    assert json.loads(row_reply(tensors(x=array))) == {"predictions": array.tolist()}
-    assert json.loads(column_reply(tensors(x=array))) == {"outputs": array.tolist()}
-    both = tensors(x=array, y=array)
-    assert json.loads(column_reply(both)) == {"outputs": {"x": array.tolist(), "y": array.tolist()}}
+    assert json.loads(row_reply(x=array)) == {"predictions": array.tolist()}
+    assert json.loads(column_reply(x=array)) == {"outputs": array.tolist()}
+    both = {"x": array, "y": array}
+    assert json.loads(column_reply(**both)) == {
+        "outputs": {"x": array.tolist(), "y": array.tolist()}
+    }
     rows = [{"x": row, "y": row} for row in array.tolist()]
-    assert json.loads(row_reply(both)) == {"predictions": rows}
+    assert json.loads(row_reply(**both)) == {"predictions": rows}
+
+
+@pytest.mark.parametrize("shape", [(1,), (9,), (100, 1), (1, 100), (1, 1, 20), (3, 5, 2), (9, 0)])
+def test_large_arrays_are_written_in_pieces(shape, monkeypatch):
+    array = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    whole = column_reply(x=array), row_reply(x=array, y=array)
+    monkeypatch.setattr(replies, "_PIECE", 4)
+    assert (column_reply(x=array), row_reply(x=array, y=array)) == whole
+    assert json.loads(whole[0]) == {"outputs": array.tolist()}
 
 
 def test_scalars_are_columns_but_not_rows():
-    assert json.loads(column_reply(tensors(x=np.float32(2)))) == {"outputs": 2.0}
-    with pytest.raises(ServingError, match="Tensor name: x has no shape information"):
-        row_reply(tensors(x=np.float32(2)))
+    assert json.loads(column_reply(x=np.array(2, np.float32))) == {"outputs": 2.0}
+    with pytest.raises(ServingError, match=r"not one batch size.*x \(\)"):
+        row_reply(x=np.array(2, np.float32))
 
 
 def test_rows_need_one_batch_size():
-    with pytest.raises(ServingError, match="has inconsistent batch size: 1 expecting: 2"):
-        row_reply(tensors(x=np.zeros(2), y=np.zeros(1)))
+    with pytest.raises(ServingError, match=r"not one batch size.*x \(2,\), y \(1,\)"):
+        row_reply(x=np.zeros(2), y=np.zeros(1))
 
 
 @pytest.mark.parametrize(
-    ("dtype", "name"), [(np.float16, "half"), (tf.bfloat16.as_numpy_dtype, "bfloat16")]
+    ("dtype", "name"),
+    [
+        (np.float16, "float16"),
+        (tf.bfloat16.as_numpy_dtype, "bfloat16"),
+        (np.complex64, "complex64"),
+    ],
 )
 def test_dtypes_without_json_are_refused(dtype, name):
-    with pytest.raises(ServingError, match=f"Failed to write JSON value for tensor type: {name}"):
-        column_reply(tensors(x=np.zeros(1, dtype)))
+    with pytest.raises(ServingError, match=f"Output x is {name}"):
+        column_reply(x=np.zeros(1, dtype))
 
 
 def test_nothing_to_reply_is_an_error():
-    for reply, argument in (
-        (row_reply, {}),
-        (column_reply, {}),
-        (classification_reply, ClassificationResult()),
-        (regression_reply, RegressionResult()),
+    for reply, arguments in (
+        (prediction_reply, ({}, True)),
+        (prediction_reply, ({}, False)),
+        (classification_reply, [ClassificationResult()]),
+        (regression_reply, [RegressionResult()]),
     ):
-        with pytest.raises(ServingError, match="Cannot convert empty "):
-            reply(argument)
+        with pytest.raises(ServingError, match="as JSON"):
+            reply(*arguments)
 
 
 def test_classifications_are_pairs():
@@ -122,7 +140,7 @@ def test_regressions_are_numbers():
     result = RegressionResult()
     for value in (0.2, np.inf, 1):
         result.regressions.add(value=value)
-    assert regression_reply(result) == b'{\n    "results": [0.2, Infinity, 1.0]\n}'
+    assert regression_reply(result) == b'{"results": [0.2, Infinity, 1.0]}'
 
 
 def test_errors_are_quoted():

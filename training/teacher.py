@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_tf.keras_graph.endings import has_two_heads, mean_of_heads
 from levit_tf.keras_graph.properties import known_input_range
-from levit_tf.prediction.network_files import load_saved_model
+from levit_tf.prediction.network_files import open_saved_model
 from levit_tf.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -164,40 +165,35 @@ def _keras_teacher(model: keras.Model, path: str, takes: InputRange | None = Non
     model.trainable = False
     adapted = _adapted(takes)
     output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
-    if isinstance(output, dict) and set(output) == {"head", "head_dist"}:
+    finish = mean_of_heads
+    if has_two_heads(model):
         output = output["head"]
-
-        def logits(images):
-            heads = model(adapted(images), training=False)
-            return (heads["head"] + heads["head_dist"]) / 2
-
     elif keras.utils.is_keras_tensor(output):
-        finish = _log if ends_in_softmax(model, f"teacher {path}") else tf.identity
-
-        def logits(images):
-            return finish(model(adapted(images), training=False))
-
+        if ends_in_softmax(model, f"teacher {path}"):
+            finish = _log
     else:
         found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
         raise ValueError(
             f'teacher {path}: expected one output, or the two heads "head" and "head_dist". '
             f"Found: {found}"
         )
+
+    def logits(images):
+        return finish(model(adapted(images), training=False))
+
     return Teacher(path, model, logits), (model.inputs[0].shape, output.shape)
 
 
 def _saved_model_teacher(path: str, trust: bool) -> _Found:
-    loaded = load_saved_model(Path(path), trust, "--set=trust_teacher=true")
-    signature = loaded.signatures.get(SIGNATURE)
-    inputs = signature.structured_input_signature[1] if signature else {}
-    outputs = signature.structured_outputs if signature else {}
+    loaded, image = open_saved_model(Path(path), trust, "--set=trust_teacher=true")
+    signature = loaded.signatures[SIGNATURE]
+    outputs = signature.structured_outputs
     name = next((name for name in (LOGITS, PROBABILITIES) if name in outputs), None)
-    if list(inputs) != [INPUT] or inputs[INPUT].dtype != tf.float32 or name is None:
-        found = {key: value.dtype.name for key, value in {**inputs, **outputs}.items()}
+    if image.dtype != tf.float32 or name is None:
+        found = {key: value.dtype.name for key, value in {INPUT: image, **outputs}.items()}
         raise ValueError(
-            f"teacher {path}: expected a signature {SIGNATURE!r} with the one input {INPUT!r}, "
-            f"float32, and the output {LOGITS!r} or {PROBABILITIES!r}, as this package exports. "
-            f"Found: {found or sorted(loaded.signatures)}"
+            f"teacher {path}: expected the input {INPUT!r}, float32, and the output {LOGITS!r} or "
+            f"{PROBABILITIES!r}, as this package exports. Found: {found}"
         )
     finish = tf.identity if name == LOGITS else _log
 
@@ -205,7 +201,7 @@ def _saved_model_teacher(path: str, trust: bool) -> _Found:
         return finish(signature(**{INPUT: denormalize(images)})[name])
 
     # `loaded` is kept: a signature does not keep the variables of its model alive.
-    return Teacher(path, loaded, logits), (inputs[INPUT].shape, outputs[name].shape)
+    return Teacher(path, loaded, logits), (image.shape, outputs[name].shape)
 
 
 def _adapted(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:

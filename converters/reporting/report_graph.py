@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.layer_names import block_in
-from levit_tf.opening.tflite_files import check_tflite_file
-from levit_tf.opening.tflite_probe import check_tflite_runs
-from levit_tf.weights.keras_files import ModelFileError, first_line
+from levit_tf.opening.files import ModelFileError
+from levit_tf.prediction.network_files import open_tflite
 
 _DELEGATE = "DELEGATE"
 
@@ -129,23 +128,7 @@ def _interpreter(path: Path):
         raise FileNotFoundError(f"{path}: no such file. Expected a .tflite file.")
     if not path.is_file() or path.suffix.lower() != ".tflite":
         raise ModelFileError(f"{path}: expected a .tflite file.")
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            f'{path}: a .tflite file needs LiteRT: pip install "levit_tf[tflite]"'
-        ) from error
-    check_tflite_file(path)
-    check_tflite_runs(path)
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
-    except Exception as error:  # A damaged file fails at many places, with as many types.
-        raise ModelFileError(
-            f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
-            f"{first_line(error)}"
-        ) from error
-    return interpreter
+    return open_tflite(path, threads=1)
 
 
 def _members(delegate: dict, ops: list[dict], producer: dict[int, int]) -> set[int]:

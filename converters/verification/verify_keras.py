@@ -13,10 +13,8 @@ from converters import from_pytorch
 from converters.layer_names import layer_in
 from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
 from levit_common.shipped_names import LOGITS
-from levit_tf.keras_graph.endings import ending_of, has_two_heads
-from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.endings import has_two_heads
 from levit_tf.keras_graph.graph_calls import calls_of
-from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.layers import Classifier
 from levit_tf.prediction.network_files import keras_network
 from levit_tf.weights.keras_files import load_keras_file
@@ -56,8 +54,8 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
       input_range: see `levit_tf.prediction.network_files.read_network`.
     """
     network = keras_network(model, source, input_range)
-    takes = known_input_range(model, input_range, source)
-    logits = _before_activation(model)
+    flat, takes, ending = network.opened
+    logits = _before_activation(flat) if ending is not None else None
 
     def outputs(images):
         found = network.outputs(images)
@@ -65,7 +63,6 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
             found |= {LOGITS: _float32(logits.predict_on_batch(takes.of_pixels(images)))}
         return found
 
-    flat = flatten(model)
     named = ((layer_in(layer.name), layer) for layer in flat.layers)
     tensors = {name: layer for name, layer in named if name}
     calls = {call.operation.name: call.outputs for call in calls_of(flat)}
@@ -95,13 +92,12 @@ def _is_train_form(model: keras.Model) -> bool:
     return any(isinstance(layer, Classifier) for layer in model.layers)
 
 
-def _before_activation(model: keras.Model) -> keras.Model | None:
+def _before_activation(flat: keras.Model) -> keras.Model | None:
     """A classifier up to its logits, where its last layer is nothing but their activation.
 
     Probabilities near 0 and 1 hide differences that logits show.
     """
-    flat = flatten(model)
-    if ending_of(flat) is None or has_two_heads(flat):
+    if has_two_heads(flat):
         return None
     last = next((c for c in calls_of(flat) if any(x is flat.output for x in c.outputs)), None)
     if last and isinstance(last.operation, (keras.layers.Activation, keras.layers.Softmax)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from levit_tf.keras_graph.flatten import flatten, is_inactive
@@ -43,7 +45,26 @@ def ending_of(model: keras.Model) -> str | None:
 
 def has_two_heads(model: keras.Model) -> bool:
     """Whether a model returns the logits of LeViT's two heads, by their names."""
-    return isinstance(model.output, dict) and set(model.output) == set(_HEADS)
+    return _are_two_heads(model.output)
+
+
+def mean_of_heads(outputs: Any) -> Any:
+    """What a model says where one answer is wanted.
+
+    Args:
+      outputs: of a model: arrays or tensors.
+
+    Returns:
+      The mean of the logits of LeViT's two heads; `outputs` of any other model.
+    """
+    if not _are_two_heads(outputs):
+        return outputs
+    head, distilled = (outputs[name] for name in _HEADS)
+    return (head + distilled) / 2
+
+
+def _are_two_heads(outputs: Any) -> bool:
+    return isinstance(outputs, dict) and set(outputs) == set(_HEADS)
 
 
 def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:

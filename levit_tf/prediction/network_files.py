@@ -2,8 +2,8 @@
 
 What differs between the files is settled here: a `.keras` model takes what its graph says
 (`levit_tf.keras_graph.properties`) and may return logits; a SavedModel, a TFLite file and an ONNX
-file take plain RGB by the names in `signatures`. TensorFlow, LiteRT and ONNX Runtime are imported
-only for the files that need them.
+file take plain RGB by the names in `levit_common.shipped_names`. TensorFlow, LiteRT and ONNX
+Runtime are imported only for the files that need them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from levit_common.arrays import softmax
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
-from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads
+from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, mean_of_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.opening.archives import DAMAGE, check_archive
@@ -32,6 +32,7 @@ from levit_tf.opening.saved_models import check_saved_model
 from levit_tf.opening.tflite_files import check_tflite_file
 from levit_tf.opening.tflite_probe import check_tflite_runs
 from levit_tf.prediction.quantized_values import dequantize, quantize
+from levit_tf.preprocessing import InputRange
 from levit_tf.weights.keras_files import first_line, load_keras_file
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
@@ -40,6 +41,20 @@ _MAX_VALUES = 1 << 28  # in a picture: 1 GB in float32, 9,500x9,500 pixels of RG
 _ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 # Where exports keep class names in a SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
+
+
+class OpenedKeras(NamedTuple):
+    """A Keras model and what was found out about it.
+
+    Attributes:
+      flat: it without models in models.
+      takes: what its input holds.
+      ending: see `levit_tf.keras_graph.endings.ending_of`.
+    """
+
+    flat: keras.Model
+    takes: InputRange
+    ending: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +68,8 @@ class Network:
       input_shape: (batch or None, height, width, channels); a batch that is not None is the only n.
       output_shapes: of the outputs, by name, the batch first.
       class_names: those that the file has; None without.
-      opened: what the file was opened as, for those who look further into it.
+      opened: what the file was opened as, for those who look further into it: an `OpenedKeras`, or
+        what TensorFlow, LiteRT or ONNX Runtime make of it.
     """
 
     source: str
@@ -148,21 +164,20 @@ def keras_network(model: keras.Model, source: str, input_range: str | None = Non
     takes = known_input_range(flat, input_range, source)
     names = output_names(flat)
     shapes = {name: tuple(x.shape) for name, x in zip(names, flat.outputs, strict=True)}
-    is_double = has_two_heads(flat)
-    if is_double:
+    if has_two_heads(flat):
         shapes = {LOGITS: next(iter(shapes.values()))}
 
     def outputs(images):
         y = model.predict_on_batch(takes.of_pixels(images))
-        arrays = [np.asarray(part, np.float32) for part in keras.tree.flatten(y)]
-        if is_double:
-            return _answers(LINEAR, (arrays[0] + arrays[1]) / 2)
+        y = keras.tree.map_structure(lambda part: np.asarray(part, np.float32), y)
+        arrays = keras.tree.flatten(mean_of_heads(y))
         if ending is not None:
             return _answers(ending, arrays[0])
         return dict(zip(names, arrays, strict=True))
 
     shape = tuple(model.inputs[0].shape)
-    return Network(source, outputs, shape, shapes, found.class_names, model)
+    opened = OpenedKeras(flat, takes, ending)
+    return Network(source, outputs, shape, shapes, found.class_names, opened)
 
 
 def output_names(model: keras.Model) -> list[str]:
@@ -193,16 +208,20 @@ def _answers(ending: str, y: np.ndarray) -> dict[str, np.ndarray]:
     return {LOGITS: y, PROBABILITIES: softmax(y)} if ending == LINEAR else {PROBABILITIES: y}
 
 
-def load_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
-    """Loads a SavedModel, whose signatures are then to be looked at.
+def open_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
+    """Loads a SavedModel that has the signature of `levit_common.shipped_names`.
 
     Args:
       path: the directory.
       trust: whether it may have operations that reach beyond it.
       flag: by which a user says so, for the message.
 
+    Returns:
+      What `tf.saved_model.load` returns, and the TensorSpec of the input.
+
     Raises:
-      ModelFileError: there is none in the directory, or it is damaged, or could do harm.
+      ModelFileError: there is none in the directory, or it is damaged, or has other signatures, or
+        could do harm.
       ImportError: TensorFlow is not installed.
     """
     if not (path / "saved_model.pb").is_file():
@@ -218,17 +237,11 @@ def load_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
         ) from error
     check_saved_model(path, trust, flag)
     try:
-        return tf.saved_model.load(str(path))
+        loaded = tf.saved_model.load(str(path))
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
             f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {first_line(error)}"
         ) from error
-
-
-def _saved_model(path: Path, trust: bool) -> Network:
-    loaded = load_saved_model(path, trust)
-    import tensorflow as tf
-
     signature = loaded.signatures.get(SIGNATURE)
     inputs = signature.structured_input_signature[1] if signature else {}
     if list(inputs) != [INPUT] or inputs[INPUT].dtype == tf.string:
@@ -237,7 +250,14 @@ def _saved_model(path: Path, trust: bool) -> Network:
             for name, f in loaded.signatures.items()
         }
         raise _unexpected_signature(found, path)
-    spec = inputs[INPUT]
+    return loaded, inputs[INPUT]
+
+
+def _saved_model(path: Path, trust: bool) -> Network:
+    loaded, spec = open_saved_model(path, trust)
+    import tensorflow as tf
+
+    signature = loaded.signatures[SIGNATURE]
 
     def outputs(images):
         # By way of `loaded`: a signature does not keep the variables of its model alive.
@@ -250,7 +270,20 @@ def _saved_model(path: Path, trust: bool) -> Network:
     return Network(str(path), outputs, _image_shape(spec.shape, path), shapes, names, loaded)
 
 
-def _tflite(path: Path) -> Network:
+def open_tflite(path: Path, threads: int | None = None):
+    """Loads a TFLite file.
+
+    Args:
+      path: an existing file.
+      threads: that LiteRT computes with; its own choice by default.
+
+    Returns:
+      LiteRT's `Interpreter`.
+
+    Raises:
+      ModelFileError: it is damaged, or something else, or cannot be run.
+      ImportError: LiteRT is not installed.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -260,16 +293,23 @@ def _tflite(path: Path) -> Network:
     check_tflite_file(path)
     check_tflite_runs(path)
     try:
-        interpreter = Interpreter(model_path=str(path))
-        found = {
-            name: (signature["inputs"], signature["outputs"])
-            for name, signature in interpreter.get_signature_list().items()
-        }
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+        interpreter.get_signature_list()
     except Exception as error:  # As with .keras files: errors of many types.
         raise ModelFileError(
             f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
             f"{first_line(error)}"
         ) from error
+    return interpreter
+
+
+def _tflite(path: Path) -> Network:
+    interpreter = open_tflite(path)
+    found = {
+        name: (signature["inputs"], signature["outputs"])
+        for name, signature in interpreter.get_signature_list().items()
+    }
     if list(found.get(SIGNATURE, ((), ()))[0]) != [INPUT]:
         raise _unexpected_signature(found, path)
     runner = interpreter.get_signature_runner(SIGNATURE)

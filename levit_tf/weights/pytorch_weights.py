@@ -57,6 +57,7 @@ def load_state_dict(
     state: Mapping[str, np.ndarray],
     *,
     variant: Variant | str | None = None,
+    info: CheckpointInfo | None = None,
     checkpoint_size: tuple[int, int] | None = None,
     new_heads: bool = False,
     source: str = "the state dict",
@@ -68,6 +69,7 @@ def load_state_dict(
         and a model without the top takes no head.
       state: arrays by key, of any flavour; see `checkpoint_files.read_checkpoint`.
       variant: the model's variant; read off the model by default.
+      info: what `recognise` says of `state`, where it was asked already; `variant` is then its.
       checkpoint_size: (height, width) of the images the checkpoint was trained on, pixels; needed
         only where `assignment.source_grids` cannot tell.
       new_heads: leaves the model's heads as initialised, for another number of classes.
@@ -80,8 +82,9 @@ def load_state_dict(
       ValueError: the flavour is unknown, or anything is missing, unexpected or of another shape;
         all of it is listed. The model is unchanged then.
     """
-    variant = variant_of(model) if variant is None else variant
-    info = recognise(state, variant=variant, source=source)
+    if info is None:
+        variant = variant_of(model) if variant is None else variant
+        info = recognise(state, variant=variant, source=source)
     notes = getattr(state, "notes", ())
     state = canonical(state, info.flavour, info.prefix)
     table = name_table(info.variant)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from levit_tf.keras_graph.endings import mean_of_heads
+
 
 def make_validator(
     model: keras.Model,
@@ -22,9 +24,7 @@ def make_validator(
     """
 
     def count(images, labels):
-        outputs = model(images, training=False)
-        if isinstance(outputs, dict):
-            outputs = (outputs["head"] + outputs["head_dist"]) / 2
+        outputs = mean_of_heads(model(images, training=False))
         found = tf.argmax(outputs, axis=1, output_type=labels.dtype)
         right, real = tf.equal(found, labels), labels >= 0
         counts = [tf.math.count_nonzero(kind, dtype=tf.int32) for kind in (right, real)]

@@ -243,28 +243,55 @@ def _resize_rows(x: Any, side: Any, resized: Any, cropped: int) -> Any:
     excess = resized - cropped
     half = excess // 2
     start = half + excess % 2 * (half % 2)  # round(excess / 2), halves to the even: torchvision's
-    blocks = -(-cropped // BLOCK)
-    outputs = np.minimum(np.arange(blocks * BLOCK), cropped - 1)  # the last block is filled up
-    outputs = ops.convert_to_tensor(outputs.astype(np.float32).reshape(blocks, BLOCK))
-    scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
-    stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
-    centres = (outputs + 0.5 + ops.cast(start, "float32")) * scale
-    span = ops.cast((BLOCK - 1) * scale + 4 * stretch, "int32") + 2
-    lowest = ops.cast(ops.floor(centres[:, :1] - 2 * stretch), "int32")
-    inputs = lowest + ops.arange(span, dtype="int32")  # (blocks, span)
-    inside = ops.clip(inputs, 0, side - 1)
-    distances = ops.cast(inputs, "float32")[:, None, :] + 0.5 - centres[:, :, None]
-    weights = (
-        bicubic_kernel(distances / stretch) * ops.cast(inside == inputs, "float32")[:, None, :]
-    )
-    weights = weights / ops.sum(weights, axis=2, keepdims=True)  # (blocks, BLOCK, span)
+    middles = output_blocks(cropped)
+    outputs = ops.convert_to_tensor(middles) + ops.cast(start, "float32")
+    inside, weights = bicubic_filters(outputs, *(_one_by_one(length) for length in (side, resized)))
     values = ops.matmul(weights, ops.cast(ops.take(x, inside, axis=0), "float32"))
     # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)
-    values = ops.reshape(values, (blocks * BLOCK, -1))[:cropped]
+    values = ops.reshape(values, (middles.size, -1))[:cropped]
     return ops.floor(ops.clip(values, 0.0, 255.0) + 0.5)  # halves upwards, as Pillow rounds
 
 
-def bicubic_kernel(x: Any) -> Any:
+def _one_by_one(length: Any) -> Any:
+    return ops.reshape(ops.convert_to_tensor(length, "int32"), (1, 1))
+
+
+def output_blocks(count: int) -> np.ndarray:
+    """Middles of `count` pixels, the first 0.5, in blocks: (blocks, BLOCK) float32.
+
+    The last block is filled up with the last pixel.
+    """
+    blocks = -(-count // BLOCK)
+    numbers = np.minimum(np.arange(blocks * BLOCK), count - 1)
+    return numbers.reshape(blocks, BLOCK).astype(np.float32) + 0.5
+
+
+def bicubic_filters(outputs: Any, side: Any, resized: Any) -> tuple[Any, Any]:
+    """What each block of outputs is made of, when an axis is resized as Pillow does.
+
+    Args:
+      outputs: (blocks, BLOCK) float32, middles of the pixels to compute, in the resized axis.
+      side: int32 (blocks or 1, 1), length of the axis that a block is from.
+      resized: int32 (blocks or 1, 1), the length that it is resized to.
+
+    Returns:
+      Numbers of the inputs that a block depends on, (blocks, span), and their weights, (blocks,
+      BLOCK, span).
+    """
+    scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
+    stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
+    centres = outputs * scale
+    lowest = ops.floor(ops.min(centres, axis=1, keepdims=True) - 2 * stretch)
+    span = ops.cast(ops.max((BLOCK - 1) * scale + 4 * stretch), "int32") + 2
+    inputs = ops.cast(lowest, "int32") + ops.arange(span, dtype="int32")  # (blocks, span)
+    inside = ops.clip(inputs, 0, side - 1)
+    distances = ops.cast(inputs, "float32")[:, None, :] + 0.5 - centres[:, :, None]
+    is_inside = ops.cast(inside == inputs, "float32")[:, None, :]
+    weights = _bicubic_kernel(distances / stretch[:, :, None]) * is_inside
+    return inside, weights / ops.sum(weights, axis=2, keepdims=True)
+
+
+def _bicubic_kernel(x: Any) -> Any:
     """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC; `x` in inputs from the centre."""
     x = ops.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1

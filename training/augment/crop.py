@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.preprocessing import BLOCK, bicubic_kernel
+from levit_tf.preprocessing import BLOCK, bicubic_filters, output_blocks
 from training.augment.operations import size_of
 
 ATTEMPTS = 10
@@ -99,32 +99,26 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
       For each axis the numbers of the inputs, (blocks, span), and their weights, (blocks, BLOCK,
       span).
     """
-    blocks = [-(-size // BLOCK) for size in sizes]
     outputs = []
-    for count, size, backwards in zip(blocks, sizes, reverse, strict=True):
-        numbers = np.minimum(np.arange(count * BLOCK), size - 1)  # the last block may be filled up
-        numbers = numbers.reshape(count, BLOCK).astype(np.float32) + 0.5
+    for size, backwards in zip(sizes, reverse, strict=True):
+        middles = output_blocks(size)
         outputs.append(
-            numbers if backwards is False else tf.where(backwards, size - numbers, numbers)
+            middles if backwards is False else tf.where(backwards, size - middles, middles)
         )
+    blocks = [len(middles) for middles in outputs]
     # Both axes below each other: (blocks, 1) each.
     side = tf.repeat(tf.stack(sides), blocks)[:, None]
-    scale = tf.cast(side, tf.float32) / np.repeat(sizes, blocks).astype(np.float32)[:, None]
-    stretch = tf.maximum(scale, 1.0)  # of the kernel: antialiasing
-    centres = tf.concat(outputs, axis=0) * scale  # (blocks, BLOCK)
-    lowest = tf.reduce_min(centres, axis=1, keepdims=True) - 2 * stretch
-    span = tf.cast(tf.reduce_max((BLOCK - 1) * scale + 4 * stretch), tf.int32) + 2
-    inputs = tf.cast(tf.floor(lowest), tf.int32) + tf.range(span)  # (blocks, span)
-    distances = (tf.cast(inputs, tf.float32) + 0.5)[:, None, :] - centres[:, :, None]
-    inside = tf.clip_by_value(inputs, 0, side - 1)
-    is_inside = tf.cast(inside == inputs, tf.float32)[:, None]
-    weights = bicubic_kernel(distances / stretch[:, :, None]) * is_inside
-    weights /= tf.reduce_sum(weights, axis=2, keepdims=True)
-    return tf.split(inside, blocks), tf.split(weights, blocks)
+    resized = np.repeat(sizes, blocks)[:, None]
+    inputs, weights = bicubic_filters(tf.concat(outputs, axis=0), side, resized)
+    return tf.split(inputs, blocks), tf.split(weights, blocks)
 
 
 def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
-    """(n, columns) uint8 -> (size, columns) uint8."""
+    """(n, columns) uint8 -> (size, columns) uint8.
+
+    By TensorFlow's own ops and not by those of Keras, as in `levit_tf.preprocessing`: this runs for
+    every picture of every epoch.
+    """
     columns = tf.shape(x)[1]
     values = tf.matmul(weights, tf.cast(tf.gather(x, inputs), tf.float32))
     # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)

@@ -29,7 +29,7 @@ help:
 	@echo "make test           install what tests need, lint, run the fast tests"
 	@echo "make test-slow      the slow tests"
 	@echo "make test-pythons   the demo and the fast tests on each Python of $(PYTHONS) found here"
-	@echo "make test-resolver  pip without constraints: versions for each extra within 2 minutes"
+	@echo "make test-resolver  pip without constraints: versions for each extra in 2 minutes of CPU"
 	@echo "make coverage       the lines that the fast tests leave out"
 	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
 	@echo "make test-arm64     the TFLite files on an emulated ARM64 CPU against this one"

@@ -31,24 +31,23 @@ def test_an_extra_that_pip_resolves_passes(pip, capsys):
     assert lines[2].split()[-1] == "2"
 
 
-def test_downloads_do_not_count(pip, tmp_path, capsys):
-    python = pip(f'cd {tmp_path}; [ -e cache ] || sleep 1; touch cache; echo "Would install a-1"')
-    assert check_resolver.check(python, ["train"], limit=0.5)
-    assert len(capsys.readouterr().out.splitlines()[2].split()) == 6
+def test_time_in_which_pip_waits_does_not_count(pip):
+    python = pip('sleep 2; echo "Would install keras-3.15.1"')
+    assert check_resolver.check(python, ["train"], limit=1)
 
 
 @pytest.mark.parametrize(
     ("script", "says"),
     [
         (
-            "echo Collecting grpcio; exec sleep 60",
+            "echo Collecting grpcio; while :; do :; done",
             "train: not resolved after",
         ),
         ("echo ERROR: ResolutionImpossible; exit 1", "ERROR: ResolutionImpossible"),
     ],
 )
 def test_an_extra_that_does_not_end_or_that_has_no_versions_fails(pip, capsys, script, says):
-    assert not check_resolver.check(pip(script), ["train"], limit=0.2)
+    assert not check_resolver.check(pip(script), ["train"], limit=1)
     written = capsys.readouterr()
     assert written.out.splitlines()[2].split()[:2] == ["train", "FAILED"]
     assert says in written.err

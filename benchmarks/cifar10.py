@@ -123,7 +123,7 @@ def _curve(session, step: Callable, evaluate: Callable[[], float]) -> Curve:
 
 def write(results: dict[str, list[Curve]], output: str) -> None:
     """Prints the table, and writes the JSON file and the picture."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     print(
         "| side | final top-1, %, of each seed | mean | standard deviation |\n|---|---|---:|---:|"

@@ -209,7 +209,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], folder: Path) -> None:
     """Images a second of every contender, a panel for each batch and number of threads."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     panels = sorted({row[1:3] for row in rows})
     names = list(dict.fromkeys(row[3] for row in rows))

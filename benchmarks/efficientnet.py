@@ -203,7 +203,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(chosen: list[Network], times, path: Path) -> None:
     """Accuracy over speed, a panel for each form."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     figure = make_figure(10, 8)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)

@@ -90,7 +90,7 @@ def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], f
 
 def draw_bars(path: Path, values: dict[str, float], xlabel: str) -> None:
     """A picture of one number each: `values` by name, drawn from above."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     figure = make_figure(7, 0.4 * len(values) + 1)
     axes = figure.subplots()

@@ -205,7 +205,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], name: str, column: int, path: Path) -> None:
     """Time and memory over one column."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     figure = make_figure(10, 4)
     left, right = figure.subplots(1, 2)

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 
 def _draw(rows: list[tuple], path: Path) -> None:
     """The relative difference of the losses over the steps."""
-    from levit_tf.drawing.figures import make_figure, save_figure
+    from levit_common.figures import make_figure, save_figure
 
     figure = make_figure(6, 3.5)
     axes = figure.subplots()

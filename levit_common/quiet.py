@@ -34,6 +34,16 @@ def quiet_native_output() -> Iterator[None]:
         yield
         return
     os.environ[_LEVEL] = "3"
+    with held_stderr():
+        yield
+
+
+@contextlib.contextmanager
+def held_stderr() -> Iterator[None]:
+    """Holds back what is written to stderr in the block, native code included.
+
+    It is shown if the block fails.
+    """
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable
 
 import keras
 
@@ -14,32 +14,21 @@ from levit_tf.variants import get_variant
 def _application(variant_name: str) -> Callable[..., keras.Model]:
     variant = get_variant(variant_name)
 
-    def application(
-        include_top: bool = True,
-        weights: str | os.PathLike | None = "imagenet",
-        input_tensor: keras.KerasTensor | None = None,
-        input_shape: Sequence[int] | int | None = None,
-        pooling: str | None = None,
-        classes: int = 1000,
-        classifier_activation: str | Callable | None = "softmax",
-        heads: str = "average",
-        drop_path_rate: float | None = None,
-        name: str = variant_name,
-    ) -> keras.Model:
-        return LeViT(
-            variant,
-            include_top=include_top,
-            weights=weights,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            heads=heads,
-            drop_path_rate=drop_path_rate,
-            name=name,
-        )
+    # Those of LeViT less the first, so that the two can never differ.
+    signature = inspect.signature(LeViT)
+    defaults = {"weights": "imagenet", "name": variant_name}
+    parameters = [
+        parameter.replace(default=defaults.get(parameter.name, parameter.default))
+        for parameter in list(signature.parameters.values())[1:]
+    ]
+    signature = signature.replace(parameters=parameters)
 
+    def application(*args, **kwargs) -> keras.Model:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return LeViT(variant, **bound.arguments)
+
+    application.__signature__ = signature
     published = variant.published
     application.__name__ = application.__qualname__ = variant_name
     application.__doc__ = (

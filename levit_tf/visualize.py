@@ -19,8 +19,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from levit_common.figures import make_figure, save_figure
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
-from levit_tf.drawing.figures import make_figure, save_figure
 from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.model import LeViT

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from levit_common.figures import make_figure, save_figure
 from levit_common.files import atomic_path
 from levit_common.json_files import write_json
-from levit_tf.drawing.figures import make_figure, save_figure
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from levit_tf.drawing.figures import make_figure, save_figure
+from levit_common.figures import make_figure, save_figure
 from training.loop.epochs import History
 
 SHEET_COLUMNS = 10

@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from converters import cli
-from levit_tf.drawing.figures import make_figure, save_figure
+from levit_common.figures import make_figure, save_figure
 
 PHOTOGRAPH_SIZE = (224, 224)
 DIGITS = "digits"

@@ -1,8 +1,9 @@
 """Times of the single ops of a TFLite file, from the profiler that LiteRT has inside.
 
-LiteRT's Python interface does not reach it, so it is called through the C interface of the library
-in the same package. What comes out are the kernels that really ran, in their order: those of
-XNNPACK inside a delegate's partition, and the ops that no delegate took.
+LiteRT's Python interface does not reach it, and LiteRT's benchmark in Python times whole runs only;
+so it is called through the C interface of the library in the same package. What comes out are the
+kernels that really ran, in their order: those of XNNPACK inside a delegate's partition, and the ops
+that no delegate took.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ import dataclasses
 import importlib.metadata
 import importlib.resources
 import os
-import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+
+from levit_common.quiet import held_stderr
 
 # The one whose C interface was read and tried: declarations here must be those of its headers.
 LITERT_VERSION = "2.3"
@@ -78,7 +77,7 @@ def profile(
       ImportError: ai-edge-litert is of another version than `LITERT_VERSION`.
       ValueError: LiteRT cannot compile or run the file.
     """
-    with _held_native_output(), contextlib.ExitStack() as stack:
+    with held_stderr(), contextlib.ExitStack() as stack:
         model = _Model(_library(), stack, os.fspath(path), threads)
         model.allocate(inputs, outputs)
         for _ in range(_WARM_UP_RUNS):
@@ -102,25 +101,6 @@ def _milliseconds(run) -> float:
     start = time.perf_counter()
     run()
     return 1000 * (time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _held_native_output() -> Iterator[None]:
-    """Holds back what LiteRT says of accelerators it does not find, and shows it on an error."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            with open(terminal, "wb", closefd=False) as shown:
-                shutil.copyfileobj(held, shown)
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
 
 
 def _library() -> ctypes.CDLL:

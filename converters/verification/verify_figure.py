@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from converters.verification.verify_compare import LayerDifferences
-from levit_tf.drawing.figures import make_figure, save_figure
+from levit_common.figures import make_figure, save_figure
 
 
 def draw_layers(layers: LayerDifferences, title: str, path: Path) -> None:

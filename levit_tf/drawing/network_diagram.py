@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from levit_tf.drawing.figures import make_figure, save_figure
+from levit_common.figures import make_figure, save_figure
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.variants import STAGES
 

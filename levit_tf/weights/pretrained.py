@@ -5,9 +5,9 @@ timm/models/levit.py. Both publish the same weights. The official files need tor
 the first eight hex digits of their SHA-256 in the name; timm's safetensors need no torch, and the
 hub states their SHA-256 in a Git LFS pointer.
 
-A file is fetched under a temporary name, verified, and only then put into Keras' cache, where it is
-converted once to Keras weights; from then on no network is needed. Nothing here ever falls back to
-random weights.
+A file is fetched by Keras into a scratch folder, verified here, since of some only the beginning of
+the digest is known, and only then put into Keras' cache. There it is converted once to Keras
+weights; from then on no network is needed. Nothing here ever falls back to random weights.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import http.client
 import importlib.util
 import os
 import re
+import socket
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 
 import keras
@@ -31,7 +29,6 @@ from levit_tf.variants import Variant
 OFFICIAL_URL = "https://dl.fbaipublicfiles.com/LeViT"
 HUB_URL = "https://huggingface.co"
 
-_CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without a byte
 
 
@@ -164,31 +161,20 @@ def _parse_pointer(path: str) -> tuple[str, int]:
 def _fetch(url: str, path: str, verify: Callable[[str], object], hint: str = "") -> None:
     """Downloads `url` to `path`; nothing is left there unless `verify(temporary)` passes."""
     with _temporary(path) as temporary:
+        folder, name = os.path.split(temporary)
+        timeout = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_TIMEOUT)  # Keras sets none, and would wait for ever
         try:
-            _download(url, temporary)
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            status = f"HTTP status {error.code}, " if hasattr(error, "code") else ""
+            keras.utils.get_file(name, url, cache_dir=folder, cache_subdir="")
+        except Exception as error:  # what Keras raises is no more than that
             raise ConnectionError(
-                f"{os.path.basename(path)} is not in the cache, and fetching it failed "
-                f"({status}{reason}).\n  from: {url}\n"
+                f"{name} is not in the cache, and fetching it failed ({error}).\n  from: {url}\n"
                 f"  Fetch it by hand and put it at: {path}{hint}"
             ) from error
+        finally:
+            socket.setdefaulttimeout(timeout)
         verify(temporary)
         os.replace(temporary, path)
-
-
-def _download(url: str, path: str) -> None:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, open(path, "wb") as file:
-        length = int(response.headers.get("Content-Length") or 0)
-        progress = keras.utils.Progbar(length or None, unit_name="byte")
-        done = 0
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-            done += len(chunk)
-            progress.update(done)
-    if length and done != length:
-        raise OSError(f"the connection ended after {done} of {length} bytes")
 
 
 @contextlib.contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from levit_common.figures import make_figure, save_figure
+from levit_common.json_files import write_json
 from serving.load.load_test_generator import OK, Load, Samples
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -134,26 +134,17 @@ def write_report(report: Report, settings: Mapping[str, object], folder: Path) -
     """
     numbers = asdict(report)
     del numbers["latencies_ms"]
-    text = json.dumps({"settings": dict(settings), "report": numbers}, indent=2)
-    picture = draw_latencies(report)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
-    (folder / PICTURE_FILE).write_bytes(picture)
+    draw_latencies(report, folder / PICTURE_FILE)
+    write_json(folder / REPORT_FILE, {"settings": dict(settings), "report": numbers})
 
 
-def draw_latencies(report: Report) -> bytes:
-    """A histogram of the latencies as a PNG file, with the percentiles marked.
+def draw_latencies(report: Report, path: Path) -> None:
+    """Draws a histogram of the latencies as a PNG file, with the percentiles marked.
 
     Raises:
       ImportError: Matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing pictures needs matplotlib, which is missing: pip install "levit_tf[train]"'
-        ) from error
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = make_figure(8, 4.5)
     axes = figure.add_subplot()
     values = report.latencies_ms
     if len(values):
@@ -181,6 +172,4 @@ def draw_latencies(report: Report) -> bytes:
     axes.set_title(
         f"{report.answered:,} answers, {report.throughput:.1f} a second; {failed:,} errors"
     )
-    file = io.BytesIO()
-    figure.savefig(file, dpi=110, format="png")
-    return file.getvalue()
+    save_figure(figure, path)

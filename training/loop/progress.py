@@ -1,4 +1,8 @@
-"""What a terminal shows of a run: one line an epoch, with a bar where there is a terminal."""
+"""What a terminal shows of a run: one line an epoch, with a bar where there is a terminal.
+
+Not `keras.utils.Progbar`: that says neither when the run will end nor what it waited for its data,
+and prints every step into a log file.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""PNG files drawn by Matplotlib, which is imported when the first one is, and needs no display."""
+"""PNG files drawn by Matplotlib, which is imported when the first one is and needs no display."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from levit_common.files import atomic_path
@@ -28,7 +28,7 @@ def make_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Writes a figure as a PNG file; an existing one is replaced."""
     with atomic_path(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")

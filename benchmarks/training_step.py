@@ -43,7 +43,7 @@ def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
 
     import levit_tf
     from tests.support import training_parity as recipe
-    from training.loop.step import make_train_step
+    from training.loop.step import StepOptions, make_train_step
     from training.optim.batch_norm import prepare_batch_norm
     from training.optim.ema import Ema
     from training.optim.losses import Distillation
@@ -61,11 +61,10 @@ def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
         model,
         AdamW(model.trainable_variables, 1e-4, recipe.WEIGHT_DECAY, recipe.CLIP_FACTOR),
         tf.distribute.get_strategy(),
-        batch_size=len(batch.images),
+        StepOptions(len(batch.images), jit_compile=jit_compile),
         loss=Distillation("hard"),
         teacher=lambda _: taught,
         ema=Ema(model, network(), recipe.EMA_DECAY),
-        jit_compile=jit_compile,
     )
     return lambda: float(step(images, targets, stop)[0])
 

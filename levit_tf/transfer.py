@@ -13,7 +13,7 @@ import numpy as np
 
 from levit_tf.keras_graph.introspection import grids_of, variant_of
 from levit_tf.keras_graph.properties import copy_notes
-from levit_tf.weights.assignment import TransferReport, assign
+from levit_tf.weights.assignment import SourceArrays, TransferReport, assign
 from levit_tf.weights.keras_files import load_keras_file
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES, name_table
 
@@ -62,15 +62,9 @@ def transfer_weights(
         arrays[STEM_KERNEL] = _adapt_channels(kernel, wanted[2])
     known = {entry.path for entry in name_table(variant)}
     new_heads = [head for head in HEAD_PREFIXES if _is_new(head, arrays, shapes)]
-    report = assign(
-        target,
-        variant,
-        arrays,
-        source=f"Model {source.name!r}",
-        grids=grids,
-        new_heads=new_heads,
-        unexpected=[f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known],
-    )
+    unexpected = [f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known]
+    known_arrays = SourceArrays(f"Model {source.name!r}", arrays, grids, unexpected)
+    report = assign(target, variant, known_arrays, new_heads)
     has_top = f"{HEAD_PREFIXES[0]}linear/bias" in shapes
     copy_notes(source, target, with_class_names=has_top and HEAD_PREFIXES[0] not in new_heads)
     if is_adapted:

@@ -114,19 +114,32 @@ def source_grids(
     return variant.grids((side * variant.stem_stride,) * 2)
 
 
+@dataclasses.dataclass(frozen=True)
+class SourceArrays:
+    """Arrays for a LeViT, from somewhere.
+
+    Attributes:
+      name: what they came from, for errors.
+      arrays: by Keras path, in Keras layout.
+      grids: token grid of each stage; see `source_grids`.
+      unexpected: names that no LeViT of this variant has.
+      problems: other complaints, one line each, to be raised with those that `assign` finds.
+      describe: (entry, Keras shape) -> (name, shape) as the source has them, for errors; by
+        default Keras' own.
+    """
+
+    name: str
+    arrays: Mapping[str, np.ndarray]
+    grids: Sequence[Grid]
+    unexpected: Sequence[str] = ()
+    problems: Sequence[str] = ()
+    describe: Callable[[Entry, tuple], tuple[str, tuple]] = lambda entry, shape: (entry.path, shape)
+
+
 def assign(
-    model: keras.Model,
-    variant: Variant,
-    arrays: Mapping[str, np.ndarray],
-    *,
-    source: str,
-    grids: Sequence[Grid],
-    new_heads: Collection[str] = (),
-    describe: Callable[[Entry, tuple], tuple[str, tuple]] | None = None,
-    unexpected: Sequence[str] = (),
-    problems: Sequence[str] = (),
+    model: keras.Model, variant: Variant, source: SourceArrays, new_heads: Collection[str] = ()
 ) -> TransferReport:
-    """Assigns `arrays` to the variables of `model` with the same path.
+    """Assigns arrays to the variables of `model` with the same path.
 
     Heads that the model does not have are dropped; every other array must have its variable and
     every variable its array.
@@ -134,14 +147,8 @@ def assign(
     Args:
       model: a LeViT in train form, with or without the top. Layers around it are left alone.
       variant: its variant.
-      arrays: by Keras path, in Keras layout.
-      source: what the arrays came from, for errors.
-      grids: token grid of each stage in the source; see `source_grids`.
+      source: the arrays.
       new_heads: which of `HEAD_PREFIXES` the model keeps as initialised; the source's are dropped.
-      describe: (entry, Keras shape) -> (name, shape) as the source has them, for errors; by
-        default Keras' own.
-      unexpected: names in the source that no LeViT of this variant has.
-      problems: other complaints, one line each, to be raised with those found here.
 
     Returns:
       What was done.
@@ -149,13 +156,26 @@ def assign(
     Raises:
       ValueError: something does not fit. Nothing was assigned then.
     """
-    describe = describe or (lambda entry, shape: (entry.path, shape))
     variables = {variable.path: variable for variable in model.weights}
-    targets = grids_of(model)
+    done, values = _fitted(variables, grids_of(model), variant, source, new_heads)
+    for path, value in values.items():
+        variables[path].assign(value)
+    return done
+
+
+def _fitted(
+    variables: Mapping[str, keras.Variable],
+    targets: Sequence[Grid],
+    variant: Variant,
+    source: SourceArrays,
+    new_heads: Collection[str],
+) -> tuple[TransferReport, dict[str, np.ndarray]]:
+    """What is to be done, and the value of each variable; raises like `assign`."""
+    grids, describe = source.grids, source.describe
     done, values = TransferReport(), {}
     missing, misshapen, absent = [], [], []
     for entry in name_table(variant):
-        path, array = entry.path, arrays.get(entry.path)
+        path, array = entry.path, source.arrays.get(entry.path)
         is_new = path.startswith(tuple(new_heads))
         if entry.in_heads and (is_new or path not in variables):
             if path in variables:
@@ -185,18 +205,16 @@ def assign(
     text = listed(
         {
             "missing": missing,
-            "unexpected": unexpected,
+            "unexpected": source.unexpected,
             "of another shape": misshapen,
             "not in the model": absent,
-            "wrong": problems,
+            "wrong": source.problems,
         }
     )
     if text:
         height, width = (side * variant.stem_stride for side in targets[0])
         raise ValueError(
-            f"{source} does not fit {variant.name} for images of {height}x{width}. "
+            f"{source.name} does not fit {variant.name} for images of {height}x{width}. "
             f"Nothing was loaded.{text}"
         )
-    for path, value in values.items():
-        variables[path].assign(value)
-    return done
+    return done, values

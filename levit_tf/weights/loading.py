@@ -13,7 +13,7 @@ from levit_tf.class_names import imagenet_class_names
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.keras_graph.properties import copy_notes, write_notes
 from levit_tf.variants import Variant
-from levit_tf.weights.assignment import TransferReport, assign, source_grids
+from levit_tf.weights.assignment import SourceArrays, TransferReport, assign, source_grids
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from levit_tf.weights.pytorch_names import name_table
 from levit_tf.weights.weights_file import read_weights_file
@@ -79,7 +79,7 @@ def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferRepor
         )
     known = {entry.path for entry in name_table(variant)}
     unexpected = [f"{name}, shape {arrays[name].shape}" for name in arrays if name not in known]
-    report = assign(model, variant, arrays, source=path, grids=grids, unexpected=unexpected)
+    report = assign(model, variant, SourceArrays(path, arrays, grids, unexpected))
     if saved is not None:
         copy_notes(saved, model, with_class_names=classifier_of(model) is not None)
     return report

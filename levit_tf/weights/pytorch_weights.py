@@ -15,7 +15,12 @@ import numpy as np
 from levit_tf.attention_bias import Grid, attention_bias_index
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.variants import Variant
-from levit_tf.weights.assignment import TransferReport, assign, grid_text, source_grids
+from levit_tf.weights.assignment import (
+    TransferReport,
+    assign,
+    grid_text,
+    source_grids,
+)
 from levit_tf.weights.pytorch_names import (
     FLAVOURS,
     HEAD_PREFIXES,
@@ -96,24 +101,22 @@ def load_state_dict(
     }
     grids = source_grids(model, info.variant, arrays, source, checkpoint_size)
     buffers = [key for key in state if key.rsplit(".", 1)[-1] in (_COUNTER, _INDEX)]
-    done = assign(
-        model,
-        info.variant,
+    found = SourceArrays(
+        f"{source} ({info.flavour} naming)",
         arrays,
-        source=f"{source} ({info.flavour} naming)",
-        grids=grids,
-        new_heads=HEAD_PREFIXES if new_heads else (),
-        describe=lambda entry, shape: (
-            entry.key(info.flavour),
-            _pytorch_shape(shape, entry.layout, info.flavour),
-        ),
+        grids,
         unexpected=[
             f"{key}, shape {state[key].shape}"
             for key in state
             if key not in by_key and key not in buffers
         ],
         problems=_index_problems(state, table, info.flavour, grids),
+        describe=lambda entry, shape: (
+            entry.key(info.flavour),
+            _pytorch_shape(shape, entry.layout, info.flavour),
+        ),
     )
+    done = assign(model, info.variant, found, HEAD_PREFIXES if new_heads else ())
     return ImportReport(**vars(done), info=info, ignored=buffers, notes=notes)
 
 

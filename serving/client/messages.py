@@ -2,18 +2,15 @@
 
 The official classes (tensorflow_serving.apis) import TensorFlow, which costs a client seconds and
 700 MB before its first request. The field numbers below are the protocol: a table of what the
-client uses, made into message classes in a descriptor pool of its own, so that a program may import
-the official ones too. tests/serving/client/test_client_messages.py holds the table against those.
+client uses. tests/serving/client/test_client_messages.py holds the table against those.
 
 Enumerations are int32 here, which is the same on the wire.
 """
 
 from __future__ import annotations
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from serving.protobuf_tables import message_classes
 
-# message -> field -> (number, type); a type is a scalar, a message of this table, "[type]" for a
-# repeated field, or "{type}" for a map from strings.
 MESSAGES = {
     "google.protobuf.Int64Value": {"value": (1, "int64")},
     "google.protobuf.Any": {"type_url": (1, "string"), "value": (2, "bytes")},
@@ -86,48 +83,7 @@ MESSAGES = {
 # tensorflow.serving.ModelVersionStatus.State
 STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
 
-_Field = descriptor_pb2.FieldDescriptorProto
-
-
-def _build() -> dict[str, type]:
-    """Message classes by their names in the table."""
-    pool = descriptor_pool.DescriptorPool()
-    # One file for all packages: the wire does not see what a message is called.
-    file = descriptor_pb2.FileDescriptorProto(name="serving_client.proto", syntax="proto3")
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=_flat(name))
-        for field, (number, kind) in fields.items():
-            _add_field(message, field, number, kind)
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(_flat(name)))
-        for name in MESSAGES
-    }
-
-
-def _flat(name: str) -> str:
-    return name.replace(".", "_")
-
-
-def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
-    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
-    if kind.startswith("["):
-        field.label, kind = _Field.LABEL_REPEATED, kind[1:-1]
-    elif kind.startswith("{"):
-        entry = message.nested_type.add(name=f"{name.title().replace('_', '')}Entry")
-        entry.options.map_entry = True
-        _add_field(entry, "key", 1, "string")
-        _add_field(entry, "value", 2, kind[1:-1])
-        field.label, field.type = _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE
-        field.type_name = f".{message.name}.{entry.name}"
-        return
-    if kind in MESSAGES:
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_flat(kind)}"
-    else:
-        field.type = _Field.Type.Value(f"TYPE_{kind.upper()}")
-
-
-_CLASSES = _build()
+_CLASSES = message_classes(MESSAGES, "serving_client")
 TensorProto = _CLASSES["tensorflow.TensorProto"]
 TensorInfo = _CLASSES["tensorflow.TensorInfo"]
 ModelSpec = _CLASSES["tensorflow.serving.ModelSpec"]

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import levit_tf
 from tests.support.randomize import random_images
-from training.loop.step import make_train_step
+from training.loop.step import StepOptions, make_train_step
 from training.optim.batch_norm import prepare_batch_norm
 from training.optim.ema import Ema
 from training.optim.losses import Distillation
@@ -36,11 +36,10 @@ def losses(weights: str, strategy: tf.distribute.Strategy, *, jit_compile: bool)
             source,
             AdamW(source.trainable_variables, 1e-3, weight_decay=0.025, clip_factor=0.01),
             strategy,
-            batch_size=BATCH,
+            StepOptions(BATCH, jit_compile=jit_compile),
             loss=Distillation("hard"),
             teacher=lambda images: tf.reduce_mean(images, axis=(1, 2)) @ tf.eye(3, CLASSES),
             ema=Ema(source, average, 0.9),
-            jit_compile=jit_compile,
         )
     return [_loss(step, strategy, number) for number in range(STEPS)]
 

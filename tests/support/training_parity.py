@@ -15,7 +15,7 @@ from levit_tf.variants import get_variant
 from levit_tf.weights.pytorch_weights import load_state_dict, to_state_dict
 from tests.support.randomize import random_images, randomize_torch
 from tests.support.references import timm_reference
-from training.loop.step import make_train_step
+from training.loop.step import StepOptions, make_train_step
 from training.optim.batch_norm import prepare_batch_norm
 from training.optim.ema import Ema
 from training.optim.losses import Distillation
@@ -149,7 +149,7 @@ def official_loss(loss: Distillation, head, head_dist, targets, taught):
 
 
 def train_keras(case: Case, **step_options) -> Trained:
-    """The same with this package's step; `step_options` are those of `make_train_step`."""
+    """The same with this package's step; `step_options` are of `StepOptions`."""
     state = reference_of(case).state()
 
     def network():
@@ -168,11 +168,10 @@ def train_keras(case: Case, **step_options) -> Trained:
         model,
         optimizer,
         tf.distribute.get_strategy(),
-        batch_size=case.batch,
+        StepOptions(case.batch, **step_options),
         loss=case.loss,
         teacher=lambda images: tf.reduce_mean(images, axis=(1, 2)) @ kernel,
         ema=average,
-        **step_options,
     )
     losses = [
         float(train_step(tf.constant(images), tf.constant(targets), tf.constant(0.0))[0])

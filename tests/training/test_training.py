@@ -13,7 +13,7 @@ from training.config import load_config
 from training.log import Log
 from training.loop.draws import DropPathDraws
 from training.loop.epochs import Evaluators, NonFiniteLossError, Schedule, fit
-from training.loop.step import make_train_step
+from training.loop.step import StepOptions, make_train_step
 from training.optim.batch_norm import TrainingBatchNorm, prepare_batch_norm
 from training.optim.losses import Distillation
 from training.optim.optimizer import BETA_1, AdamW
@@ -80,9 +80,8 @@ def one_step(model, batch=8, classes=3, **options):
         model,
         optimizer,
         tf.distribute.get_strategy(),
-        batch_size=batch,
+        StepOptions(batch, **options),
         loss=Distillation(),
-        **options,
     )
     images = tf.random.stateless_normal([batch, 32, 32, 3], [1, 2])
     targets = tf.one_hot(np.arange(batch) % classes, classes)

@@ -19,7 +19,7 @@ from training.config import Config
 from training.data import Dataset
 from training.loop.batches import test_batches, train_batches
 from training.loop.epochs import Evaluators, Schedule
-from training.loop.step import make_train_step
+from training.loop.step import StepOptions, make_train_step
 from training.loop.validation import make_validator
 from training.optim.ema import Ema
 from training.optim.losses import Distillation
@@ -98,16 +98,18 @@ class Session:
             self.model,
             self.optimizer,
             self.strategy,
-            batch_size=config.batch_size,
+            StepOptions(
+                config.batch_size,
+                config.accumulate,
+                config.freeze_batch_norm,
+                config.jit_compile and not is_tpu(self.strategy),  # that compiles anyway
+                config.seed,
+            ),
             loss=Distillation(
                 config.distillation, config.distillation_alpha, config.distillation_tau
             ),
             teacher=self.teacher,
             ema=self.ema,
-            accumulate=config.accumulate,
-            freeze_batch_norm=config.freeze_batch_norm,
-            jit_compile=config.jit_compile and not is_tpu(self.strategy),  # that compiles anyway
-            seed=config.seed,
         )
 
     def train_batches(self, first_step: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import keras
@@ -15,19 +16,36 @@ from training.optim.optimizer import AdamW
 Teacher = Callable[[tf.Tensor], tf.Tensor]
 
 
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """How a step computes.
+
+    Attributes:
+      batch_size: pictures in a step, over all replicas.
+      accumulate: parts of a replica's batch that go through the network one after the other, to
+        save memory. The gradient is that of the whole batch; only BatchNorm sees the parts.
+      freeze_batch_norm: whether the network runs in inference mode: moving statistics, no
+        drop_path. All weights learn nevertheless.
+      jit_compile: whether XLA compiles the step.
+      seed: of drop_path.
+    """
+
+    batch_size: int
+    accumulate: int = 1
+    freeze_batch_norm: bool = False
+    jit_compile: bool = False
+    seed: int = 0
+
+
 def make_train_step(
     model: keras.Model,
     optimizer: AdamW,
     strategy: tf.distribute.Strategy,
+    options: StepOptions,
     *,
-    batch_size: int,
     loss: Distillation,
     teacher: Teacher | None = None,
     ema: Ema | None = None,
-    accumulate: int = 1,
-    freeze_batch_norm: bool = False,
-    jit_compile: bool = False,
-    seed: int = 0,
 ) -> Callable[..., tf.Tensor]:
     """Compiles one step.
 
@@ -36,23 +54,17 @@ def make_train_step(
         of `strategy`.
       optimizer: built for the model's trainable variables.
       strategy: the replicas.
-      batch_size: pictures in a step, over all replicas.
+      options: how it computes.
       loss: of labels and teacher.
       teacher: normalised images -> logits.
       ema: moved after the optimizer.
-      accumulate: parts of a replica's batch that go through the network one after the other, to
-        save memory. The gradient is that of the whole batch; only BatchNorm sees the parts.
-      freeze_batch_norm: whether the network runs in inference mode: moving statistics, no
-        drop_path. All weights learn nevertheless.
-      jit_compile: whether XLA compiles the step.
-      seed: of drop_path.
 
     Returns:
       A function (images, targets, stop) of what a distributed dataset yields, and of a number that
       asks to stop: -> (2,) float32, the mean loss over the batch, and the sum over all replicas of
       `stop`, so that all workers learn of it at the same step.
     """
-    draws = DropPathDraws(model, seed)
+    draws = DropPathDraws(model, options.seed)
     variables = model.trainable_variables
     loss_scale = optimizer.loss_scale
 
@@ -60,18 +72,18 @@ def make_train_step(
         draws.set(optimizer.iterations, part)
         taught = None if teacher is None else teacher(images)
         with tf.GradientTape() as tape:
-            outputs = model(images, training=not freeze_batch_norm)
+            outputs = model(images, training=not options.freeze_batch_norm)
             # Over the whole batch, not this part of it: gradients are summed over all parts.
-            mean_loss = tf.reduce_sum(loss(targets, outputs, taught)) / batch_size
+            mean_loss = tf.reduce_sum(loss(targets, outputs, taught)) / options.batch_size
             scaled = mean_loss if loss_scale is None else loss_scale.scale_up(mean_loss)
         return mean_loss, tape.gradient(scaled, variables)
 
     def replica_step(images, targets, stop):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        total, gradients = 0.0, None
-        parts = zip(tf.split(images, accumulate), tf.split(targets, accumulate), strict=True)
+        total, gradients, count = 0.0, None, options.accumulate
+        parts = zip(tf.split(images, count), tf.split(targets, count), strict=True)
         for number, part in enumerate(parts):
-            part_loss, of_part = part_of_step(*part, replica * accumulate + number)
+            part_loss, of_part = part_of_step(*part, replica * count + number)
             total += part_loss
             pairs = zip(gradients or of_part, of_part, strict=True)
             gradients = [a + b for a, b in pairs] if gradients else of_part
@@ -85,7 +97,7 @@ def make_train_step(
             ema.update(tf.identity(optimizer.iterations))
         return tf.stack([total, stop])
 
-    @tf.function(jit_compile=jit_compile)
+    @tf.function(jit_compile=options.jit_compile)
     def train_step(images, targets, stop):
         found = strategy.run(replica_step, args=(images, targets, stop))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)

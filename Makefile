@@ -21,13 +21,13 @@ MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
 COVERAGE = coverage==7.17.3
 
-.PHONY: help demo test test-slow test-pythons test-resolver test-backends test-arm64 bazel-test \
+.PHONY: help demo test test-slow test-slow-all test-pythons test-resolver test-backends test-arm64 bazel-test \
 	wheel-test coverage docs-test bench fuzz lint format clean
 
 help:
 	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
 	@echo "make test           install what tests need, lint, run the fast tests"
-	@echo "make test-slow      the slow tests"
+	@echo "make test-slow      the slow tests; test-slow-all those of many minutes, too"
 	@echo "make test-pythons   the demo and the fast tests on each Python of $(PYTHONS) found here"
 	@echo "make test-resolver  pip without constraints: versions for each extra in 2 minutes of CPU"
 	@echo "make coverage       the lines that the fast tests leave out"
@@ -58,10 +58,18 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/python -m training.main --output=$(RUN) --overwrite
 
 test: lint
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile
+
+# What fails is run once more before it counts.
+SLOW_TESTS = slow and not long
+SLOW = $(VENV)/bin/python -m pytest -m "$(SLOW_TESTS)" -n 2 --dist=loadfile
 
 test-slow: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -m slow
+	$(SLOW) || { test $$? = 1 && echo "make $@: what failed is run once more" && \
+		$(SLOW) --last-failed --last-failed-no-failures=none; }
+
+test-slow-all:
+	$(MAKE) test-slow SLOW_TESTS=slow
 
 # Environments and logs stay in .venv-pythons.
 test-pythons:

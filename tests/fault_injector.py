@@ -213,9 +213,9 @@ class Interruptible(Session):
         return self.compiled[1]
 
 
-def make_interruptible() -> Interruptible:
-    """The session of `SETTINGS`."""
-    config = override(load_config("digits"), SETTINGS)
+def make_interruptible(settings: Sequence[str] = SETTINGS) -> Interruptible:
+    """The session of settings over the config "digits"."""
+    config = override(load_config("digits"), settings)
     made = make_session(config, load_config_data(config), make_strategy("default"))
     return Interruptible(**{f.name: getattr(made, f.name) for f in dataclasses.fields(made)})
 

@@ -252,6 +252,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_network_and_its_exports_have_the_same_accuracy(folder, tmp_path):
     keras.utils.set_random_seed(0)
     model = levit_tf.LeViT("LeViTTiny", classes=3, classifier_activation="softmax")

@@ -55,7 +55,14 @@ def held_out_images(count):
     return images[:count].astype(np.float32)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "two heads",  # which are averaged and fused first
+        pytest.param("averaged", marks=pytest.mark.slow),
+        pytest.param("fused", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_begins_with_the_answers_of_its_float_network(pretrained, form):
     path = pretrained / f"{form}.keras"
     images = preprocess_input(held_out_images(64))
@@ -101,10 +108,11 @@ def test_what_does_not_go_together_is_refused(settings, message):
             [],
             "32x32 pixels and knows 5 classes; the data are 32x32 pixels of 10",
         ),
-        (
+        pytest.param(
             lambda: levit_tf.LeViT("LeViTTiny", classes=10),
             ["input_size=64"],
             "takes 32x32 pixels and knows 10 classes; the data are 64x64 pixels of 10",
+            marks=pytest.mark.slow,
         ),
         (
             lambda: levit_tf.fuse(levit_tf.LeViT("LeViTTiny", classes=10, heads="both")),
@@ -137,7 +145,11 @@ def test_the_float_network_teaches_where_no_teacher_is_named(pretrained):
     taught = tf.nn.softmax(session.teacher(images))
     np.testing.assert_allclose(taught, probabilities, atol=1e-5)
     assert set(session.model(images)) == {"head", "head_dist"}
-    assert session_of(path).teacher is None
+
+
+@pytest.mark.slow
+def test_the_teacher_that_is_named_teaches(pretrained):
+    path = pretrained / "fused.keras"
     named = session_of(path, "distillation=hard", f"teacher={path}")
     assert named.teacher.source == str(path)
 
@@ -145,6 +157,7 @@ def test_the_float_network_teaches_where_no_teacher_is_named(pretrained):
 @pytest.mark.parametrize("target", ["int8", pytest.param("int8_full", marks=pytest.mark.slow)])
 def test_what_is_written_answers_as_the_student(pretrained, tmp_path, target):
     session = session_of(pretrained / "averaged.keras", f"qat={target}", "ema_decay=0.9")
+    assert session.teacher is None
     for variable in session.ema.model.variables:
         if variable.dtype.is_floating:  # as if the average had been trained
             variable.assign(variable * 1.01)

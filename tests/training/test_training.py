@@ -177,6 +177,7 @@ def test_the_digits_config_is_the_demo():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_fifty_steps_of_a_real_variant_have_the_losses_of_pytorch():
     case = Case("LeViT128S", steps=50, batch=8)
     pytorch, found = train_pytorch(case), train_keras(case)

@@ -1,8 +1,9 @@
 """Exports for TensorFlow Serving: what a version holds, what keeps it from being published."""
 
+import contextlib
+import functools
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from serving.export.deployment import batching_config, write_deployment
 from serving.export.export_check import check_version
 from serving.export.export_graph import serving_signatures
 from serving.export.exporting import export, load_model
+from serving.export.tflite_version import write_tflite_model
 from serving.export.warmup_requests import (
     BATCH_SIZES,
     PredictionLog,
@@ -96,6 +98,7 @@ def other(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_options_are_heeded(other):
     assert other.path.name == "5"
     (model,) = Repository(other.path.parent.parent).read_config().model_config_list.config
@@ -107,11 +110,12 @@ def test_options_are_heeded(other):
     assert 1e-4 < other.checks.keras < 5e-2
 
 
-def test_a_tflite_file_has_the_signature_that_tf_serving_reads(other):
+def test_a_tflite_file_has_the_signature_that_tf_serving_reads(tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     from flatbuffers import flexbuffers
 
-    path = other.path / "model.tflite"
+    write_tflite_model(tmp_path, small_model(), CLASS_NAMES, None)
+    path = tmp_path / "model.tflite"
     schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     (entry,) = (m for m in model.metadata if m.name == b"signature_defs_metadata")
@@ -127,9 +131,10 @@ def test_a_tflite_file_has_the_signature_that_tf_serving_reads(other):
     assert {key: info.name for key, info in signature.inputs.items()} == {"images": image["name"]}
     assert set(signature.outputs) == {"logits", "probabilities"}
     assert {info.name for info in signature.outputs.values()} == names
-    assert not list(other.path.glob("*.json"))
+    assert not list(tmp_path.glob("*.json"))
 
 
+@pytest.mark.slow
 def test_warmup_with_a_tflite_file_asks_for_what_both_can_answer(other):
     (log,) = read_warmup(other.path)
     request = log.predict_log.request
@@ -143,29 +148,40 @@ def functions():
     return serving_signatures(deploy_graph(small_model()), CLASS_NAMES)
 
 
-def reference(model):
-    return model_artefact(model, "the model")
+@pytest.fixture
+def opened(session, monkeypatch):
+    """Has a check find the version open already: to load it takes long."""
+    monkeypatch.setattr(
+        check_module, "SavedModelSession", lambda version: contextlib.nullcontext(session)
+    )
 
 
+@functools.cache
+def reference(seed=0):
+    return model_artefact(small_model(seed), "the model")
+
+
+@pytest.mark.usefixtures("opened")
 def test_a_version_of_another_model_does_not_pass(exported, functions):
     with pytest.raises(ValueError, match="differs from Keras by"):
-        check_version(exported.path, reference(small_model(1)), functions, "float32")
+        check_version(exported.path, reference(1), functions, "float32")
 
 
+@pytest.mark.usefixtures("opened")
 def test_a_version_that_answers_bytes_differently_does_not_pass(exported, functions, monkeypatch):
     def shifted(files, size):
         return load_images(files, size)[:, ::-1]
 
     monkeypatch.setattr(check_module, "load_images", shifted)
     with pytest.raises(ValueError, match="pictures are answered differently as bytes"):
-        check_version(exported.path, reference(small_model()), functions, "float32")
+        check_version(exported.path, reference(), functions, "float32")
 
 
-def test_a_version_with_a_bad_warmup_record_does_not_pass(exported, functions, tmp_path):
-    shutil.copytree(exported.path, tmp_path / "1")
+@pytest.mark.usefixtures("opened")
+def test_a_version_with_a_bad_warmup_record_does_not_pass(functions, tmp_path):
     write_warmup(tmp_path / "1", [bytes_log(b"no picture")])
     with pytest.raises(ValueError, match=r"does not work in TensorFlow's session: .*not a JPEG"):
-        check_version(tmp_path / "1", reference(small_model()), functions, "float32")
+        check_version(tmp_path / "1", reference(), functions, "float32")
 
 
 def bytes_log(picture):

@@ -1,5 +1,6 @@
 """Crop and flip against Pillow and timm; the whole pipeline as a function of its seed."""
 
+import functools
 import io
 
 import numpy as np
@@ -21,6 +22,24 @@ from training.augment import (
 SETTINGS = AugmentationSettings(size=(64, 48))
 PLAIN = AugmentationSettings(size=(64, 48), operations=0, erasing=0.0, flip=0.0)
 SMALL = AugmentationSettings(size=(32, 32))
+
+
+@functools.cache
+def traced(settings):
+    """The pipeline for decoded pictures of any size, traced once for all tests."""
+    return tf.function(
+        lambda image, seed: augment_image(image, seed, settings),
+        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int64)],
+    )
+
+
+@functools.cache
+def traced_encoded(settings):
+    """The same for the contents of files."""
+    return tf.function(
+        lambda contents, seed: augment_encoded(contents, seed, settings),
+        input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)],
+    )
 
 
 def encoded(image, kind):
@@ -97,8 +116,8 @@ def test_encoded_pictures_give_what_decoded_ones_give(kind):
     for index in range(6):
         seed = example_seed(0, 1, index)
         np.testing.assert_array_equal(
-            augment_encoded(tf.constant(contents), seed, SETTINGS),
-            augment_image(image, seed, SETTINGS),
+            traced_encoded(SETTINGS)(tf.constant(contents), seed),
+            traced(SETTINGS)(image, seed),
         )
 
 
@@ -126,7 +145,7 @@ def test_small_pictures_are_shifted_by_up_to_the_padding():
 
 def augmented(order, parallel, settings, images):
     def example(index):
-        return index, augment_image(images[index % 4], example_seed(3, 1, index), settings)
+        return index, traced(settings)(images[index % 4], example_seed(3, 1, index))
 
     dataset = tf.data.Dataset.from_tensor_slices(np.array(order, np.int64))
     return {
@@ -155,16 +174,9 @@ def test_seed_epoch_and_index_each_change_the_example():
 
 
 def test_pictures_of_unknown_and_of_any_size_are_taken():
-    augment = tf.function(
-        lambda image, seed: augment_image(image, seed, SETTINGS),
-        input_signature=[
-            tf.TensorSpec([None, None, 3], tf.uint8),
-            tf.TensorSpec([2], tf.int64),
-        ],
-    )
     for size in ((1, 1), (2, 500), (33, 20), (480, 640)):
         image = tf.fill([*size, 3], tf.constant(9, tf.uint8))
-        found = augment(image, example_seed(0, 0, 5))
+        found = traced(SETTINGS)(image, example_seed(0, 0, 5))
         assert found.shape == (64, 48, 3)
         assert np.isfinite(found).all()
 

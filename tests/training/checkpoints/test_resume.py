@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from tests import fault_injector
 from tests.support import workers
 from training.config import load_config, override
 from training.loop.session import Session, make_session
@@ -56,6 +57,35 @@ def sigterm_when(condition):
     thread.join(workers.DEADLINE)
 
 
+def test_a_run_that_was_stopped_goes_on_from_its_folder_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("training.run.learning_curve", lambda *_: None)  # whose drawing takes long
+    session = fault_injector.make_interruptible((*fault_injector.SETTINGS, "variant=LeViTTiny"))
+    variables = [variable for group in session.state.values() for variable in group]
+    initial = [np.array(variable) for variable in variables]
+
+    def begin_with(values):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def train_in(folder):
+        folder.mkdir(exist_ok=True)
+        return train(session, folder, prepare(session, folder))
+
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    with sigterm_when(workers.has_checkpoint(broken, 2)):
+        assert not train_in(broken)
+    printed = capsys.readouterr().out
+    assert "stopped by SIGTERM after step" in printed
+    assert "The same command goes on from there, without --overwrite." in printed
+    begin_with([np.ones_like(value) for value in initial])  # as a new process, which knows nothing
+    assert train_in(broken)
+    assert "goes on after step" in capsys.readouterr().out
+    begin_with(initial)
+    assert train_in(whole)
+    assert_same_run(broken, whole)
+
+
+@pytest.mark.slow
 def test_a_run_that_was_killed_and_stopped_equals_one_that_was_not(tmp_path, capsys):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     process = workers.start(broken)

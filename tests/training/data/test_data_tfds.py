@@ -40,7 +40,7 @@ def test_a_prepared_set_has_its_parts_classes_and_size(folder):
     assert [n % 3 for n in numbers(images)] == labels.tolist()
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("shards", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_an_epoch_over_all_workers_reads_everything_once(folders, monkeypatch, shards):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folders["tfrecord"]))
     data = load_data("tfds:tiny_pictures")

@@ -34,7 +34,9 @@ def test_the_first_signal_is_a_wish(number, name, capfd):
     assert f"{name}: saves after this step; once more ends at once." in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_the_second_signal_ends_the_process_whatever_it_is_at(number):
     script = """
         import ctypes

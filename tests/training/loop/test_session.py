@@ -117,6 +117,7 @@ def test_weights_of_another_variant_are_refused(pretrained):
         network.initialise(config, network.student(config, 10), TEN)
 
 
+@pytest.mark.slow
 def test_distilled_fine_tuning_learns_from_the_teacher(tmp_path, digits, pretrained):
     teacher = levit_tf.LeViT("LeViTTiny", classes=10)
     randomize_keras(teacher, seed=3)

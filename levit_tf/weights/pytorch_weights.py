@@ -16,6 +16,7 @@ from levit_tf.attention_bias import Grid, attention_bias_index
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.variants import Variant
 from levit_tf.weights.assignment import (
+    SourceArrays,
     TransferReport,
     assign,
     grid_text,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import os
+import pickle
 import shutil
 import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ import levit_tf
 from serving.export.exporting import Export, export
 from serving.tensorflow_c.c_api import SavedModelSession
 from tests.support.randomize import randomize_keras
+from tests.support.shared_folder import SHARED_FOLDER
 
 SIZE = (64, 96)  # height and width, of which a tenth is cropped away
 CLASSES = 7
@@ -40,10 +44,17 @@ def export_small(
 
 @functools.cache
 def shared_export() -> Export:
-    """One export for all tests of a process, not to be changed."""
-    folder = tempfile.mkdtemp(prefix="levit-serving-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return export_small(os.path.join(folder, "models"))
+    """One export for all tests of a run, in whatever process they are; not to be changed."""
+    folder = os.environ.get(SHARED_FOLDER)
+    if not folder:
+        folder = tempfile.mkdtemp(prefix="levit-serving-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    kept = Path(folder, "export.pickle")
+    with open(kept.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(export_small(Path(folder, "models"))))
+    return pickle.loads(kept.read_bytes())
 
 
 @functools.cache

@@ -46,8 +46,11 @@ def test_an_average_of_another_network_is_refused():
 
 
 def test_an_average_that_warms_up_soon_forgets_the_beginning():
-    model = network()
-    ema = Ema(model, network(), decay=0.999, warmup=True)
+    model, average = (
+        keras.Sequential([keras.Input([2]), keras.layers.Dense(3, name="dense")], name="small")
+        for _ in range(2)
+    )
+    ema = Ema(model, average, decay=0.999, warmup=True)
     weight, averaged = model.weights[0], ema.model.weights[0]
     # TensorFlow's own, which takes the number of updates from a variable.
     reference, updates = tf.Variable(weight), tf.Variable(0)

@@ -47,7 +47,8 @@ def test_what_is_not_a_number_fails(here):
     assert not compare.compare("int8", here, there).passed
 
 
-@pytest.mark.parametrize("recipe", ["fp32", pytest.param("int8_full", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["fp32", "int8_full"])
 def test_the_script_for_the_emulated_cpu_answers_as_the_file_does(recipe, tmp_path):
     path = tmp_path / f"{recipe}.tflite"
     images = rgb_images(12)

@@ -97,6 +97,7 @@ def network(**options):
     return model
 
 
+@pytest.mark.slow
 def test_the_gradient_of_parts_is_that_of_the_whole_batch():
     # In inference mode, so that BatchNorm does not see the parts.
     whole, parts = network(), network()

@@ -7,13 +7,13 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from converters.to_saved_model import to_saved_model
 from serving.signatures import CLASSIFY, IMAGE_TENSOR, LOGITS, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
-from tests.support.export_cases import make_model, rgb_images
+from tests.support.artefacts import WIDE
+from tests.support.export_cases import rgb_images
 from tests.support.export_serving import SIZE, ask, shared_export, shared_session
 
-HEIGHT, WIDTH = 32, 48
+HEIGHT, WIDTH = WIDE
 GOOD = (1, HEIGHT, WIDTH, 3)
 # Ranks 0 to 6, and each side one too small, one too large, 1 and 0.
 SHAPES = [(), (3,), (1, 3), (HEIGHT, WIDTH, 3), (1, *GOOD), (1, 1, *GOOD), (1, 1, 1)] + [
@@ -35,10 +35,8 @@ def _is_empty(shape, good):
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved_model") / "levit"
-    to_saved_model(make_model("average", GOOD[1:]), path)
-    return path
+def path(artefacts):
+    return artefacts["wide_saved_model"]
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +73,13 @@ def test_an_empty_batch_is_called_empty(session):
         ask(session, "serving_default", np.zeros((0, *GOOD[1:]), np.float32))
 
 
+@pytest.fixture(scope="module")
+def frozen(signature):
+    return convert_variables_to_constants_v2(signature)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_frozen_graph_refuses_other_shapes(signature, shape):
-    frozen = convert_variables_to_constants_v2(signature)
+def test_a_frozen_graph_refuses_other_shapes(frozen, shape):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         frozen(tf.zeros(shape))
     assert expected_message(shape) in str(caught.value)
@@ -92,15 +94,19 @@ def test_any_batch_of_the_right_shape_is_answered(session, signature):
     np.testing.assert_allclose(found, in_python, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def exported():
+    return tf.saved_model.load(str(shared_export().path))
+
+
 @pytest.mark.parametrize("shape", [(*SIZE, 3), (1, *SIZE, 1), (1, *SIZE[::-1], 3), ()], ids=str)
-def test_an_export_refuses_other_shapes_of_pixels(shape):
+def test_an_export_refuses_other_shapes_of_pixels(exported, shape):
     with pytest.raises(TensorFlowError) as caught:
         ask(shared_session(), IMAGE_TENSOR, np.zeros(shape, np.float32))
     assert caught.value.code == tf.errors.INVALID_ARGUMENT
     assert expected_message(shape, good=(*SIZE, 3)) in caught.value.message
-    signature = tf.saved_model.load(str(shared_export().path)).signatures[IMAGE_TENSOR]
     with pytest.raises(tf.errors.InvalidArgumentError) as in_python:
-        signature(images=tf.zeros(shape))
+        exported.signatures[IMAGE_TENSOR](images=tf.zeros(shape))
     assert expected_message(shape, good=(*SIZE, 3)) in str(in_python.value)
 
 

@@ -3,30 +3,23 @@
 import io
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+import levit_tf
 from converters.tflite.metadata import ENTRY, with_metadata
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import to_tflite
 from levit_tf.prediction.predictor import load_predictor
-from tests.support.export_cases import CLASSES, make_model, rgb_images
-
-NAMES = [f"Name {n}, é" for n in range(CLASSES)]
-
-
-@pytest.fixture(scope="module")
-def model():
-    return make_model()
+from tests.support.artefacts import NAMES
+from tests.support.export_cases import CLASSES, rgb_images
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8_full"])
-def path(request, model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("metadata") / f"{request.param}.tflite"
-    images = rgb_images(32, seed=3) if request.param == "int8_full" else None
-    to_tflite(model, path, recipe=request.param, class_names=NAMES, calibration_images=images)
-    return path
+def path(request, artefacts):
+    return artefacts[f"{request.param}.tflite"]
 
 
 def entry_of(path):
@@ -94,7 +87,8 @@ def test_a_picture_that_is_not_square_is_not_turned(tmp_path):
         reason="MediaPipe, which has the schema, is not installed",
     )
     path = tmp_path / "out.tflite"
-    to_tflite(make_model(input_shape=(32, 48, 3)), path)
+    layers = [keras.Input((32, 48, 3)), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    to_tflite(levit_tf.with_properties(keras.Sequential(layers), input_range="unit"), path)
     graph = schema.ModelMetadataT.InitFromPackedBuf(entry_of(path)).subgraphMetadata[0]
     size = graph.inputTensorMetadata[0].content.contentProperties.defaultSize
     assert (size.width, size.height) == (48, 32)

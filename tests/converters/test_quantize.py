@@ -11,7 +11,7 @@ from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import float32_graph
-from tests.support.export_cases import make_model, relative_error, rgb_images
+from tests.support.export_cases import relative_error, rgb_images, shared_model
 
 
 def mixed_int8(content, *args, **kwargs):
@@ -33,7 +33,7 @@ QUANTIZERS = [mixed_int8, full_int8]
 
 @pytest.fixture(scope="module")
 def content():
-    return float32_graph(deploy_graph(make_model(), batch_size=1)).content()
+    return float32_graph(deploy_graph(shared_model(), batch_size=1)).content()
 
 
 @pytest.fixture(scope="module")

@@ -16,20 +16,19 @@ from converters import to_onnx as module
 from converters.to_onnx import OPSETS, to_onnx
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
-from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
+from tests.support.cases import slow
+from tests.support.export_cases import CLASSES, answers, relative_error, rgb_images, shared_model
 from tests.support.randomize import randomize_keras
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(classifier_activation=None)
+    return shared_model(classifier_activation=None)
 
 
 @pytest.fixture(scope="module")
-def path(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    assert to_onnx(model, path) < 1e-5
-    return path
+def path(artefacts):
+    return artefacts["model.onnx"]
 
 
 def logits_of(path, images):
@@ -56,7 +55,7 @@ def convolutions_read_and_write_each_other(path):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_answers_are_those_of_keras_for_any_batch(model, path, count):
     images = rgb_images(count)
-    expected = model.predict(preprocess_input(images), verbose=0)
+    expected = answers(model, preprocess_input(images))
     assert relative_error(logits_of(path, images), expected) < 1e-5
 
 
@@ -73,16 +72,16 @@ def test_names_and_shapes_are_the_documented_ones(path):
 
 
 def test_a_fixed_batch_is_part_of_the_file(model, tmp_path):
-    to_onnx(model, tmp_path / "two.onnx", batch_size=2)
+    assert to_onnx(model, tmp_path / "two.onnx", batch_size=2) < 1e-5
     session = onnxruntime.InferenceSession(str(tmp_path / "two.onnx"))
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
     predictor = load_predictor(tmp_path / "two.onnx")
     images = rgb_images(3)
-    expected = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    expected = keras.ops.softmax(answers(model, preprocess_input(images)))
     np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [OPSETS[0], OPSETS[-1]])
+@pytest.mark.parametrize("opset", [OPSETS[0], slow(OPSETS[-1])])
 def test_the_graph_is_channels_first_throughout(model, tmp_path, opset):
     to_onnx(model, tmp_path / "model.onnx", opset=opset)
     ops = ops_of(tmp_path / "model.onnx")
@@ -108,7 +107,7 @@ def test_silu_and_grids_that_are_not_square(tmp_path):
     randomize_keras(model)
     to_onnx(model, tmp_path / "model.onnx")
     images = rgb_images(2, (32, 48))
-    expected = levit_tf.with_heads(model, "average").predict(preprocess_input(images), verbose=0)
+    expected = levit_tf.with_heads(model, "average").predict_on_batch(preprocess_input(images))
     found = load_predictor(tmp_path / "model.onnx").predict(images)
     assert relative_error(found, expected) < 1e-5
     assert ops_of(tmp_path / "model.onnx")["Transpose"] <= 1 + 2 * 5

@@ -15,22 +15,27 @@ from converters.to_saved_model import to_saved_model
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.weights.keras_files import load_keras_file
-from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
+from tests.support.artefacts import NAMES, WIDE
+from tests.support.export_cases import (
+    CLASSES,
+    answers,
+    make_model,
+    relative_error,
+    rgb_images,
+    shared_model,
+)
 
 
 def mean_logits(model, images):
     """Logits of a model with heads="both", by the train form."""
-    heads = model.predict(preprocess_input(images), verbose=0)
+    heads = answers(model, preprocess_input(images))
     return (heads["head"] + heads["head_dist"]) / 2
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(artefacts):
     """A model with both heads, of a size that is not square, and its SavedModel."""
-    model = make_model("both", (32, 48, 3))
-    path = tmp_path_factory.mktemp("saved_model") / "levit"
-    to_saved_model(model, path, class_names=[f"name {n}" for n in range(CLASSES)])
-    return model, path
+    return shared_model(heads="both", input_shape=(*WIDE, 3)), artefacts["wide_saved_model"]
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -125,37 +130,33 @@ def test_an_unknown_precision_is_refused(exported, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_class_names_travel_with_it(exported):
-    _, path = exported
-    assert load_predictor(path).class_names[3] == "name 3"
+def test_class_names_travel_with_it(artefacts):
+    assert load_predictor(artefacts["saved_model"]).class_names == list(NAMES)
 
 
 @pytest.mark.parametrize(
     ("heads", "fused"), [("single", False), ("both", False), ("average", True), ("both", True)]
 )
 def test_the_deploy_graph_is_the_same_function_from_every_form(heads, fused):
-    model = make_model(heads)
+    model = shared_model(heads=heads)
     images = rgb_images(4)
     if heads == "both":
         expected = keras.ops.softmax(mean_logits(model, images))
     else:
-        expected = model.predict(preprocess_input(images), verbose=0)
-    outputs = deploy_graph(levit_tf.fuse(model) if fused else model).predict(images, verbose=0)
+        expected = answers(model, preprocess_input(images))
+    outputs = answers(deploy_graph(levit_tf.fuse(model) if fused else model), images)
     assert relative_error(outputs["probabilities"], expected) < 1e-5
 
 
-def test_a_fused_file_is_exported_like_the_train_form(tmp_path):
-    model = make_model()
-    levit_tf.fuse(model).save(tmp_path / "fused.keras")
+def test_a_fused_file_is_exported_like_the_train_form(artefacts):
     images = rgb_images(2)
-    expected = deploy_graph(model).predict(images, verbose=0)
-    outputs = deploy_graph(load_keras_file(tmp_path / "fused.keras")).predict(images, verbose=0)
+    expected = answers(deploy_graph(shared_model()), images)
+    outputs = answers(deploy_graph(load_keras_file(artefacts["fused.keras"])), images)
     np.testing.assert_array_equal(outputs["logits"], expected["logits"])
 
 
 def test_a_network_that_returns_logits_gets_probabilities():
-    model = make_model(classifier_activation=None)
-    outputs = deploy_graph(model).predict(rgb_images(2), verbose=0)
+    outputs = answers(deploy_graph(shared_model(classifier_activation=None)), rgb_images(2))
     np.testing.assert_allclose(
         outputs["probabilities"], keras.ops.softmax(outputs["logits"]), rtol=1e-5
     )
@@ -163,7 +164,7 @@ def test_a_network_that_returns_logits_gets_probabilities():
 
 def two_images():
     a, b = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
-    return keras.Model([a, b], make_model()(keras.layers.Add()([a, b])))
+    return keras.Model([a, b], shared_model()(keras.layers.Add()([a, b])))
 
 
 def any_size():
@@ -188,14 +189,14 @@ def test_what_cannot_be_shipped_is_refused_and_nothing_is_written(make, message,
 
 def test_a_wrong_number_of_class_names_is_refused(tmp_path):
     with pytest.raises(ValueError, match="2 class names for a model of 7 classes"):
-        to_saved_model(make_model(), tmp_path / "out", class_names=["a", "b"])
+        to_saved_model(shared_model(), tmp_path / "out", class_names=["a", "b"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_output_is_kept(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="--overwrite"):
-        to_saved_model(make_model(), tmp_path / "out")
+        to_saved_model(shared_model(), tmp_path / "out")
 
 
 def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path):

@@ -12,24 +12,54 @@ import levit_tf
 from converters.tflite import recipes
 from converters.tflite.recipes import RECIPES
 from converters.tflite.tflite_graph import Graph
-from converters.to_tflite import to_tflite
+from converters.to_tflite import float32_graph, to_tflite
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
-from tests.support.export_cases import CLASSES, make_model, relative_error, rgb_images
+from tests.support.cases import slow
+from tests.support.export_cases import (
+    CLASSES,
+    answers,
+    make_model,
+    relative_error,
+    rgb_images,
+    shared_model,
+)
 
 CALIBRATED = ("int8", "int8_full")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(classifier_activation=None)
+    return shared_model(classifier_activation=None)
 
 
 @pytest.fixture(scope="module")
-def files(model, tmp_path_factory):
-    """The file of each recipe, with both outputs."""
+def source(model, tmp_path_factory):
+    """The file that the fp32 one is said to come from."""
+    path = tmp_path_factory.mktemp("source") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(model, source, tmp_path_factory):
+    """The file of each recipe, with both outputs; all recipes begin with one float32 graph."""
     folder = tmp_path_factory.mktemp("tflite")
-    return {name: convert(model, folder / f"{name}.tflite", name) for name in RECIPES}
+    made = {}
+
+    def once(graph):
+        if "content" not in made:
+            made["content"] = float32_graph(graph).content()
+        return Graph(made["content"])  # of its own, as a recipe may change it
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("converters.to_tflite.float32_graph", once)
+        return {
+            name: convert(
+                model, folder / f"{name}.tflite", name, source=source if name == "fp32" else None
+            )
+            for name in RECIPES
+        }
 
 
 def convert(model, path, recipe, **options):
@@ -71,7 +101,7 @@ def ops_of(path):
 
 def test_fp32_answers_are_those_of_keras(model, files):
     images = rgb_images(16)
-    expected = model.predict(preprocess_input(images), verbose=0)
+    expected = answers(model, preprocess_input(images))
     found = outputs_of(files["fp32"], images)
     assert relative_error(found["logits"], expected) < 1e-5
     np.testing.assert_allclose(found["probabilities"], keras.ops.softmax(expected), atol=1e-5)
@@ -84,7 +114,7 @@ def test_fp32_answers_are_those_of_keras(model, files):
 )
 def test_smaller_files_stay_close_to_keras(model, files, recipe, mean_error, agreement):
     images = rgb_images(64)
-    expected = model.predict(preprocess_input(images), verbose=0)
+    expected = answers(model, preprocess_input(images))
     found = outputs_of(files[recipe], images)["logits"]
     assert np.abs(found - expected).mean() < mean_error * expected.std()
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= agreement
@@ -156,9 +186,13 @@ def test_int8_full_leaves_xnnpack_for_softmax_only(files):
     assert 1 < names.count("DELEGATE") <= names.count("SOFTMAX")
 
 
-def test_uint8_pictures_are_the_pixels_themselves(model, files, tmp_path):
+def test_uint8_pictures_are_the_pixels_themselves(files):
     details = runner_of(files["int8_full"]).get_input_details()["images"]
     assert (details["dtype"], details["quantization"]) == (np.uint8, (1.0, 0))
+
+
+@pytest.mark.slow
+def test_int8_pictures_are_the_pixels_less_128(model, files, tmp_path):
     signed = convert(model, tmp_path / "int8.tflite", "int8_full", io_dtype="int8")
     details = runner_of(signed).get_input_details()["images"]
     assert (details["dtype"], details["quantization"]) == (np.int8, (1.0, -128))
@@ -177,58 +211,62 @@ def test_fp16_may_be_computed_in_float16(files):
     assert b"reduced_precision_support" not in {m.name for m in others}
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, ["probabilities"]),
-        ({"outputs": "logits"}, ["logits"]),
-        ({"outputs": "both"}, ["logits", "probabilities"]),
-    ],
-)
-def test_the_file_returns_what_was_asked_for(model, options, expected, tmp_path):
-    to_tflite(model, tmp_path / "out.tflite", **options)
-    interpreter = Interpreter(model_path=str(tmp_path / "out.tflite"))
+@pytest.mark.parametrize("asked", ["nothing", slow("logits"), "both"])
+def test_the_file_returns_what_was_asked_for(model, files, artefacts, asked, tmp_path):
+    if asked == "nothing":
+        path, expected = artefacts["fp32.tflite"], ["probabilities"]
+    elif asked == "logits":
+        path, expected = tmp_path / "out.tflite", ["logits"]
+        to_tflite(model, path, outputs="logits")
+    else:
+        path, expected = files["fp32"], ["logits", "probabilities"]
+    interpreter = Interpreter(model_path=str(path))
     assert interpreter.get_signature_list()["serving_default"]["outputs"] == expected
     images = rgb_images(3)
-    probabilities = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
-    predictor = load_predictor(tmp_path / "out.tflite")
-    np.testing.assert_allclose(predictor.predict(images), probabilities, atol=1e-5)
+    probabilities = keras.ops.softmax(answers(model, preprocess_input(images)))
+    np.testing.assert_allclose(load_predictor(path).predict(images), probabilities, atol=1e-5)
 
 
 def test_predictors_read_every_file(model, files):
     images = rgb_images(3)
-    expected = keras.ops.softmax(model.predict(preprocess_input(images), verbose=0))
+    expected = keras.ops.softmax(answers(model, preprocess_input(images)))
     for path in files.values():
         np.testing.assert_allclose(load_predictor(path).predict(images), expected, atol=0.1)
 
 
-def test_a_json_beside_the_file_says_how_it_was_made(model, files, tmp_path):
+def test_a_json_beside_the_file_says_how_it_was_made(files, source):
     for recipe, path in files.items():
         about = json.loads(path.with_name(f"{path.name}.json").read_text())
         assert about["recipe"] == recipe
         assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
         assert about["calibration_images"] == (32 if recipe in CALIBRATED else 0)
         assert about["compared_with_keras"]["logits"]["relative_difference"] < 0.5
-        assert about["source"] is None
-    source = tmp_path / "model.keras"
-    model.save(source)
-    about = to_tflite(model, tmp_path / "out.tflite", source=source)
-    assert about["source"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+        if recipe == "fp32":
+            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+            assert about["source"]["sha256"] == digest
+        else:
+            assert about["source"] is None
+
+
+def test_what_the_json_says_is_returned_too(tmp_path):
+    layers = [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = levit_tf.with_properties(keras.Sequential(layers), input_range="unit")
+    about = to_tflite(model, tmp_path / "out.tflite")
     assert json.loads((tmp_path / "out.tflite.json").read_text()) == about
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "int8_full"])
+@pytest.mark.parametrize("recipe", ["fp32", slow("int8_full")])
 def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):
     again = convert(model, tmp_path / "again.tflite", recipe)
     assert again.read_bytes() == files[recipe].read_bytes()
 
 
-def test_a_file_that_computes_something_else_is_not_written(model, tmp_path, monkeypatch):
+def test_a_file_that_computes_something_else_is_not_written(files, tmp_path, monkeypatch):
     other = make_model(classifier_activation=None, seed=1)
-    wrong = convert(other, tmp_path / "other.tflite", "fp32").read_bytes()
+    wrong = Graph(files["fp32"].read_bytes())
     monkeypatch.setitem(recipes.RECIPES, "fp32", RECIPES["fp32"]._replace(make=lambda *_: wrong))
     with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
-        to_tflite(model, tmp_path / "out.tflite", outputs="both")
+        to_tflite(other, tmp_path / "out.tflite", outputs="both")
     assert not list(tmp_path.glob("out*"))
 
 
@@ -243,6 +281,6 @@ def test_other_classifiers_than_levit_are_converted_too(tmp_path):
         to_tflite(model, tmp_path / "out.tflite", calibration_images=images)
     model = levit_tf.with_properties(model, input_range="normalized")
     to_tflite(model, tmp_path / "out.tflite", recipe="int8_full", calibration_images=images)
-    expected = model.predict(preprocess_input(images), verbose=0)
+    expected = answers(model, preprocess_input(images))
     found = outputs_of(tmp_path / "out.tflite", images)["probabilities"]
     np.testing.assert_allclose(found, expected, atol=0.05)

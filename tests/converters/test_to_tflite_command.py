@@ -8,12 +8,12 @@ import pytest
 
 from converters.to_tflite import to_tflite
 from levit_tf.preprocessing import preprocess_input
-from tests.support.export_cases import CLASSES, make_model, rgb_images
+from tests.support.export_cases import CLASSES, rgb_images, shared_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    return make_model(classifier_activation=None)
+    return shared_model(classifier_activation=None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 
@@ -19,6 +21,17 @@ def make_model(heads="average", input_shape=(32, 32, 3), seed=0, **kwargs):
     )
     randomize_keras(model, seed)
     return model
+
+
+@functools.cache
+def shared_model(**kwargs):
+    """`make_model(**kwargs)`, built once in a process: for tests that do not change it."""
+    return make_model(**kwargs)
+
+
+def answers(model, inputs):
+    """What a model returns, without the cost of compiling `predict` for a handful of pictures."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(inputs, training=False))
 
 
 def rgb_images(count, size=(32, 32), seed=2):

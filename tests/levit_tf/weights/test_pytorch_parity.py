@@ -8,6 +8,7 @@ import pytest
 
 import levit_tf
 from tests.support import references
+from tests.support.cases import some_slow
 from tests.support.parity import (
     TOLERANCE,
     inference_errors,
@@ -28,7 +29,7 @@ def assert_small(errors):
     assert max(errors.values()) <= TOLERANCE, errors
 
 
-@pytest.mark.parametrize("variant", PAPER)
+@pytest.mark.parametrize("variant", some_slow(PAPER, fast=["LeViT128S"]))
 @pytest.mark.parametrize("flavour", ["timm", "hf", pytest.param("official", marks=needs_official)])
 def test_paper_variants_agree_at_every_depth_and_in_training(flavour, variant):
     reference = make_reference(flavour, variant)
@@ -42,7 +43,7 @@ def test_timm_conv_agrees():
     assert_small(inference_errors(reference, ported(reference, "LeViT128S")))
 
 
-@pytest.mark.parametrize("size", [(224, 320), (192, 256), (240, 208)])
+@pytest.mark.parametrize("size", some_slow([(224, 320), (192, 256), (240, 208)], fast=[(240, 208)]))
 def test_non_square_and_odd_grids_agree(size):
     reference = references.timm_reference("LeViT128S", size)
     assert_small(inference_errors(reference, ported(reference, "LeViT128S", size), size))
@@ -58,8 +59,7 @@ def test_timm_only_variants_agree(variant, conv):
     assert_small(inference_errors(reference, ported(reference, variant)))
 
 
-@pytest.mark.parametrize("table", range(6))
-def test_every_bias_table_matters(table):
+def test_every_bias_table_matters():
     """A parity test that a wrong bias index would pass is no test."""
     variant, size = "LeViTNano", (128, 192)
     reference = references.timm_reference(variant, size)
@@ -67,8 +67,11 @@ def test_every_bias_table_matters(table):
     assert_small(inference_errors(reference, model, size))
     tables = [w for w in model.weights if w.path.endswith("attention_biases")]
     assert len(tables) == 6
-    values = keras.ops.convert_to_numpy(tables[table])
-    tables[table].assign(np.roll(values, 1, axis=1))
-    errors = inference_errors(reference, model, size)
-    assert errors["logits"] > 50 * TOLERANCE
-    assert errors["stages_2"] > 500 * TOLERANCE  # averaging over tokens hides much of it
+    for table in tables:
+        values = keras.ops.convert_to_numpy(table)
+        table.assign(np.roll(values, 1, axis=1))
+        errors = inference_errors(reference, model, size)
+        assert errors["logits"] > 50 * TOLERANCE, table.path
+        # Averaging over tokens hides much of it.
+        assert errors["stages_2"] > 500 * TOLERANCE, table.path
+        table.assign(values)

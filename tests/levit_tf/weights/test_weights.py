@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 import levit_tf
 from levit_tf.weights import pretrained
 from levit_tf.weights.pytorch_weights import to_state_dict
+from tests.support.cases import slow
 from tests.support.file_server import serving
 from tests.support.randomize import randomize_keras
 
@@ -36,47 +37,59 @@ def trained():
     return model
 
 
-@pytest.fixture(params=[".keras", ".weights.h5"])
-def saved(request, trained, tmp_path):
-    path = tmp_path / f"m{request.param}"
-    trained.save(path) if request.param == ".keras" else trained.save_weights(path)
+def save(model, path):
+    """Writes the kind of file that the path ends in, and returns the path."""
+    model.save(path) if path.suffix == ".keras" else model.save_weights(path)
     return path
 
 
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    """The file of each kind."""
+    folder = tmp_path_factory.mktemp("saved")
+    return {suffix: save(trained, folder / f"m{suffix}") for suffix in (".keras", ".weights.h5")}
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"heads": "single"}, {"heads": "both"}, {"include_top": False, "pooling": "avg"}],
+    ("suffix", "arguments"),
+    [
+        (".keras", {}),
+        (".weights.h5", {}),
+        (".weights.h5", {"heads": "single"}),
+        (".weights.h5", {"heads": "both"}),
+        (".weights.h5", {"include_top": False, "pooling": "avg"}),
+        slow(".keras", {"heads": "single"}),
+        slow(".keras", {"heads": "both"}),
+        slow(".keras", {"include_top": False, "pooling": "avg"}),
+    ],
 )
-def test_a_file_is_loaded_by_name(saved, trained, arguments):
-    assert_same_weights(nano(weights=saved, **arguments), trained)
+def test_a_file_is_loaded_by_name(saved, trained, suffix, arguments):
+    assert_same_weights(nano(weights=saved[suffix], **arguments), trained)
 
 
-def test_a_file_of_another_size_is_resized(saved, trained):
-    model = nano(weights=saved, input_shape=(64, 128, 3))
+@pytest.mark.parametrize("suffix", [".weights.h5", slow(".keras")])
+def test_a_file_of_another_size_is_resized(saved, suffix):
+    model = nano(weights=saved[suffix], input_shape=(64, 128, 3))
     table = model.get_layer("stages_0_blocks_0_attn").attention_biases
     assert tuple(table.shape) == (2, 32)
     assert np.std(keras.ops.convert_to_numpy(table)) > 0.1
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-def test_what_does_not_fit_is_listed(tmp_path, suffix, trained):
-    def save(model):
-        path = tmp_path / f"other{suffix}"
-        model.save(path) if suffix == ".keras" else model.save_weights(path)
-        return path
-
+@pytest.mark.parametrize("suffix", [".weights.h5", slow(".keras")])
+def test_what_does_not_fit_is_listed(tmp_path, suffix, trained, saved):
+    other = tmp_path / f"other{suffix}"
     with pytest.raises(ValueError, match=r"does not fit LeViTTiny.*\n(.*\n)*unexpected"):
-        levit_tf.LeViT("LeViTTiny", weights=save(trained))
+        levit_tf.LeViT("LeViTTiny", weights=saved[suffix])
     with pytest.raises(ValueError, match=r"of another shape \(4\)") as raised:
-        nano(weights=save(trained), classes=5)
+        nano(weights=saved[suffix], classes=5)
     assert "classifier/head_dist/linear/bias: (1000,), the model needs (5,)" in str(raised.value)
     with pytest.raises(ValueError, match=r"missing \(6\):\n  classifier/head_dist/bn/gamma"):
-        nano(weights=save(nano(heads="single")))
+        nano(weights=save(nano(heads="single"), other))
     with pytest.raises(ValueError, match=r"missing \(12\)"):
-        nano(weights=save(nano(include_top=False)))
+        nano(weights=save(nano(include_top=False), other))
     deeper = levit_tf.Variant("Deep", (32, 48, 64), 8, (2, 3, 4), (3, 1, 1))
     with pytest.raises(ValueError, match=r"unexpected \(\d+\):\n  stages_0_blocks_2_attn"):
-        nano(weights=save(levit_tf.LeViT(deeper, input_shape=(64, 64, 3))))
+        nano(weights=save(levit_tf.LeViT(deeper, input_shape=(64, 64, 3)), other))
 
 
 def test_files_that_are_none(tmp_path, trained):
@@ -97,19 +110,9 @@ def test_files_that_are_none(tmp_path, trained):
 class _Release:
     """A release of LeViTNano on a server of this test, as both publishers would have it."""
 
-    def __init__(self, server, cache, trained, folder):
+    def __init__(self, server, cache, published):
         self.server, self.cache = server, cache
-        torch.save(
-            {
-                "model": {
-                    k: torch.from_numpy(v) for k, v in to_state_dict(trained, "official").items()
-                }
-            },
-            folder / "official.pth",
-        )
-        self.official = (folder / "official.pth").read_bytes()
-        save_file(to_state_dict(trained, "timm"), folder / "timm.safetensors")
-        self.timm = (folder / "timm.safetensors").read_bytes()
+        self.official, self.timm = published
         self.digest = hashlib.sha256(self.official).hexdigest()[:8]
         self.official_name = f"LeViT-Nano-{self.digest}.pth"
         self.official_path = f"/{self.official_name}"
@@ -130,13 +133,23 @@ class _Release:
         return sorted(path.name for path in self.cache.iterdir())
 
 
+@pytest.fixture(scope="module")
+def published(trained, tmp_path_factory):
+    """Contents of the official file and of timm's."""
+    official, timm = (tmp_path_factory.mktemp("release") / name for name in ("o.pth", "t"))
+    state = {k: torch.from_numpy(v) for k, v in to_state_dict(trained, "official").items()}
+    torch.save({"model": state}, official)
+    save_file(to_state_dict(trained, "timm"), timm)
+    return official.read_bytes(), timm.read_bytes()
+
+
 @pytest.fixture
-def release(tmp_path, trained, monkeypatch):
+def release(tmp_path, published, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     cache = tmp_path / "keras" / "models"
     cache.mkdir(parents=True)
     with serving() as server:
-        release = _Release(server, cache, trained, tmp_path)
+        release = _Release(server, cache, published)
         monkeypatch.setattr(pretrained, "OFFICIAL_URL", server.url)
         monkeypatch.setattr(pretrained, "HUB_URL", server.url)
         entry = pretrained._Release(release.official_name, "timm/levit_nano")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -26,6 +26,7 @@ from converters import cli
 from converters.deploy import class_count, deploy_graph
 from converters.tflite import calibration
 from converters.tflite.pixel_normalization import normalize_rows
+from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.recipes import RECIPES, Recipe, recipe_by_name
 from converters.tflite.tflite_files import sha256, write_tflite
 from converters.tflite.tflite_graph import Graph
@@ -52,6 +53,7 @@ def to_tflite(
     outputs: str = PROBABILITIES,
     io_dtype: str | None = None,
     calibration_images: np.ndarray | None = None,
+    ranges: Callable[[Graph], Ranges] | None = None,
     class_names: Sequence[str] | None = None,
     input_range: str | None = None,
     source: str | os.PathLike | None = None,
@@ -69,6 +71,8 @@ def to_tflite(
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
         will see. Recipes that quantise activations need them; with all recipes the file is compared
         with Keras on them, and without them on pictures that come with scikit-learn.
+      ranges: of a network that was trained for int8: the float32 graph -> the ranges of its
+        tensors. Nothing is learned from `calibration_images` then.
       class_names: in the order of the outputs; by default those that the model has; else ImageNet's
         for 1000 classes, else "class 0", "class 1" and so on.
       input_range: see `converters.deploy.deploy_graph`.
@@ -95,17 +99,28 @@ def to_tflite(
         reference = model_artefact(model, str(source or f"Model {model.name!r}"), input_range)
         graph = chosen_outputs(deploy_graph(model, 1, input_range), outputs)
         names = label_names(graph, class_names, reference.network)
-        images = _checked_images(recipe, chosen, calibration_images, graph)
+        images = _checked_images(calibration_images, graph)
+        if images is None and ranges is None and chosen.calibrated:
+            raise ValueError(
+                f"Recipe {recipe!r} needs calibration data, pictures like those that the network "
+                f"will see. Name them with --calibration: {calibration.CHOICES}."
+            )
         about = {
             "recipe": recipe,
             "description": chosen.description,
             "input_and_output_type": io_dtype,
             "source": source and {"file": Path(source).name, "sha256": sha256(source)},
-            "calibration_images": len(images) if chosen.calibrated else 0,
         }
+        lite = float32_graph(graph)
+        if ranges is None:
+            about["calibration_images"] = len(images) if chosen.calibrated else 0
+            lite = chosen.make(lite, images, None, io_dtype)
+        else:
+            about["ranges"] = "learned in training"
+            lite = chosen.make(lite, None, ranges(lite), io_dtype)
         return write_tflite(
             temporary,
-            chosen.make(float32_graph(graph), images, io_dtype),
+            lite,
             reference,
             about,
             json_path=f"{path}.json",
@@ -183,13 +198,8 @@ def _io_dtype(name: str, recipe: Recipe, io_dtype: str | None) -> str:
     return io_dtype or recipe.io_dtypes[0]
 
 
-def _checked_images(name: str, recipe: Recipe, images, graph: keras.Model) -> np.ndarray | None:
+def _checked_images(images, graph: keras.Model) -> np.ndarray | None:
     if images is None:
-        if recipe.calibrated:
-            raise ValueError(
-                f"Recipe {name!r} needs calibration data, pictures like those that the network "
-                f"will see. Name them with --calibration: {calibration.CHOICES}."
-            )
         return None
     images = np.asarray(images)
     expected = graph.input.shape[1:]

@@ -12,15 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.deploy import deploy_graph
 from converters.qat.qat_model import QuantizedModel, load_quantized
 from converters.qat.qat_ranges import tensor_ranges
-from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
-from converters.tflite.recipes import RECIPES
-from converters.tflite.tflite_files import sha256, write_tflite
-from converters.to_tflite import chosen_outputs, float32_graph, label_names
-from converters.verification.verify_keras import model_artefact
-from levit_common.files import atomic_path
+from converters.to_tflite import to_tflite
 from levit_common.shipped_names import PROBABILITIES
 from levit_tf.prediction.predictor import labels_for
 
@@ -61,43 +55,18 @@ def export(
       ValueError: an argument is not valid, or the file does not compute what the network does.
         Nothing is written then.
     """
-    path = Path(path)
-    if path.suffix != ".tflite":
-        raise ValueError(f"--output: expected a file name ending in .tflite. Received: {path}")
-    recipe = RECIPES[quantized.target]
-    io_dtype = io_dtype or recipe.io_dtypes[0]
-    if io_dtype not in recipe.io_dtypes:
-        raise ValueError(
-            f"--io_dtype: the network was trained for {quantized.target!r}, whose input and "
-            f"outputs are {' or '.join(recipe.io_dtypes)}. Received: {io_dtype!r}"
-        )
-    with atomic_path(path, overwrite) as temporary:
-        reference = model_artefact(quantized.model, str(source or "The trained network"))
-        graph = chosen_outputs(deploy_graph(quantized.model, 1), outputs)
-        lite = float32_graph(graph)
-        ranges = tensor_ranges(lite, quantized.ranges)
-        if quantized.target == "int8":
-            lite = quantize_mixed_int8(lite, ranges=ranges)
-        else:
-            lite = quantize_full_int8(lite, ranges=ranges, io_dtype=io_dtype)
-        about = {
-            "recipe": quantized.target,
-            "description": recipe.description,
-            "input_and_output_type": io_dtype,
-            "source": source and {"file": Path(source).name, "sha256": sha256(source)},
-            "ranges": "learned in training",
-        }
-        return write_tflite(
-            temporary,
-            lite,
-            reference,
-            about,
-            json_path=f"{path}.json",
-            name=quantized.model.name,
-            class_names=label_names(graph, class_names, reference.network),
-            images=images,
-            tolerance=recipe.tolerance,
-        )
+    return to_tflite(
+        quantized.model,
+        path,
+        recipe=quantized.target,
+        outputs=outputs,
+        io_dtype=io_dtype,
+        calibration_images=images,
+        ranges=lambda graph: tensor_ranges(graph, quantized.ranges),
+        class_names=class_names,
+        source=source,
+        overwrite=overwrite,
+    )
 
 
 def convert(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.quantize_weights import convert_float16, quantize_dynamic_int8
 from converters.tflite.tflite_graph import Graph
@@ -18,8 +19,8 @@ class Recipe(NamedTuple):
 
     Attributes:
       description: what is in the file.
-      make: (float32 graph, which may be changed, calibration pictures or None, type of input and
-        outputs) -> graph.
+      make: (float32 graph, which may be changed, calibration pictures or None, known ranges or
+        None, type of input and outputs) -> graph.
       calibrated: whether it needs calibration pictures.
       io_dtypes: types that the input and the outputs can have, the usual one first.
       tolerance: largest difference from Keras, relative to the largest output; None where
@@ -27,7 +28,7 @@ class Recipe(NamedTuple):
     """
 
     description: str
-    make: Callable[[Graph, np.ndarray | None, str], Graph]
+    make: Callable[[Graph, np.ndarray | None, Ranges | None, str], Graph]
     calibrated: bool = False
     io_dtypes: tuple[str, ...] = ("float32",)
     tolerance: float | None = None
@@ -47,12 +48,12 @@ RECIPES = {
     "int8": Recipe(
         "int8 convolutions and dense layers, per channel; attention core in float32; float32 "
         "input and outputs; the fastest on CPUs",
-        lambda graph, images, _: quantize_mixed_int8(graph, images),
+        lambda graph, images, ranges, _: quantize_mixed_int8(graph, images, ranges),
         calibrated=True,
     ),
     "int8_full": Recipe(
         "int8 in every op, integer input and outputs, for accelerators that have no floats",
-        lambda graph, images, dtype: quantize_full_int8(graph, images, io_dtype=dtype),
+        quantize_full_int8,
         calibrated=True,
         io_dtypes=("uint8", "int8"),
     ),

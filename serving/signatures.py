@@ -36,8 +36,7 @@ ENCODED_FEATURE = "image/encoded"  # bytes feature of an example
 CLASSES = "classes"  # TF Serving prescribes this name and the next for CLASSIFY
 SCORES = "scores"
 
-# signature -> its input, and its outputs
-INPUTS = {SERVING_DEFAULT: IMAGE_BYTES, IMAGE_TENSOR: IMAGES, CLASSIFY: EXAMPLES}
+# signature -> its outputs
 OUTPUTS = {
     SERVING_DEFAULT: (CLASSES, SCORES, PROBABILITIES),
     IMAGE_TENSOR: (CLASSES, SCORES, PROBABILITIES, LOGITS),

@@ -44,7 +44,7 @@ def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarra
         kernels = list(_kernels_after(graph, output))
         if None in kernels:
             continue
-        _replace(graph, operator, source, output)
+        _replace(graph, operator, output)
         for name in kernels:
             graph.set_constant(name, graph.constant(name) / _FACTOR)
         chain = [output, *(name for name, start in first.items() if start == output)]
@@ -90,7 +90,7 @@ def _kernels_after(graph: Graph, name: str) -> Iterator[str | None]:
             yield None
 
 
-def _replace(graph: Graph, operator, source: str, output: str) -> None:
+def _replace(graph: Graph, operator, output: str) -> None:
     three = graph.add_constant(f"{output}/three", np.array(3, np.float32))
     total = graph.add_activation(output + _SUM_SUFFIX, graph.tensors[output].shape)
     x, y = operator.inputs[0], operator.outputs[0]

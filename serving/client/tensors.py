@@ -12,28 +12,9 @@ import numpy as np
 from serving.client.errors import ReplyError
 from serving.client.messages import TensorProto
 from serving.client.results import TensorSpec
+from serving.tensor_types import NUMBERS, TENSOR_TYPES
 
-# tensorflow.DataType: number -> (its name, NumPy's name, the field of values where not in bytes)
-_TYPES = {
-    1: ("float", "float32", "float_val"),
-    2: ("double", "float64", "double_val"),
-    3: ("int32", "int32", "int_val"),
-    4: ("uint8", "uint8", "int_val"),
-    5: ("int16", "int16", "int_val"),
-    6: ("int8", "int8", "int_val"),
-    7: ("string", "object", "string_val"),
-    8: ("complex64", "complex64", "scomplex_val"),
-    9: ("int64", "int64", "int64_val"),
-    10: ("bool", "bool", "bool_val"),
-    14: ("bfloat16", "bfloat16", "half_val"),
-    17: ("uint16", "uint16", "int_val"),
-    18: ("complex128", "complex128", "dcomplex_val"),
-    19: ("half", "float16", "half_val"),
-    22: ("uint32", "uint32", "uint32_val"),
-    23: ("uint64", "uint64", "uint64_val"),
-}
-_NUMBERS = {numpy_name: number for number, (_, numpy_name, _) in _TYPES.items()}
-_NUMPY_NAMES = {name: numpy_name for name, numpy_name, _ in _TYPES.values()}
+_NUMPY_NAMES = {name: numpy_name for name, numpy_name, _ in TENSOR_TYPES.values()}
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
@@ -60,14 +41,14 @@ def as_array(value: Any, name: str) -> np.ndarray:
                 kind = type(item).__name__
                 raise ValueError(f"{name}: expected numbers or bytes. Received: {kind}")
         array = np.fromiter(flat, object, len(flat)).reshape(array.shape)
-    elif array.dtype.name not in _NUMBERS:
+    elif array.dtype.name not in NUMBERS:
         raise ValueError(f"{name}: tensors cannot hold {array.dtype.name}.")
     return array
 
 
 def to_proto(array: np.ndarray) -> TensorProto:
     """The message of an array of `as_array`."""
-    proto = TensorProto(dtype=_NUMBERS[array.dtype.name])
+    proto = TensorProto(dtype=NUMBERS[array.dtype.name])
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if array.dtype == object:
@@ -91,9 +72,9 @@ def from_proto(proto: TensorProto, name: str) -> np.ndarray:
     Raises:
       ReplyError: an unknown type, or fewer or more bytes or values than the shape asks for.
     """
-    if proto.dtype not in _TYPES:
+    if proto.dtype not in TENSOR_TYPES:
         raise ReplyError(f"output {name} has the type {proto.dtype}, which is unknown here")
-    _, numpy_name, field = _TYPES[proto.dtype]
+    _, numpy_name, field = TENSOR_TYPES[proto.dtype]
     dtype = _dtype(numpy_name)
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     count = math.prod(shape)
@@ -180,6 +161,6 @@ def _text(item: Any) -> bytes:
 
 def tensor_spec(dtype: int, shape: tuple[int, ...] | None) -> TensorSpec:
     """A `TensorSpec` from the number of a type and a shape with -1 for any size."""
-    name = _TYPES[dtype][0] if dtype in _TYPES else f"type {dtype}"
+    name = TENSOR_TYPES[dtype].name if dtype in TENSOR_TYPES else f"type {dtype}"
     sizes = None if shape is None else tuple(None if size < 0 else size for size in shape)
     return TensorSpec(name, sizes)

@@ -13,24 +13,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-# dtype -> (field, whether the field's packed wire format is the array's bytes).
-_FIELDS = {
-    "float32": ("float_val", True),
-    "float64": ("double_val", True),
-    "complex64": ("scomplex_val", True),
-    "complex128": ("dcomplex_val", True),
-    "bool": ("bool_val", True),
-    "float16": ("half_val", False),
-    "bfloat16": ("half_val", False),
-    "int8": ("int_val", False),
-    "int16": ("int_val", False),
-    "int32": ("int_val", False),
-    "uint8": ("int_val", False),
-    "uint16": ("int_val", False),
-    "int64": ("int64_val", False),
-    "uint32": ("uint32_val", False),
-    "uint64": ("uint64_val", False),
-}
+from serving.tensor_types import TENSOR_TYPES
+
+_FIELDS = {kind.numpy: kind.field for kind in TENSOR_TYPES.values()}
+# Their packed wire format is the array's bytes.
+_AS_BYTES = frozenset({"float_val", "double_val", "scomplex_val", "dcomplex_val", "bool_val"})
 _LENGTH_DELIMITED = 2
 
 
@@ -50,10 +37,10 @@ def fill_tensor(proto: TensorProto, array: np.ndarray, as_content: bool = False)
         proto.string_val.extend(array.ravel().tolist())
         return
     proto.dtype = _data_type(array.dtype)
-    field, as_bytes = _FIELDS.get(array.dtype.name, ("", False))
+    field = _FIELDS.get(array.dtype.name)
     if as_content or not field:
         proto.tensor_content = array.tobytes()
-    elif as_bytes:
+    elif field in _AS_BYTES:
         data = array.tobytes()
         if data:
             proto.MergeFromString(_key(field) + _varint(len(data)) + data)

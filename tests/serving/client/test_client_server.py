@@ -80,7 +80,7 @@ def test_all_clients_name_what_keras_names(target, model, pictures):
             found = client.predict(inputs, signature_name=signatures.IMAGE_TENSOR)
             np.testing.assert_allclose(found[signatures.PROBABILITIES], expected, atol=1e-5)
             assert found[signatures.LOGITS].dtype == np.float32
-            assert set(client.metadata().signatures) >= set(signatures.INPUTS)
+            assert set(client.metadata().signatures) >= set(signatures.OUTPUTS)
             assert [one.state for one in client.model_status()] == ["AVAILABLE"]
         check(asyncio.run(classified(server, pictures)), expected)
 

@@ -1,0 +1,41 @@
+"""TensorFlow's types of tensors, by the numbers that protobuf messages have for them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class TensorType(NamedTuple):
+    """A type.
+
+    Attributes:
+      name: TensorFlow's.
+      numpy: NumPy's name of it; of strings, that of arrays of bytes objects.
+      field: of TensorProto, that has the values where `tensor_content` has not.
+    """
+
+    name: str
+    numpy: str
+    field: str
+
+
+# tensorflow.DataType
+TENSOR_TYPES = {
+    1: TensorType("float", "float32", "float_val"),
+    2: TensorType("double", "float64", "double_val"),
+    3: TensorType("int32", "int32", "int_val"),
+    4: TensorType("uint8", "uint8", "int_val"),
+    5: TensorType("int16", "int16", "int_val"),
+    6: TensorType("int8", "int8", "int_val"),
+    7: TensorType("string", "object", "string_val"),
+    8: TensorType("complex64", "complex64", "scomplex_val"),
+    9: TensorType("int64", "int64", "int64_val"),
+    10: TensorType("bool", "bool", "bool_val"),
+    14: TensorType("bfloat16", "bfloat16", "half_val"),
+    17: TensorType("uint16", "uint16", "int_val"),
+    18: TensorType("complex128", "complex128", "dcomplex_val"),
+    19: TensorType("half", "float16", "half_val"),
+    22: TensorType("uint32", "uint32", "uint32_val"),
+    23: TensorType("uint64", "uint64", "uint64_val"),
+}
+NUMBERS = {kind.numpy: number for number, kind in TENSOR_TYPES.items()}

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 import levit_tf
 from converters import cli, from_pytorch, to_pytorch
 from levit_common.files import atomic_path
+from levit_tf.weights import pytorch_recognition, pytorch_weights
 from levit_tf.weights.pytorch_weights import to_state_dict
 from tests.support import references
 from tests.support.randomize import random_images, randomize_keras, randomize_torch
@@ -216,6 +217,20 @@ def test_a_checkpoint_of_a_training_script_is_recognised_and_that_is_said(
         np.testing.assert_array_equal(one, other)
     report = from_pytorch.convert(tmp_path / "checkpoint.pth", tmp_path / "raw.keras")
     assert "took 'model' of the file, not 'model_ema' (--checkpoint_key=model_ema)" in str(report)
+
+
+def test_a_checkpoint_is_recognised_once(tmp_path, checkpoint, monkeypatch):
+    asked = []
+    recognise = pytorch_recognition.recognise
+
+    def counted(*args, **kwargs):
+        asked.append(kwargs["source"])
+        return recognise(*args, **kwargs)
+
+    for module in (from_pytorch, pytorch_weights):
+        monkeypatch.setattr(module, "recognise", counted)
+    from_pytorch.convert(checkpoint, tmp_path / "out.keras")
+    assert len(asked) == 1
 
 
 def test_a_head_outside_the_backbone_is_said_to_be_left_out(trained, tmp_path):

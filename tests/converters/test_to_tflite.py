@@ -261,6 +261,22 @@ def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):
     assert again.read_bytes() == files[recipe].read_bytes()
 
 
+@pytest.mark.parametrize(("recipe", "times"), [("fp32", 1), ("dynamic", 2)])
+def test_a_file_is_parsed_once_and_once_more_when_the_quantiser_has_written_it(
+    model, tmp_path, monkeypatch, recipe, times
+):
+    parsed = []
+    parse = Graph.__init__
+
+    def counted(self, content):
+        parsed.append(len(content))
+        parse(self, content)
+
+    monkeypatch.setattr(Graph, "__init__", counted)
+    to_tflite(model, tmp_path / "out.tflite", recipe=recipe)
+    assert len(parsed) == times
+
+
 def test_a_file_that_computes_something_else_is_not_written(files, tmp_path, monkeypatch):
     other = make_model(classifier_activation=None, seed=1)
     wrong = Graph(files["fp32"].read_bytes())

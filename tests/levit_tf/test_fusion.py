@@ -1,5 +1,6 @@
 """The deploy graph computes what the train form computes, with built-in layers only."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 import levit_tf
 from levit_tf import layers as levit_layers
+from tests.support.cases import slow
 from tests.support.randomize import randomize_keras
 
 TOLERANCE = 1e-5  # of the largest absolute value
@@ -19,6 +21,15 @@ def _model(variant="LeViTNano", **kwargs):
     model = levit_tf.LeViT(variant, **kwargs)
     randomize_keras(model)
     return model
+
+
+@functools.cache
+def _shared():
+    """A network for all tests, not to be changed."""
+    return _model()
+
+
+SILU = levit_tf.Variant("SiLU", (32, 48, 64), 8, (2, 3, 4), (1, 1, 1), 3, activation="silu")
 
 
 def _outputs(model, batch=3):
@@ -38,16 +49,17 @@ def _assert_equal(model, fused):
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"classifier_activation": None},
         {"heads": "both"},
         {"heads": "single", "classes": 7},
-        {"include_top": False},
         {"include_top": False, "pooling": "max"},
-        {"input_shape": (96, 160, 3), "classifier_activation": None},
         {"input_shape": (80, 112, 1), "drop_path_rate": 0.3, "classifier_activation": None},
-        {"variant": "LeViTTiny", "classifier_activation": None},
-        {"variant": "LeViT128S", "classifier_activation": None},
-        {"variant": "LeViT384S8", "input_shape": (64, 64, 3), "classifier_activation": None},
+        {"variant": SILU, "input_shape": (32, 32, 3), "classifier_activation": None},
+        slow({"classifier_activation": None}),
+        slow({"include_top": False}),
+        slow({"input_shape": (96, 160, 3), "classifier_activation": None}),
+        slow({"variant": "LeViTTiny", "classifier_activation": None}),
+        slow({"variant": "LeViT128S", "classifier_activation": None}),
+        slow({"variant": "LeViT384S8", "input_shape": (64, 64, 3), "classifier_activation": None}),
     ],
     ids=str,
 )
@@ -60,13 +72,13 @@ def test_fusing_changes_nothing_but_rounding(arguments):
 
 
 def test_every_layer_of_a_fused_model_is_keras_own():
-    fused = levit_tf.fuse(_model())
+    fused = levit_tf.fuse(_shared())
     assert {type(layer).__module__.split(".")[0] for layer in fused.operations} == {"keras"}
     assert not any("batch_norm" in layer.name or "bn" in layer.name for layer in fused.layers)
 
 
 def test_a_fused_file_loads_where_levit_tf_cannot_be_imported(tmp_path):
-    model = _model()
+    model = _shared()
     path = tmp_path / "fused.keras"
     levit_tf.fuse(model).save(path)
     np.save(tmp_path / "expected.npy", _outputs(model))
@@ -127,7 +139,7 @@ def test_a_mixed_precision_model_is_fused_in_float32():
 
 
 def test_fusing_leaves_the_model_as_it_was():
-    model = _model()
+    model = _shared()
     before = model.get_weights()
     levit_tf.fuse(model)
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -136,7 +148,7 @@ def test_fusing_leaves_the_model_as_it_was():
 
 def test_what_cannot_be_fused_says_why():
     with pytest.raises(ValueError, match="fused already, or no LeViT"):
-        levit_tf.fuse(levit_tf.fuse(_model()))
+        levit_tf.fuse(levit_tf.fuse(_shared()))
     with pytest.raises(ValueError, match=r"functional keras\.Model or .* Received: str"):
         levit_tf.fuse("levit.keras")
     image = keras.Input((8, 8, 3))

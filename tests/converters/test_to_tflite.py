@@ -53,7 +53,7 @@ def files(model, source, tmp_path_factory):
         return Graph(made["content"])  # of its own, as a recipe may change it
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("converters.to_tflite.float32_graph", once)
+        patch.setattr(f"{to_tflite.__module__}.float32_graph", once)
         return {
             name: convert(
                 model, folder / f"{name}.tflite", name, source=source if name == "fp32" else None

@@ -1,5 +1,7 @@
 """Feature maps by name, new classifiers, and the heads used in another way."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import levit_tf
 from tests.support.randomize import randomize_keras
 
 
+@functools.cache
 def _model(**kwargs):
+    """A network for all tests, not to be changed."""
     model = levit_tf.LeViT("LeViTNano", **kwargs)
     randomize_keras(model)
     return model

@@ -1,5 +1,6 @@
 """One interface classifies with every file that is shipped; what cannot be read is refused."""
 
+import functools
 import zipfile
 
 import keras
@@ -12,6 +13,7 @@ from levit_tf.class_names import imagenet_class_names
 from levit_tf.prediction.network_files import ModelFileError
 from levit_tf.prediction.predictor import BATCH_SIZE, load_predictor
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess_input
+from tests.support.cases import slow
 from tests.support.randomize import random_images
 
 tf = pytest.importorskip("tensorflow")
@@ -67,10 +69,13 @@ def build(heads="average", activation=None, **options):
     return model
 
 
+shared = functools.cache(build)  # not to be changed
+
+
 @pytest.fixture(scope="module")
 def model():
     """Train form, logits."""
-    return build()
+    return shared()
 
 
 @pytest.fixture(scope="module")
@@ -142,20 +147,21 @@ def check(predictor, images, expected, tolerance=1e-4):
         np.testing.assert_allclose(probabilities, expected[: len(batch)], atol=tolerance)
 
 
-@pytest.mark.parametrize("form", ["train", "deploy"])
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize(
+    ("activation", "form"),
+    [(None, "train"), ("softmax", "deploy"), slow(None, "deploy"), slow("softmax", "train")],
+)
 def test_keras_files_give_probabilities_from_logits_or_softmax(
-    model, images, expected, tmp_path, form, activation
+    images, expected, tmp_path, form, activation
 ):
-    with_activation = build(activation=activation)
-    with_activation.set_weights(model.get_weights())
+    with_activation = shared(activation=activation)
     if form == "deploy":
         with_activation = levit_tf.fuse(with_activation)
     with_activation.save(tmp_path / "levit.keras")
     check(load_predictor(tmp_path / "levit.keras"), images, expected)
 
 
-def test_logits_that_look_like_probabilities_are_still_logits(model, images, tmp_path):
+def test_logits_that_look_like_probabilities_are_still_logits(images, tmp_path):
     constant = build()
     constant.set_weights([np.zeros_like(weight) for weight in constant.get_weights()])
     bias = constant.get_layer("classifier").head.linear.bias
@@ -165,10 +171,9 @@ def test_logits_that_look_like_probabilities_are_still_logits(model, images, tmp
     np.testing.assert_allclose(probabilities[0, 2], np.e / (np.e + CLASSES - 1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["train", "deploy"])
-def test_the_logits_of_two_heads_are_averaged(model, images, expected, tmp_path, form):
-    both = build(heads="both")
-    both.set_weights(model.get_weights())
+@pytest.mark.parametrize("form", ["train", slow("deploy")])
+def test_the_logits_of_two_heads_are_averaged(images, expected, tmp_path, form):
+    both = shared(heads="both")
     if form == "deploy":
         both = levit_tf.fuse(both)
     both.save(tmp_path / "levit.keras")

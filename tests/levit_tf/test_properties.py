@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -16,15 +17,22 @@ from levit_tf.class_names import imagenet_class_names
 from levit_tf.keras_graph.notes import note_layer, read_note
 from levit_tf.preprocessing import INPUT_RANGES, InputRange, preprocess_input
 from tests.support import keras_habits
+from tests.support.cases import slow
 from tests.support.keras_habits import NAMES
 
 ORIGIN = "trained by hand, 100 % / day"
 
 
-def noted(**options) -> keras.Model:
-    return with_properties(
-        keras_habits.levit(classes=3, **options), class_names=NAMES, origin=ORIGIN
-    )
+@functools.cache
+def levit() -> keras.Model:
+    """A network of three classes, for tests that do not change it."""
+    return keras_habits.levit(classes=3)
+
+
+@functools.cache
+def noted() -> keras.Model:
+    """The same with names of its classes and where it comes from."""
+    return with_properties(levit(), class_names=NAMES, origin=ORIGIN)
 
 
 def reload(model: keras.Model, path) -> keras.Model:
@@ -59,6 +67,7 @@ def test_properties_survive_saving_and_fusing(tmp_path):
     assert_knows(reload(fused, tmp_path / "again.keras"))
 
 
+@pytest.mark.slow
 def test_properties_survive_a_save_where_this_package_is_not_installed(tmp_path):
     levit_tf.fuse(noted()).save(tmp_path / "fused.keras")
     code = (
@@ -71,7 +80,7 @@ def test_properties_survive_a_save_where_this_package_is_not_installed(tmp_path)
 
 
 def test_a_note_changes_nothing_that_is_computed():
-    model = keras_habits.levit(classes=3)
+    model = levit()
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     changed = with_properties(model, class_names=NAMES, origin=ORIGIN, input_range="unit")
     np.testing.assert_array_equal(changed(x), model(x))
@@ -147,12 +156,12 @@ def test_a_single_output_has_two_names():
 )
 def test_wrong_names_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        with_properties(keras_habits.levit(classes=3), class_names=names)
+        with_properties(levit(), class_names=names)
 
 
 def test_an_unknown_range_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="pixels, unit, symmetric, normalized"):
-        with_properties(keras_habits.levit(classes=3), input_range="percent")
+        with_properties(levit(), input_range="percent")
 
 
 def test_a_range_of_ones_own_is_kept(tmp_path):
@@ -168,7 +177,7 @@ def test_a_range_of_ones_own_is_kept(tmp_path):
     [
         (keras.applications.MobileNetV2, None),
         (keras.applications.MobileNetV3Small, "pixels"),
-        (keras.applications.EfficientNetB0, "pixels"),
+        slow(keras.applications.EfficientNetB0, "pixels"),
     ],
 )
 def test_other_networks_are_read_by_what_they_begin_with(build, expected):

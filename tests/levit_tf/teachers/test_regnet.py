@@ -20,6 +20,7 @@ from levit_tf.teachers.regnet import (
     regnet_from_state_dict,
 )
 from tests.support import references
+from tests.support.cases import slow
 from tests.support.parity import TOLERANCE, relative_error
 from tests.support.randomize import random_images, randomize_torch
 
@@ -181,7 +182,7 @@ def test_weights_are_read_from_keras_files(tiny, tmp_path, suffix):
     np.testing.assert_array_equal(model(images), trained(images))
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("suffix", [".keras", slow(".weights.h5")])
 def test_keras_files_that_do_not_fit_are_refused(tmp_path, suffix):
     path = tmp_path / f"teacher{suffix}"
     model = RegNetY(REGNETY_TINY, (64, 64, 3), CLASSES)

@@ -90,7 +90,7 @@ coverage: $(VENV)/.test
 	$(VENV)/bin/python -m coverage combine
 	$(VENV)/bin/python -m coverage report | tee runs/coverage/report.txt
 
-FUZZERS = rest pictures tensors files
+FUZZERS = rest pictures tensors files checkpoints
 FUZZ_SECONDS ?= 600
 
 # All of them, even where one has found something; then it fails.

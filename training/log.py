@@ -80,13 +80,13 @@ class Log:
         folder: Path,
         step: int = 0,
         writes: bool = True,
-        rows: Sequence[Mapping[str, Any]] | None = None,
+        rows: Sequence[Row] | None = None,
         attempt: int = 1,
     ):
         self._folder = folder
         self._writes = writes
         self._place = {ATTEMPT: attempt, BEGAN: step}
-        found = read_rows(folder) if rows is None else map(_row, rows)
+        found = read_rows(folder) if rows is None else rows
         self.rows = [row for row in found if row.step <= step]
         self._columns: list[str] | None = None  # of the CSV file, once it was looked at
         self._board = TensorBoard(folder / TENSORBOARD) if writes else None
@@ -159,9 +159,36 @@ def effective(rows: Iterable[Row]) -> list[Row]:
 def read_rows(folder: Path) -> list[Row]:
     """The rows of a run that count, from its JSON file, or from its CSV file if that is damaged."""
     try:
-        return [_row(row) for row in json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))]
+        return rows_of(json.loads((folder / JSON_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return read_csv_rows(folder)
+
+
+def agreed_rows(folder: Path, step: int) -> list[Row] | None:
+    """The rows up to a step, where both files have the same ones; None where they differ.
+
+    Neither has a checksum, so that one alone may be damaged without a sign.
+    """
+    try:
+        found = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+        first, second = rows_of(found), read_csv_rows(folder)
+    except FileNotFoundError:
+        first, second = [], read_csv_rows(folder)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    first, second = ([row for row in rows if row.step <= step] for rows in (first, second))
+    return first if first == second else None
+
+
+def best_step(rows: Iterable[Row]) -> int | None:
+    """The step of the first row with the best score; None where none has a score."""
+    scored = [row for row in rows if row.score is not None]
+    return max(scored, key=lambda row: row.score).step if scored else None
+
+
+def rows_of(content: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """What `Log.as_json` was made from."""
+    return [_row(row) for row in content]
 
 
 def read_csv_rows(folder: Path) -> list[Row]:

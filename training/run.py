@@ -17,10 +17,10 @@ from levit_tf.pictures.picture_folders import skipped_text
 from training import network
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoints import folder as run_folder
-from training.checkpoints.checkpoint import OTHER_WORKERS, Checkpoints
+from training.checkpoints.checkpoint import BEST, OTHER_WORKERS, Checkpoints
 from training.checkpoints.record import Record, make_record
 from training.checkpoints.record import write as write_record
-from training.checkpoints.resume import print_beginning, restore, save_best
+from training.checkpoints.resume import ROWS, measure_best, print_beginning, restore, save_best
 from training.config import Config
 from training.data import Dataset, load_data, summary
 from training.log import Log
@@ -136,7 +136,8 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
         worker=worker,
     )
     restored = restore(session, folder, checkpoints, is_chief)
-    rows = restored.notes.get("rows") if restored else None
+    rows = restored.notes[ROWS] if restored else []
+    best = measure_best(folder) if is_chief else None
     if is_chief:
         record = record.begun(restored, session.step, checkpoints.passed_over)
         write_record(folder, record)
@@ -154,10 +155,12 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
     choose()
 
     def save(is_best: bool) -> None:
+        nonlocal best
         choose()
         if is_best and is_chief:
             save_best(session, folder)
-        notes = {"rows": log.as_json(), "run": record.as_json()} if record else {}
+            best = measure_best(folder)
+        notes = {ROWS: log.as_json(), "run": record.as_json(), BEST: best} if record else {}
         checkpoints.save(is_best, notes)
 
     with stop_on_signals() as stop_wanted:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from levit_tf.opening.files import check_regular
 from training.checkpoints import manifest
 from training.checkpoints.manifest import DamagedError
 from training.optim.variables import raw, unique_name
@@ -36,13 +37,31 @@ class Restored:
 
     Attributes:
       path: what the names of its files begin with.
+      step: that it was saved after.
       notes: what `Checkpoints.save` was given; empty where there is no manifest that can be read.
       remark: what is to be said of it, such as that it carries no checksums; or empty.
     """
 
     path: Path
+    step: int
     notes: dict[str, Any]
     remark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """A checkpoint of which there is any file.
+
+    Attributes:
+      prefix: what their names begin with.
+      step: that is in them.
+      manifest: None where it is damaged or missing, which `reason` says.
+    """
+
+    prefix: Path
+    step: int
+    manifest: manifest.Manifest | None
+    reason: str = ""
 
 
 class Checkpoints:
@@ -79,6 +98,12 @@ class Checkpoints:
             for name, variable in variables.items()
         }
         self._step = step
+        self._step_key = next(
+            _key(group, name)
+            for group, variables in groups.items()
+            for name, variable in variables.items()
+            if variable is raw(step)
+        )
         self._keep = keep
         own = folder if worker == 0 else folder / OTHER_WORKERS / str(worker)
         self._last, self._best = own / CHECKPOINTS, own / CHECKPOINTS / BEST
@@ -93,8 +118,14 @@ class Checkpoints:
         """Path of the newest checkpoint that was restored or saved here, None before that."""
         return str(self._good) if self._good else None
 
-    def restore(self) -> Restored | None:
+    def restore(self, check: Callable[[Restored], None] = lambda _: None) -> Restored | None:
         """Sets all variables to the newest checkpoint that is whole, be it one of the last or best.
+
+        Those whose manifest is damaged or missing come after all others: what a run notes with a
+        checkpoint is in there.
+
+        Args:
+          check: raises DamagedError where what belongs to a checkpoint is not there.
 
         Returns:
           That checkpoint; None where a checkpoint was never completed.
@@ -103,20 +134,24 @@ class Checkpoints:
           CheckpointError: there are checkpoints, and none can be used, or the newest that is whole
             is of another network. Nothing in the folder has changed.
         """
-        self.passed_over = []
-        found = [(step, folder) for folder in self._sources for step in manifest.steps(folder)]
+        found = self._found()
+        reasons = {listed.prefix: listed.reason for listed in found if listed.reason}
         lost = False
-        for step, folder in sorted(found, key=lambda place: place[0], reverse=True):
-            prefix = manifest.prefix_of(folder, step)
+        for listed in sorted(found, key=lambda listed: listed.manifest is None):
+            prefix = listed.prefix
             try:
-                restored = self._restore(prefix)
+                restored = self._restore(listed)
+                check(restored)
             except DamagedError as error:
-                self.passed_over.append(f"{prefix}: {error}")
+                reasons[prefix] = str(error)
                 self._unusable.add(prefix)
                 lost = lost or not _is_unfinished(prefix)
                 continue
+            newer = [other.prefix for other in found if other.step > listed.step]
+            self.passed_over = [f"{path}: {reasons[path]}" for path in newer]
             self._good = prefix
             return restored
+        self.passed_over = [f"{prefix}: {reason}" for prefix, reason in reasons.items()]
         if lost:
             raise CheckpointError(
                 f"{self._sources[0]}: none of the checkpoints there can be used, so the run stops "
@@ -125,13 +160,23 @@ class Checkpoints:
             )
         return None
 
-    def restore_best(self) -> bool:
-        """Sets all variables to the best checkpoint; says whether there is one that is whole."""
-        for step in manifest.steps(self._sources[1]):
-            with contextlib.suppress(DamagedError):
-                self._restore(manifest.prefix_of(self._sources[1], step))
-                return True
-        return False
+    def has(self, step: int) -> bool:
+        """Whether there is a checkpoint of a step that is whole."""
+        return any(self._is_whole(listed) for listed in self._found() if listed.step == step)
+
+    def restore_step(self, step: int) -> None:
+        """Sets all variables to the checkpoint of a step, for which `has` is true."""
+        self._restore(
+            next(
+                listed for listed in self._found() if listed.step == step and self._is_whole(listed)
+            )
+        )
+
+    def _found(self) -> list[_Listed]:
+        """All checkpoints of which there is any file, the newest first."""
+        found = [(step, folder) for folder in self._sources for step in manifest.steps(folder)]
+        found.sort(key=lambda place: place[0], reverse=True)
+        return [_listed(step, manifest.prefix_of(folder, step)) for step, folder in found]
 
     def save(self, best: bool = False, notes: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint; those that are there stay valid until it is complete.
@@ -158,34 +203,49 @@ class Checkpoints:
                 self._unusable.discard(prefix)
                 self._prune(folder, step, keep)
 
-    def _restore(self, prefix: Path) -> Restored:
+    def _restore(self, listed: _Listed) -> Restored:
         """Sets all variables to a checkpoint, or none of them.
 
         Raises:
           DamagedError: it is not whole.
           CheckpointError: it is of another network.
         """
-        remark = ""
+        self._check_files(listed)
+        with _damage_named():
+            # All variables that there are were looked at.
+            self._checkpoint.read(str(listed.prefix)).expect_partial()
+        if listed.manifest is not None:
+            return Restored(listed.prefix, listed.step, listed.manifest.notes)
+        remark = f"{listed.reason}; all of it could be read"
+        return Restored(listed.prefix, listed.step, {}, remark)
+
+    def _is_whole(self, listed: _Listed) -> bool:
         try:
-            listed = manifest.read(prefix)
-            if listed is None:
-                remark = "it carries no checksums; all of it could be read"
-        except DamagedError as error:
-            listed, remark = None, f"{error}; all of the checkpoint itself could be read"
-        if listed is not None:
-            manifest.check(prefix, listed)
-        elif not prefix.with_name(f"{prefix.name}.index").exists():
-            raise DamagedError("it was not completed, or its index is missing")
-        try:
+            self._check_files(listed)
+        except (DamagedError, CheckpointError):
+            return False
+        return True
+
+    def _check_files(self, listed: _Listed) -> None:
+        """Checks a checkpoint against its manifest, or by reading it; raises as `_restore`."""
+        prefix = listed.prefix
+        if listed.manifest is not None:
+            manifest.check(prefix, listed.manifest)
+        else:
+            if not prefix.with_name(f"{prefix.name}.index").exists():
+                raise DamagedError("it was not completed, or its index is missing")
+            with _damage_named():
+                for path in manifest.files(prefix):
+                    check_regular(path)
+        with _damage_named():
             reader = tf.train.load_checkpoint(str(prefix))
             found = self._check_variables(prefix, reader)
-            if listed is None:
+            if listed.manifest is None:
                 for name in found:  # TensorFlow checks each value
                     reader.get_tensor(name)
-            self._checkpoint.read(str(prefix)).expect_partial()  # all that there is was looked at
-        except (tf.errors.OpError, ValueError, IndexError) as error:
-            raise DamagedError(f"damaged ({_first_line(error)})") from error
-        return Restored(prefix, listed.notes if listed else {}, remark)
+            step = int(reader.get_tensor(self._step_key))
+        if step != listed.step:
+            raise DamagedError(f"it is of step {step}, and named after another")
 
     def _check_variables(self, prefix: Path, reader: Any) -> Iterable[str]:
         """Names of the variables in a checkpoint, which are those that are restored."""
@@ -251,6 +311,25 @@ def checkpoint_folders(folder: Path) -> tuple[Path, Path]:
 def has_checkpoints(folder: Path) -> bool:
     """Whether there is any file of a checkpoint of a run."""
     return any(manifest.steps(place) for place in checkpoint_folders(folder))
+
+
+def _listed(step: int, prefix: Path) -> _Listed:
+    try:
+        found = manifest.read(prefix)
+    except DamagedError as error:
+        return _Listed(prefix, step, None, str(error))
+    return _Listed(prefix, step, found, "" if found else "it carries no checksums")
+
+
+@contextlib.contextmanager
+def _damage_named() -> Iterator[None]:
+    """Turns what TensorFlow and the system say of a file into a DamagedError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (tf.errors.OpError, OSError, ValueError, IndexError) as error:
+        raise DamagedError(f"damaged ({_first_line(error)})") from error
 
 
 def _is_unfinished(prefix: Path) -> bool:

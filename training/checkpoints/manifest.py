@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from levit_common.json_files import write_json
+from levit_tf.opening.files import ModelFileError, check_regular
 
 SUFFIX = ".json"
 _PREFIX = "ckpt-"
@@ -76,7 +77,7 @@ def write(prefix: Path, notes: dict[str, Any]) -> None:
     Raises:
       OSError: a file cannot be read or written.
     """
-    found = {path.name: _measure(path, flush=True) for path in files(prefix)}
+    found = {path.name: measure(path, flush=True) for path in files(prefix)}
     _flush(prefix.parent)
     content = {"files": found, "notes": notes}
     content = {"checksum": _checksum(content), **content}
@@ -92,11 +93,15 @@ def read(prefix: Path) -> Manifest | None:
     """
     path = _path(prefix)
     try:
+        check_regular(path)
         content = json.loads(path.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
         if checksum != _checksum(content):
             raise DamagedError(f"{path.name} is damaged")
-        return Manifest(**content)
+        found = Manifest(**content)
+        if f"{prefix.name}.index" not in found.files:
+            raise DamagedError(f"{path.name} is that of another checkpoint")
+        return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -112,15 +117,34 @@ def check(prefix: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = prefix.parent / name
         try:
-            length = path.stat().st_size
+            length = check_regular(path)
             if length != expected["bytes"]:
                 raise DamagedError(f"{name} has {length} bytes instead of {expected['bytes']}")
-            if _measure(path) != expected:
+            if measure(path) != expected:
                 raise DamagedError(f"{name} is damaged: it has another checksum")
         except FileNotFoundError as error:
             raise DamagedError(f"{name} is missing") from error
         except OSError as error:
             raise DamagedError(f"{name} cannot be read ({error.strerror})") from error
+        except ModelFileError as error:
+            raise DamagedError(str(error)) from error
+
+
+def measure(path: Path, flush: bool = False) -> dict[str, Any]:
+    """The length of a file and its checksum.
+
+    Args:
+      path: of the file.
+      flush: whether to have its content written to the disk first.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        if flush:
+            os.fsync(file.fileno())
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": checksum}
 
 
 def newest_notes(folders: list[Path]) -> dict[str, Any] | None:
@@ -160,14 +184,6 @@ def _path(prefix: Path) -> Path:
 
 def _checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _measure(path: Path, flush: bool = False) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        if flush:
-            os.fsync(file.fileno())
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        return {"bytes": file.tell(), "sha256": checksum}
 
 
 def _flush(folder: Path) -> None:

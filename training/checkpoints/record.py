@@ -162,9 +162,27 @@ def _read_run(folder: Path) -> dict[str, Any]:
     """What is in a run's file beside its configuration; empty if it cannot be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        if isinstance(content, dict):
+        if isinstance(content, dict) and _is_record(content):
             return content
     return {}
+
+
+def _is_record(content: dict[str, Any]) -> bool:
+    """Whether what nothing holds a checksum of has the types that it should have."""
+    kinds = {"class_names": str, "attempts": dict}
+    lists = all(
+        isinstance(content.get(name) or [], list)
+        and all(isinstance(item, kind) for item in content.get(name) or [])
+        for name, kind in kinds.items()
+    )
+    pictures, versions = content.get("pictures") or {}, content.get("versions") or {}
+    return (
+        lists
+        and isinstance(content.get("steps_per_epoch") or 0, int)
+        and isinstance(versions, dict)
+        and isinstance(pictures, dict)
+        and all({"count", "fingerprint"} <= set(part or ()) for part in pictures.values())
+    )
 
 
 def _of_json(content: dict[str, Any]) -> Record:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from levit_common.files import atomic_path
-from training.checkpoints.checkpoint import CheckpointError, Checkpoints, Restored
+from training.checkpoints import manifest
+from training.checkpoints.checkpoint import (
+    BEST,
+    CheckpointError,
+    Checkpoints,
+    Restored,
+    checkpoint_folders,
+)
 from training.checkpoints.folder import BEST_FILE
+from training.checkpoints.manifest import DamagedError
+from training.log import CSV_FILE, JSON_FILE, Row, agreed_rows, best_step, rows_of
 from training.loop.session import Session
 from training.strategy import agree
+
+ROWS = "rows"  # beside BEST, in the notes of a checkpoint
 
 
 def restore(
@@ -31,8 +44,22 @@ def restore(
     Raises:
       CheckpointError: there are traces of checkpoints, and none that can be used.
     """
-    restored = checkpoints.restore()
-    best = folder / BEST_FILE
+    best, rows = folder / BEST_FILE, []
+
+    def check(found: Restored) -> None:
+        nonlocal rows
+        rows = _rows(session, folder, found)
+        step = best_step(rows)
+        if step is None or _is_best(folder, found) or checkpoints.has(step):
+            return
+        if best.exists() or checkpoint_folders(folder)[1].exists():
+            raise DamagedError(
+                f"the best network until then, of step {step}, is lost: neither {best.name} nor "
+                f"its checkpoint can be used (remove both, with the folder {BEST}, to go on "
+                "without it)"
+            )
+
+    restored = checkpoints.restore(check)
     if restored is None and best.exists() and is_chief:
         raise CheckpointError(
             f"{folder}: {best.name} shows that this run had checkpoints, and there are none. Put "
@@ -43,17 +70,51 @@ def restore(
             f"{folder}: the workers do not find the same checkpoint there: this one goes on after "
             f"step {session.step}, another after another. Is it the same folder for all of them?"
         )
-    if restored is not None and is_chief and not _is_whole(best) and checkpoints.restore_best():
-        save_best(session, folder)
-        print(f"{best} was damaged or missing; it is made again from the best checkpoint.")
-        restored = checkpoints.restore()
-    return restored
+    if restored is None:
+        return None
+    step = best_step(rows)
+    if is_chief and step is not None and not _is_best(folder, restored):
+        if checkpoints.has(step):
+            checkpoints.restore_step(step)
+            save_best(session, folder)
+            print(f"{best} was damaged or missing; it is made again from the best checkpoint.")
+            checkpoints.restore_step(restored.step)
+        else:
+            print(f"WARNING: {best} is lost; the run goes on without, until a better one.")
+    return dataclasses.replace(restored, notes={**restored.notes, ROWS: rows})
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether there is a `.keras` file, and what is in it has the checksums stored with it."""
+def _rows(session: Session, folder: Path, found: Restored) -> list[Row]:
+    """The log until a checkpoint: what it has noted, or else what the folder has.
+
+    Raises:
+      DamagedError: an epoch is missing.
+    """
+    if ROWS in found.notes:
+        return rows_of(found.notes[ROWS])
+    rows = agreed_rows(folder, found.step)
+    epochs = found.step // session.schedule.steps_per_epoch
+    if rows is None or [row.epoch for row in rows] != list(range(1, epochs + 1)):
+        raise DamagedError(
+            f"{JSON_FILE} and {CSV_FILE} do not both have the {epochs} epochs until then, and "
+            f"its manifest cannot be read"
+        )
+    return rows
+
+
+def measure_best(folder: Path) -> dict[str, Any] | None:
+    """The length and the checksum of the best network; None where there is none."""
+    path = folder / BEST_FILE
+    return manifest.measure(path) if path.is_file() else None
+
+
+def _is_best(folder: Path, found: Restored) -> bool:
+    """Whether the best network is that which a checkpoint has noted, or at least a whole one."""
+    path = folder / BEST_FILE
     try:
-        with zipfile.ZipFile(path) as archive:
+        if BEST in found.notes:
+            return measure_best(folder) == found.notes[BEST]
+        with zipfile.ZipFile(path) as archive:  # with a checksum for each of its members
             return archive.testzip() is None
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return False

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import keras
 import numpy as np
@@ -130,13 +131,38 @@ def test_the_newest_that_is_whole_is_taken(tmp_path, kind, damage):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_manifest_is_not_taken_for_a_damaged_checkpoint(tmp_path, damage):
-    remark = "carries no checksums" if damage == "removed" else "ckpt-3.json is damaged"
+def test_where_a_manifest_is_damaged_an_older_checkpoint_with_one_is_taken(tmp_path, damage):
+    reason = "it carries no checksums" if damage == "removed" else "ckpt-3.json is damaged"
     saved(tmp_path, 1, 2, 3)
     DAMAGES[damage](tmp_path / "checkpoints" / "ckpt-3.json")
+    at, _, checkpoints = restored(tmp_path)
+    assert (at, checkpoints.passed_over) == (2, [f"{tmp_path}/checkpoints/ckpt-3: {reason}"])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_all_manifests_are_damaged_the_newest_that_can_be_read_is_taken(tmp_path, damage):
+    remark = "it carries no checksums" if damage == "removed" else "ckpt-3.json is damaged"
+    saved(tmp_path, 1, 2, 3)
+    for at in (1, 2, 3):
+        DAMAGES[damage](tmp_path / "checkpoints" / f"ckpt-{at}.json")
     at, found, checkpoints = restored(tmp_path)
     assert (at, checkpoints.passed_over) == (3, [])
-    assert remark in found.remark
+    assert found.remark == f"{remark}; all of it could be read"
+
+
+def test_a_checkpoint_under_the_name_of_another_is_passed_over(tmp_path):
+    saved(tmp_path, 1, 2)
+    folder = tmp_path / "checkpoints"
+    for suffix in ("json", "index", "data-00000-of-00001"):
+        shutil.copyfile(folder / f"ckpt-1.{suffix}", folder / f"ckpt-3.{suffix}")
+    at, _, checkpoints = restored(tmp_path)
+    assert at == 2
+    assert "ckpt-3.json is that of another checkpoint" in checkpoints.passed_over[0]
+    for path in folder.glob("*.json"):
+        path.unlink()
+    at, _, checkpoints = restored(tmp_path)
+    assert at == 2
+    assert "it is of step 1, and named after another" in checkpoints.passed_over[0]
 
 
 def test_tensorflows_list_of_checkpoints_is_not_looked_at(tmp_path):

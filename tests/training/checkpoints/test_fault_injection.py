@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,14 @@ import textwrap
 
 import pytest
 
-from tests import fault_injector
+from tests import fault_injector, fuzz_checkpoints
+from tests.support import workers
 from tests.support.tiny_session import Killed, TinySession
 from training import run
+from training.checkpoints.checkpoint import CheckpointError
+
+# Rounds of `fuzz_checkpoints` that once found something.
+FOUND = [6, 88, 147]
 
 
 def check_tiny(folder, killed_after, best, kinds):
@@ -85,6 +91,105 @@ def test_a_run_whose_only_checkpoint_is_damaged_stops_and_changes_nothing(tmp_pa
     for _, _, text in report.stopped:
         assert "none of the checkpoints there can be used" in text
         assert "--overwrite" in text
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Folders of the undisturbed run and of one that was stopped after step 13, best at 10."""
+    folders = tmp_path / "whole" / "run", tmp_path / "stopped" / "run"
+    for folder, killed_after in zip(folders, (None, 13), strict=True):
+        folder.mkdir(parents=True)
+        with contextlib.suppress(Killed):
+            fuzz_checkpoints.go_on(folder, killed_after)
+    return folders
+
+
+def test_a_log_that_is_lost_everywhere_is_that_of_an_older_checkpoint(runs, capsys):
+    whole, stopped = runs
+    (stopped / "log.json").write_text("{")
+    (stopped / "log.csv").unlink()
+    (stopped / "checkpoints" / "ckpt-12.json").unlink()
+    fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.difference(stopped, whole) == ""
+    assert f"passed over: {stopped}/checkpoints/ckpt-12: it carries" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", ["log.csv", "log.json"])
+def test_a_log_that_may_be_wrong_is_not_gone_on_with(runs, file):
+    whole, stopped = runs
+    for path in stopped.glob("checkpoints/**/*.json"):
+        path.unlink()
+    log, after_first_epoch = stopped / file, stopped.parent / "other" / "run"
+    intact = log.read_text()
+    log.write_text(intact.replace("0.25", "0.15"))  # the score of the first epoch
+    before = fault_injector.contents(stopped)
+    with pytest.raises(CheckpointError, match=r"log\.json and log\.csv do not both have the 1 epo"):
+        fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.contents(stopped) == before
+    shutil.copytree(stopped, after_first_epoch)
+    (after_first_epoch / file).write_text(intact.replace("0.75", "0.35"))  # of the second
+    fuzz_checkpoints.go_on(after_first_epoch)
+    assert fault_injector.difference(after_first_epoch, whole) == ""
+
+
+def test_a_best_network_of_another_time_is_made_again(runs):
+    whole, stopped = runs
+    other = stopped.parent / "other"
+    other.mkdir()
+    with contextlib.suppress(Killed):
+        fuzz_checkpoints.go_on(other, 9)
+    shutil.copyfile(other / "best.keras", stopped / "best.keras")
+    fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.difference(stopped, whole) == ""
+
+
+def test_where_the_first_best_network_is_lost_the_run_goes_back_before_it(runs):
+    whole = runs[0]
+    stopped = whole.parents[1] / "other" / "run"
+    stopped.mkdir(parents=True)
+    with contextlib.suppress(Killed):
+        fuzz_checkpoints.go_on(stopped, 7)
+    (stopped / "best.keras").unlink()
+    for path in stopped.glob("checkpoints/**/ckpt-5.*"):
+        path.write_bytes(b"")
+    fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.difference(stopped, whole) == ""
+
+
+def test_where_the_best_network_is_lost_for_good_the_run_stops_until_that_is_wanted(runs, capsys):
+    whole, stopped = runs
+    (stopped / "best.keras").write_bytes(b"")
+    for step in (8, 10):
+        for path in stopped.glob(f"checkpoints/**/ckpt-{step}.index"):
+            path.unlink()
+    before = fault_injector.contents(stopped)
+    with pytest.raises(CheckpointError, match=r"best network until then, of step 10, is lost"):
+        fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.contents(stopped) == before
+    (stopped / "best.keras").unlink()
+    shutil.rmtree(stopped / "checkpoints" / "best")
+    fuzz_checkpoints.go_on(stopped)
+    assert f"{stopped}/best.keras is lost; the run goes on without" in capsys.readouterr().out
+    assert workers.rows(stopped) == workers.rows(whole)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"attempts": 7}, {"attempts": [1]}, {"class_names": 1}, {"pictures": {"training": None}}],
+)
+def test_a_record_of_other_types_is_as_good_as_none(runs, content):
+    whole, stopped = runs
+    (stopped / "run.json").write_text(json.dumps(content))
+    fuzz_checkpoints.go_on(stopped)
+    assert fault_injector.difference(stopped, whole) == ""
+
+
+@pytest.mark.slow
+def test_runs_with_several_files_damaged_go_on_or_stop(tmp_path):
+    runs = fuzz_checkpoints.Runs(tmp_path / "runs")
+    found = {n: runs.round(n, tmp_path / "kept") for n in (*range(60), *FOUND)}
+    wrong = {fuzz_checkpoints.EQUAL, fuzz_checkpoints.STOPPED} ^ set(found.values())
+    assert not wrong, found
 
 
 # Runs of a few numbers in a process, that says why they end.

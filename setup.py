@@ -77,6 +77,12 @@ setup(
         include=["levit_common*", "levit_tf*", "converters*", "training*", "serving*"]
     ),
     package_data={"levit_tf": ["imagenet_classes.txt"], "serving": ["web/*"]},
+    entry_points={
+        "console_scripts": [
+            f"levit-{name} = levit_common.scripts:{name}"
+            for name in ("train", "evaluate", "classify", "convert", "export", "serve", "client")
+        ]
+    },
     # PYTHONS of the Makefile, which `make test-pythons` tries.
     python_requires=">=3.11,<3.14",
     classifiers=[

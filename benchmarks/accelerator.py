@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks import results
 from benchmarks.turns import Contender, Times, race, serve_turns
-from converters import cli
+from levit_common import cli
 
 PEAK = "matmul"
 INFERENCE = ("keras_inference", "pytorch_inference")
@@ -211,8 +211,7 @@ COLUMNS = (
 )
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     import keras
 
@@ -254,5 +253,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

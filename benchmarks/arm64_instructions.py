@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 from tests.arm64 import run
 from tests.arm64.compare import TOLERANCES
 from tests.arm64.machine import CPUS, PICTURES, python_command
@@ -65,8 +65,7 @@ def instructions(command: list[str], file: Path, pictures: int) -> float:
     return (counts[1] - counts[0]) / pictures
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     files = Path(args.files).resolve()
     with tempfile.TemporaryDirectory() as folder:
@@ -96,5 +95,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

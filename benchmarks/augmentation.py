@@ -23,7 +23,7 @@ from collections.abc import Callable
 from absl import flags
 
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 from levit_tf.pictures.picture_folders import scan_folders
 
 BATCH = 50
@@ -114,8 +114,7 @@ def timms(paths: list[str]) -> Callable[[], int]:
     return epoch
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     ((pictures, _),) = scan_folders([args.images])
     paths = [picture.path for picture in pictures if picture.is_jpeg]
@@ -148,5 +147,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from converters import cli
+from levit_common import cli
 from levit_common.files import atomic_path
 
 SIDES = {"ours": "levit_tf", "pytorch": "PyTorch, timm"}
@@ -146,8 +146,7 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
         Path(temporary).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     if args.compare:
         files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in args.compare]
@@ -180,5 +179,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

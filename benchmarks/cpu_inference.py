@@ -29,7 +29,7 @@ from absl import flags
 
 from benchmarks import results, runtimes
 from benchmarks.turns import Contender, Times, race, serve_turns
-from converters import cli
+from levit_common import cli
 
 TFLITE = ("tflite_fp32", "tflite_dynamic", "tflite_int8", "tflite_int8_full", "tflite_fp16_compute")
 CONTENDERS = (
@@ -48,11 +48,11 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
     import keras
 
     import levit_tf
+    from converters.onnx.conversion import to_onnx
+    from converters.saved_model.conversion import to_saved_model
     from converters.tflite.calibration import calibration_images
+    from converters.tflite.conversion import to_tflite
     from converters.tflite.recipes import RECIPES
-    from converters.to_onnx import to_onnx
-    from converters.to_saved_model import to_saved_model
-    from converters.to_tflite import to_tflite
     from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
@@ -178,8 +178,7 @@ COLUMNS = (
 )
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     from levit_tf.variants import get_variant
 
@@ -247,5 +246,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

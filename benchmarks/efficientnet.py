@@ -38,7 +38,7 @@ from benchmarks.published import (
     write_saved_model,
 )
 from benchmarks.turns import Contender, environment, race, serve_turns
-from converters import cli
+from levit_common import cli
 
 TFLITE_FP32, TFLITE_INT8 = "TFLite fp32", "TFLite int8"
 TENSORFLOW, TENSORFLOW_BF16 = "TensorFlow fp32", "TensorFlow bf16"
@@ -59,9 +59,9 @@ def write_files(network: Network, folder: Path) -> None:
     model = network.build()
     files = [file for files in FILES.values() for file in files]
     if network.family == _OURS:
+        from converters.saved_model.conversion import to_saved_model
         from converters.tflite.calibration import calibration_images
-        from converters.to_saved_model import to_saved_model
-        from converters.to_tflite import to_tflite
+        from converters.tflite.conversion import to_tflite
 
         images = calibration_images("photographs", model.input_shape[1:3])
         for path in (folder / file for file in files):
@@ -169,8 +169,7 @@ def _ratios(chosen: list[Network], times) -> list[tuple]:
     return rows
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     known = networks()
     if args.worker:
@@ -245,5 +244,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

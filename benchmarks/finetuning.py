@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 
 SIDES = {"ours": "levit_tf", "adam": "Keras, Adam(1e-3)"}
 ADAM_RATE = 1e-3
@@ -149,8 +149,7 @@ class Adam:
         return 100 * float(np.mean(found == self._test_labels))
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     import keras
     import tensorflow as tf
 
@@ -189,5 +188,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

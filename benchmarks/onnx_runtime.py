@@ -24,9 +24,10 @@ from absl import flags
 import levit_tf
 from benchmarks import results, runtimes
 from benchmarks.turns import processor_ms
-from converters import cli
+from converters.choices import DEFAULT_OPSET
 from converters.onnx import onnx_layout
-from converters.to_onnx import DEFAULT_OPSET, to_onnx
+from converters.onnx.conversion import to_onnx
+from levit_common import cli
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
 from tests.support.randomize import randomize_keras, randomize_torch
@@ -76,8 +77,7 @@ def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
     return paths
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     variant = get_variant(args.variant).name
     with tempfile.TemporaryDirectory() as name:
@@ -103,5 +103,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

@@ -15,7 +15,7 @@ from absl import flags
 
 import levit_tf
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 from tests.support import references
 from tests.support.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
 
@@ -46,13 +46,11 @@ def _rows() -> Iterator[tuple[str, str, str, dict[str, float]]]:
         yield "LeViT128S", "timm", "x".join(map(str, size)), errors
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     rows = [(*names, *map(errors.get, _COLUMNS)) for *names, errors in _rows()]
     columns = ("variant", "codebase", "size", *_COLUMNS)
     results.publish("parity", columns, rows, flags.FLAGS.output)
 
 
 if __name__ == "__main__":
-    results.define_output_flag()
-    cli.run(main)
+    cli.Command(main, results.define_output_flag).run()

@@ -23,7 +23,7 @@ from absl import flags
 
 from benchmarks import results, runtimes
 from benchmarks.turns import Contender, race, serve_turns
-from converters import cli
+from levit_common import cli
 
 PARTS = ("batch", "resolution", "startup")
 BATCHES = (1, 4, 16, 64, 256)
@@ -83,10 +83,10 @@ def write_files(folder: Path, variant: str, side: int, files: tuple[str, ...]) -
     import keras
 
     import levit_tf
+    from converters.onnx.conversion import to_onnx
+    from converters.saved_model.conversion import to_saved_model
     from converters.tflite.calibration import calibration_images
-    from converters.to_onnx import to_onnx
-    from converters.to_saved_model import to_saved_model
-    from converters.to_tflite import to_tflite
+    from converters.tflite.conversion import to_tflite
     from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
@@ -167,8 +167,7 @@ def _startup_rows(folder: Path, side: int) -> list[tuple]:
 COLUMNS = ("runtime", "side", "batch", "threads", "ms a picture", "images/s", "MB")
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     if args.worker:
         work(args.worker, Path(args.folder))
@@ -239,5 +238,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

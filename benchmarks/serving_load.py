@@ -31,7 +31,7 @@ from absl import flags
 
 from benchmarks import results
 from benchmarks.serving_process import MODEL, Running, export_model, server
-from converters import cli
+from levit_common import cli
 from serving import signatures
 from serving.client.calls import Target
 from serving.load.load_test_generator import Load, generate
@@ -216,8 +216,7 @@ def at_half_rate(loads: dict[str, tuple[Load, Running]], highest: dict[str, floa
     results.publish("serving_load_latency", (*columns, "generator"), rows, args.output)
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     unknown = [side for side in args.sides if side not in SIDES]
     if unknown:
@@ -270,5 +269,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

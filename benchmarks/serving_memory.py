@@ -25,7 +25,7 @@ from absl import flags
 
 from benchmarks import results
 from benchmarks.serving_process import MODEL, Running, export_model, server
-from converters import cli
+from levit_common import cli
 from levit_common.files import atomic_path
 from serving.client import Client
 from serving.client.calls import Target
@@ -181,8 +181,7 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
         figure.savefig(Path(temporary, "memory.png"), dpi=110)
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     if os.path.exists(args.output) and not args.overwrite:
         raise FileExistsError(f"{args.output} exists already; --overwrite replaces it.")
@@ -257,5 +256,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

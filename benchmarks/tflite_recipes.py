@@ -28,10 +28,10 @@ from absl import flags
 import levit_tf
 from benchmarks import results
 from benchmarks.turns import processor_ms
-from converters import cli
 from converters.tflite.calibration import calibration_images
+from converters.tflite.conversion import to_tflite
 from converters.tflite.recipes import RECIPES
-from converters.to_tflite import to_tflite
+from levit_common import cli
 from tests.support.randomize import randomize_keras
 
 # XNNPACK's delegate flags: signed and unsigned int8, which are its usual ones, and FORCE_FP16.
@@ -110,8 +110,7 @@ def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
     ]
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     found = []
     with contextlib.ExitStack() as stack:
@@ -132,5 +131,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

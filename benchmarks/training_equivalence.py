@@ -13,14 +13,13 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 from levit_tf.variants import get_variant
 from tests.support.training_parity import Case, largest_difference, train_keras, train_pytorch
 from training.optim.losses import Distillation
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     loss = Distillation(args.distillation, tau=args.tau)
     case = Case(get_variant(args.variant).name, args.steps, args.batch, loss=loss)
@@ -62,5 +61,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import results
-from converters import cli
+from levit_common import cli
 
 CLASSES = 1000
 SIDES = ("ours", "ours_xla", "pytorch", "pytorch_compiled")
@@ -103,8 +103,7 @@ def pytorch(variant: str, batch: Batch, compiled: bool = False) -> Step:
     return step
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     import tensorflow as tf
 
@@ -163,5 +162,4 @@ def define_flags() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    cli.Command(main, define_flags).run()

@@ -1,7 +1,7 @@
 """Command-line tools that carry a LeViT from one format to another, one module a format.
 
-Each module has one public function that does the work and raises, and a thin `main` around it that
-`converters.cli.run` turns into a command: `python -m converters.from_pytorch --help`.
+The module of a command has its flags and a short `main`, and imports what does the work when that
+begins; so the modules here import nothing heavy. The work is in the folder of its format, one
+public function that raises, and that is also to be had from the command's module:
+`from converters.to_tflite import to_tflite`.
 """
-
-import levit_tf  # noqa: F401, before its modules are: see levit_common/quiet.py

@@ -10,101 +10,23 @@ probabilities out. It is compared with what the Keras model itself says before i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import keras
-import numpy as np
-import tensorflow as tf
 from absl import flags
 
-from converters import cli
-from converters.deploy import deploy_graph
-from converters.saved_model.tensorflow_graph import PRECISIONS, tensorflow_function
-from converters.verification.verify_artefact import BFLOAT16, FLOAT32
-from converters.verification.verify_compare import check_export
-from converters.verification.verify_graphs import saved_model_artefact
-from converters.verification.verify_keras import model_artefact
-from levit_common.files import atomic_path
-from levit_common.shipped_names import INPUT, SIGNATURE
-from levit_tf.class_names import LABELS_FILE
-from levit_tf.prediction.predictor import exported_class_names, labels_for
-from levit_tf.weights.keras_files import load_keras_file
+from converters.choices import LABELS_HELP, PRECISIONS
+from levit_common import cli
+from levit_common.files import check_exists, check_new
+from levit_common.lazy import lazy_names
 
-TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
+__getattr__ = lazy_names(__name__, to_saved_model="converters.saved_model.conversion")
 
 
-def to_saved_model(
-    model: keras.Model,
-    path: str | os.PathLike,
-    *,
-    class_names: Sequence[str] | None = None,
-    input_range: str | None = None,
-    images: np.ndarray | None = None,
-    precision: str = "float32",
-    overwrite: bool = False,
-) -> float:
-    """Writes a LeViT as a SavedModel for any batch size, its weights being constants.
+def main() -> None:
+    from converters.saved_model.conversion import to_saved_model
+    from levit_tf.prediction.predictor import labels_for
+    from levit_tf.weights.keras_files import load_keras_file
 
-    Args:
-      model: see `converters.deploy.deploy_graph`.
-      path: the directory to write.
-      class_names: one for each class, kept as `labels.txt` in the directory; by default those that
-        the model has.
-      input_range: see `converters.deploy.deploy_graph`.
-      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
-      precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
-        logits: faster where the processor has such instructions, with a relative error of about
-        2e-2.
-      overwrite: whether an existing `path` is replaced.
-
-    Returns:
-      The largest difference of an output from the model's, relative to that output's largest value.
-
-    Raises:
-      FileExistsError: `path` exists and `overwrite` is false.
-      ValueError: `model` cannot be exported, has another number of classes, or the SavedModel does
-        not compute what it does. Nothing is written then.
-    """
-    with atomic_path(path, overwrite) as temporary:
-        reference = model_artefact(model, f"Model {model.name!r}", input_range)
-        graph = deploy_graph(model, input_range=input_range)
-        names = exported_class_names(class_names, reference.network)
-        function = tensorflow_function(graph, precision)
-        tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})
-        if names:
-            write_labels(Path(temporary, LABELS_FILE), names)
-        return check_export(
-            reference, saved_model_artefact(Path(temporary)), images, TOLERANCES[precision], path
-        )
-
-
-def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a deploy graph as it is, for the batch size it was built with: for other converters.
-
-    Args:
-      graph: a result of `converters.deploy.deploy_graph`.
-      path: the directory to write.
-    """
-    # Keras' archive registers the variables, which a tf.Module around a Keras 3 model does not.
-    archive = keras.export.ExportArchive()
-    archive.track(graph)
-    archive.add_endpoint(
-        SIGNATURE,
-        lambda images: graph(images, training=False),
-        input_signature=[keras.InputSpec(shape=graph.input.shape, dtype="float32", name=INPUT)],
-    )
-    archive.write_out(os.fspath(path), verbose=False)
-
-
-def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
-    """Writes class names as `levit_tf.class_names.read_labels` reads them."""
-    Path(path).write_text("\n".join(class_names) + "\n", encoding="utf-8")
-
-
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
     args = flags.FLAGS
     error = to_saved_model(
         load_keras_file(args.model),
@@ -120,17 +42,20 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
     flags.DEFINE_string("output", None, "Directory to write.")
-    flags.DEFINE_string(
-        "labels",
-        None,
-        "Class names, one a line; by default labels.txt beside the model, or the model's own.",
-    )
+    flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])
 
 
+def check() -> None:
+    args = flags.FLAGS
+    check_exists(args.model, "a .keras file")
+    check_new(args.output, args.overwrite)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -32,8 +32,7 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
       OSError: the folder cannot be made or written to.
     """
     path = os.path.abspath(os.fspath(path))
-    if os.path.lexists(path) and not overwrite:
-        raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
+    check_new(path, overwrite)
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -53,6 +52,33 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         if os.path.isdir(path):  # cannot be renamed onto: it has content
             os.rename(path, os.path.join(scratch, "replaced"))
         os.replace(temporary, path)
+
+
+def check_new(path: str | os.PathLike, overwrite: bool = False) -> None:
+    """Raises FileExistsError if there is something already that may not be replaced."""
+    path = os.path.abspath(os.fspath(path))
+    if os.path.lexists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
+
+
+def check_suffix(path: str | os.PathLike, *suffixes: str) -> None:
+    """Raises ValueError if the name of an output does not end in one of `suffixes`."""
+    if os.path.splitext(path)[1] not in suffixes:
+        raise ValueError(
+            f"--output: expected a file name ending in {', '.join(suffixes)}. Received: "
+            f"{os.fspath(path)!r}"
+        )
+
+
+def check_exists(path: str | os.PathLike, expected: str) -> None:
+    """Raises FileNotFoundError if there is no such file.
+
+    Args:
+      path: what a user named.
+      expected: what it should be, for the message.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{os.fspath(path)}: no such file. Expected {expected}.")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Commands whose own words are not drowned in the start-up chatter of TensorFlow's native code.
 
-`python -m package.module` imports the package before it sets the module's `sys.argv`, so a package
-can tell that it is about to run a command. Only then is anything held back: a program that imports
-levit_tf sees all that TensorFlow has to say.
+Only commands hold anything back: a program that imports levit_tf sees all that TensorFlow has to
+say. A command starts Keras by `start_keras` once its flags are parsed; a package whose commands
+cannot wait for that, because it imports Keras itself, asks `is_starting_command`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,17 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def is_starting_command() -> bool:
-    """Whether this is the import of a package for `python -m package.module`."""
-    return sys.argv[:1] == ["-m"]
+    """Whether this is the import of a package for `python -m package.module`.
+
+    Python's `-m` is the module runpy, and the main module has no file until the package is there.
+    """
+    return "runpy" in sys.modules and not hasattr(sys.modules["__main__"], "__file__")
+
+
+def start_keras() -> None:
+    """Imports Keras and its backend, without their messages unless that fails."""
+    with quiet_native_output():
+        import keras  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -4,12 +4,10 @@ Importing this package imports Keras and numpy, no backend by itself: the models
 TensorFlow, JAX and PyTorch backends.
 """
 
-import contextlib
+from levit_common.quiet import is_starting_command, start_keras
 
-from levit_common.quiet import is_starting_command, quiet_native_output
-
-with quiet_native_output() if is_starting_command() else contextlib.nullcontext():
-    import keras  # noqa: F401, here so that the start of its backend can be quiet
+if is_starting_command():  # of this package's commands: see levit_common/quiet.py
+    start_keras()
 
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
 from levit_tf.class_names import decode_predictions

@@ -16,8 +16,6 @@ BATCH_NORM_EPSILON = 1e-5
 # Keras weighs the old statistics with this; PyTorch's "momentum" of 0.1 weighs the new ones.
 BATCH_NORM_MOMENTUM = 0.9
 
-HEADS = ("average", "both", "single")
-
 register = keras.saving.register_keras_serializable(package="levit_tf")
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import keras
 
+from levit_common.choices import HEADS
 from levit_tf.attention import Attention
 from levit_tf.keras_graph.notes import CLASSES, INPUT, ORIGIN, note_layer
 from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
-from levit_tf.layers import HEADS, MLP, Classifier, ConvBN, DropPath
+from levit_tf.layers import MLP, Classifier, ConvBN, DropPath
 from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, STEM, stage_name
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
 from levit_tf.weights.loading import load_weights

@@ -10,15 +10,14 @@ quantised file is from its model, layer by layer, is drawn by `python -m convert
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
+from absl import flags
 
+from levit_common import cli
 from levit_common.figures import make_figure, save_figure
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import draw_network
@@ -95,67 +94,25 @@ def _name_row(axes, layer: keras.layers.Layer) -> None:
     axes.set_ylabel(name.replace("_downsample", "\ndown"), fontsize=7)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-      arguments: what stands after the program's name; `sys.argv`'s by default.
-
-    Returns:
-      The exit status: 0; or 1 if the model or a picture could not be read, or nothing be written.
-
-    Raises:
-      SystemExit: the arguments make no sense (status 2), or ask for help.
-    """
-    options = _parser().parse_args(arguments)
+def main(*pictures: str) -> None:
+    args = flags.FLAGS
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        for path in _draw(options):
-            print(f"written: {path}")
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _draw(options: argparse.Namespace):
-    named = options.model in list_variants()
-    model = LeViT(options.model, weights="imagenet") if named else load_keras_file(options.model)
+    named = args.model in list_variants()
+    model = LeViT(args.model, weights="imagenet") if named else load_keras_file(args.model)
     attention_layers(model)  # refuses other models before anything is written
-    images = load_images(options.pictures, model.input_shape[1:3])
-    folder = Path(options.output)
+    images = load_images(pictures, model.input_shape[1:3])
+    folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
-    draw_network(model, folder / "network.png")
-    yield folder / "network.png"
-    draw_attention_biases(model, folder / "attention_biases.png")
-    yield folder / "attention_biases.png"
-    for picture, pixels in zip(options.pictures, images, strict=True):
+    for name, draw in (
+        ("network.png", draw_network),
+        ("attention_biases.png", draw_attention_biases),
+    ):
+        draw(model, folder / name)
+        print(f"written: {folder / name}")
+    for picture, pixels in zip(pictures, images, strict=True):
         path = folder / f"attention-{Path(picture).stem}.png"
-        draw_attention_maps(model, pixels, options.point, path)
-        yield path
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m levit_tf.visualize",
-        description="Draws a LeViT, its attention biases, and what it attends to in pictures.",
-    )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="FILE_OR_VARIANT",
-        help="a .keras file of the train form, or the name of a variant for its released weights",
-    )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the PNG files go")
-    parser.add_argument(
-        "--point",
-        type=_point,
-        default=(0.5, 0.5),
-        metavar="Y,X",
-        help="the place whose attention is shown, shares of height and width (default: 0.5,0.5)",
-    )
-    parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="JPEG, PNG, GIF, BMP, WebP")
-    return parser
+        draw_attention_maps(model, pixels, _point(args.point), path)
+        print(f"written: {path}")
 
 
 def _point(text: str) -> tuple[float, float]:
@@ -164,9 +121,28 @@ def _point(text: str) -> tuple[float, float]:
     except ValueError:
         y = x = -1.0
     if not (0 <= y < 1 and 0 <= x < 1):
-        raise argparse.ArgumentTypeError(f"expected Y,X, two shares in [0, 1), got {text!r}")
+        raise ValueError(f"--point: expected Y,X, two shares in [0, 1). Received: {text!r}")
     return y, x
 
 
+def define_flags() -> None:
+    flags.DEFINE_string(
+        "model",
+        None,
+        "A .keras file of the train form, or the name of a variant for its released weights.",
+    )
+    flags.DEFINE_string("output", None, "Folder where the PNG files go.")
+    flags.DEFINE_string(
+        "point", "0.5,0.5", "Y,X: the place whose attention is shown, shares of height and width."
+    )
+    flags.mark_flags_as_required(["model", "output"])
+
+
+def check(*pictures: str) -> None:
+    _point(flags.FLAGS.point)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    COMMAND.run()

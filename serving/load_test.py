@@ -12,20 +12,29 @@ way. Prints percentiles, throughput, errors by kind, and how well the generator 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import functools
+import math
 import random
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
+from levit_common import cli
 from levit_common.picture_files import FORMATS, HEAD, format_of, printable, walk
 from serving import signatures
 from serving.client import grpc_codec, rest_codec
 from serving.client.calls import Target
 from serving.client.client import is_rest
 from serving.client.errors import RequestError, TransportError
-from serving.client.options import add_server_options, address, positive, seconds, tls
+from serving.client.options import (
+    address,
+    check_positive,
+    check_server_flags,
+    define_server_flags,
+    tls,
+)
 from serving.client.pictures import read_picture
 from serving.load.load_test_generator import ARRIVALS, Load, generate, open_transport
 from serving.load.load_test_report import make_report, to_text, write_report
@@ -34,55 +43,44 @@ SHOWN_SKIPPED = 20
 MAX_RATE = "max"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-      arguments: what stands after the program's name; `sys.argv`'s by default.
-
-    Returns:
-      The exit status: 0; 1 if there was nothing to send, the server refuses the first request, or
-      it answered none.
-
-    Raises:
-      SystemExit: the arguments make no sense (status 2), or ask for help.
-    """
-    options = _parser().parse_args(arguments)
-    try:
-        server = address(options)
-        folder = None if options.output is None else _new_folder(options.output, options.overwrite)
-        target = Target(options.model, options.version, options.label)
-        path, bodies = make_requests(
-            server,
-            target,
-            read_pictures(options.images, options.pictures, options.seed),
-            batch=options.batch,
-            signature_name=options.signature,
-            input_name=options.input,
-        )
-        load = Load(
-            server=server,
-            path=path,
-            bodies=bodies,
-            rate=options.rate,
-            duration_s=options.duration,
-            warmup_s=options.warmup,
-            arrivals=options.arrivals,
-            concurrency=options.concurrency,
-            connections=options.connections,
-            timeout_s=options.timeout,
-            seed=options.seed,
-            tls=tls(options),
-        )
-        probe(load, options.model)
-        report = make_report(load, generate(load, options.processes))
-        print(to_text(report))
-        if folder is not None:
-            write_report(report, vars(options), folder)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+def main() -> int:
+    args = flags.FLAGS
+    server = address()
+    folder = None if args.output is None else _new_folder(args.output, args.overwrite)
+    path, bodies = make_requests(
+        server,
+        Target(args.model, args.version, args.label),
+        read_pictures(args.images, args.pictures, args.seed),
+        batch=args.batch,
+        signature_name=args.signature,
+        input_name=args.input,
+    )
+    load = Load(
+        server=server,
+        path=path,
+        bodies=bodies,
+        rate=_rate(args.rate),
+        duration_s=args.duration,
+        warmup_s=args.warmup,
+        arrivals=args.arrivals,
+        concurrency=args.concurrency,
+        connections=args.connections,
+        timeout_s=args.timeout,
+        seed=args.seed,
+        tls=tls(),
+    )
+    probe(load, args.model)
+    report = make_report(load, generate(load, args.processes))
+    print(to_text(report))
+    if folder is not None:
+        write_report(report, _settings(), folder)
     return 0 if report.answered else 1
+
+
+def _settings() -> dict[str, object]:
+    """The flags of this command, for the report."""
+    own = flags.FLAGS.get_key_flags_for_module(__name__)
+    return {flag.name: flag.value for flag in own} | {"rate": _rate(flags.FLAGS.rate)}
 
 
 def read_pictures(folder: str | Path, count: int, seed: int) -> list[bytes]:
@@ -179,35 +177,47 @@ def _new_folder(path: str, overwrite: bool) -> Path:
     return Path(path)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.load_test",
-        description="Measures TensorFlow Serving or the stand-in under load.",
-    )
-    add = parser.add_argument
-    add_server_options(parser)
-    add("--images", required=True, metavar="FOLDER", help="pictures to send, or one file")
-    add("--rate", type=_rate, required=True, help="requests a second, or max")
-    add("--duration", type=seconds, required=True, metavar="SECONDS", help="that are measured")
-    add("--warmup", type=seconds, default=1.0, metavar="SECONDS", help="before (default: 1)")
-    add("--arrivals", choices=ARRIVALS, default="poisson", help="(default: %(default)s)")
-    add("--concurrency", type=positive, default=16, help="requests under way at --rate=max")
-    add("--timeout", type=seconds, default=10.0, metavar="SECONDS", help="(default: 10)")
-    add("--signature", default=signatures.SERVING_DEFAULT, help="(default: %(default)s)")
-    add("--input", default=signatures.IMAGE_BYTES, help="takes the files (default: %(default)s)")
-    add("--batch", type=positive, default=1, help="pictures in a request (default: 1)")
-    add("--pictures", type=positive, default=256, help="read at most (default: %(default)s)")
-    add("--connections", type=positive, default=1, help="gRPC channels (default: 1)")
-    add("--processes", type=positive, default=1, help="of the generator (default: 1)")
-    add("--seed", type=int, default=0, help="of times and choices (default: 0)")
-    add("--output", metavar="FOLDER", help="for report.json and latencies.png")
-    add("--overwrite", action="store_true", help="an existing FOLDER")
-    return parser
+def define_flags() -> None:
+    define_server_flags()
+    number = functools.partial(flags.DEFINE_integer, lower_bound=1)
+    flags.DEFINE_string("images", None, "Folder of pictures to send, or one file.")
+    flags.DEFINE_string("rate", None, f"Requests a second, or {MAX_RATE}.")
+    flags.DEFINE_float("duration", None, "Seconds that are measured.")
+    flags.DEFINE_float("warmup", 1.0, "Seconds before.")
+    flags.DEFINE_enum("arrivals", "poisson", ARRIVALS, "When requests are sent, at a rate.")
+    number("concurrency", 16, f"Requests under way at --rate={MAX_RATE}.")
+    flags.DEFINE_float("timeout", 10.0, "Seconds for a request.")
+    flags.DEFINE_string("signature", signatures.SERVING_DEFAULT, "Of the model.")
+    flags.DEFINE_string("input", signatures.IMAGE_BYTES, "Of the signature; takes the files.")
+    number("batch", 1, "Pictures in a request.")
+    number("pictures", 256, "Read at most.")
+    number("connections", 1, "gRPC channels.")
+    number("processes", 1, "Of the generator.")
+    flags.DEFINE_integer("seed", 0, "Of times and choices.")
+    flags.DEFINE_string("output", None, "Folder for report.json and latencies.png.")
+    flags.DEFINE_bool("overwrite", False, "Replace what is in an existing folder.")
+    flags.mark_flags_as_required(["images", "rate", "duration"])
 
 
 def _rate(text: str) -> float | None:
-    return None if text == MAX_RATE else seconds(text)
+    if text == MAX_RATE:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"--rate: expected a positive number or {MAX_RATE}. Received: {text!r}")
+    return rate
 
+
+def check() -> None:
+    check_server_flags()
+    check_positive("duration", "warmup", "timeout")
+    _rate(flags.FLAGS.rate)
+
+
+COMMAND = cli.Command(main, define_flags, check, starts_keras=False)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    COMMAND.run()

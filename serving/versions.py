@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
-from converters import cli
+from levit_common import cli
 from serving.repository import ModelConfig, Repository, check_name, missing
 
 _ACTIONS = ("label", "unlabel", "serve", "pin", "unpin", "rollback", "remove")
@@ -236,12 +236,9 @@ def _parse_versions(texts: Sequence[str]) -> list[int]:
     return [int(text) for text in texts]
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
     args = flags.FLAGS
     given = [name for name in _ACTIONS if getattr(args, name)]
-    if len(given) > 1:
-        raise ValueError(f"One change at a time. Received: --{' --'.join(given)}")
     versions = Versions(Repository(args.repository), check_name(args.name))
     actions: dict[str, Callable[[], object]] = {
         "label": lambda: versions.label(parse_labels(args.label)),
@@ -272,6 +269,14 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["repository", "name"])
 
 
+def check() -> None:
+    args = flags.FLAGS
+    given = [name for name in _ACTIONS if getattr(args, name)]
+    if len(given) > 1:
+        raise ValueError(f"One change at a time. Received: --{' --'.join(given)}")
+
+
+COMMAND = cli.Command(main, define_flags, check, starts_keras=False)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("levit_tf", "converters", "training", "serving")
+PACKAGES = ("levit_common", "levit_tf", "converters", "training", "serving")
 EXTRAS = "tflite,onnx,train,serve"
 # Seconds of processor time that `import levit_tf` may take beyond `import keras`: the quickest of
 # some runs of each, in turns, so that other work on the machine counts for little.
@@ -46,6 +46,19 @@ COMMANDS = (
     f"serving.export {_MODEL} --name=digits --repository=models",
     "serving.server --version",
 )
+# In a project that has a `training` and a `serving` of its own, which must not be run.
+_OUTSIDE = f"../outside/{_RUN}"
+SCRIPTS = (
+    "levit-train --output=run --config=digits --set=epochs=3 --set=warmup_epochs=1",
+    f"levit-evaluate --model={_OUTSIDE}/final.keras --dataset=digits",
+    f"levit-classify --model={_OUTSIDE}/final.keras {_OUTSIDE}/predictions.png",
+    "levit-convert",
+    f"levit-convert to-tflite --model={_OUTSIDE}/final.keras --recipe=fp32 --output=fp32.tflite",
+    "levit-convert report fp32.tflite",
+    f"levit-export --model={_OUTSIDE}/final.keras --name=digits --repository=models",
+    "levit-serve --version",
+    "levit-client --help",
+)
 
 
 class FailedCheckError(Exception):
@@ -59,6 +72,7 @@ class Wheel:
       path: of the wheel, once built.
       python: of the environment, which has only pip at first.
       outside: a folder that is not in the repository, for commands to run in.
+      project: another one, with a `training` and a `serving` of its own.
     """
 
     def __init__(self, folder: Path):
@@ -67,6 +81,12 @@ class Wheel:
         self.python = folder / "environment" / "bin" / "python"
         self.outside = folder / "outside"
         self.outside.mkdir(parents=True)
+        self.project = folder / "project"
+        for package in ("training", "serving"):
+            (self.project / package).mkdir(parents=True)
+            (self.project / package / "__init__.py").write_text(
+                "raise SystemExit('this is the package of the current folder')\n"
+            )
         venv.create(folder / "environment", with_pip=True)
 
     def run(self, *arguments: str) -> str:
@@ -75,16 +95,11 @@ class Wheel:
         Raises:
           FailedCheckError: The exit code is not 0; with the end of what was written.
         """
-        # Neither sources nor packages from anywhere but the environment.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-        command = [str(self.python), *arguments]
-        done = subprocess.run(
-            command, cwd=self.outside, env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-            raise FailedCheckError(f"{shlex.join(command[1:])}: exit code {done.returncode}\n{end}")
-        return done.stdout
+        return _output([str(self.python), *arguments], self.outside)
+
+    def run_script(self, name: str, *arguments: str) -> str:
+        """Runs a console script in `project`; the rest is as for `run`."""
+        return _output([str(self.python.with_name(name)), *arguments], self.project)
 
     def build(self) -> str:
         """Builds it; its version must be the one of `levit_tf.__version__`."""
@@ -166,6 +181,16 @@ class Wheel:
         return f"{len(block.group(1).splitlines())} lines"
 
 
+def _output(command: Sequence[str], folder: Path) -> str:
+    # Neither sources nor packages from anywhere but the environment.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise FailedCheckError(f"{shlex.join(command)}: exit code {done.returncode}\n{end}")
+    return done.stdout
+
+
 def _processor_time() -> float:
     """Seconds that processes used which this one has waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -182,11 +207,13 @@ def checks(wheel: Wheel) -> Iterator[tuple[str, Callable[[], str]]]:
     yield f"import levit_tf, at most {IMPORT_LIMIT:g} s beyond Keras", wheel.check_import_time
     yield "README.md, the first block of Python", wheel.check_readme
     for command in COMMANDS:
-        yield f"python -m {command}", lambda command=command: _ran(wheel, command)
+        yield f"python -m {command}", lambda command=command: _ran(wheel.run, f"-m {command}")
+    for command in SCRIPTS:
+        yield command, lambda command=command: _ran(wheel.run_script, command)
 
 
-def _ran(wheel: Wheel, command: str) -> str:
-    wheel.run("-m", *command.split())
+def _ran(run: Callable[..., str], command: str) -> str:
+    run(*command.split())
     return ""
 
 

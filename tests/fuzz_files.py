@@ -30,7 +30,7 @@ from pathlib import Path
 SECONDS = 60  # for one file; a machine may be busy
 MEMORY = 4 << 30  # bytes of address space for one file, beside what the process has
 PICTURES = 1
-_USER_ERRORS = (ValueError, OSError, ImportError)  # as in converters.cli
+_USER_ERRORS = (ValueError, OSError, ImportError)  # as in levit_common.cli
 _LARGE = (-1, 0, 1, 99, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1)
 _OPENED, _REFUSED = "opened", "refused"
 

@@ -3,5 +3,3 @@
 A loop of our own on the Keras 3 model, because `keras.Model.fit` has no multi-worker strategies and
 no exact resume.
 """
-
-import levit_tf  # noqa: F401, before its modules are: see levit_common/quiet.py

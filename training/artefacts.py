@@ -14,13 +14,13 @@ import numpy as np
 import levit_tf
 from converters.qat.conversion import export
 from converters.qat.qat_model import QuantizedModel
-from converters.to_saved_model import to_saved_model, write_labels
-from converters.to_tflite import to_tflite
+from converters.saved_model.conversion import to_saved_model, write_labels
+from converters.tflite.conversion import to_tflite
 from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
 from levit_tf.class_names import LABELS_FILE
 from levit_tf.prediction.predictor import load_predictor
-from training.evaluate import top1
+from training.evaluation import top1
 
 REFERENCE = "final.keras"
 FAKE_QUANTIZED = "fake_quantized"
@@ -61,7 +61,7 @@ def write_artefacts(
         quantisation-aware training has made.
       folder: where to; it exists.
       class_names: one for each class.
-      calibration_images: see `converters.to_tflite.to_tflite`.
+      calibration_images: see `converters.tflite.conversion.to_tflite`.
       overwrite: whether existing files are replaced.
 
     Returns:

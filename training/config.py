@@ -7,12 +7,13 @@ that is AUTO is filled by `training.plan`, once the pictures are known.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from levit_common.spelling import did_you_mean
 from training import config_checks
 from training.config_checks import AUTO, Auto
 
@@ -152,8 +153,9 @@ class Config:
 
     def __post_init__(self) -> None:
         config_checks.check_types(self)
-        config_checks.check_values(self)
+        config_checks.check_values(vars(self))
         config_checks.check_combinations(self)
+        config_checks.check_network(self)
 
     @property
     def peak_learning_rate(self) -> float:
@@ -184,11 +186,26 @@ def override(config: Config, settings: Iterable[str]) -> Config:
 
     Args:
       config: the configuration to start from.
+      settings: see `parse_settings`.
+
+    Returns:
+      A new configuration.
+
+    Raises:
+      ValueError: as `parse_settings`, or the fields do not go together.
+    """
+    return dataclasses.replace(config, **parse_settings(settings))
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Reads the values of `--set`, without Keras.
+
+    Args:
       settings: each "field=value"; "none" for None, "auto" for what `training.plan` chooses, a size
         as "224" or "224x320". "init" is short for "init_from".
 
     Returns:
-      A new configuration.
+      Field -> value.
 
     Raises:
       ValueError: not of this form, an unknown field (the message names the nearest), or a value of
@@ -203,11 +220,12 @@ def override(config: Config, settings: Iterable[str]) -> Config:
             raise ValueError(f"--set takes field=value. Received: {setting!r}")
         if field not in known:
             raise ValueError(
-                f"--set: unknown field {field!r}.{_nearest(field, known)} Known: "
+                f"--set: unknown field {field!r}.{did_you_mean(field, known)} Known: "
                 f"{', '.join(known)}."
             )
         values[field] = config_checks.parse(Config, field, text)
-    return dataclasses.replace(config, **values)
+    config_checks.check_values(values)
+    return values
 
 
 def load_config(name: str) -> Config:
@@ -216,12 +234,17 @@ def load_config(name: str) -> Config:
     Raises:
       ValueError: there is none of this name; the message lists them.
     """
+    check_config_name(name)
+    return importlib.import_module(f"training.configs.{name}").CONFIG
+
+
+def check_config_name(name: str) -> None:
+    """Raises ValueError if there is no configuration of this name; the message lists them."""
     known = config_names()
     if name not in known:
         raise ValueError(
-            f"Unknown config {name!r}.{_nearest(name, known)} Known: {', '.join(known)}."
+            f"Unknown config {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         )
-    return importlib.import_module(f"training.configs.{name}").CONFIG
 
 
 def config_names() -> list[str]:
@@ -229,8 +252,3 @@ def config_names() -> list[str]:
     # By its path: those modules import this one.
     folder = Path(__file__).with_name("configs")
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {nearest[0]!r}?" if nearest else ""

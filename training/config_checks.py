@@ -8,14 +8,13 @@ import math
 import re
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any
 
-from converters.cli import parse_size
-from converters.qat.qat_model import TARGETS
+from converters.choices import TARGETS
+from levit_common.cli import parse_size
 from levit_common.spelling import did_you_mean
-from levit_tf.variants import get_variant
-from training.optim.losses import DISTILLATIONS
-from training.optim.mixed_precision import POLICIES
+from training.choices import DISTILLATIONS, PRECISIONS
 
 Size = tuple[int, int]
 
@@ -78,13 +77,16 @@ def parse(config_class: type, name: str, text: str) -> Any:
         ) from error
 
 
-def check_values(config: Any) -> None:
-    """Raises ValueError for a field out of its range."""
-    get_variant(config.variant)  # raises for an unknown one
+def check_values(values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a field out of its range.
+
+    Args:
+      values: field -> value; not all of them need to be there.
+    """
 
     def check(names, is_valid, expected):
         for name in names.split():
-            value = getattr(config, name)
+            value = values.get(name)
             if value is not None and value is not AUTO and not is_valid(value):
                 raise ValueError(f"{name} must be {expected}. Received: {value!r}")
 
@@ -119,12 +121,22 @@ def check_values(config: Any) -> None:
     check(
         "distillation_tau", lambda value: math.isfinite(value) and value > 0, "above 0 and finite"
     )
-    for name, known in (("distillation", DISTILLATIONS), ("precision", tuple(POLICIES))):
-        _check_one_of(name, getattr(config, name), known)
-    if config.qat is not None:
-        _check_one_of("qat", config.qat, TARGETS)
-    if config.rand_augment not in (None, AUTO):
-        parse_rand_augment(config.rand_augment)
+    known = {"distillation": DISTILLATIONS, "precision": PRECISIONS, "qat": TARGETS}
+    for name, choices in known.items():
+        if values.get(name) is not None:
+            _check_one_of(name, values[name], choices)
+    if values.get("rand_augment") not in (None, AUTO):
+        parse_rand_augment(values["rand_augment"])
+
+
+def check_network(config: Any) -> None:
+    """Raises ValueError for an unknown variant, or a size that it cannot have."""
+    # In here, so that what can be said of a configuration without Keras is said before it starts.
+    from levit_tf.variants import get_variant
+
+    variant = get_variant(config.variant)
+    if config.input_size is not None:
+        variant.grids(config.input_size)
 
 
 def check_combinations(config: Any) -> None:
@@ -167,8 +179,6 @@ def check_combinations(config: Any) -> None:
         )
     if config.qat is not None:
         _check_qat(config)
-    if config.input_size is not None:
-        get_variant(config.variant).grids(config.input_size)  # raises for what the stem refuses
 
 
 def _check_qat(config: Any) -> None:

@@ -17,16 +17,18 @@ import sys
 
 from absl import flags
 
-from converters import cli
-from training import config, run
+from levit_common import cli
+from training import config
+from training.choices import STRATEGIES, check_strategy
 from training.config_checks import INIT_FROM
-from training.strategy import STRATEGIES, TPUNotFoundError, make_strategy
 
 NO_TPU, INTERRUPTED = 2, 130  # exit codes
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
+    from training import run
+    from training.strategy import TPUNotFoundError, make_strategy
+
     args = flags.FLAGS
     settings = config.override(config.load_config(args.config), args.set)
     try:
@@ -78,6 +80,14 @@ def define_flags() -> None:
     flags.mark_flag_as_required("output")
 
 
+def check() -> None:
+    args = flags.FLAGS
+    config.check_config_name(args.config)
+    config.parse_settings(args.set)
+    check_strategy(args.strategy, args.tpu, args.tpu_zone, args.gcp_project)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

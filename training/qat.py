@@ -134,7 +134,7 @@ def shipped(source: keras.Model, target: str, student: Student) -> QuantizedMode
 
     Args:
       source: the float network, fused; it is not changed.
-      target: one of `converters.qat.qat_model.TARGETS`.
+      target: one of `converters.choices.TARGETS`.
       student: the network.
     """
     model = keras.models.clone_model(source)

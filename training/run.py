@@ -53,7 +53,7 @@ def run(
     Args:
       config: what to train.
       output: folder of the run; it is created. Several workers need a folder that they share.
-      strategy: one of `training.strategy.STRATEGIES`, or the strategy itself.
+      strategy: one of `training.choices.STRATEGIES`, or the strategy itself.
       overwrite: whether to begin anew where there is a run already.
       changed_pictures: whether to go on although the pictures are no longer those that the run
         began with; their classes must be the same, and the steps of an epoch.

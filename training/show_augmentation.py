@@ -11,104 +11,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from converters import cli
-from levit_common.figures import make_figure, save_figure
+from levit_common import cli
+from levit_common.lazy import lazy_names
+from training.choices import EMBEDDED_PICTURES
 
-PHOTOGRAPH_SIZE = (224, 224)
-DIGITS = "digits"
-
-
-def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int, int]]:
-    """Reads pictures spread evenly over a source.
-
-    Args:
-      source: "digits", or a folder that is searched with its subfolders.
-      count: how many, at most.
-
-    Returns:
-      uint8 RGB arrays (height, width, 3), and the (height, width) that they are augmented to.
-
-    Raises:
-      ValueError: the folder has no picture that can be read.
-    """
-    from levit_tf.pictures import digits
-    from levit_tf.pictures.picture_folders import load_spread
-
-    if source == DIGITS:
-        (images, _), _ = digits.load_data()
-        return list(_spread(images, count)), images.shape[1:3]
-    return load_spread(source, count, None, "--images"), PHOTOGRAPH_SIZE
+_WORK = "training.augment.contact_sheet"
+__getattr__ = lazy_names(__name__, augmented_sheet=_WORK, load_pictures=_WORK, save_grid=_WORK)
 
 
-def augmented_sheet(
-    pictures: list[np.ndarray], size: tuple[int, int], columns: int, seed: int
-) -> list[list[np.ndarray]]:
-    """Augments every picture a number of times.
+def main() -> None:
+    from training.augment.contact_sheet import augmented_sheet, load_pictures, save_grid
 
-    Args:
-      pictures: uint8 RGB arrays (height, width, 3).
-      size: (height, width) to augment to, pixels.
-      columns: how often.
-      seed: of the run that is shown.
-
-    Returns:
-      A row for each picture: the picture, and its augmented versions as uint8.
-    """
-    import tensorflow as tf
-
-    from levit_tf.preprocessing import denormalize
-    from training.augment import AugmentationSettings, augment_image, example_seed
-
-    settings = AugmentationSettings(size=size)
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int64)]
-    )
-    def augment(image, of_example):
-        return augment_image(image, of_example, settings)
-
-    def shown(index, epoch):
-        normalized = augment(pictures[index], example_seed(seed, epoch, index)).numpy()
-        pixels = denormalize(normalized)
-        return np.round(pixels).clip(0, 255).astype(np.uint8)
-
-    return [
-        [picture, *(shown(index, epoch) for epoch in range(columns))]
-        for index, picture in enumerate(pictures)
-    ]
-
-
-def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
-    """Draws rows of pictures into a PNG file; an existing one is replaced.
-
-    Args:
-      rows: of uint8 RGB arrays (height, width, 3) of any sizes, equally many in each.
-      path: the file.
-
-    Raises:
-      ImportError: matplotlib is not installed.
-    """
-    figure = make_figure(1.6 * len(rows[0]), 1.6 * len(rows))
-    for axes, image in zip(
-        figure.subplots(len(rows), len(rows[0]), squeeze=False).flat,
-        (image for row in rows for image in row),
-        strict=True,
-    ):
-        axes.imshow(image)
-        axes.set_axis_off()
-    save_figure(figure, path)
-
-
-def _spread(items, count: int):
-    """At most `count` of the items, at equal distances."""
-    return [items[index * len(items) // count] for index in range(count)][: len(items)]
-
-
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
     args = flags.FLAGS
     pictures, size = load_pictures(args.images, args.rows)
     save_grid(augmented_sheet(pictures, size, args.columns, args.seed), Path(args.output))
@@ -116,7 +31,9 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("images", DIGITS, f"A folder of pictures, or {DIGITS!r}.")
+    flags.DEFINE_string(
+        "images", EMBEDDED_PICTURES, f"A folder of pictures, or {EMBEDDED_PICTURES!r}."
+    )
     flags.DEFINE_string("output", None, "The PNG file to write; an existing one is replaced.")
     flags.DEFINE_integer("rows", 6, "Pictures.", lower_bound=1)
     flags.DEFINE_integer("columns", 8, "Augmented versions of each.", lower_bound=1)
@@ -124,6 +41,7 @@ def define_flags() -> None:
     flags.mark_flag_as_required("output")
 
 
+COMMAND = cli.Command(main, define_flags)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-STRATEGIES = ("default", "onedevice", "mirrored", "multiworker", "tpu")
+from training.choices import check_strategy
 
 
 class TPUNotFoundError(ValueError):
@@ -31,18 +31,7 @@ def make_strategy(
       TPUNotFoundError: "tpu" without one.
       ValueError: unknown name, or one that cannot be had; the message says what can.
     """
-    if name == "parameterserver":
-        raise ValueError(
-            "--strategy=parameterserver is not supported: its workers update the weights one after "
-            "the other, with gradients of old weights, so BatchNorm over all replicas, the recipe "
-            "and an exact resume are impossible. Use multiworker."
-        )
-    if name not in STRATEGIES:
-        raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}. Received: {name!r}")
-    if name != "tpu" and (tpu or zone or project):
-        raise ValueError(
-            f"--tpu, --tpu_zone and --gcp_project need --strategy=tpu. Received: {name!r}"
-        )
+    check_strategy(name, tpu, zone, project)
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "multiworker":

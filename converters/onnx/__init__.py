@@ -1,1 +1,1 @@
-"""ONNX files: their layout, channels-first inside. `converters.to_onnx` writes them."""
+"""ONNX files: writing them, and their layout, channels-first inside."""

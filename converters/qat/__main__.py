@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from absl import flags
 
-from converters import cli
-from converters.qat.conversion import convert
-from converters.tflite.quantize import IO_DTYPES
-from converters.to_tflite import OUTPUTS
+from converters.choices import IO_DTYPES, OUTPUTS
+from levit_common import cli
+from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.shipped_names import PROBABILITIES
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
+    from converters.qat.conversion import convert
+
     args = flags.FLAGS
     about = convert(
         args.model,
@@ -39,10 +39,18 @@ def define_flags() -> None:
     flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
     flags.DEFINE_enum("io_dtype", None, IO_DTYPES, "Input and outputs of int8_full: uint8 or int8.")
     flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the run.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing output.")
+    cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])
 
 
+def check() -> None:
+    args = flags.FLAGS
+    check_suffix(args.output, ".tflite")
+    check_exists(args.model, "a run's folder, or its final.keras")
+    check_new(args.output, args.overwrite)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

@@ -14,7 +14,7 @@ import numpy as np
 
 from converters.qat.qat_model import QuantizedModel, load_quantized
 from converters.qat.qat_ranges import tensor_ranges
-from converters.to_tflite import to_tflite
+from converters.tflite.conversion import to_tflite
 from levit_common.shipped_names import PROBABILITIES
 from levit_tf.prediction.predictor import labels_for
 
@@ -38,11 +38,11 @@ def export(
     Args:
       quantized: the trained network.
       path: the file to write, ending in .tflite.
-      outputs: see `converters.to_tflite.to_tflite`.
-      io_dtype: see `converters.to_tflite.to_tflite`.
+      outputs: see `converters.tflite.conversion.to_tflite`.
+      io_dtype: see `converters.tflite.conversion.to_tflite`.
       images: pictures (n, height, width, 3), RGB 0..255, to compare the file with Keras on; None
         for pictures that come with scikit-learn.
-      class_names: see `converters.to_tflite.to_tflite`.
+      class_names: see `converters.tflite.conversion.to_tflite`.
       source: the file that `quantized` is from, for the JSON.
       overwrite: whether an existing `path` is replaced.
 
@@ -84,8 +84,8 @@ def convert(
       model: the folder of a run of quantisation-aware training, or a `.keras` file that such a run
         has written.
       output: the file to write, ending in .tflite.
-      outputs: see `converters.to_tflite.to_tflite`.
-      io_dtype: see `converters.to_tflite.to_tflite`.
+      outputs: see `converters.tflite.conversion.to_tflite`.
+      io_dtype: see `converters.tflite.conversion.to_tflite`.
       labels: class names, one a line; by default `labels.txt` beside the `.keras` file, if any.
       overwrite: whether an existing `output` is replaced.
 

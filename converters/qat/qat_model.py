@@ -17,10 +17,9 @@ from pathlib import Path
 
 import keras
 
+from converters.choices import TARGETS
 from levit_tf.weights.keras_files import ModelFileError, load_keras_file
 
-# Recipes of `converters.to_tflite` that a network can be trained for.
-TARGETS = ("int8", "int8_full")
 # Name of a layer -> (smallest, largest) value of its output.
 LayerRanges = Mapping[str, tuple[float, float]]
 

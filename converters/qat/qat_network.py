@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from converters.qat.qat_model import TARGETS, LayerRanges
+from converters.choices import TARGETS
+from converters.qat.qat_model import LayerRanges
 from converters.qat.qat_packages import tf_keras, tfmot
 from converters.qat.qat_quantizers import LEARNED, SYMMETRIC, FakeQuantization, symmetric_range
 from converters.qat.twin import make_twin

@@ -1,1 +1,1 @@
-"""TensorFlow graphs of a network, and checks of what goes in, for `converters.to_saved_model`."""
+"""SavedModels: writing them, TensorFlow graphs of a network, and checks of what goes in."""

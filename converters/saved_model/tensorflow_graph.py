@@ -23,12 +23,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from converters.choices import PRECISIONS
 from converters.deploy import NORMALIZE, core_of, layer_or_none
 from converters.saved_model.input_checks import checked_batch
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.keras_graph.graph_calls import calls_of
 
-PRECISIONS = ("float32", "bfloat16")
 # From the pooled features on, everything is in float32: it is little, and the result.
 _IN_FLOAT32 = (
     keras.layers.GlobalAveragePooling2D,

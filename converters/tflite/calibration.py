@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from converters.choices import CALIBRATION, FOLDER_PREFIX
 from converters.verification.sample_pictures import sample_photographs
 from levit_common.arrays import spread_indices
 from levit_tf.pictures import digits
@@ -14,11 +15,8 @@ from levit_tf.preprocessing import resize_and_center_crop
 
 # Ranges hardly move beyond a hundred pictures; these are spread evenly over the source.
 CALIBRATION_IMAGES = 128
-EMBEDDED = ("digits", "photographs")
-FOLDER_PREFIX = "imagefolder:"
 # Squares are cut out of photographs: (side relative to the height, rows, columns).
 _CROPS = ((1.0, 1, 2), (0.7, 2, 3), (0.5, 3, 4))
-CHOICES = f"{', '.join(EMBEDDED)} (embedded) or {FOLDER_PREFIX}/path/to/pictures"
 
 
 def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
@@ -53,7 +51,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     if source.startswith(FOLDER_PREFIX):
         folder = source.removeprefix(FOLDER_PREFIX)
         return np.stack(load_spread(folder, CALIBRATION_IMAGES, size, "Calibration"))
-    raise ValueError(f"Unknown calibration data {source!r}. Expected {CHOICES}.")
+    raise ValueError(f"Unknown calibration data {source!r}. Expected {CALIBRATION}.")
 
 
 def _photograph_parts() -> Iterator[np.ndarray]:

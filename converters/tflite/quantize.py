@@ -18,11 +18,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from converters.choices import IO_DTYPES
 from converters.tflite.integer_graph import integer_graph, make_interface_uint8, symmetric_tensors
 from converters.tflite.quantization_ranges import Ranges, calibrate, combine
 from converters.tflite.tflite_graph import Graph
-
-IO_DTYPES = ("uint8", "int8")
 
 
 def quantize_mixed_int8(
@@ -31,7 +30,7 @@ def quantize_mixed_int8(
     """Quantises convolutions and dense layers, and leaves attention's core in float.
 
     Args:
-      graph: of float32, made by `converters.to_tflite.float32_graph` for batches of 1.
+      graph: of float32, made by `converters.tflite.conversion.float32_graph` for batches of 1.
       images: calibration pictures (n, height, width, 3), RGB 0..255.
       ranges: known ranges by names of tensors in `graph`, see
         `converters.tflite.quantization_ranges.Ranges`; they come before those of the calibration.

@@ -9,8 +9,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from converters import from_pytorch
 from converters.layer_names import layer_in
+from converters.pytorch.to_keras import convert
 from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
 from levit_common.shipped_names import LOGITS
 from levit_tf.keras_graph.endings import has_two_heads
@@ -33,11 +33,11 @@ def checkpoint_artefact(
     Args:
       path: of any codebase that `converters.from_pytorch` knows.
       size: (height, width) of the pictures it was trained on, where that is not square.
-      key: which network of a file with several; see `converters.from_pytorch.convert`.
+      key: which network of a file with several; see `converters.pytorch.to_keras.convert`.
     """
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, "checkpoint.keras")
-        report = from_pytorch.convert(path, converted, checkpoint_size=size, checkpoint_key=key)
+        report = convert(path, converted, checkpoint_size=size, checkpoint_key=key)
         artefact = model_artefact(load_keras_file(converted), str(path))
     kind = f"PyTorch checkpoint, {report.info.flavour} naming"
     if report.info.prefix:

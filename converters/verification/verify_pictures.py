@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from converters.choices import COMPARED_PICTURES
 from converters.verification.sample_pictures import sample_photographs
 from levit_tf.pictures import digits
 from levit_tf.pictures.picture_folders import load_spread
@@ -13,7 +14,6 @@ from levit_tf.preprocessing import resize_and_center_crop
 
 EMBEDDED_DIGITS = 64
 # Of a folder, so that memory does not depend on it: 300 MB of 224x224 pixels.
-MAXIMUM = 500
 # Squares of scikit-learn's two photographs: one in this many columns and rows of each.
 _CROPS = (4, 2)
 
@@ -21,7 +21,7 @@ _CROPS = (4, 2)
 def comparison_pictures(
     folder: str | os.PathLike | None,
     size: tuple[int, int] | tuple[int, int, int],
-    limit: int = MAXIMUM,
+    limit: int = COMPARED_PICTURES,
 ) -> np.ndarray:
     """Loads pictures to compare artefacts on.
 

@@ -9,10 +9,6 @@ from collections.abc import Iterator
 # Protocol buffers cannot be larger.
 MAX_PROTOBUF_BYTES = 2**31 - 1
 _MAX_FILES = 10_000  # of a folder that is one model
-TRUST_HELP = (
-    "open SavedModels whose operations read or write files or run Python, as you may where you "
-    "know who made them"
-)
 
 
 class ModelFileError(ValueError):

@@ -23,7 +23,6 @@ import numpy as np
 
 from levit_tf.variants import STAGE_STRIDE, Variant
 
-FLAVOURS = ("official", "timm", "timm_conv", "hf")
 HEAD_PREFIXES = ("classifier/head/", "classifier/head_dist/")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from levit_common.choices import FLAVOURS
 from levit_tf.attention_bias import Grid, attention_bias_index
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.variants import Variant
@@ -23,7 +24,6 @@ from levit_tf.weights.assignment import (
     source_grids,
 )
 from levit_tf.weights.pytorch_names import (
-    FLAVOURS,
     HEAD_PREFIXES,
     Entry,
     Layout,

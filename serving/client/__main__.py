@@ -10,40 +10,36 @@ classified all the same.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 
+from absl import flags
+
+from levit_common import cli
 from serving.client.client import DEFAULT_TIMEOUT_S, Client
 from serving.client.errors import RequestError
-from serving.client.options import add_server_options, address, positive, seconds, tls
+from serving.client.options import (
+    address,
+    check_positive,
+    check_server_flags,
+    define_server_flags,
+    tls,
+)
 from serving.client.screen import printable
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-      arguments: what stands after the program's name; `sys.argv`'s by default.
-
-    Returns:
-      The exit status: 0; or 1 if any picture was not classified.
-
-    Raises:
-      SystemExit: the arguments make no sense (status 2), or ask for help.
-    """
-    options = _parser().parse_intermixed_args(arguments)
+def main(picture: str, *pictures: str) -> int:
+    args = flags.FLAGS
     try:
         client = Client(
-            address(options),
-            options.model,
-            version=options.version,
-            label=options.label,
-            timeout_s=options.timeout,
-            tls=tls(options),
+            address(),
+            args.model,
+            version=args.version,
+            label=args.label,
+            timeout_s=args.timeout,
+            tls=tls(),
         )
         with client:
-            all_classified = [_classify(client, path, options.top) for path in options.pictures]
+            all_classified = [_classify(client, path, args.top) for path in (picture, *pictures)]
     except (ValueError, OSError, ImportError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
@@ -68,25 +64,18 @@ def _classify(client: Client, picture: str, top: int) -> bool:
     return True
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.client",
-        description="Classifies pictures by TensorFlow Serving or the stand-in.",
-    )
-    add_server_options(parser)
-    parser.add_argument(
-        "--top", type=positive, default=5, help="how many classes to name (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=DEFAULT_TIMEOUT_S,
-        metavar="SECONDS",
-        help="for each picture (default: %(default)g)",
-    )
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="files")
-    return parser
+def define_flags() -> None:
+    define_server_flags()
+    flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
+    flags.DEFINE_float("timeout", DEFAULT_TIMEOUT_S, "Seconds for each picture.")
 
+
+def check(*pictures: str) -> None:
+    check_server_flags()
+    check_positive("timeout")
+
+
+COMMAND = cli.Command(main, define_flags, check, starts_keras=False)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    COMMAND.run()

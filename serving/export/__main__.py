@@ -15,16 +15,16 @@ import os
 
 from absl import flags
 
-from converters import cli
-from converters.saved_model.tensorflow_graph import PRECISIONS
-from serving.export import deployment
-from serving.export.exporting import export, load_model
-from serving.repository import Repository
+from converters.choices import PRECISIONS
+from levit_common import cli
+from serving.repository import Repository, check_name
 from serving.signatures import TOP_K
 
 
-def main(argv: list[str]) -> None:
-    del argv  # cli.run lets none through
+def main() -> None:
+    from serving.export import deployment
+    from serving.export.exporting import export, load_model
+
     args = flags.FLAGS
     model, folders = load_model(args.model)
     done = export(
@@ -79,6 +79,11 @@ def define_flags() -> None:
     flags.mark_flags_as_required(["model", "name", "repository"])
 
 
+def check() -> None:
+    check_name(flags.FLAGS.name)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
 if __name__ == "__main__":
-    define_flags()
-    cli.run(main)
+    COMMAND.run()

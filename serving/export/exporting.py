@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 
 from converters.deploy import class_count, deploy_graph
-from converters.to_saved_model import write_labels
+from converters.saved_model.conversion import write_labels
 from converters.verification.verify_keras import model_artefact
 from levit_tf.model import LeViT
 from levit_tf.prediction.predictor import class_names_for

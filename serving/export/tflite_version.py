@@ -17,8 +17,8 @@ import keras
 from tensorflow.core.framework.types_pb2 import DT_FLOAT
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
+from converters.tflite.conversion import to_tflite
 from converters.tflite.tflite_graph import Graph
-from converters.to_tflite import to_tflite
 from serving.signatures import IMAGE_TENSOR, IMAGES, PREDICT_METHOD, TFLITE_MODEL
 
 _ENTRY = "signature_defs_metadata"

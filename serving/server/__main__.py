@@ -9,23 +9,29 @@ import os
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from absl import flags, logging
 
-import tensorflow as tf
-from absl import app, flags, logging
-
-from serving.server.errors import ServingError
+from levit_common import cli
 from serving.server.flags import define_flags, options_from_flags
-from serving.server.server import Server
+
+if TYPE_CHECKING:
+    from serving.server.server import Server
 
 
 class _StoppedError(Exception):
     """The server was told to stop while it was starting."""
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Runs the server until SIGTERM or SIGINT."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says later is for the log
+    import tensorflow as tf
+
+    from serving.server.errors import ServingError
+    from serving.server.server import Server
+
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.INFO)
     if flags.FLAGS.version:
@@ -43,8 +49,6 @@ def main(argv: list[str]) -> None:
         signal.signal(number, on_signal)
     server = None
     try:
-        if len(argv) > 1:
-            raise ValueError(f"Unexpected arguments: {' '.join(argv[1:])}")
         server = Server(options_from_flags(flags.FLAGS))
         server.start()
         starting = False
@@ -67,6 +71,12 @@ def _end(server: Server | None, code: int) -> None:
     os._exit(code)
 
 
+def check() -> None:
+    if not flags.FLAGS.version:
+        options_from_flags(flags.FLAGS)
+
+
+COMMAND = cli.Command(main, define_flags, check, starts_keras=False)
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    COMMAND.run()

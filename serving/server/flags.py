@@ -6,8 +6,10 @@ import dataclasses
 
 from absl import flags
 
-from levit_tf.opening.files import TRUST_HELP
+from levit_common.choices import TRUST_HELP
 from serving.server.options import Options
+
+flags.disclaim_key_flags()  # so that --help shows them
 
 _HELP = {
     "host": "Address to listen on, for gRPC and REST. Whoever reaches it may use and reconfigure "

@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import levit_tf
-from converters import cli, from_pytorch, to_pytorch
+from converters import from_pytorch, to_pytorch
+from converters.pytorch import to_keras
+from levit_common import cli
 from levit_common.files import atomic_path
 from levit_tf.weights import pytorch_recognition, pytorch_weights
 from levit_tf.weights.pytorch_weights import to_state_dict
@@ -227,7 +229,7 @@ def test_a_checkpoint_is_recognised_once(tmp_path, checkpoint, monkeypatch):
         asked.append(kwargs["source"])
         return recognise(*args, **kwargs)
 
-    for module in (from_pytorch, pytorch_weights):
+    for module in (to_keras, pytorch_weights):
         monkeypatch.setattr(module, "recognise", counted)
     from_pytorch.convert(checkpoint, tmp_path / "out.keras")
     assert len(asked) == 1

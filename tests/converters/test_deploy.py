@@ -139,9 +139,10 @@ def test_an_export_that_does_not_say_what_the_model_says_is_refused(tmp_path, mo
     other = keras_habits.levit(classes=3)
     other.get_layer("classifier").head.linear.bias.assign([3.0, 0.0, -3.0])
     # As a converter would be wrong: its graph is of another network.
-    for module in ("to_tflite", "to_saved_model", "to_onnx"):
+    for room in ("tflite", "saved_model", "onnx"):
         monkeypatch.setattr(
-            f"converters.{module}.deploy_graph", lambda *a, **k: deploy_graph(other, *a[1:], **k)
+            f"converters.{room}.conversion.deploy_graph",
+            lambda *a, **k: deploy_graph(other, *a[1:], **k),
         )
     for convert, name, options in EXPORTS.values():
         with pytest.raises(ValueError, match="does not compute what the Keras model does"):

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
+from converters.choices import TARGETS
 from converters.deploy import deploy_graph
 from converters.qat import conversion
-from converters.qat.qat_model import TARGETS, QuantizedModel, load_quantized
+from converters.qat.qat_model import QuantizedModel, load_quantized
 from converters.qat.qat_network import (
     fake_quantize,
     float_ranges,

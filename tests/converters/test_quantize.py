@@ -6,11 +6,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from converters.deploy import deploy_graph
+from converters.tflite.conversion import float32_graph
 from converters.tflite.integer_graph import integer_graph, symmetric_tensors
 from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
-from converters.to_tflite import float32_graph
 from tests.support.export_cases import relative_error, rgb_images, shared_model
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from converters.report import main
+from converters import report as command
 from converters.reporting.litert_profiler import KernelTime, profile
 from converters.reporting.report_graph import Op, TFLiteFile, read_tflite
 from converters.reporting.report_times import time_by_op
 from converters.to_tflite import to_tflite
+from tests.support.commands import call
 from tests.support.export_cases import CLASSES, make_model, rgb_images
 
 
@@ -48,7 +49,7 @@ def two_partitions():
 
 
 def report(capsys, path, *options):
-    assert main([str(path), "--json", *options]) == 0
+    assert call(command, [str(path), "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -101,7 +102,7 @@ def test_ops_outside_xnnpack_split_the_network(files, capsys):
     file = read_tflite(files["two"])
     order = [op.partition for op in file.ops if op.kind in ("CONV_2D", "CUMSUM")]
     assert order == [0, None, 1]
-    assert main([str(files["two"])]) == 0
+    assert call(command, [str(files["two"])]) == 0
     assert "XNNPACK runs" in (text := capsys.readouterr().out)
     assert "in 2 partitions" in text
 
@@ -127,7 +128,7 @@ def test_the_slow_ops_are_the_ones_that_take_the_time(files, capsys):
 
 
 def test_tables_have_a_row_for_each_part(files, capsys):
-    assert main([str(files["int8"]), "--time"]) == 0
+    assert call(command, [str(files["int8"]), "--time"]) == 0
     text = capsys.readouterr().out
     assert "in 1 partition\n" in text
     assert "an inference takes" in text
@@ -168,7 +169,7 @@ def test_missing_and_damaged_files_are_named(files, tmp_path, capsys, content):
         content = files["fp32"].read_bytes()[:300_000]
     if content is not None:
         path.write_bytes(content)
-    assert main([str(path)]) == 1
+    assert call(command, [str(path)]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"error: {path}: ")
     assert ("no such file" if content is None else "truncated") in captured.err
@@ -176,9 +177,9 @@ def test_missing_and_damaged_files_are_named(files, tmp_path, capsys, content):
 
 def test_other_kinds_of_files_and_thread_counts_are_refused(files, tmp_path, capsys):
     (tmp_path / "model.onnx").write_bytes(b"x")
-    assert main([str(tmp_path / "model.onnx")]) == 1
+    assert call(command, [str(tmp_path / "model.onnx")]) == 1
     assert "expected a .tflite file" in capsys.readouterr().err
-    assert main([str(files["fp32"]), "--threads=0"]) == 1
+    assert call(command, [str(files["fp32"]), "--threads=0"]) == 1
     assert "--threads: expected at least 1" in capsys.readouterr().err
 
 

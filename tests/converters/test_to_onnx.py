@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 
 import levit_tf
-from converters import to_onnx as module
-from converters.to_onnx import OPSETS, to_onnx
+from converters.choices import OPSETS
+from converters.onnx import conversion
+from converters.onnx.conversion import to_onnx
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.cases import slow
@@ -147,7 +148,7 @@ def test_what_does_not_say_what_it_takes_is_refused(tmp_path):
 
 
 def test_a_file_that_computes_something_else_is_not_kept(model, tmp_path, monkeypatch):
-    rename = module._rename
+    rename = conversion._rename
 
     def spoil(graph, layers):
         rename(graph, layers)
@@ -156,7 +157,7 @@ def test_a_file_that_computes_something_else_is_not_kept(model, tmp_path, monkey
         )
         kernel.const_value = onnx_ir.tensor(kernel.const_value.numpy() * 1.01)
 
-    monkeypatch.setattr(module, "_rename", spoil)
+    monkeypatch.setattr(conversion, "_rename", spoil)
     with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
         to_onnx(model, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

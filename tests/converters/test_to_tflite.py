@@ -10,9 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 import levit_tf
 from converters.tflite import recipes
+from converters.tflite.conversion import float32_graph, to_tflite
 from converters.tflite.recipes import RECIPES
 from converters.tflite.tflite_graph import Graph
-from converters.to_tflite import float32_graph, to_tflite
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.cases import slow

@@ -12,6 +12,7 @@ from PIL import Image
 
 import levit_tf
 from converters import to_pytorch
+from converters import verify as command
 from converters.layer_names import block_in, layer_in
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
@@ -20,8 +21,8 @@ from converters.verification.verify_artefact import FLOAT32, INT8, Artefact
 from converters.verification.verify_compare import compare_layers, compare_outputs
 from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
-from converters.verify import main
 from levit_tf.prediction.network_files import Network
+from tests.support.commands import call
 from tests.support.export_cases import make_model, rgb_images
 
 FLOAT_FILES = ("fused.keras", "saved_model", "fp32.tflite", "model.onnx", "timm.safetensors")
@@ -46,7 +47,7 @@ def verify(a, b, *options, layers=True):
     """(exit code, the JSON)."""
     report = a.with_name("report.json")
     arguments = [str(a), str(b), f"--json={report}", *(["--layers"] if layers else []), *options]
-    return main(arguments), json.loads(report.read_text())
+    return call(command, arguments), json.loads(report.read_text())
 
 
 def changed(tmp_path, weight, factor=1.5):
@@ -150,7 +151,7 @@ def test_layers_that_cannot_be_matched_are_not_passed_over(tmp_path, capsys):
 
 
 def error_of(capsys, *arguments):
-    assert main([str(argument) for argument in arguments]) == 2
+    assert call(command, arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")

@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 import levit_tf
+from levit_tf import visualize
 from levit_tf.attention_bias import expand_attention_bias
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import network_rows
-from levit_tf.visualize import main
+from tests.support.commands import call
 from tests.support.randomize import random_images, randomize_keras
 
 
@@ -88,7 +89,7 @@ def test_the_command_draws_the_network_and_each_picture(model, tmp_path, capsys)
     Image.fromarray(np.arange(80 * 120 * 3, dtype=np.uint8).reshape(80, 120, 3)).save(photo)
     output = tmp_path / "pictures"
     arguments = [f"--model={tmp_path / 'model.keras'}", f"--output={output}", "--point=0.2,0.7"]
-    assert main([*arguments, str(photo)]) == 0
+    assert call(visualize, [*arguments, str(photo)]) == 0
     names = ["attention-photo.png", "attention_biases.png", "network.png"]
     assert sorted(path.name for path in output.iterdir()) == names
     for name in names:
@@ -99,15 +100,13 @@ def test_the_command_draws_the_network_and_each_picture(model, tmp_path, capsys)
 def test_a_fused_model_is_refused_and_nothing_is_written(model, tmp_path, capsys):
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
     output = tmp_path / "pictures"
-    assert main([f"--model={tmp_path / 'fused.keras'}", f"--output={output}"]) == 1
+    assert call(visualize, [f"--model={tmp_path / 'fused.keras'}", f"--output={output}"]) == 1
     assert "not a LeViT in train form" in capsys.readouterr().err
     assert not output.exists()
 
 
 def test_a_point_that_is_none_is_misuse(capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["--model=x.keras", "--output=y", "--point=2,0"])
-    assert exit_.value.code == 2
+    assert call(visualize, ["--model=x.keras", "--output=y", "--point=2,0"]) == 1
     assert "two shares in [0, 1)" in capsys.readouterr().err
 
 

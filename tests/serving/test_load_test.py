@@ -7,10 +7,12 @@ import time
 import numpy as np
 import pytest
 
+from serving import load_test
 from serving.client.calls import Target
 from serving.load.load_test_generator import Load, Samples, arrival_times, generate
 from serving.load.load_test_report import PICTURE_FILE, REPORT_FILE, make_report, to_text
-from serving.load_test import main, make_requests, read_pictures
+from serving.load_test import make_requests, read_pictures
+from tests.support.commands import call
 from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 PICTURES = [b"\xff\xd8\xff" + b"picture" * (n + 1) for n in range(5)]
@@ -154,7 +156,8 @@ def folder(tmp_path):
 
 def run(fake, folder, *arguments):
     command = [f"--server={fake.address}", f"--images={folder}", f"--model={MODEL}"]
-    return main([*command, "--rate=40", "--duration=0.5", "--warmup=0.1", *arguments])
+    short = ["--rate=40", "--duration=0.5", "--warmup=0.1"]
+    return call(load_test, [*command, *short, *arguments])
 
 
 def test_the_command_prints_and_keeps_its_results(fake, folder, tmp_path, capsys):
@@ -193,8 +196,8 @@ def test_what_cannot_work_is_told_before_load_is_made(fake, folder, tmp_path, ca
     assert len(fake.requests) == 1
     assert run(fake, tmp_path / "nowhere") == 1
     assert "nowhere: expected pictures (JPEG, " in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(fake, folder, "--rate=-1")
+    assert run(fake, folder, "--rate=-1") == 1
+    assert "--rate: expected a positive number or max" in capsys.readouterr().err
 
 
 def test_pictures_are_drawn_by_the_seed_where_there_are_many(folder):

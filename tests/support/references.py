@@ -42,7 +42,7 @@ class Reference:
     """A PyTorch LeViT behind one face.
 
     Attributes:
-      flavour: whose it is, as in `levit_tf.weights.pytorch_names.FLAVOURS`.
+      flavour: whose it is, as in `levit_common.choices.FLAVOURS`.
       module: the `torch.nn.Module`, in evaluation mode.
       forward: images (batch, 3, height, width) -> {"stages_0", ..., "pre_logits", "logits"} or, in
         training mode, {"head", "head_dist"}; numpy, feature maps as (batch, height, width, C).

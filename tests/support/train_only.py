@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from converters import cli
+from levit_common import cli
 from training import config, main, run
 from training.loop.session import Session, make_session
 from training.optim.variables import raw, unique_name
@@ -29,8 +29,7 @@ class _Printing(Session):
         return printing
 
 
-def train_only(argv: list[str]) -> None:
-    del argv
+def train_only() -> None:
     args = flags.FLAGS
     settings = config.override(config.load_config(args.config), args.set)
     strategy = make_strategy(args.strategy)
@@ -52,5 +51,4 @@ def train_only(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main.define_flags()
-    cli.run(train_only)
+    cli.Command(train_only, main.define_flags).run()

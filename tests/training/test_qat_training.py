@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import levit_tf
-from converters.qat.qat_model import TARGETS
+from converters.choices import TARGETS
 from levit_tf.pictures import digits
 from levit_tf.prediction.network_files import read_network
 from levit_tf.preprocessing import preprocess_input

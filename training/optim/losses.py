@@ -10,8 +10,6 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-DISTILLATIONS = ("none", "soft", "hard")
-
 
 def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Softmax cross-entropy against probabilities.
@@ -65,7 +63,7 @@ class Distillation:
     """How a student learns from its labels and its teacher.
 
     Attributes:
-      kind: one of `DISTILLATIONS`.
+      kind: one of `training.choices.DISTILLATIONS`.
       alpha: weight of the teacher; the labels have 1 - alpha.
       tau: temperature of the soft kind.
     """

@@ -10,6 +10,7 @@ from levit_tf import classify
 from levit_tf.opening.onnx_files import check_onnx_file
 from levit_tf.prediction.network_files import read_network
 from levit_tf.weights.keras_files import ModelFileError
+from tests.support.commands import call
 from training.teacher import load_teacher
 
 tf = pytest.importorskip("tensorflow")
@@ -45,9 +46,9 @@ def one_line(capsys):
 
 
 def test_no_tool_loads_a_model_that_writes_files(writing, picture, tmp_path, capsys):
-    assert classify.main([f"--model={writing}", picture]) == 1
+    assert call(classify, [f"--model={writing}", picture]) == 1
     assert "WriteFile (in function" in one_line(capsys)
-    assert verify.main([str(writing), str(writing)]) == 2
+    assert call(verify, [writing, writing]) == 2
     assert "--trust loads it" in one_line(capsys)
     with pytest.raises(ModelFileError, match=r"WriteFile.*--set=trust_teacher=true loads it"):
         load_teacher(writing, (8, 8), 3)
@@ -55,7 +56,7 @@ def test_no_tool_loads_a_model_that_writes_files(writing, picture, tmp_path, cap
 
 
 def test_who_trusts_a_model_may_run_it(writing, picture, tmp_path):
-    assert classify.main([f"--model={writing}", picture, "--trust"]) == 0
+    assert call(classify, [f"--model={writing}", picture, "--trust"]) == 0
     assert (tmp_path / "written").exists()
     assert load_teacher(writing, (8, 8), 3, trust=True)
     assert verify.open_artefact(writing, trust=True).network.classes == 3

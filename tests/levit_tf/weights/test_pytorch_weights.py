@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import levit_tf
-from levit_tf.weights.pytorch_names import FLAVOURS, name_table, to_pytorch
+from levit_common.choices import FLAVOURS
+from levit_tf.weights.pytorch_names import name_table, to_pytorch
 from levit_tf.weights.pytorch_recognition import recognise
 from levit_tf.weights.pytorch_weights import load_state_dict, to_state_dict
 from tests.support.cases import slow, some_slow

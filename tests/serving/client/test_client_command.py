@@ -2,8 +2,9 @@
 
 import pytest
 
-from serving.client.__main__ import main
+from serving.client import __main__ as command
 from serving.client.screen import printable
+from tests.support.commands import call
 from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 
@@ -21,7 +22,9 @@ def picture(tmp_path):
 
 
 def run(fake, *arguments):
-    return main([f"--server={fake.address}", f"--model={MODEL}", "--timeout=5", *arguments])
+    return call(
+        command, [f"--server={fake.address}", f"--model={MODEL}", "--timeout=5", *arguments]
+    )
 
 
 def test_pictures_are_named_with_their_classes(fake, picture, capsys):
@@ -48,7 +51,7 @@ def test_what_the_server_says_does_not_reach_the_terminal_as_codes(fake, picture
 def test_rest_needs_no_scheme(picture, capsys):
     with rest_fake() as fake:
         address = fake.address.removeprefix("http://")
-        assert main([f"--server={address}", "--rest", f"--model={MODEL}", picture]) == 0
+        assert call(command, [f"--server={address}", "--rest", f"--model={MODEL}", picture]) == 0
     assert capsys.readouterr().out.startswith(picture)
 
 
@@ -81,18 +84,23 @@ def test_an_unknown_model_is_one_error_in_one_line(fake, picture, capsys):
     ],
 )
 def test_arguments_that_cannot_work_are_errors_in_one_line(arguments, said, capsys):
-    assert main(arguments) == 1
+    assert call(command, arguments) == 1
     errors = capsys.readouterr().err
     assert said in errors
     assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["--top=0", "a.jpg"], ["--timeout=0", "a.jpg"], ["--version=1", "--label=a", "a.jpg"]],
+    ("arguments", "said"),
+    [
+        ([], "error: Missing arguments: PICTURE"),
+        (["--top=0", "a.jpg"], "--top=0: 0 is not a positive integer"),
+        (["--timeout=0", "a.jpg"], "--timeout: expected a positive number. Received: 0"),
+        (["--version=1", "--label=a", "a.jpg"], "--version and --label both name a version"),
+    ],
 )
-def test_misused_arguments_are_explained(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+def test_misused_arguments_are_explained(arguments, said, capsys):
+    assert call(command, arguments) == 1
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert len(errors.splitlines()) == 1

@@ -14,10 +14,11 @@ from converters.deploy import deploy_graph
 from levit_tf.pictures.images import load_images
 from serving import signatures
 from serving.client import AsyncClient, Client, RequestError
-from serving.client.__main__ import main
+from serving.client import __main__ as command
 from serving.client.pictures import BATCH_PICTURES
 from serving.export.export_graph import serving_signatures, write_saved_model
 from serving.export.warmup_requests import BATCH_SIZES
+from tests.support.commands import call
 from tests.support.export_cases import CLASSES, make_model
 from tests.support.serving_cases import MODEL, reload_request, running, shared_model, shared_target
 
@@ -117,11 +118,10 @@ def test_the_servers_refusals_reach_the_user(target, pictures):
 def test_the_command_prints_what_is_in_a_picture(target, pictures, tmp_path, capsys):
     path = tmp_path / "picture.png"
     path.write_bytes(pictures[0])
-    assert main([str(path), f"--server={target.grpc}", f"--model={LEVIT}", "--top=2"]) == 0
+    options = [path, f"--model={LEVIT}", "--top=2"]
+    assert call(command, [*options, f"--server={target.grpc}"]) == 0
     over_grpc = capsys.readouterr().out
-    assert (
-        main([str(path), f"--server={target.rest}", "--rest", f"--model={LEVIT}", "--top=2"]) == 0
-    )
+    assert call(command, [*options, f"--server={target.rest}", "--rest"]) == 0
     assert capsys.readouterr().out == over_grpc
     assert over_grpc.count("%") == 2
     assert "name " in over_grpc

@@ -222,7 +222,7 @@ ATTEMPTS = """
         try:
             with run_folder.locked(folder):
                 run.train(session, folder, run.prepare(session, folder))
-        except (OSError, ValueError) as error:  # what `converters.cli.run` takes for a user's error
+        except (OSError, ValueError) as error:  # what `levit_common.cli` takes for a user's error
             print("error:", error, file=sys.stderr)
         except Killed:
             pass

@@ -1,0 +1,184 @@
+"""A Keras LeViT to an ONNX file. The command is `python -m converters.to_onnx`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from converters.choices import DEFAULT_OPSET, check_opset
+from converters.deploy import deploy_graph
+from converters.verification.verify_compare import check_export
+from converters.verification.verify_graphs import onnx_artefact
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path, check_suffix
+from levit_common.shipped_names import INPUT
+from levit_tf.prediction.network_files import CLASS_NAMES_KEY
+from levit_tf.prediction.predictor import exported_class_names
+
+# Float32 arithmetic in another order stays a hundred times below.
+TOLERANCE = 1e-4
+
+_BATCH_DIMENSION = "batch"
+# While the graph is traced. Not 1, which optimisers drop, and which is a dimension of much else.
+_TRACED_BATCH = 2
+
+
+def to_onnx(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    opset: int = DEFAULT_OPSET,
+    batch_size: int | None = None,
+    class_names: Sequence[str] | None = None,
+    input_range: str | None = None,
+    images: np.ndarray | None = None,
+    overwrite: bool = False,
+) -> float:
+    """Writes a LeViT as an ONNX file.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      path: the file to write, ending in .onnx.
+      opset: version of ONNX's operators, one of `converters.choices.OPSETS`.
+      batch_size: images in a batch; None for any number.
+      class_names: one for each class, kept in the file's metadata; by default those that the model
+        has.
+      input_range: see `converters.deploy.deploy_graph`.
+      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
+      overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      The largest difference of an output from Keras', relative to that output's largest value.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ImportError: a package of the `onnx` extra is not installed.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
+        what Keras does. Nothing is written then.
+    """
+    path = Path(path)
+    check_suffix(path, ".onnx")
+    check_opset(opset, batch_size)
+    _check_packages()
+    with atomic_path(path, overwrite) as temporary:
+        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        graph = deploy_graph(model, input_range=input_range)
+        names = exported_class_names(class_names, reference.network)
+        _write(graph, temporary, opset, batch_size, names)
+        return check_export(reference, onnx_artefact(Path(temporary)), images, TOLERANCE, path)
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX export needs {error.name}, which is missing: pip install "levit_tf[onnx]"'
+        ) from error
+
+
+def _write(
+    graph: keras.Model,
+    path: str,
+    opset: int,
+    batch_size: int | None,
+    class_names: Sequence[str] | None,
+) -> None:
+    import onnx
+    import onnx_ir
+    from onnx_ir.passes import common
+
+    from converters.onnx.onnx_layout import to_channels_first
+
+    proto = onnx.shape_inference.infer_shapes(_convert(graph, opset))
+    proto.graph.name = graph.name
+    model = onnx_ir.from_proto(proto)
+    to_channels_first(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _set_batch_size(model, batch_size)
+    common.RemoveUnusedNodesPass()(model)  # and constants
+    common.DeduplicateInitializersPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+    _rename(model, set(_layer_names(graph)))
+    if class_names:
+        model.metadata_props[CLASS_NAMES_KEY] = "\n".join(class_names)
+    common.ShapeInferencePass(check_type=True, strict_mode=True)(model)
+    onnx.save_model(onnx_ir.to_proto(model), path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _convert(graph: keras.Model, opset: int):
+    """The ONNX model of tf2onnx, for `_TRACED_BATCH` images."""
+    import tensorflow as tf
+    import tf2onnx
+
+    spec = tf.TensorSpec((_TRACED_BATCH, *graph.input.shape[1:]), tf.float32, name=INPUT)
+    function = tf.function(lambda images: graph(images, training=False), input_signature=[spec])
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    return proto
+
+
+def _set_batch_size(model, batch_size: int | None) -> None:
+    """Replaces the batch size that the graph was traced with, which only shapes contain."""
+    import onnx_ir
+
+    graph = model.graph
+    for node in graph:
+        shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
+        if shape[0] == _TRACED_BATCH:
+            # A zero keeps the input's dimension.
+            array = np.array([0, *shape[1:]], np.int64)
+            kept = onnx_ir.Value(name=f"{node.name}/shape", const_value=onnx_ir.tensor(array))
+            graph.register_initializer(kept)
+            node.replace_input_with(1, kept)
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None  # of the old batch; inferred anew
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *value.shape[1:]])
+
+
+def _layer_names(graph: keras.Model) -> Iterator[str]:
+    for layer in graph.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layer_names(layer)
+        else:
+            yield layer.name
+
+
+def _rename(model, layers: set[str]) -> None:
+    """Names nodes, and what they compute, by the Keras layer that they are from and their kind."""
+    taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
+    for node in model.graph:
+        weights = [value for value in node.inputs if value.is_initializer()]
+        sources = [node.name, *(value.name for value in (*node.outputs, *weights))]
+        layer = next(filter(None, (_layer_of(name, layers) for name in sources)), None)
+        stem = f"{layer}/{node.op_type}" if layer else node.op_type
+        name, count = stem, 1
+        while name in taken:
+            name, count = f"{stem}_{count}", count + 1
+        taken.add(name)
+        node.name = name
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.name = name
+        if node.op_type in ("Conv", "Gemm"):
+            for value, leaf in zip(weights, ("kernel", "bias"), strict=False):
+                value.name = f"{name}/{leaf}"
+
+
+def _layer_of(name: str, layers: set[str]) -> str | None:
+    """The layer in a path such as `deploy_1/LeViT256_1/stem_conv1_1/convolution`."""
+    for part in name.split("/"):
+        for candidate in (part, re.sub(r"_\d+$", "", part)):  # TensorFlow numbers repeated scopes
+            if candidate in layers:
+                return candidate
+    return None

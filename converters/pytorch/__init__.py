@@ -1,0 +1,1 @@
+"""Checkpoints of PyTorch: LeViT in and out, and RegNetY, a teacher, in."""

@@ -1,0 +1,105 @@
+"""A PyTorch LeViT checkpoint to a Keras model; the command is `converters.from_pytorch`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from levit_common.files import atomic_path, check_suffix
+from levit_tf import LeViT
+from levit_tf.class_names import imagenet_class_names
+from levit_tf.keras_graph.introspection import classifier_of
+from levit_tf.keras_graph.properties import write_notes
+from levit_tf.weights.checkpoint_files import read_checkpoint
+from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
+from levit_tf.weights.pytorch_weights import ImportReport, load_state_dict
+
+
+def convert(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    model: str | None = None,
+    input_size: tuple[int, int] | None = None,
+    checkpoint_size: tuple[int, int] | None = None,
+    checkpoint_key: str | None = None,
+    classes: int | None = None,
+    heads: str | None = None,
+    class_names: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Writes the Keras model, in train form, of a PyTorch checkpoint.
+
+    Args:
+      checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
+      output: the `.keras` file to write.
+      model: name of the variant; recognised by default.
+      input_size: (height, width) of the images of the new model, pixels; those of the checkpoint by
+        default. Attention biases of another size are resized.
+      checkpoint_size: (height, width) of the images the checkpoint was trained on, where that is
+        neither square nor `input_size`.
+      checkpoint_key: which network of a file with several, such as "model_ema"; the trained weights
+        by default. Keys of nested dictionaries are joined by "/".
+      classes: number of classes; those of the checkpoint by default. With another number the heads
+        are freshly initialised.
+      heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
+        checkpoint has two heads and "single" where it has one.
+      class_names: one for each class; by default ImageNet's where there are 1000, else none.
+      overwrite: whether an existing `output` is replaced.
+
+    Returns:
+      What was copied, resized, initialised and left out.
+
+    Raises:
+      FileExistsError: `output` exists and `overwrite` is false.
+      ValueError: the checkpoint cannot be read, does not fit, or an argument is out of range.
+        Nothing is written then.
+    """
+    output = os.fspath(output)
+    check_suffix(output, ".keras")
+    with atomic_path(output, overwrite) as temporary:
+        state = read_checkpoint(checkpoint, checkpoint_key)
+        source = "; ".join([os.fspath(checkpoint), *state.notes])
+        info = recognise(state, variant=model, source=source)
+        new_heads = classes is not None and classes != info.classes
+        if info.classes is None and not new_heads:
+            without = f" (recognised: {info})" if info.left_out else ""
+            raise ValueError(
+                f"{source}: has no classification head{without}. Say how many classes a new one "
+                "gets: --classes"
+            )
+        height, width = input_size or checkpoint_size or _own_size(info, checkpoint)
+        network = LeViT(
+            info.variant,
+            input_shape=(height, width, info.channels),
+            classes=info.classes if classes is None else classes,
+            heads=heads or ("average" if info.has_head_dist else "single"),
+        )
+        report = load_state_dict(
+            network,
+            state,
+            info=info,
+            checkpoint_size=checkpoint_size,
+            new_heads=new_heads,
+            source=source,
+        )
+        # ImageNet's order is the same in all these codebases.
+        is_imagenet = classifier_of(network).classes == len(imagenet_class_names())
+        names = class_names or (imagenet_class_names() if is_imagenet else None)
+        write_notes(
+            network,
+            class_names=names,
+            origin=f"{info.variant.name}, {info.flavour} checkpoint {Path(checkpoint).name}",
+        )
+        network.save(temporary)
+    return report
+
+
+def _own_size(info: CheckpointInfo, checkpoint: str | os.PathLike) -> tuple[int, int]:
+    if info.square_size is None:
+        raise ValueError(
+            f"{checkpoint}: its attention biases belong to no square image. Say which size it was "
+            "trained on: --checkpoint_size=HEIGHTxWIDTH"
+        )
+    return info.square_size, info.square_size

@@ -1,0 +1,92 @@
+"""A Keras LeViT to a SavedModel. The command is `python -m converters.to_saved_model`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from converters.deploy import deploy_graph
+from converters.saved_model.tensorflow_graph import tensorflow_function
+from converters.verification.verify_artefact import BFLOAT16, FLOAT32
+from converters.verification.verify_compare import check_export
+from converters.verification.verify_graphs import saved_model_artefact
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path
+from levit_common.shipped_names import INPUT, SIGNATURE
+from levit_tf.class_names import LABELS_FILE
+from levit_tf.prediction.predictor import exported_class_names
+
+TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
+
+
+def to_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    input_range: str | None = None,
+    images: np.ndarray | None = None,
+    precision: str = "float32",
+    overwrite: bool = False,
+) -> float:
+    """Writes a LeViT as a SavedModel for any batch size, its weights being constants.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      path: the directory to write.
+      class_names: one for each class, kept as `labels.txt` in the directory; by default those that
+        the model has.
+      input_range: see `converters.deploy.deploy_graph`.
+      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
+      precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
+        logits: faster where the processor has such instructions, with a relative error of about
+        2e-2.
+      overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      The largest difference of an output from the model's, relative to that output's largest value.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ValueError: `model` cannot be exported, has another number of classes, or the SavedModel does
+        not compute what it does. Nothing is written then.
+    """
+    with atomic_path(path, overwrite) as temporary:
+        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        graph = deploy_graph(model, input_range=input_range)
+        names = exported_class_names(class_names, reference.network)
+        function = tensorflow_function(graph, precision)
+        tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})
+        if names:
+            write_labels(Path(temporary, LABELS_FILE), names)
+        return check_export(
+            reference, saved_model_artefact(Path(temporary)), images, TOLERANCES[precision], path
+        )
+
+
+def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a deploy graph as it is, for the batch size it was built with: for other converters.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      path: the directory to write.
+    """
+    # Keras' archive registers the variables, which a tf.Module around a Keras 3 model does not.
+    archive = keras.export.ExportArchive()
+    archive.track(graph)
+    archive.add_endpoint(
+        SIGNATURE,
+        lambda images: graph(images, training=False),
+        input_signature=[keras.InputSpec(shape=graph.input.shape, dtype="float32", name=INPUT)],
+    )
+    archive.write_out(os.fspath(path), verbose=False)
+
+
+def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
+    """Writes class names as `levit_tf.class_names.read_labels` reads them."""
+    Path(path).write_text("\n".join(class_names) + "\n", encoding="utf-8")

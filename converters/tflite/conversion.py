@@ -1,0 +1,182 @@
+"""A Keras LeViT, or a model with one in it, to a TFLite file, by a named recipe.
+
+The command is `python -m converters.to_tflite`, whose help says more.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from converters.choices import OUTPUTS, check_recipe
+from converters.deploy import class_count, deploy_graph
+from converters.saved_model.conversion import write_graph
+from converters.tflite.pixel_normalization import normalize_rows
+from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.recipes import RECIPES
+from converters.tflite.tflite_files import sha256, write_tflite
+from converters.tflite.tflite_graph import Graph
+from converters.verification.verify_keras import model_artefact
+from levit_common.files import atomic_path, check_suffix
+from levit_common.shipped_names import PROBABILITIES, SIGNATURE
+from levit_tf.prediction.network_files import Network
+from levit_tf.prediction.predictor import class_names_for
+
+
+def to_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    recipe: str = "fp32",
+    outputs: str = PROBABILITIES,
+    io_dtype: str | None = None,
+    calibration_images: np.ndarray | None = None,
+    ranges: Callable[[Graph], Ranges] | None = None,
+    class_names: Sequence[str] | None = None,
+    input_range: str | None = None,
+    source: str | os.PathLike | None = None,
+    overwrite: bool = False,
+) -> dict:
+    """Writes a LeViT as a TFLite file for one picture at a time, and a JSON about it.
+
+    Args:
+      model: see `converters.deploy.deploy_graph`.
+      path: the file to write, ending in .tflite.
+      recipe: one of `converters.choices.RECIPES`.
+      outputs: of a classifier, one of `converters.choices.OUTPUTS`. MediaPipe wants a single
+        output. Other networks keep all that they have.
+      io_dtype: type of the input and the outputs, one of the recipe's; its usual one by default.
+      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
+        will see. Recipes that quantise activations need them; with all recipes the file is compared
+        with Keras on them, and without them on pictures that come with scikit-learn.
+      ranges: of a network that was trained for int8: the float32 graph -> the ranges of its
+        tensors. Nothing is learned from `calibration_images` then.
+      class_names: in the order of the outputs; by default those that the model has; else ImageNet's
+        for 1000 classes, else "class 0", "class 1" and so on.
+      input_range: see `converters.deploy.deploy_graph`.
+      source: the file that `model` is from, for the JSON.
+      overwrite: whether an existing `path` is replaced.
+
+    Returns:
+      What the JSON says.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      ImportError: a package is missing that the recipe needs.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
+        what `model` does. Nothing is written then.
+    """
+    path = Path(path)
+    check_suffix(path, ".tflite")
+    if outputs not in OUTPUTS:
+        raise ValueError(f"--outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}")
+    check_recipe(recipe, io_dtype, not (calibration_images is None and ranges is None))
+    chosen = RECIPES[recipe]
+    io_dtype = io_dtype or chosen.io_dtypes[0]
+    with atomic_path(path, overwrite) as temporary:
+        reference = model_artefact(model, str(source or f"Model {model.name!r}"), input_range)
+        graph = chosen_outputs(deploy_graph(model, 1, input_range), outputs)
+        names = label_names(graph, class_names, reference.network)
+        images = _checked_images(calibration_images, graph)
+        about = {
+            "recipe": recipe,
+            "description": chosen.description,
+            "input_and_output_type": io_dtype,
+            "source": source and {"file": Path(source).name, "sha256": sha256(source)},
+        }
+        lite = float32_graph(graph)
+        if ranges is None:
+            about["calibration_images"] = len(images) if chosen.calibrated else 0
+            lite = chosen.make(lite, images, None, io_dtype)
+        else:
+            about["ranges"] = "learned in training"
+            lite = chosen.make(lite, None, ranges(lite), io_dtype)
+        return write_tflite(
+            temporary,
+            lite,
+            reference,
+            about,
+            json_path=f"{path}.json",
+            name=model.name,
+            class_names=names,
+            images=images,
+            tolerance=chosen.tolerance,
+        )
+
+
+def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
+    """A deploy graph with the outputs that a file is to have.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      outputs: one of `OUTPUTS`, for a classifier.
+
+    Raises:
+      ValueError: the network has no such output.
+    """
+    if class_count(graph) is None:
+        return graph
+    missing = sorted(set(OUTPUTS[outputs]) - set(graph.output))
+    if missing:
+        raise ValueError(
+            f"--outputs={outputs}: the network has no {missing[0]}. It has: "
+            f"{', '.join(graph.output)}"
+        )
+    chosen = {name: graph.output[name] for name in OUTPUTS[outputs]}
+    return keras.Model(graph.input, chosen, name=graph.name)
+
+
+def label_names(
+    graph: keras.Model, given: Sequence[str] | None, network: Network
+) -> list[str] | None:
+    """The labels of a TFLite file: one for each value of its output; None for no classifier.
+
+    Args:
+      graph: the deploy graph.
+      given: names of the classes, None for those of the network.
+      network: what the model is.
+    """
+    classes = class_count(graph)
+    if classes is None:
+        return None
+    names = class_names_for(given, (), 2 if classes == 1 else classes, network.class_names)
+    return names[-classes:]  # a single value is the probability of the second of two classes
+
+
+def float32_graph(graph: keras.Model) -> Graph:
+    """Converts a deploy graph to a float32 graph of TFLite.
+
+    By way of a SavedModel, because quantising needs the signature, and because a conversion from
+    functions leaves variables of a Keras 3 model in the graph instead of constants.
+
+    Args:
+      graph: see `converters.deploy.deploy_graph`, for a batch of a fixed size.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_graph(graph, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converted = Graph(converter.convert())
+    normalize_rows(converted)
+    return converted
+
+
+def _checked_images(images, graph: keras.Model) -> np.ndarray | None:
+    if images is None:
+        return None
+    images = np.asarray(images)
+    expected = graph.input.shape[1:]
+    if images.shape[1:] != expected or not len(images):
+        raise ValueError(
+            f"Calibration pictures must have shape (n, {', '.join(map(str, expected))}), n at "
+            f"least 1. Received: {images.shape}"
+        )
+    if not (np.isfinite(images).all() and images.min() >= 0 and 1 < images.max() <= 255):
+        raise ValueError("Calibration pictures must be plain pixels 0..255, not normalised ones.")
+    return images

@@ -1,0 +1,54 @@
+"""Opens a network for a comparison, whatever file it is in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from converters.choices import VERIFIED
+from converters.verification import verify_graphs, verify_keras
+from converters.verification.verify_artefact import Artefact
+from levit_common.choices import PYTORCH_FILES
+from levit_tf.weights.keras_files import model_path
+
+
+def open_artefact(
+    path: str | os.PathLike,
+    checkpoint_size: tuple[int, int] | None = None,
+    checkpoint_key: str | None = None,
+    input_range: str | None = None,
+    trust: bool = False,
+) -> Artefact:
+    """Opens a file by its kind.
+
+    Args:
+      path: one of `converters.choices.VERIFIED`.
+      checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on,
+        where that is not square.
+      checkpoint_key: which network of a PyTorch checkpoint with several.
+      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+        `levit_tf.preprocessing.INPUT_RANGES`.
+      trust: whether a SavedModel may have operations that reach beyond it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged, or none of `converters.choices.VERIFIED`.
+      ImportError: the package that reads this kind is not installed.
+    """
+    path = Path(model_path(path))
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Expected {VERIFIED}.")
+    if path.is_dir():
+        return verify_graphs.saved_model_artefact(path, trust)
+    if suffix in PYTORCH_FILES:
+        return verify_keras.checkpoint_artefact(path, checkpoint_size, checkpoint_key)
+    if suffix == ".keras":
+        return verify_keras.keras_artefact(path, input_range)
+    readers = {
+        ".tflite": verify_graphs.tflite_artefact,
+        ".onnx": verify_graphs.onnx_artefact,
+    }
+    if suffix not in readers:
+        raise ValueError(f"{path}: unknown kind of file. Expected {VERIFIED}.")
+    return readers[suffix](path)

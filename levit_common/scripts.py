@@ -1,0 +1,84 @@
+"""The console scripts of the wheel: `levit-train` is `python -m training.main`, and so on.
+
+A script does not look for modules in the current folder, as `python -m` does. So it finds the
+installed `training` and `serving` also where a project has folders of these common names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+
+from levit_common.quiet import start_keras
+from levit_common.spelling import did_you_mean
+
+# Of `levit-convert`.
+CONVERTERS = (
+    "from-pytorch",
+    "from-pytorch-regnet",
+    "qat",
+    "report",
+    "to-onnx",
+    "to-pytorch",
+    "to-saved-model",
+    "to-tflite",
+    "verify",
+)
+
+
+def _run(module: str) -> None:
+    """Runs a module as `python -m` does."""
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def train() -> None:
+    """levit-train."""
+    _run("training.main")
+
+
+def evaluate() -> None:
+    """levit-evaluate."""
+    _run("training.evaluate")
+
+
+def classify() -> None:
+    """levit-classify."""
+    start_keras()  # quietly; its package would
+    _run("levit_tf.classify")
+
+
+def export() -> None:
+    """levit-export."""
+    _run("serving.export")
+
+
+def serve() -> None:
+    """levit-serve."""
+    _run("serving.server")
+
+
+def client() -> None:
+    """levit-client."""
+    _run("serving.client")
+
+
+def convert() -> None:
+    """levit-convert COMMAND ...; without a command it lists them."""
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in CONVERTERS:
+        del sys.argv[1]
+        _run(_module(command))
+        return
+    if command in ("--help", "-h"):
+        print("levit-convert COMMAND ...; levit-convert COMMAND --help lists its flags.\n")
+        for name in CONVERTERS:
+            summary = importlib.import_module(_module(name)).__doc__.splitlines()[0]
+            print(f"  {name:20} {summary}")
+        return
+    hint = did_you_mean(command, CONVERTERS)
+    sys.exit(f"error: unknown command {command!r}.{hint} Known: {', '.join(CONVERTERS)}.")
+
+
+def _module(command: str) -> str:
+    return f"converters.{command.replace('-', '_')}"

@@ -1,0 +1,146 @@
+"""Accuracy of a network on labelled pictures, by the paper's protocol: top-1, top-5, by class."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from levit_common.picture_files import printable
+from levit_tf.class_names import imagenet_class_names, top_classes
+from levit_tf.prediction.predictor import Predictor
+from training.choices import EVALUATION_BATCH
+from training.data import Dataset
+from training.data.loading import imagenet_ids
+from training.data.summary import SHOWN_CLASSES
+from training.evaluation_report import Accuracy
+
+TOP = 5
+
+
+def top1(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of pictures whose highest score is that of their label, 0..1.
+
+    Args:
+      scores: (n, classes), logits or probabilities.
+      labels: (n,) integers.
+    """
+    return float(np.mean(scores.argmax(axis=1) == labels))
+
+
+def evaluate(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    batch: int = EVALUATION_BATCH,
+    limit: int | None = None,
+    by_order: bool = False,
+) -> Accuracy:
+    """Classifies the held-out pictures of a data set.
+
+    Args:
+      predictor: of the data set's classes, or of more: what it predicts beyond them is wrong.
+      data: of the predictor's input size.
+      batch: pictures that are in memory at once.
+      limit: at most so many pictures, evenly spread; None for all.
+      by_order: see `class_of_output`.
+
+    Returns:
+      The accuracy. Where a picture has a set of labels, each of them is right.
+
+    Raises:
+      ValueError: the classes do not match, or there are no pictures.
+    """
+    class_of = class_of_output(predictor, data, by_order)
+    classes = len(data.class_names)
+    confusion = np.zeros((classes, classes + 1), np.int32)
+    totals, correct = np.zeros((2, classes), np.int64)
+    seen = hits1 = hits5 = unlabelled = 0
+    is_set = False
+    bar = keras.utils.Progbar(min(data.num_test, limit or data.num_test), unit_name="picture")
+    dataset = data.test_dataset(batch=batch, normalize=False, limit=limit)
+    for images, labels in dataset.as_numpy_iterator():
+        best = top_classes(predictor.predict(images), min(TOP, predictor.classes))
+        best = class_of[best]  # (n, 5), `classes` for what the data set has not
+        is_set = labels.ndim == 2
+        sets = labels if is_set else np.eye(classes, dtype=np.int32)[labels]
+        labelled = sets.any(axis=1)
+        sets, best = sets[labelled], best[labelled]
+        right = np.take_along_axis(np.pad(sets, [(0, 0), (0, 1)]), best, axis=1) > 0
+        totals += sets.sum(axis=0)
+        correct += sets[right[:, 0]].sum(axis=0)
+        hits1, hits5 = hits1 + right[:, 0].sum(), hits5 + right.any(axis=1).sum()
+        seen, unlabelled = seen + len(sets), unlabelled + (~labelled).sum()
+        if not is_set:
+            np.add.at(confusion, (labels, best[:, 0]), 1)
+        if sys.stdout.isatty():
+            bar.update(seen + unlabelled, finalize=False)
+    if not seen:
+        raise ValueError(f"dataset {data.name}: no labelled picture that can be read.")
+    return Accuracy(
+        top1=float(hits1 / seen),
+        top5=float(hits5 / seen),
+        pictures=int(seen),
+        unlabelled=int(unlabelled),
+        class_pictures=totals,
+        class_correct=correct,
+        confusion=None if is_set else confusion,
+    )
+
+
+def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False) -> np.ndarray:
+    """The data set's class for each output of a network; `len(data.class_names)` for none.
+
+    Classes are matched by their names or, where the network has ImageNet's 1000, by their WordNet
+    ids; so a network can be tried on some of its classes, and on folders in another order. A
+    network without names is taken to have the classes of the data set, in their order.
+
+    Args:
+      predictor: the network.
+      data: the data set.
+      by_order: whether to take the outputs in the order of the data set's classes, whatever the
+        network calls them.
+
+    Returns:
+      (predictor.classes,) int64.
+
+    Raises:
+      ValueError: there are classes that the network has not.
+    """
+    classes = len(data.class_names)
+    if by_order or not is_named(predictor):
+        if predictor.classes == classes:
+            return np.arange(classes)
+        raise ValueError(
+            f"dataset {data.name}: {classes} classes ({_listed(data.class_names)}), the model has "
+            f"{predictor.classes}, which cannot be taken in the same order. --labels takes a file "
+            "with the names of the model's classes, one a line."
+        )
+    names = predictor.class_names
+    outputs = {name: n for n, name in enumerate(names)} if len(set(names)) == len(names) else {}
+    if names == imagenet_class_names():
+        outputs = {**outputs, **imagenet_ids()}
+    for known in (data.class_ids, data.class_names):
+        if all(name in outputs for name in known):
+            class_of = np.full(predictor.classes, classes)
+            class_of[[outputs[name] for name in known]] = np.arange(classes)
+            return class_of
+    unknown = [name for name in data.class_ids if name not in outputs]
+    raise ValueError(
+        f"dataset {data.name}: {len(unknown)} of its {classes} classes are not among the model's "
+        f"{predictor.classes}, such as {unknown[0]!r}. The data set's: {_listed(data.class_ids)}; "
+        f"the model's: {_listed(names)}. --labels takes a file with other names of the model's "
+        "classes, one a line; --by_order takes both lists in the same order."
+    )
+
+
+def is_named(predictor: Predictor) -> bool:
+    """Whether a network's classes have names of their own, rather than "class 0" and so on."""
+    return predictor.class_names != [f"class {n}" for n in range(predictor.classes)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_CLASSES:,} more" if len(names) > SHOWN_CLASSES else ""
+    return ", ".join(map(printable, names[:SHOWN_CLASSES])) + more

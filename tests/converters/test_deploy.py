@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -13,10 +15,34 @@ from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from levit_tf.prediction.network_files import read_network
 from tests.support import keras_habits
+from tests.support.artefacts import NAMES as GIVEN_NAMES
+from tests.support.cases import some_slow
 from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
 
 # Of the largest value: BatchNorm is folded, and sums run in another order.
 TOLERANCE = 5e-5
+
+
+# Each way to build a model that the deploy graph takes apart differently; the others are slow.
+FAST_HABITS = [
+    "adapted_normalization",
+    "convolution_in_front",
+    "ensemble",
+    "grey",
+    "hard_swish_behind",
+    "sequential",
+    "temperature",
+    "two_heads",
+    "two_outputs",
+]
+EVERY_HABIT = some_slow(HABITS, fast=FAST_HABITS)
+
+
+@functools.cache
+def _model(habit):
+    """The model of a habit, not to be changed."""
+    build, *_ = HABITS[habit]
+    return build()
 
 
 def _expected(habit, model, pixels):
@@ -37,10 +63,10 @@ def _assert_same(found, expected):
         np.testing.assert_allclose(found[name], values, rtol=0, atol=limit, err_msg=name)
 
 
-@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("habit", EVERY_HABIT)
 def test_the_deploy_graph_says_of_pixels_what_the_model_says(habit):
-    build, _, names = HABITS[habit]
-    model = build()
+    _, _, names = HABITS[habit]
+    model = _model(habit)
     pixels = pixels_for(model)
     expected = _expected(habit, model, pixels)
     graph = deploy_graph(model)
@@ -49,17 +75,17 @@ def test_the_deploy_graph_says_of_pixels_what_the_model_says(habit):
     _assert_same(_expected(habit, model, pixels), expected)  # it was not changed
 
 
-@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("habit", EVERY_HABIT)
 def test_a_model_says_what_it_takes(habit):
-    build, input_range, _ = HABITS[habit]
-    model = build()
+    _, input_range, _ = HABITS[habit]
+    model = _model(habit)
     channels = model.inputs[0].shape[-1]
     found = levit_tf.model_properties(model).input_range
     assert found == levit_tf.preprocessing.INPUT_RANGES[input_range].of_channels(channels)
 
 
 def test_a_front_of_scaling_layers_becomes_one_layer():
-    graph = deploy_graph(keras_habits.preprocessing_inside())
+    graph = deploy_graph(_model("preprocessing_inside"))
     assert [type(layer).__name__ for layer in graph.layers] == [
         "InputLayer",
         "Rescaling",
@@ -97,8 +123,10 @@ EXPORTS = {
 }
 
 
-@pytest.mark.parametrize("kind", EXPORTS)
-@pytest.mark.parametrize("habit", ["preprocessing_inside", "dense_behind", "two_outputs"])
+@pytest.mark.parametrize(
+    ("habit", "kind"),
+    [("preprocessing_inside", "tflite"), ("dense_behind", "onnx"), ("two_outputs", "saved_model")],
+)
 def test_files_say_what_the_model_says(habit, kind, tmp_path):
     _check_export(habit, kind, tmp_path)
 
@@ -111,10 +139,9 @@ def test_files_of_every_habit_say_what_the_model_says(habit, kind, tmp_path):
 
 
 def _check_export(habit, kind, tmp_path):
-    build, *_ = HABITS[habit]
     convert, name, options = EXPORTS[kind]
     path = tmp_path / "m.keras"
-    build().save(path)
+    _model(habit).save(path)
     model = keras.models.load_model(path)
     convert(model, tmp_path / name, **options)
     network = read_network(tmp_path / name)
@@ -127,24 +154,29 @@ def _check_export(habit, kind, tmp_path):
     _assert_same(found, expected)
 
 
-def test_class_names_travel_into_every_file(tmp_path):
-    model = keras_habits.named()
-    for kind, (convert, name, options) in EXPORTS.items():
-        convert(model, tmp_path / name, **options)
-        assert read_network(tmp_path / name).class_names == tuple(NAMES), kind
+@pytest.mark.parametrize("name", ["fp32.tflite", "saved_model", "model.onnx"])
+def test_class_names_that_are_given_travel_into_every_file(artefacts, name):
+    assert read_network(artefacts[name]).class_names == GIVEN_NAMES
 
 
-def test_an_export_that_does_not_say_what_the_model_says_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", some_slow(EXPORTS, fast=["onnx"]))
+def test_class_names_of_the_model_travel_into_every_file(kind, tmp_path):
+    convert, name, options = EXPORTS[kind]
+    convert(keras_habits.named(), tmp_path / name, **options)
+    assert read_network(tmp_path / name).class_names == tuple(NAMES)
+
+
+@pytest.mark.parametrize("kind", some_slow(EXPORTS, fast=["saved_model"]))
+def test_an_export_that_does_not_say_what_the_model_says_is_refused(kind, tmp_path, monkeypatch):
     model = keras_habits.named()
     other = keras_habits.levit(classes=3)
     other.get_layer("classifier").head.linear.bias.assign([3.0, 0.0, -3.0])
     # As a converter would be wrong: its graph is of another network.
-    for room in ("tflite", "saved_model", "onnx"):
-        monkeypatch.setattr(
-            f"converters.{room}.conversion.deploy_graph",
-            lambda *a, **k: deploy_graph(other, *a[1:], **k),
-        )
-    for convert, name, options in EXPORTS.values():
-        with pytest.raises(ValueError, match="does not compute what the Keras model does"):
-            convert(model, tmp_path / name, **options)
-        assert not (tmp_path / name).exists()
+    monkeypatch.setattr(
+        f"converters.{kind}.conversion.deploy_graph",
+        lambda *a, **k: deploy_graph(other, *a[1:], **k),
+    )
+    convert, name, options = EXPORTS[kind]
+    with pytest.raises(ValueError, match="does not compute what the Keras model does"):
+        convert(model, tmp_path / name, **options)
+    assert not (tmp_path / name).exists()

@@ -12,21 +12,17 @@ from converters import report as command
 from converters.reporting.litert_profiler import KernelTime, profile
 from converters.reporting.report_graph import Op, TFLiteFile, read_tflite
 from converters.reporting.report_times import time_by_op
-from converters.to_tflite import to_tflite
+from tests.support.cases import slow
 from tests.support.commands import call
-from tests.support.export_cases import CLASSES, make_model, rgb_images
+from tests.support.export_cases import CLASSES
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
+def files(artefacts, tmp_path_factory):
     """A file of one partition in float32 and int8, and one of two."""
-    folder = tmp_path_factory.mktemp("report")
-    model = make_model()
-    paths = {name: folder / f"{name}.tflite" for name in ("fp32", "int8", "two")}
-    to_tflite(model, paths["fp32"])
-    to_tflite(model, paths["int8"], recipe="int8", calibration_images=rgb_images(32))
-    paths["two"].write_bytes(two_partitions())
-    return paths
+    two = tmp_path_factory.mktemp("report") / "two.tflite"
+    two.write_bytes(two_partitions())
+    return {"fp32": artefacts["fp32.tflite"], "int8": artefacts["int8.tflite"], "two": two}
 
 
 def two_partitions():
@@ -107,7 +103,7 @@ def test_ops_outside_xnnpack_split_the_network(files, capsys):
     assert "in 2 partitions" in text
 
 
-@pytest.mark.parametrize("name", ["fp32", "int8", "two"])
+@pytest.mark.parametrize("name", ["int8", slow("fp32"), slow("two")])
 def test_times_of_all_kernels_belong_to_ops(files, capsys, name):
     found = report(capsys, files[name], "--time")
     kernels = sum(row["ms"] for row in found["kernels"])

@@ -12,12 +12,14 @@ import onnxruntime
 import pytest
 
 import levit_tf
+from converters import to_onnx as to_onnx_command
 from converters.choices import OPSETS
 from converters.onnx import conversion
 from converters.onnx.conversion import to_onnx
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.cases import slow
+from tests.support.commands import call
 from tests.support.export_cases import CLASSES, answers, relative_error, rgb_images, shared_model
 from tests.support.randomize import randomize_keras
 
@@ -192,8 +194,11 @@ def test_the_command_writes_a_file_and_says_how_close_it_is(model, tmp_path):
     assert "opset 18, batch dynamic" in done.stdout
     assert "largest difference from Keras" in done.stdout
     assert onnx.load(tmp_path / "model.onnx").opset_import[0].version == 18
-    done = subprocess.run([*command, "--batch=many"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.endswith(
+
+
+def test_a_batch_that_is_no_number_is_refused(tmp_path, capsys):
+    arguments = ["--model=model.keras", f"--output={tmp_path / 'model.onnx'}", "--batch=many"]
+    assert call(to_onnx_command, arguments) == 1
+    assert capsys.readouterr().err.endswith(
         "error: --batch: expected dynamic or a positive number. Received: 'many'\n"
     )

@@ -10,12 +10,14 @@ import pytest
 import tensorflow as tf
 
 import levit_tf
+from converters import to_saved_model as to_saved_model_command
 from converters.deploy import deploy_graph
 from converters.to_saved_model import to_saved_model
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.weights.keras_files import load_keras_file
 from tests.support.artefacts import NAMES, WIDE
+from tests.support.commands import call
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -199,8 +201,8 @@ def test_an_existing_output_is_kept(tmp_path):
         to_saved_model(shared_model(), tmp_path / "out")
 
 
-def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path):
-    make_model("average", (32, 32, 3)).save(tmp_path / "model.keras")
+def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path, capsys):
+    shared_model().save(tmp_path / "model.keras")
     (tmp_path / "names.txt").write_text("".join(f"name {n}\n" for n in range(CLASSES)))
     command = [
         *(sys.executable, "-m", "converters.to_saved_model"),
@@ -211,6 +213,5 @@ def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"written: {tmp_path / 'saved'}; differs by ")
     assert load_predictor(tmp_path / "saved").class_names == [f"name {n}" for n in range(CLASSES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "--overwrite" in done.stderr.splitlines()[-1]
+    assert call(to_saved_model_command, command[3:]) == 1
+    assert "--overwrite" in capsys.readouterr().err.splitlines()[-1]

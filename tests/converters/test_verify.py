@@ -1,5 +1,6 @@
 """Comparing two files: equal in every format, a changed weight found, misfits named."""
 
+import functools
 import json
 import os
 import subprocess
@@ -11,17 +12,15 @@ import pytest
 from PIL import Image
 
 import levit_tf
-from converters import to_pytorch
 from converters import verify as command
 from converters.layer_names import block_in, layer_in
-from converters.to_onnx import to_onnx
-from converters.to_saved_model import to_saved_model
-from converters.to_tflite import to_tflite
 from converters.verification.verify_artefact import FLOAT32, INT8, Artefact
 from converters.verification.verify_compare import compare_layers, compare_outputs
 from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
+from converters.verify import open_artefact
 from levit_tf.prediction.network_files import Network
+from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.export_cases import make_model, rgb_images
 
@@ -29,47 +28,59 @@ FLOAT_FILES = ("fused.keras", "saved_model", "fp32.tflite", "model.onnx", "timm.
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """One network in every format."""
-    folder = tmp_path_factory.mktemp("artefacts")
-    model = make_model()
-    model.save(folder / "model.keras")
-    levit_tf.fuse(model).save(folder / "fused.keras")
-    to_saved_model(model, folder / "saved_model")
-    to_tflite(model, folder / "fp32.tflite")
-    to_tflite(model, folder / "int8.tflite", recipe="int8", calibration_images=rgb_images(32))
-    to_onnx(model, folder / "model.onnx")
-    to_pytorch.convert(folder / "model.keras", folder / "timm.safetensors", "timm")
-    return folder
+def opened(artefacts):
+    """Name of a file of the network -> that file, opened once."""
+    return functools.cache(lambda name: open_artefact(artefacts[name]))
 
 
-def verify(a, b, *options, layers=True):
-    """(exit code, the JSON)."""
-    report = a.with_name("report.json")
-    arguments = [str(a), str(b), f"--json={report}", *(["--layers"] if layers else []), *options]
-    return call(command, arguments), json.loads(report.read_text())
+@pytest.fixture
+def verify(tmp_path):
+    """Runs the command on two files; returns the exit code and the JSON."""
+
+    def run(a, b, *options, layers=True):
+        report = tmp_path / "report.json"
+        arguments = [a, b, f"--json={report}", *options, *(["--layers"] if layers else [])]
+        return call(command, arguments), json.loads(report.read_text())
+
+    return run
 
 
-def changed(tmp_path, weight, factor=1.5):
+def compare(a, b):
+    """What the command compares: the differences of outputs and of layers."""
+    images = comparison_pictures(None, a.network.input_shape[1:])
+    outputs = compare_outputs(a, b, images)
+    return outputs, compare_layers(a, b, images, outputs)
+
+
+def changed(folder, weight, factor=1.5):
     """The network with one weight multiplied, as a `.keras` file."""
     model = make_model()
     variable = next(variable for variable in model.weights if variable.path == weight)
     variable.assign(keras.ops.convert_to_numpy(variable) * factor)
-    model.save(tmp_path / "changed.keras")
-    return tmp_path / "changed.keras"
+    model.save(folder / "changed.keras")
+    return folder / "changed.keras"
 
 
 @pytest.mark.parametrize("name", FLOAT_FILES)
-def test_every_format_equals_the_keras_file_in_every_layer(folder, name, capsys):
-    status, report = verify(folder / "model.keras", folder / name)
+def test_every_format_equals_the_keras_file_in_every_layer(opened, name):
+    outputs, layers = compare(opened("model.keras"), opened(name))
+    assert opened(name).precision == FLOAT32
+    assert outputs.within(FLOAT32.tolerance)
+    assert outputs.pictures == outputs.same_top1 == 64
+    assert max(output.relative for output in outputs.outputs.values()) < 1e-5
+    # Three convolutions in the stem, five attentions and MLPs, their sums but for two attentions
+    # that subsample, pooled features, and the output.
+    assert len(layers.layers) == 3 + 2 * 5 + 2 * 5 - 2 + 2
+    assert layers.only_a == layers.only_b == []
+    assert layers.first_beyond(FLOAT32.tolerance) is None
+
+
+def test_the_command_says_that_two_files_are_the_same(artefacts, verify, capsys):
+    status, report = verify(artefacts["model.keras"], artefacts["fp32.tflite"])
     assert status == 0
     assert report["within_tolerance"]
     assert report["tolerance"] == FLOAT32.tolerance
     assert report["pictures"] == report["same_top1"] == 64
-    assert max(output["relative"] for output in report["outputs"].values()) < 1e-5
-    # Three convolutions in the stem, five attentions and MLPs, their sums but for two attentions
-    # that subsample, pooled features, and the output.
-    assert len(report["layers"]) == 3 + 2 * 5 + 2 * 5 - 2 + 2
     assert report["layers_only_in_a"] == report["layers_only_in_b"] == []
     assert report["first_layer_beyond_tolerance"] is None
     text = capsys.readouterr().out
@@ -80,15 +91,15 @@ def test_every_format_equals_the_keras_file_in_every_layer(folder, name, capsys)
 @pytest.mark.parametrize(
     ("weight", "layer"),
     [
-        ("stem_conv2/linear/kernel", "stem_conv2"),
         ("stages_0_blocks_0_attn/attention_biases", "stages_0_blocks_0_attn"),
-        ("stages_1_downsample_attn/q/bn/gamma", "stages_1_downsample_attn"),
-        ("stages_1_blocks_0_mlp/ln1/linear/kernel", "stages_1_blocks_0_mlp"),
-        ("classifier/head_dist/linear/bias", "logits"),
+        slow("stem_conv2/linear/kernel", "stem_conv2"),
+        slow("stages_1_downsample_attn/q/bn/gamma", "stages_1_downsample_attn"),
+        slow("stages_1_blocks_0_mlp/ln1/linear/kernel", "stages_1_blocks_0_mlp"),
+        slow("classifier/head_dist/linear/bias", "logits"),
     ],
 )
-def test_a_changed_weight_is_found_in_its_layer(folder, tmp_path, weight, layer, capsys):
-    status, report = verify(folder / "model.keras", changed(tmp_path, weight))
+def test_a_changed_weight_is_found_in_its_layer(artefacts, verify, tmp_path, weight, layer, capsys):
+    status, report = verify(artefacts["model.keras"], changed(tmp_path, weight))
     assert status == 1
     assert report["first_layer_beyond_tolerance"] == layer
     text = capsys.readouterr().out
@@ -96,30 +107,45 @@ def test_a_changed_weight_is_found_in_its_layer(folder, tmp_path, weight, layer,
     assert "NOT within the tolerance of 1.0e-04" in text
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The network with a changed weight, opened."""
+    folder = tmp_path_factory.mktemp("changed")
+    return open_artefact(changed(folder, "stages_1_downsample_mlp/ln2/linear/kernel"))
+
+
 @pytest.mark.parametrize("name", FLOAT_FILES)
-def test_a_changed_weight_is_found_in_every_format(folder, tmp_path, name):
-    other = changed(tmp_path, "stages_1_downsample_mlp/ln2/linear/kernel")
-    status, report = verify(folder / name, other)
-    assert status == 1
-    assert report["first_layer_beyond_tolerance"] == "stages_1_downsample_mlp"
+def test_a_changed_weight_is_found_in_every_format(opened, other, name):
+    outputs, layers = compare(opened(name), other)
+    assert not outputs.within(FLOAT32.tolerance)
+    assert layers.first_beyond(FLOAT32.tolerance) == "stages_1_downsample_mlp"
 
 
-def test_int8_is_held_against_a_wider_tolerance(folder):
-    status, report = verify(folder / "model.keras", folder / "int8.tflite")
+def test_int8_is_held_against_a_wider_tolerance(artefacts, verify):
+    status, report = verify(artefacts["model.keras"], artefacts["int8.tflite"])
     assert status == 0
     assert report["b"]["precision"] == "int8"
     assert report["tolerance"] == INT8.tolerance
     assert report["layers"]["stages_2_blocks_0_mlp_add"]["cosine"] > 0.95
-    status, _ = verify(folder / "model.keras", folder / "int8.tflite", "--tolerance=1e-3")
-    assert status == 1
 
 
-def test_pictures_of_a_folder(folder, tmp_path):
+def test_the_layers_are_drawn_and_the_tolerance_may_be_given(artefacts, verify, tmp_path):
+    picture = tmp_path / "layers.png"
+    a, b = artefacts["model.keras"], artefacts["int8.tflite"]
+    status, report = verify(a, b, f"--picture={picture}", "--tolerance=1e-3", layers=False)
+    assert (status, report["tolerance"]) == (1, 1e-3)
+    assert np.asarray(Image.open(picture)).std() > 5  # there is something in it
+
+
+def test_pictures_of_a_folder(artefacts, verify, tmp_path):
     (tmp_path / "pictures" / "class").mkdir(parents=True)
     for n, image in enumerate(rgb_images(3, (40, 50))):
         Image.fromarray(image.astype(np.uint8)).save(tmp_path / "pictures" / "class" / f"{n}.png")
     status, report = verify(
-        folder / "model.keras", folder / "model.onnx", f"--images={tmp_path / 'pictures'}"
+        artefacts["model.keras"],
+        artefacts["model.onnx"],
+        f"--images={tmp_path / 'pictures'}",
+        layers=False,
     )
     assert (status, report["pictures"]) == (0, 3)
     first, last = (comparison_pictures(tmp_path, (32, 32), limit=limit) for limit in (1, 2))
@@ -137,7 +163,7 @@ def test_embedded_pictures_are_real_and_different(size, count):
     assert len({image.tobytes() for image in images}) == count
 
 
-def test_layers_that_cannot_be_matched_are_not_passed_over(tmp_path, capsys):
+def test_layers_that_cannot_be_matched_are_not_passed_over(verify, tmp_path, capsys):
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(7, "softmax", name="dense")(x))
@@ -158,13 +184,13 @@ def error_of(capsys, *arguments):
     return captured.err
 
 
-def test_other_sizes_and_class_counts_are_named(folder, tmp_path, capsys):
+def test_other_sizes_and_class_counts_are_named(artefacts, tmp_path, capsys):
     make_model(input_shape=(32, 48, 3)).save(tmp_path / "wide.keras")
-    message = error_of(capsys, folder / "model.onnx", tmp_path / "wide.keras")
+    message = error_of(capsys, artefacts["model.onnx"], tmp_path / "wide.keras")
     assert "model.onnx takes pictures of 32x32 pixels" in message
     assert "wide.keras of 32x48" in message
     levit_tf.LeViT("LeViTTiny", classes=3).save(tmp_path / "three.keras")
-    message = error_of(capsys, tmp_path / "three.keras", folder / "fp32.tflite")
+    message = error_of(capsys, tmp_path / "three.keras", artefacts["fp32.tflite"])
     assert "three.keras has 3 classes" in message
     assert "fp32.tflite 7" in message
 
@@ -172,28 +198,28 @@ def test_other_sizes_and_class_counts_are_named(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     "name", ["model.keras", "fp32.tflite", "model.onnx", "timm.safetensors", "saved_model"]
 )
-def test_truncated_files_are_named(folder, tmp_path, name, capsys):
+def test_truncated_files_are_named(artefacts, tmp_path, name, capsys):
     if name == "saved_model":
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").write_bytes(b"\0" * 100)
     else:
-        content = (folder / name).read_bytes()
+        content = artefacts[name].read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2])
-    message = error_of(capsys, folder / "model.keras", tmp_path / name)
+    message = error_of(capsys, artefacts["model.keras"], tmp_path / name)
     assert str(tmp_path / name) in message
 
 
-def test_unknown_and_missing_files_list_what_is_known(folder, tmp_path, capsys):
+def test_unknown_and_missing_files_list_what_is_known(artefacts, tmp_path, capsys):
     (tmp_path / "model.h5").write_bytes(b"\x89HDF")
     for path, said in ((tmp_path / "model.h5", "unknown kind"), ("no.keras", "no such file")):
-        message = error_of(capsys, path, folder / "model.keras")
+        message = error_of(capsys, path, artefacts["model.keras"])
         assert said in message
         for kind in (".keras", "SavedModel", ".tflite", ".onnx", ".safetensors, .pth"):
             assert kind in message
 
 
-def test_a_folder_without_pictures_is_named(folder, tmp_path, capsys):
-    pair = (folder / "model.keras", folder / "fused.keras")
+def test_a_folder_without_pictures_is_named(artefacts, tmp_path, capsys):
+    pair = (artefacts["fused.keras"], artefacts["fused.keras"])
     assert "no pictures in" in error_of(capsys, *pair, f"--images={tmp_path}")
     assert "no such folder" in error_of(capsys, *pair, f"--images={tmp_path / 'none'}")
 
@@ -288,22 +314,16 @@ def test_layers_are_recognised_by_name(path, layer, block):
     assert block_in(path) == block
 
 
-def test_the_command_ends_with_the_documented_exit_code(folder, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "converters.verify", *map(str, arguments)]
-        # As a user's shell has it; see levit_common/quiet.py.
-        environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-
-    done = run(folder / "model.keras", folder / "fused.keras")
+def test_the_command_ends_with_the_documented_exit_code(artefacts):
+    command = [sys.executable, "-m", "converters.verify"]
+    files = [artefacts["model.keras"], artefacts["fused.keras"]]
+    # As a user's shell has it; see levit_common/quiet.py.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [*command, *files], capture_output=True, text=True, check=False, env=environment
+    )
     assert (done.returncode, done.stderr) == (0, "")
-    assert run("--help").returncode == 0
-    assert run(folder / "model.keras").returncode == 2
 
 
-def test_the_layers_are_drawn(folder, tmp_path):
-    picture = tmp_path / "layers.png"
-    a, b = folder / "model.keras", folder / "int8.tflite"
-    status, _ = verify(a, b, f"--picture={picture}", layers=False)
-    assert status == 0
-    assert np.asarray(Image.open(picture)).std() > 5  # there is something in it
+def test_one_file_is_misuse(artefacts, capsys):
+    assert "Missing arguments: B" in error_of(capsys, artefacts["model.keras"])

@@ -20,11 +20,12 @@ from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
 from converters.verify import open_artefact
 from levit_tf.prediction.network_files import Network
-from tests.support.cases import slow
+from tests.support.cases import slow, some_slow
 from tests.support.commands import call
 from tests.support.export_cases import make_model, rgb_images
 
-FLOAT_FILES = ("fused.keras", "saved_model", "fp32.tflite", "model.onnx", "timm.safetensors")
+GRAPHS = ("saved_model", "fp32.tflite", "model.onnx")
+FLOAT_FILES = ("fused.keras", *GRAPHS, "timm.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def changed(folder, weight, factor=1.5):
     return folder / "changed.keras"
 
 
-@pytest.mark.parametrize("name", FLOAT_FILES)
+@pytest.mark.parametrize("name", some_slow(FLOAT_FILES, fast=FLOAT_FILES[1:]))
 def test_every_format_equals_the_keras_file_in_every_layer(opened, name):
     outputs, layers = compare(opened("model.keras"), opened(name))
     assert opened(name).precision == FLOAT32
@@ -114,7 +115,7 @@ def other(tmp_path_factory):
     return open_artefact(changed(folder, "stages_1_downsample_mlp/ln2/linear/kernel"))
 
 
-@pytest.mark.parametrize("name", FLOAT_FILES)
+@pytest.mark.parametrize("name", some_slow(FLOAT_FILES, fast=GRAPHS))
 def test_a_changed_weight_is_found_in_every_format(opened, other, name):
     outputs, layers = compare(opened(name), other)
     assert not outputs.within(FLOAT32.tolerance)

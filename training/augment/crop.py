@@ -105,7 +105,7 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         outputs.append(
             middles if backwards is False else tf.where(backwards, size - middles, middles)
         )
-    blocks = [len(middles) for middles in outputs]
+    blocks = [middles.shape[0] for middles in outputs]
     # Both axes below each other: (blocks, 1) each.
     side = tf.repeat(tf.stack(sides), blocks)[:, None]
     resized = np.repeat(sizes, blocks)[:, None]

@@ -181,7 +181,10 @@ def _is_record(content: dict[str, Any]) -> bool:
         and isinstance(content.get("steps_per_epoch") or 0, int)
         and isinstance(versions, dict)
         and isinstance(pictures, dict)
-        and all({"count", "fingerprint"} <= set(part or ()) for part in pictures.values())
+        and all(
+            isinstance(part, dict) and {"count", "fingerprint"} <= set(part)
+            for part in pictures.values()
+        )
     )
 
 

@@ -62,7 +62,8 @@ test: lint
 
 # What fails is run once more before it counts.
 SLOW_TESTS = slow and not long
-SLOW = $(VENV)/bin/python -m pytest -m "$(SLOW_TESTS)" -n 2 --dist=loadfile
+SLOW_FILES ?=
+SLOW = $(VENV)/bin/python -m pytest -m "$(SLOW_TESTS)" -n 2 --dist=loadfile $(SLOW_FILES)
 
 test-slow: $(VENV)/.test
 	$(SLOW) || { test $$? = 1 && echo "make $@: what failed is run once more" && \

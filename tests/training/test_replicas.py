@@ -10,6 +10,7 @@ import pytest
 import levit_tf
 from tests.support import workers
 from tests.support.randomize import randomize_keras
+from training.checkpoints import manifest
 
 pytestmark = pytest.mark.slow
 MODULE = "tests.support.train_only"
@@ -85,9 +86,10 @@ def test_two_workers_equal_one_device(tmp_path, settings, one_device):
     assert (tmp_path / "workers" / "1" / "checkpoints").is_dir()
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_lost_worker_ends_the_other_and_the_restart_goes_on(tmp_path, settings, victim):
+@pytest.mark.parametrize(("victim", "damaged"), [(0, None), (1, None), (0, "index"), (1, "json")])
+def test_a_lost_worker_ends_the_other_and_the_restart_goes_on(tmp_path, settings, victim, damaged):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
+    checkpoints = broken / "checkpoints"
     settings = (*settings, "epochs=3")
     processes = start_all(broken, settings)
     workers.wait_for(workers.has_checkpoint(broken, 8), processes[0])
@@ -97,9 +99,13 @@ def test_a_lost_worker_ends_the_other_and_the_restart_goes_on(tmp_path, settings
     assert survivor.returncode == 1
     assert "Another worker of this run is gone" in survivor.stderr
     assert "Start all of them again" in survivor.stderr
+    if damaged:
+        newest = manifest.prefix_of(checkpoints, manifest.steps(checkpoints)[0])
+        newest.with_name(f"{newest.name}.{damaged}").write_bytes(b"")
     results = [workers.finish(process) for process in start_all(broken, settings)]
-    assert [result.returncode for result in results] == [0, 0]
+    assert [result.returncode for result in results] == [0, 0], [r.stderr for r in results]
     assert "goes on after step" in results[0].stdout
+    assert ("passed over" in results[0].stdout) == bool(damaged)
     for process in start_all(whole, settings):
         assert workers.finish(process).returncode == 0
     assert workers.rows(broken) == workers.rows(whole)

@@ -144,6 +144,8 @@ class Log:
 
 _NAMES = [field.name for field in dataclasses.fields(Row)]
 _COLUMNS = [*_NAMES, ATTEMPT, BEGAN]
+# What a damaged JSON file ends in, or one that cannot be read.
+_UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 def effective(rows: Iterable[Row]) -> list[Row]:
@@ -159,9 +161,14 @@ def effective(rows: Iterable[Row]) -> list[Row]:
 def read_rows(folder: Path) -> list[Row]:
     """The rows of a run that count, from its JSON file, or from its CSV file if that is damaged."""
     try:
-        return rows_of(json.loads((folder / JSON_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return _read_json_rows(folder)
+    except _UNREADABLE:
         return read_csv_rows(folder)
+
+
+def _read_json_rows(folder: Path) -> list[Row]:
+    """The rows in the JSON file; raises `_UNREADABLE` where there are none, or damaged ones."""
+    return rows_of(json.loads((folder / JSON_FILE).read_text(encoding="utf-8")))
 
 
 def agreed_rows(folder: Path, step: int) -> list[Row] | None:
@@ -170,13 +177,12 @@ def agreed_rows(folder: Path, step: int) -> list[Row] | None:
     Neither has a checksum, so that one alone may be damaged without a sign.
     """
     try:
-        found = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        first, second = rows_of(found), read_csv_rows(folder)
+        found = (_read_json_rows(folder), read_csv_rows(folder))
     except FileNotFoundError:
-        first, second = [], read_csv_rows(folder)
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        found = ([], read_csv_rows(folder))
+    except _UNREADABLE:
         return None
-    first, second = ([row for row in rows if row.step <= step] for rows in (first, second))
+    first, second = ([row for row in rows if row.step <= step] for rows in found)
     return first if first == second else None
 
 

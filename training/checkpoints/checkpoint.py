@@ -164,13 +164,14 @@ class Checkpoints:
         """Whether there is a checkpoint of a step that is whole."""
         return any(self._is_whole(listed) for listed in self._found() if listed.step == step)
 
-    def restore_step(self, step: int) -> None:
-        """Sets all variables to the checkpoint of a step, for which `has` is true."""
-        self._restore(
-            next(
-                listed for listed in self._found() if listed.step == step and self._is_whole(listed)
-            )
-        )
+    def restore_step(self, step: int) -> bool:
+        """Sets all variables to a checkpoint of a step; says whether there is one that is whole."""
+        for listed in self._found():
+            if listed.step == step:
+                with contextlib.suppress(DamagedError, CheckpointError):
+                    self._restore(listed)
+                    return True
+        return False
 
     def _found(self) -> list[_Listed]:
         """All checkpoints of which there is any file, the newest first."""

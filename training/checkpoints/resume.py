@@ -44,13 +44,14 @@ def restore(
     Raises:
       CheckpointError: there are traces of checkpoints, and none that can be used.
     """
-    best, rows = folder / BEST_FILE, []
+    best, rows, is_best_right = folder / BEST_FILE, [], True
 
     def check(found: Restored) -> None:
-        nonlocal rows
+        nonlocal rows, is_best_right
         rows = _rows(session, folder, found)
         step = best_step(rows)
-        if step is None or _is_best(folder, found) or checkpoints.has(step):
+        is_best_right = step is None or _is_best(folder, found)
+        if is_best_right or checkpoints.has(step):
             return
         if best.exists() or checkpoint_folders(folder)[1].exists():
             raise DamagedError(
@@ -72,10 +73,8 @@ def restore(
         )
     if restored is None:
         return None
-    step = best_step(rows)
-    if is_chief and step is not None and not _is_best(folder, restored):
-        if checkpoints.has(step):
-            checkpoints.restore_step(step)
+    if is_chief and not is_best_right:
+        if checkpoints.restore_step(best_step(rows)):
             save_best(session, folder)
             print(f"{best} was damaged or missing; it is made again from the best checkpoint.")
             checkpoints.restore_step(restored.step)

@@ -48,11 +48,11 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
     import keras
 
     import levit_tf
+    from converters.choices import RECIPES
     from converters.onnx.conversion import to_onnx
     from converters.saved_model.conversion import to_saved_model
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
-    from converters.tflite.recipes import RECIPES
     from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)

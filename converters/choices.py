@@ -65,7 +65,7 @@ VERIFIED = (
     "a .keras file, a SavedModel directory, a .tflite file, an .onnx file, or a PyTorch checkpoint "
     f"({', '.join(PYTORCH_FILES)})"
 )
-COMPARED_PICTURES = 500  # of a folder, at most
+COMPARED_PICTURES = 500  # of a folder, at most: 300 MB of 224x224 pixels
 # ONNX: from the first opset with HardSwish to the last that tf2onnx 1.17 writes.
 OPSETS = range(14, 19)
 DEFAULT_OPSET = 17

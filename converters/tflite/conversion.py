@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from converters import choices
 from converters.choices import OUTPUTS, check_recipe
 from converters.deploy import class_count, deploy_graph
 from converters.saved_model.conversion import write_graph
@@ -76,7 +77,7 @@ def to_tflite(
     if outputs not in OUTPUTS:
         raise ValueError(f"--outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}")
     check_recipe(recipe, io_dtype, not (calibration_images is None and ranges is None))
-    chosen = RECIPES[recipe]
+    chosen, make, tolerance = choices.RECIPES[recipe], *RECIPES[recipe]
     io_dtype = io_dtype or chosen.io_dtypes[0]
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, str(source or f"Model {model.name!r}"), input_range)
@@ -92,10 +93,10 @@ def to_tflite(
         lite = float32_graph(graph)
         if ranges is None:
             about["calibration_images"] = len(images) if chosen.calibrated else 0
-            lite = chosen.make(lite, images, None, io_dtype)
+            lite = make(lite, images, None, io_dtype)
         else:
             about["ranges"] = "learned in training"
-            lite = chosen.make(lite, None, ranges(lite), io_dtype)
+            lite = make(lite, None, ranges(lite), io_dtype)
         return write_tflite(
             temporary,
             lite,
@@ -105,7 +106,7 @@ def to_tflite(
             name=model.name,
             class_names=names,
             images=images,
-            tolerance=chosen.tolerance,
+            tolerance=tolerance,
         )
 
 

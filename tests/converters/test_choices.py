@@ -8,7 +8,7 @@ from levit_tf.teachers import regnet
 
 
 def test_each_name_that_a_flag_takes_is_made_and_each_that_is_made_can_be_asked_for():
-    assert set(recipes._WAYS) == set(choices.RECIPES)
+    assert set(recipes.RECIPES) == set(choices.RECIPES)
     assert set(choices.TARGETS) <= set(choices.RECIPES)
     assert tuple(preprocessing.INPUT_RANGES) == INPUT_RANGES
     assert tuple(regnet.REGNETS) == REGNETS

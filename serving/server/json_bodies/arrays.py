@@ -21,6 +21,7 @@ import numpy as np
 from tensorflow.core.framework import types_pb2
 
 from serving.server.errors import ServingError, invalid
+from serving.tensor_types import TENSOR_TYPES
 
 
 class Infinity(float):
@@ -33,18 +34,11 @@ def constant(name: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=constant)
+_WITHOUT_JSON = ("uint16", "half", "bfloat16", "complex64", "complex128")
 DTYPES = {  # that have a form in JSON
-    types_pb2.DT_BOOL: np.dtype(bool),
-    types_pb2.DT_STRING: np.dtype(object),
-    types_pb2.DT_FLOAT: np.dtype(np.float32),
-    types_pb2.DT_DOUBLE: np.dtype(np.float64),
-    types_pb2.DT_INT8: np.dtype(np.int8),
-    types_pb2.DT_INT16: np.dtype(np.int16),
-    types_pb2.DT_INT32: np.dtype(np.int32),
-    types_pb2.DT_INT64: np.dtype(np.int64),
-    types_pb2.DT_UINT8: np.dtype(np.uint8),
-    types_pb2.DT_UINT32: np.dtype(np.uint32),
-    types_pb2.DT_UINT64: np.dtype(np.uint64),
+    number: np.dtype(kind.numpy)
+    for number, kind in TENSOR_TYPES.items()
+    if kind.name not in _WITHOUT_JSON
 }
 # Of numpy's kinds of dtypes, the types that Python's parser makes of their values.
 _PYTHON_TYPES = {

@@ -144,7 +144,7 @@ class Runs:
             try:
                 go_on(folder)
                 text = fault_injector.difference(folder, self.whole)
-            except (OSError, ValueError) as error:  # what `converters.cli.run` takes for a user's
+            except (OSError, ValueError) as error:  # what `levit_common.cli` takes for a user's
                 text = ""
                 if fault_injector.contents(folder) != before:
                     text = f"stopped, but changed files: {error}"

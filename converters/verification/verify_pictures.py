@@ -13,7 +13,6 @@ from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
 EMBEDDED_DIGITS = 64
-# Of a folder, so that memory does not depend on it: 300 MB of 224x224 pixels.
 # Squares of scikit-learn's two photographs: one in this many columns and rows of each.
 _CROPS = (4, 2)
 

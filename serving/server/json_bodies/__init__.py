@@ -6,5 +6,5 @@
 
 TensorFlow Serving decides what is accepted and with which status it is refused; the messages are
 this server's own. Of the server only `errors` is imported here. `backend` calls and HTTP are for
-`serving.server.rest_calls` and `serving.server.rest`.
+`serving.server.rest`.
 """

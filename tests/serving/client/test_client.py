@@ -11,24 +11,8 @@ import pytest
 
 from serving.client import Client, Prediction, RequestError, Tls
 from serving.client.pictures import BATCH_PICTURES
-from tests.support.serving_client_cases import KINDS, ask
+from tests.support.serving_client_cases import ask
 from tests.support.serving_fakes import MODEL, SCORES, grpc_fake, rest_fake
-
-
-@pytest.fixture(scope="module")
-def fakes():
-    with grpc_fake() as over_grpc, rest_fake() as over_rest:
-        yield {"grpc": over_grpc, "rest": over_rest}
-
-
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def fake(fakes, kind):
-    return fakes[kind.split()[-1]].fresh()
 
 
 def test_pictures_are_sent_as_they_are_and_come_back_with_names(fake, kind, tmp_path):

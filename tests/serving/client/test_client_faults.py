@@ -8,24 +8,8 @@ import pytest
 from aiohttp import web
 
 from serving.client import RequestError, RetryPolicy
-from tests.support.serving_client_cases import KINDS, ask
+from tests.support.serving_client_cases import ask
 from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
-
-
-@pytest.fixture(scope="module")
-def fakes():
-    with grpc_fake() as over_grpc, rest_fake() as over_rest:
-        yield {"grpc": over_grpc, "rest": over_rest}
-
-
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def fake(fakes, kind):
-    return fakes[kind.split()[-1]].fresh()
 
 
 def test_a_server_that_is_away_for_a_moment_is_asked_again(fake, kind):

@@ -40,21 +40,9 @@ from tests.support.export_serving import (
     SIZE,
     ask,
     export_small,
-    shared_export,
-    shared_session,
     small_model,
 )
 from tests.support.served_pictures import jpeg
-
-
-@pytest.fixture(scope="module")
-def exported():
-    return shared_export()
-
-
-@pytest.fixture(scope="module")
-def session():
-    return shared_session()
 
 
 def test_warmup_covers_all_signatures_and_batch_sizes_and_was_executed(exported, session):

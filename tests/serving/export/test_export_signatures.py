@@ -15,21 +15,9 @@ from tests.support.export_serving import (
     CLASSES,
     SIZE,
     ask,
-    shared_export,
-    shared_session,
     small_model,
 )
 from tests.support.served_pictures import PICTURES, jpeg, with_exif
-
-
-@pytest.fixture(scope="module")
-def exported():
-    return shared_export()
-
-
-@pytest.fixture(scope="module")
-def session():
-    return shared_session()
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,6 @@ from tests.support.serving_cases import (
 from tests.support.serving_models import CLASSIFY, REGRESS
 
 X = {"x": np.float32([2, 4])}
-NUMBERS = (
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
-)
 
 
 @pytest.fixture(scope="module")

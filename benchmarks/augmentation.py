@@ -67,7 +67,7 @@ def timms(paths: list[str]) -> Callable[[], int]:
     import torch
     from PIL import Image
 
-    from tests.support.timm_data import timm_data
+    from tests.support.training.timm_data import timm_data
 
     timm = timm_data()
     # The two functions of torchvision that timm's crop calls, as torchvision has them for Pillow.

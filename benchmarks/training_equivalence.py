@@ -15,7 +15,12 @@ from absl import flags
 from benchmarks import results
 from levit_common import cli
 from levit_tf.variants import get_variant
-from tests.support.training_parity import Case, largest_difference, train_keras, train_pytorch
+from tests.support.training.training_parity import (
+    Case,
+    largest_difference,
+    train_keras,
+    train_pytorch,
+)
 from training.optim.losses import Distillation
 
 

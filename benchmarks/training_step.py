@@ -42,7 +42,7 @@ def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
     import tensorflow as tf
 
     import levit_tf
-    from tests.support import training_parity as recipe
+    from tests.support.training import training_parity as recipe
     from training.loop.step import StepOptions, make_train_step
     from training.optim.batch_norm import prepare_batch_norm
     from training.optim.ema import Ema
@@ -71,8 +71,8 @@ def ours(variant: str, batch: Batch, jit_compile: bool = False) -> Step:
 
 def pytorch(variant: str, batch: Batch, compiled: bool = False) -> Step:
     """The same with timm's parts."""
-    from tests.support import training_parity as recipe
     from tests.support.references import timm_reference
+    from tests.support.training import training_parity as recipe
     from training.optim.losses import Distillation
 
     size = batch.images.shape[1:3]

@@ -26,8 +26,8 @@ from unittest import mock
 import h5py
 import numpy as np
 
-from tests.support import workers
-from tests.support.tiny_session import Killed, TinySession
+from tests.support.training import workers
+from tests.support.training.tiny_session import Killed, TinySession
 from training.config import load_config, override
 from training.log import read_csv_rows
 from training.loop.session import Session, make_session

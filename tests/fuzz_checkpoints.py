@@ -116,7 +116,7 @@ class Runs:
         self._others = {**times, "at its end": self.whole}
 
     def _run(self, name: str, killed_after: int | None = None) -> Path:
-        from tests.support.tiny_session import Killed
+        from tests.support.training.tiny_session import Killed
 
         # Always of the same name, which messages and records contain.
         folder = self._scratch / name / "run"
@@ -162,7 +162,7 @@ class Runs:
 
 def go_on(folder: Path, killed_after: int | None = None) -> None:
     """Begins a run of a few numbers, or goes on with it, perhaps until it is killed."""
-    from tests.support.tiny_session import TinySession
+    from tests.support.training.tiny_session import TinySession
     from training import run
 
     session = TinySession()

@@ -18,8 +18,8 @@ import numpy as np
 
 from serving.signatures import PROBABILITIES, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
-from tests.support.export_serving import ask, shared_session
-from tests.support.served_pictures import PICTURES
+from tests.support.serving.export_serving import ask, shared_session
+from tests.support.serving.served_pictures import PICTURES
 
 _INVALID_ARGUMENT = 3
 # What headers and lengths are made of at their limits.

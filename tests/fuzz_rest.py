@@ -23,7 +23,7 @@ from serving.server.errors import ServingError
 from serving.server.json_bodies import arrays
 from serving.server.rest.rest_calls import answer
 from serving.server.rest.rest_urls import Target
-from tests.support.serving_rest_cases import JSON_DTYPES, FakeBackend
+from tests.support.serving.serving_rest_cases import JSON_DTYPES, FakeBackend
 
 # Of these a malformed body may not be the cause. UNIMPLEMENTED is a dtype without a form in JSON.
 CLIENT_ERRORS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED}

@@ -33,9 +33,9 @@ from tensorflow_serving.apis.get_model_metadata_pb2 import (
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from serving.tensorflow_c.c_tensors import item_bytes
-from tests.support.export_serving import shared_export
-from tests.support.served_pictures import PICTURES
-from tests.support.serving_cases import MODEL, Process, process, shared_model
+from tests.support.serving.export_serving import shared_export
+from tests.support.serving.served_pictures import PICTURES
+from tests.support.serving.serving_cases import MODEL, Process, process, shared_model
 
 LEVIT = "levit"
 TIMEOUT_S = 20

@@ -11,7 +11,7 @@ from serving.signatures import CLASSIFY, IMAGE_TENSOR, LOGITS, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 from tests.support.artefacts import WIDE
 from tests.support.export_cases import rgb_images
-from tests.support.export_serving import SIZE, ask, shared_export, shared_session
+from tests.support.serving.export_serving import SIZE, ask, shared_export, shared_session
 
 HEIGHT, WIDTH = WIDE
 GOOD = (1, HEIGHT, WIDTH, 3)

@@ -8,7 +8,7 @@ import pytest
 
 import levit_common.picture_files
 from levit_common.picture_files import FORMATS, format_of, is_passed_over, printable, walk
-from tests.support.data_cases import encoded, picture
+from tests.support.training.data_cases import encoded, picture
 
 
 def test_the_load_test_starts_without_keras():

@@ -13,7 +13,7 @@ from serving.load.load_test_generator import Load, Samples, arrival_times, gener
 from serving.load.load_test_report import PICTURE_FILE, REPORT_FILE, make_report, to_text
 from serving.load_test import make_requests, read_pictures
 from tests.support.commands import call
-from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
+from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 PICTURES = [b"\xff\xd8\xff" + b"picture" * (n + 1) for n in range(5)]
 

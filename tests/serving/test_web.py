@@ -16,7 +16,7 @@ from PIL import Image
 
 import serving
 from serving.server.rest.rest import RestOptions
-from tests.support.serving_rest_cases import CLASS_NAMES, FakeBackend, call, rest_server
+from tests.support.serving.serving_rest_cases import CLASS_NAMES, FakeBackend, call, rest_server
 
 WEB = Path(serving.__file__).parent / "web"
 LIMIT = 40_000  # bytes of a request

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.support.data_cases import encoded, huge_png, picture
+from tests.support.training.data_cases import encoded, huge_png, picture
 
 # What each file is said to be; those that are passed over are not named at all.
 PICTURES = ("UPPER.JPG", "a space.png", "no_suffix", "wrong_suffix.txt", "Ünïcödé.jpg")

@@ -20,8 +20,14 @@ from levit_tf.class_names import imagenet_class_names
 from levit_tf.pictures.images import load_image
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.weights.keras_files import ModelFileError
-from tests.support.data_cases import CLASSES, TinyPictures, broken_png, prepare, write_folder
 from tests.support.randomize import randomize_keras
+from tests.support.training.data_cases import (
+    CLASSES,
+    TinyPictures,
+    broken_png,
+    prepare,
+    write_folder,
+)
 from training.data import Dataset, load_data
 from training.data.sources import PixelSource
 from training.evaluate import class_of_output, evaluate

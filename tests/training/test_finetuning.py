@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from levit_tf.pictures import digits
-from tests.support.workers import ENVIRONMENT
+from tests.support.training.workers import ENVIRONMENT
 from training.config import load_config, override
 from training.data import Dataset
 from training.data.sources import PixelSource

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.support.full_disk import full_disk
+from tests.support.training.full_disk import full_disk
 from training.log import Log, Row, read_csv_rows, rows_of
 from training.loop.progress import Progress
 

@@ -12,8 +12,8 @@ from converters.choices import TARGETS
 from levit_tf.pictures import digits
 from levit_tf.prediction.network_files import read_network
 from levit_tf.preprocessing import preprocess_input
-from tests.support import workers
 from tests.support.randomize import randomize_keras
+from tests.support.training import workers
 from tests.training.checkpoints.test_resume import assert_same_run, sigterm_when, train_here
 from tests.training.test_replicas import MODULE, TWO_DEVICES, losses
 from training.artefacts import FAKE_QUANTIZED, REFERENCE, write_artefacts

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import levit_tf
-from tests.support import workers
 from tests.support.randomize import randomize_keras
+from tests.support.training import workers
 from training.checkpoints import manifest
 
 pytestmark = pytest.mark.slow
-MODULE = "tests.support.train_only"
+MODULE = "tests.support.training.train_only"
 # Two logical CPUs, which have to be made before anything else.
 TWO_DEVICES = """
 import levit_tf, tensorflow as tf
@@ -142,7 +142,7 @@ def test_two_replicas_under_xla_have_the_losses_of_one(tmp_path):
     model = levit_tf.LeViT("LeViTTiny", classes=10, heads="both")
     randomize_keras(model)
     model.save(path)
-    command = [sys.executable, "-m", "tests.support.replicated_steps", str(path)]
+    command = [sys.executable, "-m", "tests.support.training.replicated_steps", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, env=workers.ENVIRONMENT)
     assert result.returncode == 0, result.stderr
     one, two, compiled = ([float(x) for x in line.split()] for line in result.stdout.splitlines())

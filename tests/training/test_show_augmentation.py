@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.augment_cases import picture
+from tests.support.training.augment_cases import picture
 from training.show_augmentation import augmented_sheet, load_pictures
 
 

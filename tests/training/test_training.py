@@ -8,7 +8,12 @@ import tensorflow as tf
 
 import levit_tf
 from tests.support.randomize import randomize_keras
-from tests.support.training_parity import Case, largest_difference, train_keras, train_pytorch
+from tests.support.training.training_parity import (
+    Case,
+    largest_difference,
+    train_keras,
+    train_pytorch,
+)
 from training.config import load_config
 from training.log import Log
 from training.loop.draws import DropPathDraws

@@ -11,8 +11,8 @@ from converters.verification.verify_pictures import comparison_pictures
 from levit_tf.classify import _files
 from levit_tf.pictures.picture_folders import load_spread, pictures_in, scan_folders
 from serving.load_test import read_pictures
-from tests.support.data_cases import broken_png, encoded, picture, write_folder
 from tests.support.picture_zoo import PICTURE_COUNT, PICTURES, SKIPPED, write_zoo
+from tests.support.training.data_cases import broken_png, encoded, picture, write_folder
 from training.data import load_data, summary
 from training.show_augmentation import load_pictures
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.serving_client_cases import KINDS
-from tests.support.serving_fakes import grpc_fake, rest_fake
+from tests.support.serving.serving_client_cases import KINDS
+from tests.support.serving.serving_fakes import grpc_fake, rest_fake
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from serving.client import Client, Prediction, RequestError, Tls
 from serving.client.pictures import BATCH_PICTURES
-from tests.support.serving_client_cases import ask
-from tests.support.serving_fakes import MODEL, SCORES, grpc_fake, rest_fake
+from tests.support.serving.serving_client_cases import ask
+from tests.support.serving.serving_fakes import MODEL, SCORES, grpc_fake, rest_fake
 
 
 def test_pictures_are_sent_as_they_are_and_come_back_with_names(fake, kind, tmp_path):

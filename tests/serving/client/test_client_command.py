@@ -5,7 +5,7 @@ import pytest
 from serving.client import __main__ as command
 from serving.client.screen import printable
 from tests.support.commands import call
-from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
+from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 
 @pytest.fixture(scope="module", params=["grpc", "rest"])

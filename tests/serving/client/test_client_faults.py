@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from serving.client import RequestError, RetryPolicy
-from tests.support.serving_client_cases import ask
-from tests.support.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
+from tests.support.serving.serving_client_cases import ask
+from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 
 def test_a_server_that_is_away_for_a_moment_is_asked_again(fake, kind):

@@ -20,7 +20,13 @@ from serving.export.export_graph import serving_signatures, write_saved_model
 from serving.export.warmup_requests import BATCH_SIZES
 from tests.support.commands import call
 from tests.support.export_cases import CLASSES, make_model
-from tests.support.serving_cases import MODEL, reload_request, running, shared_model, shared_target
+from tests.support.serving.serving_cases import (
+    MODEL,
+    reload_request,
+    running,
+    shared_model,
+    shared_target,
+)
 
 LEVIT = "levit_client_test"
 NAMES = [f"name {n}" for n in range(CLASSES)]

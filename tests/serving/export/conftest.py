@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.export_serving import shared_export, shared_session
+from tests.support.serving.export_serving import shared_export, shared_session
 
 
 @pytest.fixture(scope="module")

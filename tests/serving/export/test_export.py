@@ -35,14 +35,8 @@ from serving.export.warmup_requests import (
 from serving.repository import Repository
 from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession
-from tests.support.export_serving import (
-    CLASS_NAMES,
-    SIZE,
-    ask,
-    export_small,
-    small_model,
-)
-from tests.support.served_pictures import jpeg
+from tests.support.serving.export_serving import CLASS_NAMES, SIZE, ask, export_small, small_model
+from tests.support.serving.served_pictures import jpeg
 
 
 def test_warmup_covers_all_signatures_and_batch_sizes_and_was_executed(exported, session):

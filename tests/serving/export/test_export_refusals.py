@@ -14,8 +14,8 @@ from serving.export.picture_graph import MAX_PICTURES
 from serving.export.picture_headers import MAX_PIXELS, MAX_REQUEST_PIXELS, MAX_SCANS
 from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import TensorFlowError
-from tests.support.export_serving import SIZE, ask
-from tests.support.served_pictures import PICTURES, animation, blank_png, jpeg, with_scans
+from tests.support.serving.export_serving import SIZE, ask
+from tests.support.serving.served_pictures import PICTURES, animation, blank_png, jpeg, with_scans
 
 
 def refusal(session, pictures):

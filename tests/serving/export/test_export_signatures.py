@@ -10,14 +10,8 @@ from levit_tf.pictures.images import load_images
 from serving.signatures import CLASSIFY, IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import TensorFlowError
 from tests.support.export_cases import relative_error, rgb_images
-from tests.support.export_serving import (
-    CLASS_NAMES,
-    CLASSES,
-    SIZE,
-    ask,
-    small_model,
-)
-from tests.support.served_pictures import PICTURES, jpeg, with_exif
+from tests.support.serving.export_serving import CLASS_NAMES, CLASSES, SIZE, ask, small_model
+from tests.support.serving.served_pictures import PICTURES, jpeg, with_exif
 
 
 @pytest.mark.parametrize(

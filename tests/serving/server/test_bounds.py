@@ -14,8 +14,8 @@ from serving.server.metrics import Metrics
 from serving.server.options import Options
 from serving.server.picture_sizes import jpeg_scans, pixels
 from tests.serving.server.test_core_metrics import metrics_of
-from tests.support.served_pictures import PICTURES, blank_png, jpeg, with_scans
-from tests.support.serving_cases import (
+from tests.support.serving.served_pictures import PICTURES, blank_png, jpeg, with_scans
+from tests.support.serving.serving_cases import (
     MODEL,
     classify_request,
     eventually,
@@ -25,7 +25,7 @@ from tests.support.serving_cases import (
     serve,
     values,
 )
-from tests.support.serving_rest_cases import call
+from tests.support.serving.serving_rest_cases import call
 
 X = {"x": np.float32([2, 4])}
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 from serving.tensorflow_c.c_functions import add_batch_function
-from tests.support.serving_cases import VERSION, shared_model
-from tests.support.serving_models import SLEEP_SECONDS
+from tests.support.serving.serving_cases import VERSION, shared_model
+from tests.support.serving.serving_models import SLEEP_SECONDS
 
 INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, FAILED_PRECONDITION = 3, 4, 5, 9
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
-from tests.support.serving_cases import at_once, classify_request, refusal, serve, values
+from tests.support.serving.serving_cases import at_once, classify_request, refusal, serve, values
 
 X = {"x": np.float32([2, 4])}
 

@@ -16,8 +16,8 @@ from serving.server.metrics import Metrics
 from serving.server.models.input_tensors import InputSpec, check_tensor
 from serving.server.options import Options
 from serving.tensorflow_c.c_tensors import item_bytes
-from tests.support.serving_cases import MODEL, refusal, serve, values
-from tests.support.serving_rest_cases import call
+from tests.support.serving.serving_cases import MODEL, refusal, serve, values
+from tests.support.serving.serving_rest_cases import call
 
 # Signature -> its inputs, with their shapes where -1 is any size, and a good value of an element.
 SIGNATURES = {
@@ -165,7 +165,7 @@ def test_references_and_handles_have_no_elements_of_plain_bytes():
 def test_the_session_refuses_references_itself(dtype):
     """TensorFlow ends the process where it is asked for such a tensor."""
     from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
-    from tests.support.serving_cases import VERSION, shared_model
+    from tests.support.serving.serving_cases import VERSION, shared_model
 
     tensor = TensorProto(dtype=dtype, tensor_content=bytes(4))
     tensor.tensor_shape.dim.add(size=1)

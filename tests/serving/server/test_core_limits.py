@@ -8,8 +8,15 @@ import numpy as np
 from grpc import StatusCode
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-from tests.support.serving_cases import at_once, eventually, predict_request, refusal, serve, values
-from tests.support.serving_models import SLEEP_SECONDS
+from tests.support.serving.serving_cases import (
+    at_once,
+    eventually,
+    predict_request,
+    refusal,
+    serve,
+    values,
+)
+from tests.support.serving.serving_models import SLEEP_SECONDS
 
 X = {"x": np.float32([2, 4])}
 

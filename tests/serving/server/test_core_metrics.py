@@ -7,7 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from tests.support.serving_cases import MODEL, classify_request, examples, refusal, serve
+from tests.support.serving.serving_cases import MODEL, classify_request, examples, refusal, serve
 
 X = {"x": np.float32([2, 4])}
 

@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from serving.server.options import Options
 from serving.server.server import Server
-from tests.support.serving_cases import (
+from tests.support.serving.serving_cases import (
     MODEL,
     free_port,
     predict_request,
@@ -21,7 +21,7 @@ from tests.support.serving_cases import (
     shared_model,
     values,
 )
-from tests.support.serving_models import SLEEP_SECONDS
+from tests.support.serving.serving_models import SLEEP_SECONDS
 
 X = {"x": np.float32([2, 4])}
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests.support.serving_cases import (
+from tests.support.serving.serving_cases import (
     MODEL,
     POLL,
     base_with_one_version,
@@ -21,7 +21,7 @@ from tests.support.serving_cases import (
     running,
     serve_watched,
 )
-from tests.support.serving_models import copy_version
+from tests.support.serving.serving_models import copy_version
 
 X = {"x": np.float32([2, 4])}
 

@@ -11,8 +11,8 @@ from grpc import StatusCode
 from tensorflow.core.framework.types_pb2 import DT_FLOAT
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
-from tests.support.serving_cases import MODEL, VERSION, running, shared_model, values
-from tests.support.serving_models import copy_version
+from tests.support.serving.serving_cases import MODEL, VERSION, running, shared_model, values
+from tests.support.serving.serving_models import copy_version
 
 
 def tflite_file():

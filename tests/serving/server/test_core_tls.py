@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.serving_cases import classify_request, predict_request, refusal, serve
+from tests.support.serving.serving_cases import classify_request, predict_request, refusal, serve
 
 X = {"x": np.float32([2, 4])}
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests.support.serving_cases import (
+from tests.support.serving.serving_cases import (
     base_with_one_version,
     classify_request,
     eventually,
@@ -14,7 +14,7 @@ from tests.support.serving_cases import (
     regress_request,
     serve_watched,
 )
-from tests.support.serving_models import copy_version
+from tests.support.serving.serving_models import copy_version
 
 X = {"x": np.float32([2, 4])}
 

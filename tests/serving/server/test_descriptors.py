@@ -11,7 +11,14 @@ import pytest
 
 from serving.server.options import Options, most_connections
 from tests.serving.server.test_core_metrics import metrics_of
-from tests.support.serving_cases import MODEL, eventually, process, running, shared_model, values
+from tests.support.serving.serving_cases import (
+    MODEL,
+    eventually,
+    process,
+    running,
+    shared_model,
+    values,
+)
 
 X = {"x": np.float32([2])}
 

@@ -9,9 +9,9 @@ import pytest
 from serving.client import Client, RequestError
 from serving.signatures import IMAGE_BYTES, PROBABILITIES, SERVING_DEFAULT
 from tests.fuzz_pictures import damaged, expected_probabilities, fuzz_round
-from tests.support.export_serving import ask, shared_export, shared_session
-from tests.support.served_pictures import PICTURES
-from tests.support.serving_cases import running
+from tests.support.serving.export_serving import ask, shared_export, shared_session
+from tests.support.serving.served_pictures import PICTURES
+from tests.support.serving.serving_cases import running
 
 MODEL = "levit"
 GOOD = "JPEG without chroma subsampling"

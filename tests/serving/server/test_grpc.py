@@ -14,9 +14,9 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from tests.support import serving_cases
-from tests.support.serving_cases import MODEL, VERSION, predict_request, values
-from tests.support.serving_models import SLEEP_SECONDS
+from tests.support.serving import serving_cases
+from tests.support.serving.serving_cases import MODEL, VERSION, predict_request, values
+from tests.support.serving.serving_models import SLEEP_SECONDS
 
 X = {"x": np.float32([2, 4])}
 NUMBERS = (

@@ -14,8 +14,8 @@ from tensorflow_serving.apis import (
     inference_pb2,
 )
 
-from tests.support import serving_cases
-from tests.support.serving_cases import (
+from tests.support.serving import serving_cases
+from tests.support.serving.serving_cases import (
     MODEL,
     VERSION,
     classify_request,
@@ -24,7 +24,7 @@ from tests.support.serving_cases import (
     predict_request,
     regress_request,
 )
-from tests.support.serving_models import CLASSIFY, REGRESS
+from tests.support.serving.serving_models import CLASSIFY, REGRESS
 
 X = {"x": np.float32([2, 4])}
 

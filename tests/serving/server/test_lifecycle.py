@@ -9,7 +9,7 @@ import pytest
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
-from tests.support.serving_cases import (
+from tests.support.serving.serving_cases import (
     MODEL,
     POLL,
     base_with_one_version,
@@ -19,7 +19,7 @@ from tests.support.serving_cases import (
     serve_watched,
     values,
 )
-from tests.support.serving_models import SLEEP_SECONDS, copy_version, save_half
+from tests.support.serving.serving_models import SLEEP_SECONDS, copy_version, save_half
 
 X = {"x": np.float32([2, 4])}
 

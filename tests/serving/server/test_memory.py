@@ -12,8 +12,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.tensorflow_c.c_memory import give_back_pages
 from tests.fuzz_tensors import LEVIT, resident, served
-from tests.support.served_pictures import PICTURES, blank_png, with_scans
-from tests.support.serving_rest_cases import call
+from tests.support.serving.served_pictures import PICTURES, blank_png, with_scans
+from tests.support.serving.serving_rest_cases import call
 
 SHARE = 1.2  # of the memory at rest
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.fuzz_tensors import LEVIT, fuzz_round, served
-from tests.support.export_serving import SIZE
-from tests.support.serving_cases import refusal
+from tests.support.serving.export_serving import SIZE
+from tests.support.serving.serving_cases import refusal
 
 # Rounds of longer runs that once found something.
 FOUND = [19208]  # a sum of each row of float (4294967296, 0)

@@ -9,8 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from levit_tf.preprocessing import preprocess_input
-from tests.support.augment_cases import picture
-from tests.support.timm_data import timm_data
+from tests.support.training.augment_cases import picture
+from tests.support.training.timm_data import timm_data
 from training.augment import (
     AugmentationSettings,
     augment_encoded,

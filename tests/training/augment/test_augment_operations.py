@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.augment_cases import SIZES, picture
-from tests.support.timm_data import timm_data
+from tests.support.training.augment_cases import SIZES, picture
+from tests.support.training.timm_data import timm_data
 from training.augment import affine, operations
 from training.augment.rand_augment import FILL
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.timm_data import timm_data
+from tests.support.training.timm_data import timm_data
 from training.augment import erasing
 
 DRAWS = 10_000

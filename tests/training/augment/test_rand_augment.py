@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.augment_cases import picture
-from tests.support.timm_data import timm_data
+from tests.support.training.augment_cases import picture
+from tests.support.training.timm_data import timm_data
 from training.augment import rand_augment
 from training.augment.rand_augment import OPERATIONS, Draws
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fault_injector import contents
-from tests.support.full_disk import full_disk
+from tests.support.training.full_disk import full_disk
 from training.checkpoints import manifest
 from training.checkpoints.checkpoint import CheckpointError, Checkpoints
 

@@ -13,8 +13,8 @@ import textwrap
 import pytest
 
 from tests import fault_injector, fuzz_checkpoints
-from tests.support import workers
-from tests.support.tiny_session import Killed, TinySession
+from tests.support.training import workers
+from tests.support.training.tiny_session import Killed, TinySession
 from training import run
 from training.checkpoints.checkpoint import CheckpointError
 
@@ -196,7 +196,7 @@ def test_runs_with_several_files_damaged_go_on_or_stop(tmp_path):
 ATTEMPTS = """
     import resource, sys
     from pathlib import Path
-    from tests.support.tiny_session import Killed, TinySession
+    from tests.support.training.tiny_session import Killed, TinySession
     from training.checkpoints import folder as run_folder
     from training import run
 

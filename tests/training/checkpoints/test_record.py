@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.fault_injector import contents, difference
-from tests.support.data_cases import encoded, picture, write_folder
-from tests.support.tiny_session import Killed, TinySession
+from tests.support.training.data_cases import encoded, picture, write_folder
+from tests.support.training.tiny_session import Killed, TinySession
 from training.checkpoints import folder as run_folder
 from training.checkpoints import record
 from training.checkpoints.checkpoint import Checkpoints

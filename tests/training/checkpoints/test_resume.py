@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import fault_injector
-from tests.support import workers
+from tests.support.training import workers
 from training.config import load_config, override
 from training.loop.session import Session, make_session
 from training.run import load_config_data, prepare, train

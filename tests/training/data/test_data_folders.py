@@ -9,7 +9,14 @@ import tensorflow as tf
 from PIL import Image
 
 from levit_tf.pictures.images import ImageError, load_image, load_images
-from tests.support.data_cases import CLASSES, broken_png, encoded, huge_png, picture, write_folder
+from tests.support.training.data_cases import (
+    CLASSES,
+    broken_png,
+    encoded,
+    huge_png,
+    picture,
+    write_folder,
+)
 from training.augment import AugmentationSettings
 from training.data import load_data, summary
 from training.data.decoding import decode

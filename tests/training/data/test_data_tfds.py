@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.support.data_cases import CLASSES, TinyPictures, prepare
+from tests.support.training.data_cases import CLASSES, TinyPictures, prepare
 from training.data import load_data
 
 FORMATS = ("tfrecord", "array_record")

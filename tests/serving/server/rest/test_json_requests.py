@@ -10,7 +10,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
 from serving.server.errors import ServingError
 from serving.server.json_bodies.requests import examples, named_arrays, parse_object
-from tests.support.serving_rest_cases import JSON_DTYPES, OTHER_DTYPES
+from tests.support.serving.serving_rest_cases import JSON_DTYPES, OTHER_DTYPES
 
 F, D, S, B = types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE, types_pb2.DT_STRING, types_pb2.DT_BOOL
 I8, I32, I64 = types_pb2.DT_INT8, types_pb2.DT_INT32, types_pb2.DT_INT64

@@ -7,7 +7,7 @@ import pytest
 
 from serving.server.errors import ServingError
 from serving.server.rest.rest import RestOptions
-from tests.support.serving_rest_cases import FakeBackend, call, post, rest_server
+from tests.support.serving.serving_rest_cases import FakeBackend, call, post, rest_server
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support import serving_cases
-from tests.support.serving_cases import MODEL, VERSION
+from tests.support.serving import serving_cases
+from tests.support.serving.serving_cases import MODEL, VERSION
 
 PATH = f"/v1/models/{MODEL}"
 STATUS = {

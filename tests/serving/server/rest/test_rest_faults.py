@@ -13,7 +13,7 @@ import pytest
 from serving.server.budget import Budget
 from serving.server.rest import rest_bodies
 from serving.server.rest.rest import RestOptions
-from tests.support.serving_rest_cases import FakeBackend, call, post, rest_server
+from tests.support.serving.serving_rest_cases import FakeBackend, call, post, rest_server
 
 PATH = "/v1/models/m:predict"
 MEBIBYTE = 2**20

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 
 from serving.server.rest.rest import RestOptions
 from tests.fuzz_rest import BODIES, VERBS, check
-from tests.support.serving_rest_cases import FakeBackend, call, rest_server
+from tests.support.serving.serving_rest_cases import FakeBackend, call, rest_server
 
 BACKEND = FakeBackend()
 QUICK = settings(

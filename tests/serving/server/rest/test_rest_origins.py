@@ -8,8 +8,8 @@ from serving.server.rest.rest import RestOptions
 from serving.server.rest.rest_origins import Origins, is_loopback, listed
 from tests.serving.server.test_core_metrics import metrics_of
 from tests.serving.server.test_core_options import parse
-from tests.support.serving_cases import MODEL, serve
-from tests.support.serving_rest_cases import FakeBackend, call, rest_server
+from tests.support.serving.serving_cases import MODEL, serve
+from tests.support.serving.serving_rest_cases import FakeBackend, call, rest_server
 
 PATH = "/v1/models/m:predict"
 BODY = {"instances": [1]}

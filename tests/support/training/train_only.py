@@ -1,6 +1,6 @@
-"""`python -m tests.support.train_only`: training up to its exports, printing every loss.
+"""`python -m tests.support.training.train_only`: training up to its exports, printing every loss.
 
-python -m tests.support.train_only --output=DIR --strategy=NAME --set=field=value ...
+python -m tests.support.training.train_only --output=DIR --strategy=NAME --set=field=value ...
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tests.support.replicated_steps WEIGHTS.keras`: losses by one replica, and by two.
+"""`python -m tests.support.training.replicated_steps WEIGHTS.keras`: losses by 1 and by 2 replicas.
 
 The two are logical CPUs under MirroredStrategy, their step compiled by XLA as one program, as it
 is for a TPU. TensorFlow compiles neither collectives for CPUs nor access to a variable of another

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from serving.client import AsyncClient, Client, RetryPolicy
-from tests.support.serving_fakes import MODEL
+from tests.support.serving.serving_fakes import MODEL
 
 KINDS = ("grpc", "rest", "async grpc", "async rest")
 QUICK = RetryPolicy(first_pause_s=0.01)

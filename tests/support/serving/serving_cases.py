@@ -40,12 +40,12 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tests.support.serving_models import copy_version, save_half
+from tests.support.serving.serving_models import copy_version, save_half
 
 MODEL = "half"
 VERSION = 3  # of the shared target's only version
 POLL = 0.05  # seconds between two looks of a server at its folders
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_REPOSITORY = Path(__file__).resolve().parents[3]
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

@@ -1,0 +1,1 @@
+"""What tests of serving share: models to serve, servers that answer as told, an export."""

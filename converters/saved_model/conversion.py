@@ -72,19 +72,22 @@ def to_saved_model(
 def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
     """Writes a deploy graph as it is, for the batch size it was built with: for other converters.
 
+    Its weights are constants: writing variables takes three times as long, and a `tf.Module` does
+    not register those of a Keras 3 model.
+
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
       path: the directory to write.
     """
-    # Keras' archive registers the variables, which a tf.Module around a Keras 3 model does not.
-    archive = keras.export.ExportArchive()
-    archive.track(graph)
-    archive.add_endpoint(
-        SIGNATURE,
-        lambda images: graph(images, training=False),
-        input_signature=[keras.InputSpec(shape=graph.input.shape, dtype="float32", name=INPUT)],
-    )
-    archive.write_out(os.fspath(path), verbose=False)
+    arrays = [(variable, keras.ops.convert_to_numpy(variable)) for variable in graph.variables]
+
+    def serve(images):
+        with keras.StatelessScope([(v, tf.constant(array)) for v, array in arrays]):
+            return graph(images, training=False)
+
+    spec = tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)
+    function = tf.function(serve, input_signature=[spec], autograph=False)
+    tf.saved_model.save(tf.Module(), os.fspath(path), signatures={SIGNATURE: function})
 
 
 def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:

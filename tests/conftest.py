@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pytest
 
+from tests.support import commands
+from tests.support.cases import slow
 from tests.support.shared_folder import SHARED_FOLDER
 
 
@@ -22,3 +25,16 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(params=["here", slow("process")])
+def run_command(request, capsys):
+    """Runs a command by the name of its module; slow is to start a process for it, as users do."""
+
+    def run(name, *arguments):
+        if request.param == "process":
+            return commands.run_process(name, *arguments)
+        status = commands.call(commands.command_module(name), arguments)
+        return subprocess.CompletedProcess(name, status, *capsys.readouterr())
+
+    return run

@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -189,20 +187,16 @@ def test_bad_models_for_the_way_back(tmp_path, trained, kind):
     assert not (tmp_path / "out.pth").exists()
 
 
-def run_command(module, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"converters.{module}", *arguments], capture_output=True, text=True
-    )
-
-
-def test_the_commands(tmp_path, checkpoint):
+def test_the_commands(tmp_path, checkpoint, run_command):
     output = tmp_path / "m.keras"
-    done = run_command("from_pytorch", f"--checkpoint={checkpoint}", f"--output={output}")
+    done = run_command(
+        "converters.from_pytorch", f"--checkpoint={checkpoint}", f"--output={output}"
+    )
     assert done.returncode == 0, done.stderr
     assert "timm naming, LeViTNano" in done.stdout
     assert "copied: 168 variables" in done.stdout
     done = run_command(
-        "to_pytorch", f"--model={output}", f"--output={tmp_path}/o.pth", "--format=hf"
+        "converters.to_pytorch", f"--model={output}", f"--output={tmp_path}/o.pth", "--format=hf"
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "o.pth").exists()

@@ -1,7 +1,6 @@
 """ONNX export: the same answers as Keras for any batch, channels-first, and refusals that help."""
 
 import collections
-import subprocess
 import sys
 
 import keras
@@ -183,13 +182,10 @@ def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
         to_onnx(model, tmp_path / "model.onnx")
 
 
-def test_the_command_writes_a_file_and_says_how_close_it_is(model, tmp_path):
+def test_the_command_writes_a_file_and_says_how_close_it_is(model, tmp_path, run_command):
     model.save(tmp_path / "model.keras")
-    command = [
-        *(sys.executable, "-m", "converters.to_onnx"),
-        *(f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'model.onnx'}"),
-    ]
-    done = subprocess.run([*command, "--opset=18"], capture_output=True, text=True, check=False)
+    files = f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'model.onnx'}"
+    done = run_command("converters.to_onnx", *files, "--opset=18")
     assert done.returncode == 0, done.stderr
     assert "opset 18, batch dynamic" in done.stdout
     assert "largest difference from Keras" in done.stdout

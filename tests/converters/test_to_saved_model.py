@@ -1,8 +1,6 @@
 """SavedModel export: plain RGB in, the same answers as Keras out, for every form of the network."""
 
 import collections
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -10,14 +8,12 @@ import pytest
 import tensorflow as tf
 
 import levit_tf
-from converters import to_saved_model as to_saved_model_command
 from converters.deploy import deploy_graph
 from converters.to_saved_model import to_saved_model
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.weights.keras_files import load_keras_file
 from tests.support.artefacts import NAMES, WIDE
-from tests.support.commands import call
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -201,17 +197,15 @@ def test_an_existing_output_is_kept(tmp_path):
         to_saved_model(shared_model(), tmp_path / "out")
 
 
-def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path, capsys):
+def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path, run_command):
     shared_model().save(tmp_path / "model.keras")
     (tmp_path / "names.txt").write_text("".join(f"name {n}\n" for n in range(CLASSES)))
-    command = [
-        *(sys.executable, "-m", "converters.to_saved_model"),
-        *(f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'saved'}"),
-    ]
+    files = f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'saved'}"
     labels = f"--labels={tmp_path / 'names.txt'}"
-    done = subprocess.run([*command, labels], capture_output=True, text=True, check=False)
+    done = run_command("converters.to_saved_model", *files, labels)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"written: {tmp_path / 'saved'}; differs by ")
     assert load_predictor(tmp_path / "saved").class_names == [f"name {n}" for n in range(CLASSES)]
-    assert call(to_saved_model_command, command[3:]) == 1
-    assert "--overwrite" in capsys.readouterr().err.splitlines()[-1]
+    again = run_command("converters.to_saved_model", *files)
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr.splitlines()[-1]

@@ -1,8 +1,5 @@
 """TFLite export: refusals that help, and the command."""
 
-import subprocess
-import sys
-
 import keras
 import pytest
 
@@ -81,17 +78,12 @@ def arguments_for(folder, *options):
     return [f"--model={model}", f"--output={output}", *options]
 
 
-def test_the_command_takes_labels_from_beside_the_model(model, tmp_path):
+def test_the_command_takes_labels_from_beside_the_model(model, tmp_path, run_command):
     model.save(tmp_path / "model.keras")
     names = [f"name {n}" for n in range(CLASSES)]
     (tmp_path / "labels.txt").write_text("\n".join(names))
-    command = [sys.executable, "-m", "converters.to_tflite"]
-    result = subprocess.run(
-        [*command, *arguments_for(tmp_path, "--recipe=fp16", "--outputs=both")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = arguments_for(tmp_path, "--recipe=fp16", "--outputs=both")
+    result = run_command("converters.to_tflite", *arguments)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"written: {tmp_path / 'out.tflite'}, 0.")
     assert b"\n".join(name.encode() for name in names) in (tmp_path / "out.tflite").read_bytes()

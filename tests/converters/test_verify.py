@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -315,14 +312,9 @@ def test_layers_are_recognised_by_name(path, layer, block):
     assert block_in(path) == block
 
 
-def test_the_command_ends_with_the_documented_exit_code(artefacts):
-    command = [sys.executable, "-m", "converters.verify"]
-    files = [artefacts["model.keras"], artefacts["fused.keras"]]
-    # As a user's shell has it; see levit_common/quiet.py.
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [*command, *files], capture_output=True, text=True, check=False, env=environment
-    )
+def test_the_command_ends_with_the_documented_exit_code(artefacts, run_command):
+    files = artefacts["model.keras"], artefacts["fused.keras"]
+    done = run_command("converters.verify", *files)
     assert (done.returncode, done.stderr) == (0, "")
 
 

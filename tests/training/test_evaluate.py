@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 
 import keras
@@ -274,17 +273,13 @@ def test_a_network_and_its_exports_have_the_same_accuracy(folder, tmp_path):
     np.testing.assert_array_equal(found[0].confusion, found[1].confusion)
 
 
-def test_the_command_prints_a_table_and_writes_what_it_found(folder, tmp_path):
+def test_the_command_prints_a_table_and_writes_what_it_found(folder, tmp_path, run_command):
     onnx_file(tmp_path / "mean.onnx")
     (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "training.evaluate", f"--model={tmp_path / 'mean.onnx'}"),
-            *(f"--dataset=imagefolder:{folder}", f"--output={tmp_path / 'out'}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    result = run_command(
+        "training.evaluate",
+        *(f"--model={tmp_path / 'mean.onnx'}", f"--dataset=imagefolder:{folder}"),
+        f"--output={tmp_path / 'out'}",
     )
     assert result.returncode == 0, result.stderr
     assert "| mean.onnx |" in result.stdout

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,11 +10,11 @@ import tensorflow as tf
 import levit_tf
 from levit_tf.pictures import digits
 from levit_tf.prediction.predictor import load_predictor
+from tests.support.commands import call, run_process
+from training import main as command
 from training.config import load_config, override
 from training.run import run
 
-# As in a user's terminal, whatever the tests themselves set.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
 ARTEFACTS = ["final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite"]
 
 
@@ -25,16 +22,9 @@ ARTEFACTS = ["final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.t
 def finished(tmp_path_factory):
     """Folder and printed text of a short run."""
     folder = tmp_path_factory.mktemp("run") / "digits"
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "training.main", f"--output={folder}"),
-            *("--set=epochs=3", "--set=warmup_epochs=0", "--set=batch_size=128"),
-            "--set=learning_rate=0.008",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
+    result = run_process(
+        *("training.main", f"--output={folder}", "--set=epochs=3", "--set=warmup_epochs=0"),
+        *("--set=batch_size=128", "--set=learning_rate=0.008"),
     )
     assert result.returncode == 0, result.stderr
     return folder, result
@@ -139,30 +129,20 @@ def test_a_folder_with_files_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_without_a_tpu_the_message_names_what_to_set(tmp_path):
-    environment = {**ENVIRONMENT, "TPU_NAME": "", "NO_GCE_CHECK": "true"}
-    result = subprocess.run(
-        [sys.executable, "-m", "training.main", f"--output={tmp_path / 'a'}", "--strategy=tpu"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: --strategy=tpu found no TPU.")
+def test_without_a_tpu_the_message_names_what_to_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TPU_NAME", "")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    assert call(command, [f"--output={tmp_path / 'a'}", "--strategy=tpu"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: --strategy=tpu found no TPU.")
     for name in ("TPU_NAME", "--tpu=", "--tpu_zone", "--gcp_project"):
-        assert name in result.stderr
+        assert name in errors
     assert not (tmp_path / "a").exists()
 
 
-def test_a_wrong_setting_is_one_line(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "training.main", f"--output={tmp_path / 'a'}", "--set=epoch=1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: --set: unknown field 'epoch'. Did you mean 'epochs'?")
+def test_a_wrong_setting_is_one_line(tmp_path, capsys):
+    assert call(command, [f"--output={tmp_path / 'a'}", "--set=epoch=1"]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: --set: unknown field 'epoch'. Did you mean 'epochs'?")
+    assert len(errors.splitlines()) == 1
     assert not (tmp_path / "a").exists()

@@ -1,8 +1,5 @@
 """The contact sheet of augmented pictures."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,15 +8,12 @@ from tests.support.training.augment_cases import picture
 from training.show_augmentation import augmented_sheet, load_pictures
 
 
-def test_a_command_draws_a_folder(tmp_path):
+def test_a_command_draws_a_folder(tmp_path, run_command):
     for number in range(3):
         Image.fromarray(picture(80, 60, number)).save(tmp_path / f"{number}.png")
     output = tmp_path / "sheets" / "sheet.png"
-    command = [
-        *(sys.executable, "-m", "training.show_augmentation", f"--images={tmp_path}"),
-        *(f"--output={output}", "--rows=2", "--columns=3"),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    files = f"--images={tmp_path}", f"--output={output}"
+    result = run_command("training.show_augmentation", *files, "--rows=2", "--columns=3")
     assert result.returncode == 0, result.stderr
     with Image.open(output) as sheet:
         assert sheet.size[0] > sheet.size[1]  # the pictures and three versions of each

@@ -2,8 +2,6 @@
 
 import dataclasses
 import importlib
-import subprocess
-import sys
 import zipfile
 
 import keras
@@ -211,11 +209,11 @@ def test_bad_arguments_say_what_is_expected(tmp_path):
         RegNetConfig("odd", 4, 9, 8.0, 2.0, 4)
 
 
-def test_the_command_writes_a_model_of_built_in_layers(tiny, checkpoint, tmp_path):
+def test_the_command_writes_a_model_of_built_in_layers(tiny, checkpoint, tmp_path, run_command):
     output = tmp_path / "teacher.keras"
-    command = [sys.executable, "-m", "converters.from_pytorch_regnet", "--model=regnety_tiny"]
-    command += [f"--checkpoint={checkpoint}", f"--output={output}"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    files = f"--checkpoint={checkpoint}", f"--output={output}"
+    finished = run_command("converters.from_pytorch_regnet", "--model=regnety_tiny", *files)
+    assert finished.returncode == 0, finished.stderr
     assert "7 classes" in finished.stdout
 
     with zipfile.ZipFile(output) as archive:

@@ -4,8 +4,6 @@ import contextlib
 import functools
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -266,15 +264,15 @@ def test_batch_sizes_are_those_of_warmup_and_end_in_the_largest():
 
 
 @pytest.mark.slow
-def test_the_command_exports(tmp_path):
+def test_the_command_exports(tmp_path, run_command):
     small_model().save(tmp_path / "levit.keras")
     (tmp_path / "labels.txt").write_text("\n".join(CLASS_NAMES))
-    command = [sys.executable, "-m", "serving.export", f"--model={tmp_path / 'levit.keras'}"]
-    command += ["--name=levit", f"--repository={tmp_path / 'models'}"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ["serving.export", f"--model={tmp_path / 'levit.keras'}", "--name=levit"]
+    command += [f"--repository={tmp_path / 'models'}"]
+    done = run_command(*command)
     assert done.returncode == 0, done.stderr
     assert f"published: {tmp_path}/models/levit/1" in done.stdout
     assert read_labels(tmp_path / "models/levit/1/assets/labels.txt") == CLASS_NAMES
-    refused = subprocess.run([*command, "--version=1"], capture_output=True, text=True)
+    refused = run_command(*command, "--version=1")
     assert refused.returncode == 1
     assert "1 exists already; --overwrite replaces it" in refused.stderr

@@ -1,5 +1,6 @@
 """What all tests share: quiet backends, fixed seeds, a folder for what is made once a run."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from tests.support.shared_folder import SHARED_FOLDER
 
 def pytest_configure(config):
     """Makes the folder; processes that run tests in parallel begin later and know it, too."""
+    # To look for cycles among the many objects of TensorFlow would take a tenth of the time.
+    gc.set_threshold(20_000, 20, 20)
     if SHARED_FOLDER not in os.environ:
         os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix="levit-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True))

@@ -152,8 +152,7 @@ def label_names(
 def float32_graph(graph: keras.Model) -> Graph:
     """Converts a deploy graph to a float32 graph of TFLite.
 
-    By way of a SavedModel, because quantising needs the signature, and because a conversion from
-    functions leaves variables of a Keras 3 model in the graph instead of constants.
+    By way of a SavedModel, because quantising needs the signature.
 
     Args:
       graph: see `converters.deploy.deploy_graph`, for a batch of a fixed size.

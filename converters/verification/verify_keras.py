@@ -53,14 +53,14 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
       source: where it is from, for messages.
       input_range: see `levit_tf.prediction.network_files.read_network`.
     """
-    network = keras_network(model, source, input_range)
+    network = keras_network(model, source, input_range, few=True)
     flat, takes, ending = network.opened
     logits = _before_activation(flat) if ending is not None else None
 
     def outputs(images):
         found = network.outputs(images)
         if logits is not None:
-            found |= {LOGITS: _float32(logits.predict_on_batch(takes.of_pixels(images)))}
+            found |= {LOGITS: _float32(logits(takes.of_pixels(images), training=False))}
         return found
 
     named = ((layer_in(layer.name), layer) for layer in flat.layers)
@@ -71,7 +71,7 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
     taps = keras.Model(flat.inputs[0], tensors) if tensors else None
 
     def layers(images):
-        found = taps.predict_on_batch(takes.of_pixels(images)) if taps else {}
+        found = taps(takes.of_pixels(images), training=False) if taps else {}
         return {name: _float32(found[name]) for name in tensors}
 
     return Artefact(
@@ -85,7 +85,7 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
 
 
 def _float32(x) -> np.ndarray:
-    return np.asarray(x, np.float32)
+    return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
 
 
 def _is_train_form(model: keras.Model) -> bool:

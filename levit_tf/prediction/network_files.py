@@ -9,6 +9,7 @@ Runtime are imported only for the files that need them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import zipfile
@@ -142,7 +143,9 @@ def _checked(network: Network) -> Network:
     return dataclasses.replace(network, outputs=outputs)
 
 
-def keras_network(model: keras.Model, source: str, input_range: str | None = None) -> Network:
+def keras_network(
+    model: keras.Model, source: str, input_range: str | None = None, few: bool = False
+) -> Network:
     """What a Keras model answers to plain pixels, whatever it takes.
 
     Args:
@@ -151,6 +154,8 @@ def keras_network(model: keras.Model, source: str, input_range: str | None = Non
         layer; other outputs have the names that `output_names` gives them.
       source: where it is from, for messages.
       input_range: see `read_network`.
+      few: whether it will be run on few pictures, for which it is not compiled: that takes longer
+        than to run it.
 
     Raises:
       ModelFileError: the model is of another kind.
@@ -167,9 +172,10 @@ def keras_network(model: keras.Model, source: str, input_range: str | None = Non
     if has_two_heads(flat):
         shapes = {LOGITS: next(iter(shapes.values()))}
 
+    run = functools.partial(model, training=False) if few else model.predict_on_batch
+
     def outputs(images):
-        y = model.predict_on_batch(takes.of_pixels(images))
-        y = keras.tree.map_structure(lambda part: np.asarray(part, np.float32), y)
+        y = keras.tree.map_structure(_float32, run(takes.of_pixels(images)))
         arrays = keras.tree.flatten(mean_of_heads(y))
         if ending is not None:
             return _answers(ending, arrays[0])
@@ -178,6 +184,10 @@ def keras_network(model: keras.Model, source: str, input_range: str | None = Non
     shape = tuple(model.inputs[0].shape)
     opened = OpenedKeras(flat, takes, ending)
     return Network(source, outputs, shape, shapes, found.class_names, opened)
+
+
+def _float32(x) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
 
 
 def output_names(model: keras.Model) -> list[str]:

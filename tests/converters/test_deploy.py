@@ -14,7 +14,7 @@ from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from levit_tf.prediction.network_files import read_network
-from tests.support import keras_habits
+from tests.support import export_cases, keras_habits
 from tests.support.artefacts import NAMES as GIVEN_NAMES
 from tests.support.cases import some_slow
 from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
@@ -69,7 +69,7 @@ def test_the_deploy_graph_says_of_pixels_what_the_model_says(habit):
     expected = _expected(habit, model, pixels)
     graph = deploy_graph(model)
     assert set(graph.output) == names
-    _assert_same(graph.predict_on_batch(pixels), expected)
+    _assert_same(export_cases.answers(graph, pixels), expected)
     _assert_same(_expected(habit, model, pixels), expected)  # it was not changed
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_known_of_the_input_is_asked_for():
     with pytest.raises(ValueError, match="--input_range=pixels"):
         deploy_graph(model)
     pixels = pixels_for(model)
-    found = deploy_graph(model, input_range="symmetric").predict_on_batch(pixels)
+    found = deploy_graph(model, input_range="symmetric")(pixels, training=False)
     expected = np.asarray(model(pixels / 127.5 - 1, training=False))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
 

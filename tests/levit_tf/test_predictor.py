@@ -14,6 +14,7 @@ from levit_tf.prediction.network_files import ModelFileError
 from levit_tf.prediction.predictor import BATCH_SIZE, load_predictor
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess_input
 from tests.support.cases import slow
+from tests.support.export_cases import answers
 from tests.support.randomize import random_images
 
 tf = pytest.importorskip("tensorflow")
@@ -59,8 +60,8 @@ def build(heads="average", activation=None, **options):
     for weight in model.weights:
         if weight.path.endswith(("gamma", "attention_biases")):
             weight.assign(rng.uniform(1, 2, weight.shape))
-    features = keras.Model(model.inputs, model.get_layer("pre_logits").output)
-    pooled = features.predict_on_batch(preprocess_input(pictures()))
+    features = keras.Model(model.input, model.get_layer("pre_logits").output)
+    pooled = answers(features, preprocess_input(pictures()))
     classifier = model.get_layer("classifier")
     for head in (classifier.head, classifier.head_dist):
         head.bn.moving_mean.assign(pooled.mean(axis=0))
@@ -81,7 +82,7 @@ def model():
 @pytest.fixture(scope="module")
 def expected(model, images):
     """Probabilities of the images, by the definition."""
-    logits = model.predict_on_batch(preprocess_input(images))
+    logits = answers(model, preprocess_input(images))
     probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     # They differ between images and classes, or nothing would be tested.
     assert np.ptp(probabilities, axis=0).max() > 0.1
@@ -97,11 +98,11 @@ def export(model, path, batch=None, inputs=INPUT, outputs=(LOGITS, PROBABILITIES
         values = {LOGITS: logits, PROBABILITIES: tf.nn.softmax(logits), "other": logits}
         return {name: values[name] for name in outputs}
 
-    archive = keras.export.ExportArchive()
-    archive.track(model)
+    module = tf.Module()
+    module.saved = [variable.value for variable in model.variables]
     specs = [tf.TensorSpec([batch, *SIZE, 3], tf.float32, name=inputs)]
-    archive.add_endpoint(SIGNATURE, serve, input_signature=specs)
-    archive.write_out(str(path), verbose=False)
+    function = tf.function(serve, input_signature=specs, autograph=False)
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: function})
     return path
 
 
@@ -192,7 +193,7 @@ def test_the_logits_of_two_heads_are_averaged(images, expected, tmp_path, form):
 def test_every_way_to_end_in_softmax_is_recognised(images, tmp_path, last):
     network = linear(last())
     network.save(tmp_path / "other.keras")
-    expected = network.predict_on_batch(preprocess_input(images))
+    expected = answers(network, preprocess_input(images))
     check(load_predictor(tmp_path / "other.keras"), images, expected)
 
 
@@ -213,7 +214,7 @@ def test_quantised_inputs_and_outputs_are_scaled(images, tmp_path, dtype):
     path = convert(
         export(network, tmp_path / "saved_model", batch=1), tmp_path / "int8.tflite", images, dtype
     )
-    logits = network.predict_on_batch(preprocess_input(images))
+    logits = answers(network, preprocess_input(images))
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
     check(load_predictor(path), images, expected, tolerance=0.05)
 
@@ -221,7 +222,7 @@ def test_quantised_inputs_and_outputs_are_scaled(images, tmp_path, dtype):
 def test_logits_alone_are_enough(images, tmp_path):
     network = linear()
     path = export(network, tmp_path / "logits", outputs=[LOGITS])
-    logits = network.predict_on_batch(preprocess_input(images))
+    logits = answers(network, preprocess_input(images))
     check(load_predictor(path), images, keras.ops.convert_to_numpy(keras.ops.softmax(logits)))
 
 
@@ -388,7 +389,7 @@ def test_a_network_of_unknown_input_is_not_guessed_at(images, tmp_path):
     with pytest.raises(ValueError, match=r"foreign\.keras: nothing .* says .*--input_range=pixels"):
         load_predictor(tmp_path / "foreign.keras")
     found = load_predictor(tmp_path / "foreign.keras", input_range="unit").predict(images)
-    np.testing.assert_allclose(found, network.predict_on_batch(images / 255), atol=1e-5)
+    np.testing.assert_allclose(found, answers(network, images / 255), atol=1e-5)
 
 
 def test_a_sigmoid_gives_a_score_for_each_class_or_for_yes_and_no(images, tmp_path):
@@ -398,7 +399,7 @@ def test_a_sigmoid_gives_a_score_for_each_class_or_for_yes_and_no(images, tmp_pa
         network = keras.Model(image, keras.layers.Dense(units, activation="sigmoid")(x))
         network.save(tmp_path / "sigmoid.keras")
         predictor = load_predictor(tmp_path / "sigmoid.keras")
-        expected = network.predict_on_batch(images.astype(np.float32))
+        expected = answers(network, images.astype(np.float32))
         assert predictor.classes == len(predictor.class_names) == classes
         np.testing.assert_allclose(predictor.predict(images)[:, -units:], expected, atol=1e-6)
 

@@ -25,7 +25,7 @@ MAX_LABELS_BYTES = 4 << 20  # of a file of class names; ImageNet's are 10 kB
 
 
 @functools.cache
-def _imagenet_classes() -> tuple[tuple[str, str], ...]:
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """(WordNet id, name) of the 1000 classes, in their order."""
     table = importlib.resources.files("levit_tf").joinpath("imagenet_classes.txt")
     lines = table.read_text(encoding="utf-8").splitlines()
@@ -34,7 +34,7 @@ def _imagenet_classes() -> tuple[tuple[str, str], ...]:
 
 def imagenet_class_names() -> list[str]:
     """Names of the 1000 ImageNet classes in the order of the network's outputs."""
-    return [name for _, name in _imagenet_classes()]
+    return [name for _, name in imagenet_classes()]
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
@@ -50,7 +50,7 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, fl
     Raises:
       ValueError: `preds` has another shape, or `top` is not in 1..1000.
     """
-    classes = _imagenet_classes()
+    classes = imagenet_classes()
     shape = tuple(np.shape(preds))
     if len(shape) != 2 or shape[1] != len(classes):
         raise ValueError(

@@ -213,6 +213,16 @@ _VARIANTS = {
             depth=(4, 8, 6),
             activation="silu",
         ),
+        # Small enough to come with the package, trained on photographs.
+        Variant(
+            "LeViTMini",
+            embed_dim=(64, 112, 160),
+            key_dim=16,
+            num_heads=(3, 5, 6),
+            depth=(2, 3, 2),
+            stem_convs=3,
+            input_size=80,
+        ),
         # Small enough to train on a laptop in half a minute: the demo's network.
         Variant(
             "LeViTTiny",

@@ -74,7 +74,17 @@ class Config:
         With "none" the network has one head, as in the official code.
       distillation_alpha: weight of the teacher in the loss; the labels have the rest.
       distillation_tau: temperature of soft distillation.
-      teacher: file of the teacher; see `training.teacher.load_teacher`.
+      teacher: file of the teacher; see `training.teachers.teacher.load_teacher`.
+      teacher_preprocessing: what the teacher's images hold, where its file does not say it: one of
+        `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
+      teacher_classes: file that says which of the teacher's classes are the student's, where their
+        names do not; see `training.teachers.classes.class_map`.
+      teacher_top: how many of the teacher's highest logits count; the others share evenly what
+        probability is left. None for all of them.
+      teacher_cache: folder of the teacher's answers: it is asked once about each picture of the
+        first epochs, before the training, and any run with the same pictures reads them.
+      distinct_epochs: epochs after which order, augmentation and mixing of the pictures repeat, so
+        that a teacher_cache has to hold no more; None for never.
       trust_teacher: whether a teacher that is a SavedModel may have operations that read or write
         files or run Python.
       label_smoothing: probability spread evenly over all classes.
@@ -131,6 +141,11 @@ class Config:
     distillation_alpha: float = 0.5
     distillation_tau: float = 1.0
     teacher: str | None = None
+    teacher_preprocessing: str | None = None
+    teacher_classes: str | None = None
+    teacher_top: int | None = None
+    teacher_cache: str | None = None
+    distinct_epochs: int | None = None
     trust_teacher: bool = False
     label_smoothing: float | Auto = 0.1
     mixup: float | Auto = 0.8

@@ -36,6 +36,7 @@ _NAMES = {
     str: "a text",
     Size: "a size such as 224 or 224x320",
 }
+_OF_TEACHER_FILES = ("teacher_preprocessing", "teacher_classes", "teacher_top", "teacher_cache")
 RELEASED = "imagenet"  # as init_from: the released weights
 INIT_FROM = (
     "init_from=imagenet (the released weights), init_from=FILE (a .keras file, or a .weights.h5 "
@@ -92,7 +93,7 @@ def check_values(values: Mapping[str, Any]) -> None:
 
     check(
         "epochs batch_size accumulate rate_batch repeats eval_epochs checkpoint_epochs "
-        "keep_checkpoints",
+        "keep_checkpoints teacher_top distinct_epochs",
         lambda value: value >= 1,
         "at least 1",
     )
@@ -161,6 +162,9 @@ def check_combinations(config: Any) -> None:
             f"distillation={config.distillation!r} needs a teacher: set teacher to its file, or "
             "distillation=none."
         )
+    given = [name for name in _OF_TEACHER_FILES if getattr(config, name) is not None]
+    if given and config.teacher is None:
+        raise ValueError(f"{given[0]} is about the teacher's file: set teacher to it too.")
     if config.distillation != "soft" and config.distillation_tau != 1:
         raise ValueError(
             "distillation_tau is for distillation=soft. Received: "

@@ -30,7 +30,7 @@ from training.config_checks import AUTO, INIT_FROM, RELEASED
 from training.data import Dataset
 from training.optim.batch_norm import prepare_batch_norm
 from training.plan import Facts
-from training.teacher import Teacher
+from training.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
     import tf_keras

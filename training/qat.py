@@ -32,7 +32,7 @@ from levit_tf.weights.keras_files import load_keras_file
 from training.config import Config
 from training.data import Dataset
 from training.network import Networks
-from training.teacher import Teacher
+from training.teachers.teacher import Teacher
 
 
 class Student(tf_keras.Model):

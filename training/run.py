@@ -164,6 +164,10 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
         checkpoints.save(is_best, notes)
 
     with stop_on_signals() as stop_wanted:
+        if not session.fill_cache(stop_wanted):
+            if is_chief:
+                print("\nstopped while the teacher was asked. The same command goes on from there.")
+            return False
         try:
             is_finished = fit(
                 session.train_step(),

@@ -55,6 +55,15 @@ def worker_of(strategy: tf.distribute.Strategy) -> int:
     return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
 
 
+def workers_of(strategy: tf.distribute.Strategy) -> int:
+    """How many processes train together, each with an input pipeline of its own."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return 1
+    workers = resolver.cluster_spec().as_dict()
+    return sum(len(workers.get(kind, [])) for kind in ("chief", "worker")) or 1
+
+
 def meet(strategy: tf.distribute.Strategy) -> None:
     """Waits until all workers are here."""
 

@@ -39,7 +39,7 @@ from levit_tf.weights.keras_files import first_line, load_keras_file
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
 CLASS_NAMES_KEY = "class_names"  # in an ONNX file's metadata; its names are one a line
 _MAX_VALUES = 1 << 28  # in a picture: 1 GB in float32, 9,500x9,500 pixels of RGB
-_ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 # Where exports keep class names in a SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
 
@@ -354,7 +354,19 @@ def _packed_labels(path: Path) -> tuple[str, ...] | None:
         return None
 
 
-def _onnx(path: Path) -> Network:
+def open_onnx(path: Path):
+    """Loads an ONNX file.
+
+    Args:
+      path: an existing file.
+
+    Returns:
+      ONNX Runtime's `InferenceSession`, on the CPU.
+
+    Raises:
+      ModelFileError: it is damaged, or something else, or could do harm.
+      ImportError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -363,7 +375,7 @@ def _onnx(path: Path) -> Network:
         ) from error
     check_onnx_file(path)
     try:
-        session = onnxruntime.InferenceSession(
+        return onnxruntime.InferenceSession(
             str(path), session_options(), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # As with .keras files: errors of many types.
@@ -371,15 +383,19 @@ def _onnx(path: Path) -> Network:
             f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file? "
             f"{first_line(error)}"
         ) from error
+
+
+def _onnx(path: Path) -> Network:
+    session = open_onnx(path)
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    shapes = {tensor.name: _fixed(tensor.shape) for tensor in session.get_outputs()}
+    shapes = {tensor.name: fixed_sides(tensor.shape) for tensor in session.get_outputs()}
     if list(inputs) != [INPUT]:
         # An ONNX file has one graph and no names of signatures.
         raise _unexpected_signature({SIGNATURE: (list(inputs), list(shapes))}, path)
-    dtype = _ONNX_TYPES.get(inputs[INPUT].type)
+    dtype = ONNX_TYPES.get(inputs[INPUT].type)
     if dtype is None:
         raise ModelFileError(
-            f"{path}: expected an input of type {' or '.join(_ONNX_TYPES)}. Found: "
+            f"{path}: expected an input of type {' or '.join(ONNX_TYPES)}. Found: "
             f"{inputs[INPUT].type}"
         )
 
@@ -389,11 +405,11 @@ def _onnx(path: Path) -> Network:
 
     text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
     names = tuple(text.split("\n")) if text else None
-    input_shape = _image_shape(_fixed(inputs[INPUT].shape), path)
+    input_shape = _image_shape(fixed_sides(inputs[INPUT].shape), path)
     return Network(str(path), outputs, input_shape, shapes, names, session)
 
 
-def _fixed(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
+def fixed_sides(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
     """A shape whose free dimensions, which ONNX names, are None."""
     return tuple(side if isinstance(side, int) else None for side in shape)
 

@@ -27,9 +27,9 @@ from levit_tf.layers import BATCH_NORM_EPSILON
 from levit_tf.teachers.regnet_weights import (
     FIRST_KEY,
     load_keras_weights,
-    load_state_dict,
     pytorch_key,
 )
+from levit_tf.teachers.state_dicts import load_state_dict
 from levit_tf.weights.checkpoint_wrappers import without_prefix
 
 CHANNEL_QUANTUM = 8  # every width is a multiple of it, before groups are made to fit
@@ -187,7 +187,8 @@ def regnet_from_state_dict(
     head = state.get(pytorch_key(f"{HEAD}/kernel"))
     classes = head.shape[0] if head is not None and head.ndim == 2 else IMAGENET_CLASSES
     model = RegNetY(config, input_shape, classes)
-    load_state_dict(model, state, f"{source} does not fit {config.name} as timm names it")
+    complaint = f"{source} does not fit {config.name} as timm names it"
+    load_state_dict(model, state, complaint, pytorch_key)
     return model
 
 

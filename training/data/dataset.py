@@ -131,6 +131,7 @@ class Dataset:
         augment: AugmentationSettings | None,
         repeats: int = 1,
         fill: bool = False,
+        period: int | None = None,
         num_shards: int = 1,
         shard: int = 0,
     ) -> tf.data.Dataset:
@@ -153,6 +154,7 @@ class Dataset:
             Copies go to different shards (the official recipe has 3).
           fill: whether an epoch's last batch is filled up with pictures that the epoch has had,
             rather than left out.
+          period: steps after which the same batches come again; None for never.
           num_shards: number of workers that share each batch.
           shard: which of them this is.
 
@@ -176,6 +178,7 @@ class Dataset:
         steps_per_epoch(pictures, global_batch, fill)  # raises here rather than in the graph
 
         def draw(step):
+            step = step if period is None else step % period
             examples = draw_step(
                 step,
                 positions,

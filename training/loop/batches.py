@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from training.augment import MixingSettings, random_mixing
 
-# (number of shards, shard) -> batches of images and labels, of which a shard has its part.
+# (number of shards, shard) -> batches of images and labels, of which a shard has its part; or of
+# the answers of a teacher about them.
 MakeDataset = Callable[[int, int], tf.data.Dataset]
 # Tells the mixing of a batch from other draws of the same run.
 _MIXING = 1
@@ -22,6 +23,8 @@ def train_batches(
     classes: int,
     seed: int,
     first_step: int,
+    period: int | None = None,
+    answers: MakeDataset | None = None,
 ) -> Iterator:
     """Batches for a training step.
 
@@ -35,19 +38,26 @@ def train_batches(
       classes: number of classes.
       seed: of the mixing.
       first_step: number of the step that the first batch is for.
+      period: steps after which the mixing repeats; None for never.
+      answers: logits of a teacher for the mixed images; None without.
 
     Returns:
-      An iterator of distributed (images, targets); targets are (batch, classes) float32.
+      An iterator of distributed (images, targets) or (images, targets, answers); the last two are
+      (batch, classes) float32.
     """
 
     def mixed(step, batch):
         of_run = tf.constant([seed, _MIXING], tf.int64)
+        step = step if period is None else step % period
         draw = tf.random.experimental.stateless_fold_in(of_run, step)
         return random_mixing(*batch, draw, mixing, classes=classes)
 
     def of_pipeline(context):
         dataset = make_dataset(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.enumerate(first_step).map(mixed, num_parallel_calls=tf.data.AUTOTUNE)
+        if answers is not None:
+            known = answers(context.num_input_pipelines, context.input_pipeline_id)
+            dataset = tf.data.Dataset.zip(dataset, known).map(lambda both, known: (*both, known))
         return _per_replica(dataset, context)
 
     return iter(strategy.distribute_datasets_from_function(of_pipeline))

@@ -83,7 +83,7 @@ def fit(
 
     Args:
       train_step: a result of `training.loop.step.make_train_step`.
-      batches: distributed (images, targets), from `first_step` on.
+      batches: what the step takes, from `first_step` on; the images come first.
       schedule: of the run.
       first_step: number of steps that were done before.
       epoch_loss: sum of the losses of the present epoch's steps, float64, part of the checkpoints.
@@ -110,12 +110,12 @@ def fit(
         )
         for place in range(step % per_epoch + 1, per_epoch + 1):
             start = time.perf_counter()
-            images, targets = next(batches)
+            batch = next(batches)
             waited = time.perf_counter() - start
             if step == 0:
-                log.images("augmented", _pictures(images), step)
+                log.images("augmented", _pictures(batch[0]), step)
             wish = tf.constant(float(stop_wanted()))  # a tensor: a number would be compiled in
-            loss, stop = train_step(images, targets, wish).numpy().tolist()
+            loss, stop = train_step(*batch, wish).numpy().tolist()
             step += 1
             if not math.isfinite(loss):
                 raise NonFiniteLossError(f"The loss of step {step} (epoch {epoch + 1}) is {loss}.")

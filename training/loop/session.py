@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -20,6 +20,7 @@ from training.data import Dataset
 from training.loop.batches import test_batches, train_batches
 from training.loop.epochs import Evaluators, Schedule
 from training.loop.step import StepOptions, make_train_step
+from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
 from training.optim.ema import Ema
 from training.optim.losses import Distillation
@@ -30,7 +31,8 @@ from training.optim.variables import Variable, raw, unique_name
 from training.outcome import warn_of_small_rates
 from training.plan import Plan, make_plan
 from training.strategy import is_tpu
-from training.teacher import Teacher, load_teacher
+from training.teachers.cache import TeacherCache
+from training.teachers.teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Session:
       networks: the one that learns, and what becomes of it.
       optimizer: for it.
       ema: its moving average, None without.
-      teacher: None without.
+      teacher: that each step asks; None without.
+      cache: of the answers of a teacher that steps do not ask; None without.
       epoch_loss: sum of the losses of the present epoch's steps.
       ships_average: whether the moving average is what is shipped, 1 or 0: since the last
         evaluation, whether it was the better of the two.
@@ -61,6 +64,7 @@ class Session:
     optimizer: AdamW
     ema: Ema | None
     teacher: Teacher | None
+    cache: TeacherCache | None
     epoch_loss: tf.Variable
     ships_average: tf.Variable
 
@@ -112,36 +116,52 @@ class Session:
             ema=self.ema,
         )
 
-    def train_batches(self, first_step: int):
+    def fill_cache(self, stop_wanted: Callable[[], bool]) -> bool:
+        """Asks the teacher what its cache lacks; whether nothing is lacking then."""
+
+        def batches(first_step, end):
+            return self._batches(first_step, end, has_answers=False)
+
+        return self.cache is None or fill_cache(
+            self.cache, self.config, self.data, self.strategy, batches, stop_wanted
+        )
+
+    def train_batches(self, first_step: int) -> Iterator:
         """See `training.loop.batches.train_batches`."""
+        return self._batches(first_step, self.schedule.steps, has_answers=self.cache is not None)
+
+    def _batches(self, first_step: int, end: int, has_answers: bool) -> Iterator:
         config = self.config
+        repeating = config.distinct_epochs
+        period = repeating and repeating * self.schedule.steps_per_epoch
 
         def shard(num_shards, number):
             return self.data.train_dataset(
                 global_batch=config.batch_size,
-                steps=self.schedule.steps,
+                steps=end,
                 first_step=first_step,
                 seed=config.seed,
                 augment=augmentation(config),
                 repeats=config.repeats,
                 fill=config.fill_batches,
+                period=period,
                 num_shards=num_shards,
                 shard=number,
             )
 
+        def answers(num_shards, number):
+            rows = config.batch_size // num_shards
+            return self.cache.dataset(first_step, end, number, num_shards, rows)
+
         return train_batches(
             shard,
             self.strategy,
-            mixing=MixingSettings(
-                mixup=config.mixup,
-                cutmix=config.cutmix,
-                probability=config.mixing_probability,
-                switch_probability=config.cutmix_probability,
-                label_smoothing=config.label_smoothing,
-            ),
+            mixing=mixing(config),
             classes=len(self.data.class_names),
             seed=config.seed,
             first_step=first_step,
+            period=period,
+            answers=answers if has_answers else None,
         )
 
     def evaluators(self) -> Evaluators:
@@ -240,11 +260,16 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         ema = networks.average and Ema(
             networks.student, networks.average, config.ema_decay, config.ema_warmup
         )
-    teacher = networks.teacher
-    if config.teacher:
+    teacher, cache = networks.teacher, None
+    if config.teacher_cache:
+        cache = make_cache(config, data, strategy, augmentation(config), mixing(config))
+    elif config.teacher:
         with strategy.scope():
-            teacher = load_teacher(
-                config.teacher, data.input_size, classes, trust=config.trust_teacher
+            teacher = with_top(config, load_configured_teacher(config, data), classes)
+        if teacher.in_python and (config.jit_compile or is_tpu(strategy)):
+            raise ValueError(
+                f"teacher {teacher.source}: runs outside of TensorFlow, where XLA cannot compile "
+                "it. Set teacher_cache=DIR, which asks it beforehand, or jit_compile=false."
             )
     return Session(
         config=config,
@@ -264,6 +289,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         optimizer=optimizer,
         ema=ema,
         teacher=teacher,
+        cache=cache,
         epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
         ships_average=tf.Variable(float(ema is not None), trainable=False, name="ships_average"),
     )
@@ -287,6 +313,17 @@ def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosin
         config.warmup_steps,
         config.warmup_learning_rate,
         config.min_learning_rate,
+    )
+
+
+def mixing(config: Config) -> MixingSettings:
+    """How a configuration mixes its training pictures."""
+    return MixingSettings(
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        probability=config.mixing_probability,
+        switch_probability=config.cutmix_probability,
+        label_smoothing=config.label_smoothing,
     )
 
 

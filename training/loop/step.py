@@ -60,7 +60,8 @@ def make_train_step(
       ema: moved after the optimizer.
 
     Returns:
-      A function (images, targets, stop) of what a distributed dataset yields, and of a number that
+      A function (images, targets, stop), or (images, targets, answers, stop) with the logits of a
+      teacher that is not asked here, of what a distributed dataset yields, and of a number that
       asks to stop: -> (2,) float32, the mean loss over the batch, and the sum over all replicas of
       `stop`, so that all workers learn of it at the same step.
     """
@@ -68,9 +69,10 @@ def make_train_step(
     variables = model.trainable_variables
     loss_scale = optimizer.loss_scale
 
-    def part_of_step(images, targets, part):
+    def part_of_step(part, images, targets, taught=None):
         draws.set(optimizer.iterations, part)
-        taught = None if teacher is None else teacher(images)
+        if teacher is not None:
+            taught = teacher(images)
         with tf.GradientTape() as tape:
             outputs = model(images, training=not options.freeze_batch_norm)
             # Over the whole batch, not this part of it: gradients are summed over all parts.
@@ -78,12 +80,13 @@ def make_train_step(
             scaled = mean_loss if loss_scale is None else loss_scale.scale_up(mean_loss)
         return mean_loss, tape.gradient(scaled, variables)
 
-    def replica_step(images, targets, stop):
+    def replica_step(*inputs):
+        *batch, stop = inputs
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         total, gradients, count = 0.0, None, options.accumulate
-        parts = zip(tf.split(images, count), tf.split(targets, count), strict=True)
+        parts = zip(*(tf.split(tensor, count) for tensor in batch), strict=True)
         for number, part in enumerate(parts):
-            part_loss, of_part = part_of_step(*part, replica * count + number)
+            part_loss, of_part = part_of_step(replica * count + number, *part)
             total += part_loss
             pairs = zip(gradients or of_part, of_part, strict=True)
             gradients = [a + b for a, b in pairs] if gradients else of_part
@@ -98,8 +101,8 @@ def make_train_step(
         return tf.stack([total, stop])
 
     @tf.function(jit_compile=options.jit_compile)
-    def train_step(images, targets, stop):
-        found = strategy.run(replica_step, args=(images, targets, stop))
+    def train_step(*inputs):
+        found = strategy.run(replica_step, args=inputs)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)
 
     return train_step

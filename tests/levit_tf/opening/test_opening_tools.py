@@ -11,7 +11,7 @@ from levit_tf.opening.onnx_files import check_onnx_file
 from levit_tf.prediction.network_files import read_network
 from levit_tf.weights.keras_files import ModelFileError
 from tests.support.commands import call
-from training.teacher import load_teacher
+from training.teachers.teacher import load_teacher
 
 tf = pytest.importorskip("tensorflow")
 

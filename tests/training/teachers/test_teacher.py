@@ -18,7 +18,7 @@ from levit_tf.teachers.regnet_weights import pytorch_key
 from levit_tf.weights.pytorch_names import Layout, to_pytorch
 from tests.support.export_cases import CLASSES, make_model, relative_error
 from tests.support.randomize import random_images
-from training.teacher import load_teacher
+from training.teachers.teacher import load_teacher
 
 SIZE = (32, 32)
 IMAGES = random_images(SIZE, 4)
@@ -227,7 +227,7 @@ def test_replicas_of_a_strategy_see_the_logits_of_one_device(regnet, saved_model
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = tf.config.LogicalDeviceConfiguration
         tf.config.set_logical_device_configuration(cpu, [logical(), logical()])
-        from training.teacher import load_teacher
+        from training.teachers.teacher import load_teacher
 
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         images = np.load({str(tmp_path / "images.npy")!r})
@@ -258,12 +258,18 @@ def test_a_teacher_of_other_classes_is_refused(regnet, saved_model, tmp_path):
         load_teacher(f"regnety_tiny:{path}", SIZE, 10)
 
 
-def test_a_teacher_of_another_size_is_refused(levit, saved_model, tmp_path):
+def test_a_teacher_sees_images_in_its_own_size(levit, saved_model, tmp_path):
+    larger = random_images((64, 48), 4)
+    resized = tf.image.resize(larger, SIZE, "bicubic", antialias=True)
+    expected = load_teacher(saved(levit, tmp_path), SIZE, CLASSES)(resized)
     for path in (saved(levit, tmp_path), saved_model):
-        with pytest.raises(
-            ValueError, match=r"\(None, 32, 32, 3\); the student's are \(None, 64, 32, 3\)"
-        ):
-            load_teacher(path, (64, 32), CLASSES)
+        teacher = load_teacher(path, (64, 48), CLASSES)
+        assert relative_error(teacher(larger).numpy(), expected.numpy()) < 1e-5
+        assert any("resized to 32x32" in note for note in teacher.notes)
+
+
+def test_a_teacher_of_other_channels_is_refused(levit, saved_model, tmp_path):
+    for path in (saved(levit, tmp_path), saved_model):
         with pytest.raises(ValueError, match=r"the student's are \(None, 32, 32, 1\)"):
             load_teacher(path, SIZE, CLASSES, channels=1)
 
@@ -307,7 +313,8 @@ def test_files_that_are_no_teacher_are_named(tmp_path):
         load_teacher("resnet:x.pth", SIZE, CLASSES)
     for name, message in (
         ("text.keras", r"text.keras: truncated, or not a .keras file"),
-        ("text.onnx", r"text.onnx: not a kind of file that is known. Expected a .keras"),
+        ("text.onnx", r"text.onnx: "),
+        ("text.txt", r"text.txt: not a kind of file that is known. Expected a .keras"),
         ("text.pth", r"text.pth: a text file"),
     ):
         (tmp_path / name).write_text("hello")

@@ -1,0 +1,152 @@
+"""Teachers of other frameworks: ONNX and TFLite files, channels first and last, quantised too."""
+
+import warnings
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.support.randomize import random_images
+from training.teachers.teacher import load_teacher, parse_preprocessing
+
+SIZE, CLASSES = (16, 16), 5
+IMAGES = random_images(SIZE, 6)  # normalised
+RNG = np.random.default_rng(0)
+KERNEL = RNG.normal(size=(CLASSES, 3, 4, 4)).astype(np.float32)
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+
+
+def expected_logits(pixels_to_input, kernel=KERNEL):
+    """What the network of these tests answers, by numpy: a convolution of 4x4 patches, averaged."""
+    x = pixels_to_input((IMAGES * STD + MEAN) * 255)
+    patches = x.reshape(len(x), 4, 4, 4, 4, 3)  # (batch, row, y, column, x, channels)
+    return np.einsum("bryqxc,kcyx->bk", patches, kernel) / 16
+
+
+def onnx_file(path, *, first=True, softmax=False, batch="n", outputs=1):
+    nodes, shape = [], [batch, 3, *SIZE] if first else [batch, *SIZE, 3]
+    image = "image"
+    if not first:
+        nodes.append(helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]))
+        image = "nchw"
+    nodes += [
+        helper.make_node("Conv", [image, "kernel"], ["map"], strides=[4, 4]),
+        helper.make_node("GlobalAveragePool", ["map"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["logits_"]),
+    ]
+    last = "logits_"
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["logits_"], ["softmax"], axis=1))
+        last = "softmax"
+    names = [last, "logits2"][:outputs]
+    if outputs == 2:
+        nodes.append(helper.make_node("Identity", ["logits_"], ["logits2"]))
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [batch, CLASSES]) for n in names]
+    graph = helper.make_graph(
+        nodes,
+        "other",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        values,
+        [numpy_helper.from_array(KERNEL, "kernel")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+    return path
+
+
+def tflite_file(path, *, quantized=False):
+    inputs = keras.Input((*SIZE, 3), batch_size=1, name="picture")
+    x = keras.layers.Conv2D(CLASSES, 4, 4, use_bias=False)(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    model.set_weights([KERNEL.transpose(2, 3, 1, 0)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if quantized:
+        pixels = RNG.integers(0, 256, (50, 1, *SIZE, 3))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([np.float32(one / 127.5 - 1)] for one in pixels)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the converter about its statistics
+        path.write_bytes(converter.convert())
+    return path
+
+
+def assert_same_softmax(found, logits, atol):
+    found, expected = tf.nn.log_softmax(found), tf.nn.log_softmax(logits)
+    np.testing.assert_allclose(found, expected, atol=atol)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["channels_first", "channels_last"])
+@pytest.mark.parametrize("softmax", [True, False], ids=["probabilities", "logits"])
+def test_an_onnx_network_of_another_framework_teaches(tmp_path, first, softmax):
+    path = onnx_file(tmp_path / "o ther.onnx", first=first, softmax=softmax)
+    teacher = load_teacher(path, SIZE, CLASSES, preprocessing="127/128")
+    expected = expected_logits(lambda pixels: (pixels - 127) / 128)
+    assert_same_softmax(tf.function(teacher)(IMAGES), expected, 1e-4)
+    assert ("probabilities" in teacher.notes[1]) == softmax
+
+
+def test_an_onnx_network_of_a_fixed_batch_teaches_any_number(tmp_path):
+    path = onnx_file(tmp_path / "other.onnx", batch=4)
+    teacher = load_teacher(path, SIZE, CLASSES, preprocessing="unit")
+    assert_same_softmax(teacher(IMAGES), expected_logits(lambda pixels: pixels / 255), 1e-4)
+
+
+def test_a_tflite_network_of_another_framework_teaches(tmp_path):
+    teacher = load_teacher(
+        tflite_file(tmp_path / "other.tflite"), SIZE, CLASSES, preprocessing="symmetric"
+    )
+    assert_same_softmax(teacher(IMAGES), expected_logits(lambda p: p / 127.5 - 1), 1e-4)
+
+
+def test_a_quantised_tflite_network_says_itself_what_it_takes(tmp_path):
+    teacher = load_teacher(tflite_file(tmp_path / "o.tflite", quantized=True), SIZE, CLASSES)
+    logits = expected_logits(lambda pixels: pixels / 127.5 - 1)
+    assert_same_softmax(teacher(IMAGES), logits, 0.1 * np.ptp(logits))
+
+
+def test_images_are_brought_to_the_size_of_the_file(tmp_path):
+    path = onnx_file(tmp_path / "other.onnx")
+    larger = random_images((24, 40), 3)
+    found = load_teacher(path, (24, 40), CLASSES, preprocessing="normalized")(larger)
+    resized = tf.image.resize(larger, SIZE, "bicubic", antialias=True)
+    expected = load_teacher(path, SIZE, CLASSES, preprocessing="normalized")(resized)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [onnx_file, tflite_file])
+def test_what_a_file_does_not_say_is_asked_for(tmp_path, make):
+    path = make(tmp_path / f"other.{make.__name__.removesuffix('_file')}")
+    with pytest.raises(ValueError, match=r"nothing in the model says.*teacher_preprocessing"):
+        load_teacher(path, SIZE, CLASSES)
+
+
+def test_two_outputs_that_could_be_the_answer_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected one output \(batch, classes\)"):
+        load_teacher(onnx_file(tmp_path / "o.onnx", outputs=2), SIZE, CLASSES, preprocessing="unit")
+
+
+@pytest.mark.parametrize("name", ["other.onnx", "other.tflite"])
+def test_a_file_that_is_no_network_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x08\x07 no network at all")
+    with pytest.raises(ValueError, match=name):
+        load_teacher(tmp_path / name, SIZE, CLASSES, preprocessing="unit")
+
+
+def test_a_preprocessing_that_contradicts_the_file_is_refused(tmp_path):
+    path = tflite_file(tmp_path / "o.tflite", quantized=True)
+    with pytest.raises(ValueError, match="teacher_preprocessing=unit contradicts the file"):
+        load_teacher(path, SIZE, CLASSES, preprocessing="unit")
+
+
+def test_preprocessing_is_a_name_or_mean_and_std_of_pixels():
+    found = parse_preprocessing("123.675,116.28,103.53/58.395,57.12,57.375")
+    np.testing.assert_allclose(found.mean, MEAN, rtol=1e-5)
+    np.testing.assert_allclose(found.std, STD, rtol=1e-5)
+    for wrong in ("caffe", "127", "127/0", "a/b", "1,2/3,4,5"):
+        with pytest.raises(ValueError, match=r"teacher_preprocessing|input range"):
+            parse_preprocessing(wrong)

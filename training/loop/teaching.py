@@ -1,0 +1,117 @@
+"""Who teaches a run: a teacher that each step asks, or what a cache has of its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from training.augment import AugmentationSettings, MixingSettings
+from training.config import Config
+from training.data import Dataset
+from training.strategy import worker_of, workers_of
+from training.teachers import asking
+from training.teachers.cache import TeacherCache, TopLogits, digest_of
+from training.teachers.teacher import Teacher, load_teacher
+
+
+def load_configured_teacher(config: Config, data: Dataset) -> Teacher:
+    """The teacher that a configuration names; call it in the scope of the strategy.
+
+    Raises:
+      FileNotFoundError, ImportError, ValueError: see `load_teacher`.
+    """
+    return load_teacher(
+        config.teacher,
+        data.input_size,
+        len(data.class_names),
+        trust=config.trust_teacher,
+        class_names=list(zip(data.class_ids, data.class_names, strict=True)),
+        class_file=config.teacher_classes,
+        preprocessing=config.teacher_preprocessing,
+    )
+
+
+def with_top(config: Config, teacher: Teacher, classes: int) -> Teacher:
+    """A teacher of which only the highest logits are told apart, as the configuration says."""
+    kept = TopLogits(classes, config.teacher_top)
+    if kept.top is None:
+        return teacher
+    return Teacher(
+        teacher.source,
+        teacher.network,
+        lambda images: kept(teacher(images)),
+        teacher.notes,
+        teacher.in_python,
+    )
+
+
+def make_cache(
+    config: Config,
+    data: Dataset,
+    strategy: tf.distribute.Strategy,
+    augmentation: AugmentationSettings,
+    mixing: MixingSettings,
+) -> TeacherCache:
+    """The cache that a configuration names, whose answers belong to the pictures of its steps.
+
+    Raises:
+      TeacherCacheError: it has answers about others.
+      FileNotFoundError: there is no such teacher.
+    """
+    spec = config.teacher
+    path = spec if tf.io.gfile.exists(spec) else spec.partition(":")[2]
+    if not path or not tf.io.gfile.exists(path):
+        load_configured_teacher(config, data)  # says what is expected
+    mixed = dataclasses.asdict(mixing)
+    mixed.pop("label_smoothing")  # of the targets, not of the images
+    made_with = {
+        "teacher": digest_of(path),
+        "teacher_name": None if path == spec else spec.partition(":")[0],
+        "teacher_preprocessing": config.teacher_preprocessing,
+        "teacher_classes": config.teacher_classes and digest_of(config.teacher_classes),
+        "teacher_top": config.teacher_top,
+        "pictures": data.parts["training"].fingerprint,
+        "class_names": list(data.class_names),
+        "input_size": list(data.input_size),
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "fill_batches": config.fill_batches,
+        "repeats": config.repeats,
+        "augmentation": dataclasses.asdict(augmentation),
+        "mixing": mixed,
+        "workers": workers_of(strategy),
+    }
+    cache = TeacherCache(
+        config.teacher_cache,
+        made_with,
+        TopLogits(len(data.class_names), config.teacher_top),
+        steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
+        epochs=min(config.distinct_epochs or config.total_epochs, config.total_epochs),
+    )
+    cache.prepare()
+    return cache
+
+
+def fill_cache(
+    cache: TeacherCache,
+    config: Config,
+    data: Dataset,
+    strategy: tf.distribute.Strategy,
+    batches: Callable[[int, int], Iterator],
+    stop_wanted: Callable[[], bool],
+) -> bool:
+    """Asks the teacher what the cache lacks; see `training.teachers.asking.fill`."""
+    return asking.fill(
+        cache,
+        lambda: load_configured_teacher(config, data),
+        batches,
+        strategy,
+        steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
+        accumulate=config.accumulate,
+        worker=worker_of(strategy),
+        workers=workers_of(strategy),
+        stop_wanted=stop_wanted,
+    )

@@ -1,0 +1,126 @@
+"""Asks a teacher about every picture of the epochs that a cache lacks, and stores the answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from training.teachers.cache import TeacherCache
+from training.teachers.teacher import Teacher
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def fill(
+    cache: TeacherCache,
+    load: Callable[[], Teacher],
+    batches: Callable[[int, int], Iterator],
+    strategy: tf.distribute.Strategy,
+    *,
+    steps: int,
+    accumulate: int = 1,
+    worker: int = 0,
+    workers: int = 1,
+    stop_wanted: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Fills what is missing. Several processes may do it at once; each takes the next free epoch.
+
+    Args:
+      cache: prepared.
+      load: loads the teacher, in the scope of `strategy`; it is called if it has to be asked.
+      batches: (first step, step to stop before) -> distributed (images, targets).
+      strategy: the replicas.
+      steps: of an epoch.
+      accumulate: parts in which a replica's images go through the teacher.
+      worker: whose rows of each batch.
+      workers: how many there are.
+      stop_wanted: whether somebody asks for the end; the epoch in progress is not stored then.
+
+    Returns:
+      Whether all epochs are there.
+    """
+    missing = list(cache.missing(worker, workers))
+    if not missing:
+        print(f"teacher: all {cache.epochs} epochs of answers are in {cache.folder}", flush=True)
+        return True
+    for _, reason in missing:
+        if reason:
+            print(f"teacher: {reason}. It is asked again.", flush=True)
+    with strategy.scope():
+        teacher = load()
+    print_notes(teacher)
+    ask = _make_ask(teacher, strategy, cache.kept.parts, accumulate)
+    left = [epoch for epoch, _ in missing]
+    damaged = {epoch for epoch, reason in missing if reason}
+    while left:
+        taken = 0
+        for epoch in list(left):
+            if stop_wanted():
+                return False
+            with cache.claimed(epoch, worker, workers) as is_mine:
+                if not is_mine:
+                    continue
+                taken += 1
+                # Another process may have stored it in the meantime.
+                if epoch in damaged or not cache.path(epoch, worker, workers).exists():
+                    arrays = _ask_epoch(cache, ask, batches, strategy, epoch, steps, stop_wanted)
+                    if arrays is None:
+                        return False
+                    cache.write(epoch, arrays, worker, workers)
+                left.remove(epoch)
+        if left and not taken:
+            if stop_wanted():
+                return False
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+def print_notes(teacher: Teacher) -> None:
+    """Says what was found out about a teacher."""
+    print(f"teacher {teacher.source}: {'; '.join(teacher.notes)}", flush=True)
+
+
+def _make_ask(teacher, strategy, parts_of, accumulate: int):
+    def of_replica(images):
+        # In the same parts as a step would, so that the answers are the same to the last bit.
+        found = [parts_of(teacher(part)) for part in tf.split(images, accumulate)]
+        return {name: tf.concat([one[name] for one in found], 0) for name in found[0]}
+
+    @tf.function
+    def ask(images):
+        return strategy.run(of_replica, args=(images,))
+
+    return ask
+
+
+def _ask_epoch(
+    cache: TeacherCache,
+    ask: Callable,
+    batches: Callable[[int, int], Iterator],
+    strategy: tf.distribute.Strategy,
+    epoch: int,
+    steps: int,
+    stop_wanted: Callable[[], bool],
+) -> dict[str, np.ndarray] | None:
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in cache.kept.shapes()}
+    start = shown = time.monotonic()
+    for number, (images, _) in enumerate(batches(epoch * steps, (epoch + 1) * steps), 1):
+        if stop_wanted():
+            return None
+        for name, values in ask(images).items():
+            local = strategy.experimental_local_results(values)
+            rows[name].append(np.concatenate([part.numpy() for part in local]))
+        now = time.monotonic()
+        if number == steps or now - shown > _SECONDS_BETWEEN_LINES:
+            shown = now
+            pictures = sum(map(len, rows["logits"]))
+            print(
+                f"teacher: epoch {epoch + 1}/{cache.epochs} {number}/{steps}, "
+                f"{pictures / (now - start):.0f} images/s",
+                flush=True,
+            )
+    return {name: np.stack(arrays) for name, arrays in rows.items()}

@@ -1,0 +1,265 @@
+"""What a teacher has answered, in files: one an epoch, for each worker of a run.
+
+The pictures of a step are a pure function of what a run is made of, so its answers can be stored
+and read by a later epoch, another student or a restart. Source of the idea: TinyViT, arXiv
+2207.10666, section 3.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from levit_common.files import atomic_path, naming
+from levit_common.json_files import write_json
+
+DESCRIPTION_FILE = "teacher_cache.json"
+_FORMAT = 1
+_READ_AHEAD = 2  # epochs in memory
+
+
+class TeacherCacheError(ValueError):
+    """A cache of other answers than a run needs, or one that is damaged."""
+
+
+class TopLogits:
+    """The highest of a teacher's logits, and what the others have on average.
+
+    Args:
+      classes: number of the student's classes.
+      top: how many are kept; None for all.
+    """
+
+    def __init__(self, classes: int, top: int | None):
+        self.classes = classes
+        self.top = None if top is None or top >= classes else top
+
+    def parts(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What is kept of logits (batch, classes)."""
+        if self.top is None:
+            return {"logits": logits}
+        values, indices = tf.math.top_k(logits, self.top)
+        is_top = tf.reduce_any(tf.one_hot(indices, self.classes, True, False, dtype=tf.bool), 1)
+        others = tf.where(is_top, tf.constant(-np.inf, tf.float32), logits)
+        # Spread evenly: exp(rest) * (classes - top) is what the others have together.
+        rest = tf.reduce_logsumexp(others, axis=1) - np.log(self.classes - self.top)
+        return {"logits": values, "classes": tf.cast(indices, tf.int32), "rest": rest}
+
+    def whole(self, parts: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Logits (batch, classes) of what was kept."""
+        if self.top is None:
+            return parts["logits"]
+        batch = tf.shape(parts["rest"])[0]
+        everywhere = tf.repeat(parts["rest"][:, None], self.classes, axis=1)
+        rows = tf.repeat(tf.range(batch)[:, None], self.top, axis=1)
+        places = tf.stack([rows, parts["classes"]], axis=2)  # (batch, top, 2)
+        return tf.tensor_scatter_nd_update(everywhere, places, parts["logits"])
+
+    def __call__(self, logits: tf.Tensor) -> tf.Tensor:
+        """Logits of which only the highest are told apart."""
+        return self.whole(self.parts(logits))
+
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], type]]:
+        """Shape of what is kept for one picture, and its type, by name."""
+        if self.top is None:
+            return {"logits": ((self.classes,), np.float32)}
+        top = (self.top,)
+        return {"logits": (top, np.float32), "classes": (top, np.int32), "rest": ((), np.float32)}
+
+
+class TeacherCache:
+    """A folder of answers.
+
+    Args:
+      folder: it is created.
+      made_with: everything that the answers depend on, as JSON has it.
+      kept: which logits are stored.
+      steps: of an epoch.
+      epochs: that are stored; a run of more sees the pictures of these again.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        made_with: Mapping[str, Any],
+        kept: TopLogits,
+        *,
+        steps: int,
+        epochs: int,
+    ):
+        self.folder = Path(folder)
+        self.kept = kept
+        self.epochs = epochs
+        self._made_with = {"format": _FORMAT, **json.loads(json.dumps(made_with))}
+        self._steps = steps
+
+    def prepare(self) -> None:
+        """Notes what the answers are made with, or checks that it is the same.
+
+        Raises:
+          TeacherCacheError: they are of something else, or the folder is that of something else.
+          OSError: the folder cannot be written to.
+        """
+        path = self.folder / DESCRIPTION_FILE
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self.folder / "description.lock", wait=True):
+            if not path.exists():
+                if any(self.folder.glob("*.npz")):
+                    raise TeacherCacheError(
+                        f"teacher_cache={self.folder}: there are .npz files and no "
+                        f"{DESCRIPTION_FILE}, so nobody knows what they are made with. Choose "
+                        "another folder."
+                    )
+                write_json(path, self._made_with)
+                return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            here = self._made_with
+            different = [key for key in {**found, **here} if found.get(key) != here.get(key)]
+        except (OSError, ValueError, TypeError) as error:
+            raise TeacherCacheError(f"{path}: cannot be read: {error}") from error
+        if different:
+            listed = "; ".join(
+                f"{key} was {found.get(key)!r} and is {here.get(key)!r}" for key in different
+            )
+            raise TeacherCacheError(
+                f"teacher_cache={self.folder}: made with something else: {listed}. Choose another "
+                "folder, or the same settings."
+            )
+
+    def path(self, epoch: int, worker: int, workers: int) -> Path:
+        """The file of an epoch."""
+        return self.folder / f"epoch-{epoch:05d}.worker-{worker}-of-{workers}.npz"
+
+    def missing(self, worker: int, workers: int) -> Iterator[tuple[int, str]]:
+        """The epochs without a whole file, and why: "" where there is none at all."""
+        for epoch in range(self.epochs):
+            if not self.path(epoch, worker, workers).exists():
+                yield epoch, ""
+                continue
+            try:
+                self.read(epoch, worker, workers)
+            except TeacherCacheError as error:
+                yield epoch, str(error)
+
+    @contextlib.contextmanager
+    def claimed(self, epoch: int, worker: int, workers: int) -> Iterator[bool]:
+        """Whether this process is the one that fills an epoch; for as long as the block lasts."""
+        path = self.path(epoch, worker, workers).with_suffix(".lock")
+        with _locked(path, wait=False) as is_mine:
+            yield is_mine
+
+    def write(
+        self, epoch: int, arrays: Mapping[str, np.ndarray], worker: int, workers: int
+    ) -> None:
+        """Stores an epoch.
+
+        Args:
+          epoch: its number.
+          arrays: of `TopLogits.parts`, (steps, rows, ...) each.
+          worker: whose rows they are.
+          workers: how many there are.
+        """
+        path = self.path(epoch, worker, workers)
+        with atomic_path(path, overwrite=True) as temporary, naming(path):
+            np.savez(temporary, **arrays, digest=_digest(arrays))
+
+    def read(self, epoch: int, worker: int, workers: int) -> dict[str, np.ndarray]:
+        """What `write` stored.
+
+        Raises:
+          TeacherCacheError: the file is missing, torn, or of another shape.
+        """
+        path = self.path(epoch, worker, workers)
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in self.kept.shapes()}
+                digest = str(archive["digest"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise TeacherCacheError(f"{path}: torn or damaged: {error}") from error
+        if digest != _digest(arrays):
+            raise TeacherCacheError(f"{path}: damaged: its checksum is not that of its values")
+        for name, (shape, dtype) in self.kept.shapes().items():
+            array = arrays[name]
+            if len(array) != self._steps or array.shape[2:] != shape or array.dtype != dtype:
+                raise TeacherCacheError(
+                    f"{path}: {name} has the shape {array.shape}; expected {self._steps} steps"
+                )
+        return arrays
+
+    def dataset(
+        self, first_step: int, steps: int, worker: int, workers: int, rows: int
+    ) -> tf.data.Dataset:
+        """Logits for the pictures of each step.
+
+        Args:
+          first_step: number of the step to begin with.
+          steps: number of the step to stop before.
+          worker: whose rows.
+          workers: how many there are.
+          rows: pictures of a step that a worker has.
+
+        Returns:
+          A dataset of (rows, classes) float32.
+        """
+        read = functools.lru_cache(maxsize=_READ_AHEAD)(self.read)
+        shapes = self.kept.shapes()
+
+        def look_up(step: np.ndarray) -> list[np.ndarray]:
+            epoch, number = divmod(int(step), self._steps)
+            arrays = read(epoch % self.epochs, worker, workers)
+            return [np.ascontiguousarray(arrays[name][number]) for name in shapes]
+
+        def logits(step: tf.Tensor) -> tf.Tensor:
+            types = [dtype for _, dtype in shapes.values()]
+            found = tf.numpy_function(look_up, [step], types)
+            parts = {
+                name: tf.ensure_shape(array, [rows, *shape])
+                for array, (name, (shape, _)) in zip(found, shapes.items(), strict=True)
+            }
+            return self.kept.whole(parts)
+
+        return tf.data.Dataset.range(first_step, steps).map(logits)
+
+
+def digest_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, or of all files of a directory by their names."""
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(str(file.relative_to(path)).encode() if path.is_dir() else b"")
+        with open(file, "rb") as opened:
+            whole.update(hashlib.file_digest(opened, "sha256").digest())
+    return whole.hexdigest()
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(arrays):
+        whole.update(name.encode())
+        whole.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return whole.hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process holds a lock of the system's, which ends with the process."""
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True

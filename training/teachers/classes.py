@@ -1,0 +1,164 @@
+"""Which of a teacher's classes are those of its student."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from levit_common.spelling import did_you_mean
+from levit_tf.class_names import imagenet_classes, read_labels
+
+# Of each class of the student all of its names: that of its folder, and one for people.
+Names = Sequence[Sequence[str]]
+
+
+class ClassMap:
+    """From a teacher's logits to those of the student's classes.
+
+    Args:
+      members: for each class of the student the numbers of the teacher's classes that it holds.
+    """
+
+    def __init__(self, members: Sequence[Sequence[int]]):
+        self.members = tuple(tuple(numbers) for numbers in members)
+        most = max(map(len, self.members))
+        # (classes, most), filled up with the first; and what is added to the logits.
+        self._indices = np.array([[*n, *n[:1] * (most - len(n))] for n in self.members], np.int32)
+        self._mask = np.array(
+            [[0.0] * len(n) + [-np.inf] * (most - len(n)) for n in self.members], np.float32
+        )
+
+    def __call__(self, logits: tf.Tensor) -> tf.Tensor:
+        """(batch, the teacher's classes) -> (batch, the student's classes).
+
+        The probability of a class is the sum of those of its members; all others are left out.
+        """
+        chosen = tf.gather(logits, self._indices, axis=1)  # (batch, classes, most)
+        if self._mask.shape[1] == 1:
+            return chosen[:, :, 0]
+        return tf.reduce_logsumexp(chosen + self._mask, axis=2)
+
+
+def class_map(
+    names: Names,
+    classes: int,
+    *,
+    own: Sequence[str] | None = None,
+    file: str | None = None,
+    teacher: str = "teacher",
+) -> tuple[ClassMap | None, str]:
+    """Finds the student's classes among the teacher's.
+
+    Args:
+      names: of the student's classes.
+      classes: number of the teacher's.
+      own: names of the teacher's classes as its file has them; None without.
+      file: `teacher_classes`: the names of the teacher's classes, one a line, in their order; or a
+        `.json` with, for each class of the student, the name or number of the teacher's class, or
+        a list of them.
+      teacher: for messages.
+
+    Returns:
+      The map, None where the classes are the same; and a text that says what was found.
+
+    Raises:
+      ValueError: they cannot be found.
+    """
+    if file is not None and Path(file).suffix.lower() == ".json":
+        return _map_of_json(names, classes, file, own)
+    if file is not None:
+        own = _labels(file)
+        if len(own) != classes:
+            raise ValueError(
+                f"teacher_classes={file}: {len(own)} names for a teacher of {classes} classes."
+            )
+    same = "the same classes"
+    if own is None and classes == len(names) and classes != len(imagenet_classes()):
+        return None, "as many classes, taken in the order of the student's: the file names none"
+    if own is None and classes == len(imagenet_classes()):
+        own = ["\t".join(both) for both in imagenet_classes()]
+    if own is None:
+        raise ValueError(
+            f"{teacher}: {classes} classes; the student has {len(names)}. Say which they are: "
+            "--set=teacher_classes=FILE, the names of the teacher's classes one a line, or a .json "
+            'as {"a class of the student": "a class of the teacher"}.'
+        )
+    places = _places(own)
+    found = [next((places[name] for name in one if name in places), None) for one in names]
+    if None in found:
+        missing = [one[0] for one, place in zip(names, found, strict=True) if place is None]
+        if file is None and classes == len(names) and len(missing) == len(names):
+            return None, "as many classes of other names, taken in the order of the student's"
+        hint = did_you_mean(missing[0], list(places))
+        raise ValueError(
+            f"{teacher}: has no class {missing[0]!r}{_and_more(missing)}.{hint} Say which of its "
+            "classes are the student's: --set=teacher_classes=FILE, their names one a line, or a "
+            '.json as {"a class of the student": "a class of the teacher"}.'
+        )
+    members = [[place] for place in found]
+    if members == [[n] for n in range(classes)]:
+        return None, same
+    return ClassMap(members), f"{len(names)} of its {classes} classes, by name"
+
+
+def _map_of_json(
+    names: Names, classes: int, file: str, own: Sequence[str] | None
+) -> tuple[ClassMap, str]:
+    if own is None and classes == len(imagenet_classes()):
+        own = ["\t".join(both) for both in imagenet_classes()]
+    places = _places(own or ())
+    try:
+        table = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"teacher_classes={file}: cannot be read as JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise ValueError(f"teacher_classes={file}: expected an object, class -> class.")
+    members = []
+    for one in names:
+        key = next((name for name in one if name in table), None)
+        if key is None:
+            raise ValueError(
+                f"teacher_classes={file}: says nothing of the class {one[0]!r}."
+                f"{did_you_mean(one[0], list(table))}"
+            )
+        values = table[key] if isinstance(table[key], list) else [table[key]]
+        members.append([_place(value, places, classes, file, key) for value in values])
+        if not values:
+            raise ValueError(f"teacher_classes={file}: {key!r} has no class of the teacher.")
+    return ClassMap(members), f"{len(names)} classes, by {file}"
+
+
+def _place(value: object, places: dict[str, int], classes: int, file: str, key: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < classes:
+        return value
+    if isinstance(value, str) and value in places:
+        return places[value]
+    hint = did_you_mean(value, list(places)) if isinstance(value, str) else ""
+    raise ValueError(
+        f"teacher_classes={file}: {key!r}: {value!r} is no class of the teacher.{hint} Expected "
+        f"{'a name or ' if places else ''}a number of 0..{classes - 1}."
+    )
+
+
+def _labels(file: str) -> list[str]:
+    try:
+        return read_labels(file)
+    except ValueError as error:
+        raise ValueError(f"teacher_classes={error}") from error
+
+
+def _places(own: Sequence[str]) -> dict[str, int]:
+    """Number of each class by its names: the parts between tabs, and those that occur once only."""
+    places: dict[str, list[int]] = {}
+    for number, line in enumerate(own):
+        for name in dict.fromkeys([line, *line.split("\t")]):
+            places.setdefault(name, []).append(number)
+    return {name: numbers[0] for name, numbers in places.items() if len(numbers) == 1}
+
+
+def _and_more(missing: Sequence[str]) -> str:
+    return f" nor {len(missing) - 1} more" if len(missing) > 1 else ""

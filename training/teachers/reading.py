@@ -1,0 +1,142 @@
+"""Reads a teacher's file: Keras models, SavedModels of this package, PyTorch checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_tf.keras_graph.endings import has_two_heads, mean_of_heads
+from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.properties import model_properties
+from levit_tf.prediction.network_files import open_saved_model
+from levit_tf.preprocessing import INPUT_RANGES, InputRange
+from levit_tf.teachers.efficientnet_lite import (
+    EFFICIENTNET_LITES,
+    efficientnet_lite_from_state_dict,
+)
+from levit_tf.teachers.efficientnet_lite import FIRST_KEY as EFFICIENTNET_KEY
+from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetY, regnet_from_state_dict
+from levit_tf.weights.checkpoint_files import read_checkpoint
+from levit_tf.weights.keras_files import ends_in_softmax, load_keras_file
+
+Shape = tuple[int | None, ...]
+NAMES = (*REGNETS, *EFFICIENTNET_LITES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A classifier as found in a file.
+
+    Attributes:
+      network: what owns the weights.
+      scores: images (batch, *its size, channels), as `takes` says -> (batch, classes), in a graph.
+      images: (batch, height, width, channels) of the images; None where any will do.
+      answers: (batch, classes) of the scores.
+      takes: what its images hold; None where the file does not say it.
+      is_probability: whether the scores are probabilities, not logits.
+      class_names: of the outputs, in their order; None where the file does not say them.
+      in_python: whether `scores` leaves TensorFlow, so that XLA cannot compile it.
+    """
+
+    network: Any
+    scores: Callable[[tf.Tensor], tf.Tensor]
+    images: Shape
+    answers: Shape
+    takes: InputRange | None = None
+    is_probability: bool = False
+    class_names: tuple[str, ...] | None = None
+    in_python: bool = False
+
+
+def read_checkpoint_teacher(
+    path: str, name: str | None, size: tuple[int, int], channels: int
+) -> Reading:
+    """A PyTorch checkpoint of a network that `levit_tf.teachers` knows.
+
+    Args:
+      path: the file.
+      name: which network, one of `NAMES`; None for what its keys say, RegNetY-16GF without.
+      size: (height, width) of the images that a network of any size is built for, pixels.
+      channels: of the images.
+    """
+    state = read_checkpoint(path)
+    if name in EFFICIENTNET_LITES or (
+        name is None and any(key.endswith(EFFICIENTNET_KEY) for key in state)
+    ):
+        model = efficientnet_lite_from_state_dict(
+            state, config=EFFICIENTNET_LITES.get(name), source=path
+        )
+    else:
+        config = REGNETS.get(name, REGNETY_160)
+        model = regnet_from_state_dict(config, state, (*size, channels), source=path)
+    return of_keras(model, path)
+
+
+def read_named_teacher(path: str, name: str, shape: tuple[int, int, int], classes: int) -> Reading:
+    """A Keras file of a RegNetY, rebuilt, so that a file saved for one size serves every other."""
+    if name not in REGNETS:
+        return of_keras(load_keras_file(path), path)
+    return of_keras(RegNetY(REGNETS[name], shape, classes, weights=path), path)
+
+
+def of_keras(model: keras.Model, path: str) -> Reading:
+    """A Keras classifier of logits, probabilities, or the logits of LeViT's two heads.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+        raise ValueError(f"teacher {path}: expected a Keras model with one input, the image.")
+    model.trainable = False
+    if isinstance(model, keras.Sequential):
+        model = flatten(model)
+    properties, output = model_properties(model), model.output
+    is_probability = False
+    if has_two_heads(model):
+        output = output["head"]
+    elif keras.utils.is_keras_tensor(output):
+        is_probability = ends_in_softmax(model, f"teacher {path}")
+    else:
+        found = sorted(output) if isinstance(output, dict) else f"{len(output)} outputs"
+        raise ValueError(
+            f'teacher {path}: expected one output, or the two heads "head" and "head_dist". '
+            f"Found: {found}"
+        )
+    return Reading(
+        model,
+        lambda images: mean_of_heads(model(images, training=False)),
+        tuple(model.inputs[0].shape),
+        tuple(output.shape),
+        properties.input_range,
+        is_probability,
+        properties.class_names,
+    )
+
+
+def read_saved_model(path: str, trust: bool) -> Reading:
+    """A SavedModel as `converters.to_saved_model` writes it."""
+    loaded, image = open_saved_model(Path(path), trust, "--set=trust_teacher=true")
+    signature = loaded.signatures[SIGNATURE]
+    outputs = signature.structured_outputs
+    name = next((name for name in (LOGITS, PROBABILITIES) if name in outputs), None)
+    if image.dtype != tf.float32 or name is None:
+        found = {key: value.dtype.name for key, value in {INPUT: image, **outputs}.items()}
+        raise ValueError(
+            f"teacher {path}: expected the input {INPUT!r}, float32, and the output {LOGITS!r} or "
+            f"{PROBABILITIES!r}, as this package exports. Found: {found}"
+        )
+    # `loaded` is kept: a signature does not keep the variables of its model alive.
+    return Reading(
+        loaded,
+        lambda images: signature(**{INPUT: images})[name],
+        tuple(image.shape),
+        tuple(outputs[name].shape),
+        INPUT_RANGES["pixels"],
+        name == PROBABILITIES,
+    )

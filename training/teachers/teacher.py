@@ -1,0 +1,264 @@
+"""The teacher of distillation: any frozen classifier, as a function from images to logits.
+
+Whatever file it comes from, a teacher takes what the student takes, normalised pixels
+(`levit_tf.preprocess_input`), and gives logits of the student's classes: images are brought to its
+size and its range of values, and of its classes those that the student has are taken. Where a
+network gives probabilities their logarithm is taken: its softmax, at any temperature, is that of
+the logits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from levit_tf.preprocessing import INPUT_RANGES, InputRange
+from levit_tf.weights.keras_files import load_keras_file
+from training.teachers import foreign, reading
+from training.teachers.classes import ClassMap, Names, class_map
+from training.teachers.reading import NAMES, Reading
+
+_NORMALIZED = INPUT_RANGES["normalized"]  # what students take
+_CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
+_EXPECTED = (
+    "Expected a .keras classifier; an .onnx or .tflite classifier of any framework; a SavedModel "
+    "directory as converters.to_saved_model writes it; a PyTorch checkpoint of regnety_160 or of "
+    f"an EfficientNet-Lite ({', '.join(_CHECKPOINTS)}); or NAME:FILE, where NAME is "
+    f"{' or '.join(NAMES)} and FILE such a checkpoint or a .keras file, of a RegNetY also a "
+    ".weights.h5 file"
+)
+
+
+class Teacher:
+    """A frozen classifier; made by `load_teacher`.
+
+    Calling it works eagerly, in a `tf.function`, compiled by XLA (but for `in_python`), and in the
+    replicas of a strategy. No gradient flows through it.
+
+    Attributes:
+      source: where it is from.
+      network: the Keras model or the loaded file, kept since it owns the variables.
+      notes: what was found out about it, for people.
+      in_python: whether it is run outside of TensorFlow, so that XLA cannot compile it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        network: Any,
+        logits: Callable[[tf.Tensor], tf.Tensor],
+        notes: Sequence[str] = (),
+        in_python: bool = False,
+    ):
+        self.source = source
+        self.network = network
+        self.notes = tuple(notes)
+        self.in_python = in_python
+        # Compiled even for eager callers: Keras compiles a grouped convolution on every eager call.
+        self._logits = tf.function(logits, autograph=False)
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits, up to a constant for each image.
+
+        Args:
+          images: (batch, height, width, channels), normalised pixels.
+
+        Returns:
+          (batch, classes), float32.
+        """
+        return tf.stop_gradient(tf.cast(self._logits(images), tf.float32))
+
+
+def load_teacher(
+    spec: str | os.PathLike,
+    input_size: tuple[int, int],
+    classes: int,
+    channels: int = 3,
+    trust: bool = False,
+    *,
+    class_names: Names = (),
+    class_file: str | None = None,
+    preprocessing: str | None = None,
+) -> Teacher:
+    """Loads a teacher. Under a strategy, call it in the scope of the strategy.
+
+    Args:
+      spec: a file or directory, by its kind: a `.keras` file of any classifier that returns logits,
+        probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
+        `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; a
+        `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
+        EfficientNet-Lite. "regnety_160:FILE" says that FILE, which may then be `.weights.h5` too,
+        is one.
+      input_size: (height, width) of the student's images, pixels.
+      classes: number of the student's classes.
+      channels: of the student's images.
+      trust: whether a SavedModel may have operations that reach beyond it.
+      class_names: for each class of the student all of its names; empty where nobody knows them.
+      class_file: see `training.teachers.classes.class_map`.
+      preprocessing: what the teacher's images hold, where its file does not say it; see
+        `parse_preprocessing`.
+
+    Returns:
+      A `Teacher`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: reading the file needs a package that is not installed.
+      ValueError: the file is damaged or something else than expected, nothing says what its images
+        hold, or its channels or classes are not the student's; the message names the file and what
+        was expected.
+    """
+    name, _, rest = os.fspath(spec).partition(":")
+    name = name if rest and name in NAMES else None
+    path = rest if name else os.fspath(spec)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in _CHECKPOINTS:
+        found = reading.read_checkpoint_teacher(path, name, input_size, channels)
+    elif name:
+        found = reading.read_named_teacher(path, name, (*input_size, channels), classes)
+    elif os.path.isdir(path):
+        found = reading.read_saved_model(path, trust)
+    elif suffix == ".keras":
+        found = reading.of_keras(load_keras_file(path), path)
+    elif suffix == ".onnx":
+        found = foreign.read_onnx(path, input_size)
+    elif suffix == ".tflite":
+        found = foreign.read_tflite(path, input_size)
+    else:
+        raise ValueError(f"teacher {path}: not a kind of file that is known. {_EXPECTED}.")
+    size = _check(found, path, (*input_size, channels))
+    takes = _range_of(found, path, channels, preprocessing)
+    chosen, which = _classes_of(found, path, classes, class_names, class_file)
+    to_range = _to_range(takes)
+
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        if size is not None:
+            images = tf.image.resize(images, size, "bicubic", antialias=True)
+        y = found.scores(to_range(images))
+        y = _log(y) if found.is_probability else tf.cast(y, tf.float32)
+        return y if chosen is None else chosen(y)
+
+    notes = [
+        f"takes {takes}" + (f", resized to {size[0]}x{size[1]}" if size else ""),
+        f"gives {'probabilities' if found.is_probability else 'logits'} of {which}",
+    ]
+    return Teacher(path, found.network, logits, notes, found.in_python)
+
+
+def parse_preprocessing(text: str) -> InputRange:
+    """Reads `teacher_preprocessing`.
+
+    Args:
+      text: a name of `levit_tf.preprocessing.INPUT_RANGES`, or "MEAN/STD" of pixels 0..255, each
+        one number or one for each channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
+
+    Raises:
+      ValueError: it is neither.
+    """
+    if text in INPUT_RANGES:
+        return INPUT_RANGES[text]
+    number = r"\d+(?:\.\d+)?"
+    numbers = rf"{number}(?:,{number})*"
+    if not re.fullmatch(rf"{numbers}/{numbers}", text):
+        raise ValueError(
+            f"teacher_preprocessing must be one of {', '.join(INPUT_RANGES)}, or MEAN/STD of "
+            f"pixels 0..255, such as 127/128. Received: {text!r}"
+        )
+    mean, std = ([float(n) / 255 for n in part.split(",")] for part in text.split("/"))
+    count = max(len(mean), len(std), 3)
+    mean, std = (tuple(part * count if len(part) == 1 else part) for part in (mean, std))
+    return InputRange(mean, std)
+
+
+def _classes_of(
+    found: Reading, path: str, classes: int, names: Names, file: str | None
+) -> tuple[ClassMap | None, str]:
+    """Which of its classes are taken; and a text about it."""
+    if names or file is not None:
+        names = names or [(str(number),) for number in range(classes)]
+        return class_map(
+            names, found.answers[1], own=found.class_names, file=file, teacher=f"teacher {path}"
+        )
+    if found.answers[1] != classes:
+        raise ValueError(
+            f"teacher {path}: returns an output of shape {tuple(found.answers)}; the student's "
+            f"classes need {(None, classes)}. A teacher must have been trained on the same classes."
+        )
+    return None, "as many classes"
+
+
+def _check(found: Reading, path: str, shape: tuple[int, int, int]) -> tuple[int, int] | None:
+    """Checks the shapes of what was read.
+
+    Returns:
+      The size that images are brought to; None where the student's will do.
+
+    Raises:
+      ValueError: it takes no images like the student's, or is no classifier.
+    """
+    images, answers = tuple(found.images), tuple(found.answers)
+    if len(images) != 4 or images[3] not in (None, shape[2]):
+        raise ValueError(
+            f"teacher {path}: takes images (batch, height, width, channels) of shape {images}; the "
+            f"student's are {(None, *shape)}."
+        )
+    if images[0] is not None:
+        raise ValueError(
+            f"teacher {path}: takes batches of {images[0]} images only. Export it for any batch "
+            "size."
+        )
+    if len(answers) != 2 or answers[1] is None:
+        raise ValueError(
+            f"teacher {path}: returns an output of shape {answers}. Expected (batch, classes)."
+        )
+    size = tuple(side or own for side, own in zip(images[1:3], shape, strict=False))
+    return None if size == shape[:2] else size
+
+
+def _range_of(found: Reading, path: str, channels: int, given: str | None) -> InputRange:
+    """What the teacher's images hold.
+
+    Raises:
+      ValueError: nothing says it, or file and flag disagree.
+    """
+    wanted = None if given is None else parse_preprocessing(given).of_channels(channels)
+    takes = None if found.takes is None else found.takes.of_channels(channels)
+    if takes is None and wanted is None:
+        raise ValueError(
+            f"teacher {path}: nothing in the model says what its images hold. Say it by "
+            "--set=teacher_preprocessing=pixels (RGB 0..255), unit (0..1), symmetric (-1..1), "
+            "normalized (levit_tf.preprocess_input), or MEAN/STD of pixels, such as 127/128."
+        )
+    if None not in (takes, wanted) and not (
+        np.allclose(takes.mean, wanted.mean) and np.allclose(takes.std, wanted.std)
+    ):
+        raise ValueError(
+            f"teacher {path}: teacher_preprocessing={given} contradicts the file, whose images "
+            f"hold: {takes}. Leave it out."
+        )
+    return takes or wanted
+
+
+def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What turns the student's normalised images into what a teacher takes."""
+    channels = len(takes.mean)
+    here = _NORMALIZED.of_channels(channels) if channels in (1, 3) else None
+    if takes == here or here is None:
+        return tf.identity
+    # ((pixels / 255) - mean) / std, where pixels / 255 = images * STD + MEAN.
+    slope = np.float32(here.std) / np.float32(takes.std)
+    offset = (np.float32(here.mean) - np.float32(takes.mean)) / np.float32(takes.std)
+    return lambda images: tf.cast(images, tf.float32) * slope + offset
+
+
+def _log(probabilities: tf.Tensor) -> tf.Tensor:
+    """Log-probabilities; zero counts as the smallest normal number, whose logarithm is -87."""
+    probabilities = tf.cast(probabilities, tf.float32)
+    return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))

@@ -9,11 +9,12 @@ import pytest
 import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
+from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import random_images
 from training.teachers.teacher import load_teacher, parse_preprocessing
 
 SIZE, CLASSES = (16, 16), 5
-IMAGES = random_images(SIZE, 6)  # normalised
+IMAGES = preprocess_input(np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3)))
 RNG = np.random.default_rng(0)
 KERNEL = RNG.normal(size=(CLASSES, 3, 4, 4)).astype(np.float32)
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])

@@ -16,15 +16,15 @@ from levit_common.choices import PYTORCH_FILES, REGNETS
 from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.lazy import lazy_names
 
-__getattr__ = lazy_names(__name__, convert="converters.pytorch.regnet")
+__getattr__ = lazy_names(__name__, convert="converters.pytorch.teachers:convert_regnet")
 
 
 def main() -> None:
-    from converters.pytorch.regnet import convert
+    from converters.pytorch.teachers import convert_regnet
     from levit_tf.teachers.regnet import REGNETS
 
     args = flags.FLAGS
-    model = convert(
+    model = convert_regnet(
         args.checkpoint,
         args.output,
         config=REGNETS[args.model],

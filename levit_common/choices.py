@@ -11,6 +11,8 @@ HEADS = ("average", "both", "single")
 FLAVOURS = ("official", "timm", "timm_conv", "hf")
 # The teachers of distillation: see `levit_tf.teachers.regnet.REGNETS`.
 REGNETS = ("regnety_160", "regnety_tiny")
+# See `levit_tf.teachers.efficientnet_lite.EFFICIENTNET_LITES`.
+EFFICIENTNET_LITES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 PYTORCH_PICKLES = (".pth", ".pt", ".bin")
 PYTORCH_FILES = (".safetensors", *PYTORCH_PICKLES)
 TRUST_HELP = (

@@ -15,12 +15,13 @@ def lazy_names(module: str, **homes: str) -> Callable[[str], Any]:
 
     Args:
       module: `__name__` of the module.
-      **homes: name -> the module that defines it.
+      **homes: name -> the module that defines it, with ":other" where it has another name there.
     """
 
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(homes[name]), name)
+        home, _, there = homes[name].partition(":")
+        return getattr(importlib.import_module(home), there or name)
 
     return get

@@ -16,6 +16,7 @@ from levit_common.spelling import did_you_mean
 # Of `levit-convert`.
 CONVERTERS = (
     "from-pytorch",
+    "from-pytorch-efficientnet-lite",
     "from-pytorch-regnet",
     "qat",
     "report",
@@ -74,7 +75,7 @@ def convert() -> None:
         print("levit-convert COMMAND ...; levit-convert COMMAND --help lists its flags.\n")
         for name in CONVERTERS:
             summary = importlib.import_module(_module(name)).__doc__.splitlines()[0]
-            print(f"  {name:20} {summary}")
+            print(f"  {name:30} {summary}")
         return
     hint = did_you_mean(command, CONVERTERS)
     sys.exit(f"error: unknown command {command!r}.{hint} Known: {', '.join(CONVERTERS)}.")

@@ -143,6 +143,8 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
         write_record(folder, record)
         run_folder.clean(folder)
         print_beginning(session, restored, checkpoints.passed_over)
+        if session.teacher and session.teacher.notes:
+            print(session.teacher)
         print("\n".join([f"{session.plan}\n", *map("WARNING: {}\n".format, session.warnings())]))
     attempt = len(record.attempts) if record else 1
     log = Log(folder, session.step, writes=is_chief, rows=rows, attempt=attempt)

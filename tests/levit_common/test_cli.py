@@ -17,6 +17,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 CONVERTERS = {
     "converters.from_pytorch": "--checkpoint=x.pth",
+    "converters.from_pytorch_efficientnet_lite": "--checkpoint=x.pth --output=x.h5",
     "converters.from_pytorch_regnet": "--checkpoint=x.pth",
     "converters.qat": "--model=x.keras",
     "converters.report": "--threads=0 x.tflite",
@@ -28,6 +29,7 @@ CONVERTERS = {
 }
 
 TRAINING = {
+    "training.ask_teacher": "--set=epochs=2",
     "training.evaluate": "--model=x --dataset=digits --limit=0",
     "training.main": "--output=x --set=epoch=1",
     "training.show_augmentation": "--output=x --rows=0",

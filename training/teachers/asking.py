@@ -52,7 +52,7 @@ def fill(
             print(f"teacher: {reason}. It is asked again.", flush=True)
     with strategy.scope():
         teacher = load()
-    print_notes(teacher)
+    print(teacher, flush=True)
     ask = _make_ask(teacher, strategy, cache.kept.parts, accumulate)
     left = [epoch for epoch, _ in missing]
     damaged = {epoch for epoch, reason in missing if reason}
@@ -77,11 +77,6 @@ def fill(
                 return False
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     return True
-
-
-def print_notes(teacher: Teacher) -> None:
-    """Says what was found out about a teacher."""
-    print(f"teacher {teacher.source}: {'; '.join(teacher.notes)}", flush=True)
 
 
 def _make_ask(teacher, strategy, parts_of, accumulate: int):

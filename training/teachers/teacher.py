@@ -62,6 +62,9 @@ class Teacher:
         # Compiled even for eager callers: Keras compiles a grouped convolution on every eager call.
         self._logits = tf.function(logits, autograph=False)
 
+    def __str__(self) -> str:
+        return f"teacher {self.source}: {'; '.join(self.notes)}" if self.notes else ""
+
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Logits, up to a constant for each image.
 

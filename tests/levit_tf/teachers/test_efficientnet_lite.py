@@ -5,7 +5,9 @@ import importlib
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from converters import from_pytorch_efficientnet_lite
 from levit_tf.keras_graph.properties import model_properties
 from levit_tf.teachers.efficientnet_lite import (
     EFFICIENTNET_LITES,
@@ -14,7 +16,7 @@ from levit_tf.teachers.efficientnet_lite import (
     efficientnet_lite_from_state_dict,
     pytorch_key,
 )
-from tests.support import references
+from tests.support import commands, references
 from tests.support.parity import TOLERANCE, relative_error
 from tests.support.randomize import random_images, randomize_torch
 
@@ -82,3 +84,24 @@ def test_what_does_not_fit_is_named():
         efficientnet_lite_from_state_dict(
             {"_conv_stem.weight": np.zeros((32, 3, 3, 3))}, config=config
         )
+
+
+def test_the_command_writes_a_model_that_teaches(tmp_path, capsys):
+    config = EFFICIENTNET_LITES["efficientnet_lite0"]
+    model = EfficientNetLite(config, (32, 32, 3), CLASSES)
+    state = {
+        pytorch_key(weight.path): np.array(weight)
+        .transpose((2, 3, 0, 1) if "depthwise" in weight.path else (3, 2, 0, 1))
+        .copy()
+        if len(weight.shape) == 4
+        else np.array(weight).T.copy()
+        for weight in model.weights
+    }
+    save_file(state, tmp_path / "lite 0.safetensors")
+    output = tmp_path / "lite0.keras"
+    arguments = [f"--checkpoint={tmp_path / 'lite 0.safetensors'}", f"--output={output}"]
+    assert commands.call(from_pytorch_efficientnet_lite, arguments) == 0
+    assert "which takes 224x224 pixels" in capsys.readouterr().out
+    found = keras.models.load_model(output)
+    for one, other in zip(found.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)

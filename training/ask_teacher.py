@@ -1,0 +1,53 @@
+"""Fills the cache of a teacher's answers for a run, and trains nothing.
+
+    python -m training.ask_teacher --config=NAME --set=teacher=FILE --set=teacher_cache=DIR ...
+
+Takes the config and the settings of the run. Start it as often as there are processors or machines
+that see the folder: each takes the next epoch that nobody has begun. `training.main` does the same
+by itself for what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import flags
+
+from levit_common import cli
+from training import config
+
+STOPPED = 3  # exit code
+
+
+def main() -> None:
+    from training.loop.preemption import stop_on_signals
+    from training.loop.session import make_session
+    from training.run import load_config_data
+    from training.strategy import make_strategy
+
+    args = flags.FLAGS
+    settings = config.override(config.load_config(args.config), args.set)
+    data = load_config_data(settings)
+    session = make_session(settings, data, make_strategy("default"))
+    with stop_on_signals() as stop_wanted:
+        if not session.fill_cache(stop_wanted):
+            print(f"stopped by {stop_wanted.name}. What is whole stays in {session.cache.folder}.")
+            sys.exit(STOPPED)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("config", "digits", "Name of a module in training.configs.")
+    flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
+
+
+def check() -> None:
+    args = flags.FLAGS
+    config.check_config_name(args.config)
+    if config.parse_settings(args.set).get("teacher_cache") is None:
+        raise ValueError("--set=teacher_cache=DIR is needed: the folder to fill.")
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
+if __name__ == "__main__":
+    COMMAND.run()

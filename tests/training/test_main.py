@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_the_config_is_printed_and_kept(finished):
     folder, result = finished
     config = json.loads((folder / "config.json").read_text())
     assert (config["epochs"], config["batch_size"]) == (3, 128)
-    assert "epochs               3" in result.stdout
+    assert re.search(r"^epochs +3$", result.stdout, re.MULTILINE)
 
 
 def test_the_table_names_every_artefact_and_they_agree(finished):

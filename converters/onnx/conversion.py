@@ -66,7 +66,7 @@ def to_onnx(
     check_opset(opset, batch_size)
     _check_packages()
     with atomic_path(path, overwrite) as temporary:
-        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
         graph = deploy_graph(model, input_range=input_range)
         names = exported_class_names(class_names, reference.network)
         _write(graph, temporary, opset, batch_size, names)

@@ -57,7 +57,7 @@ def to_saved_model(
         not compute what it does. Nothing is written then.
     """
     with atomic_path(path, overwrite) as temporary:
-        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
         graph = deploy_graph(model, input_range=input_range)
         names = exported_class_names(class_names, reference.network)
         function = tensorflow_function(graph, precision)

@@ -80,7 +80,9 @@ def to_tflite(
     chosen, make, tolerance = choices.RECIPES[recipe], *RECIPES[recipe]
     io_dtype = io_dtype or chosen.io_dtypes[0]
     with atomic_path(path, overwrite) as temporary:
-        reference = model_artefact(model, str(source or f"Model {model.name!r}"), input_range)
+        reference = model_artefact(
+            model, str(source or f"Model {model.name!r}"), input_range, few=True
+        )
         graph = chosen_outputs(deploy_graph(model, 1, input_range), outputs)
         names = label_names(graph, class_names, reference.network)
         images = _checked_images(calibration_images, graph)

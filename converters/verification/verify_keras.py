@@ -16,7 +16,7 @@ from levit_common.shipped_names import LOGITS
 from levit_tf.keras_graph.endings import has_two_heads
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import Classifier
-from levit_tf.prediction.network_files import keras_network
+from levit_tf.prediction.network_files import keras_network, run_of
 from levit_tf.weights.keras_files import load_keras_file
 
 
@@ -45,22 +45,26 @@ def checkpoint_artefact(
     return dataclasses.replace(artefact, kind="; ".join([kind, *report.notes]))
 
 
-def model_artefact(model: keras.Model, source: str, input_range: str | None = None) -> Artefact:
+def model_artefact(
+    model: keras.Model, source: str, input_range: str | None = None, few: bool = False
+) -> Artefact:
     """What a Keras model says, called as its user calls it: the reference of every export.
 
     Args:
       model: see `levit_tf.prediction.network_files.keras_network`.
       source: where it is from, for messages.
       input_range: see `levit_tf.prediction.network_files.read_network`.
+      few: see `levit_tf.prediction.network_files.keras_network`.
     """
-    network = keras_network(model, source, input_range, few=True)
+    network = keras_network(model, source, input_range, few)
     flat, takes, ending = network.opened
     logits = _before_activation(flat) if ending is not None else None
+    run_logits = logits and run_of(logits, few)
 
     def outputs(images):
         found = network.outputs(images)
-        if logits is not None:
-            found |= {LOGITS: _float32(logits(takes.of_pixels(images), training=False))}
+        if run_logits is not None:
+            found |= {LOGITS: _float32(run_logits(takes.of_pixels(images)))}
         return found
 
     named = ((layer_in(layer.name), layer) for layer in flat.layers)
@@ -71,7 +75,7 @@ def model_artefact(model: keras.Model, source: str, input_range: str | None = No
     taps = keras.Model(flat.inputs[0], tensors) if tensors else None
 
     def layers(images):
-        found = taps(takes.of_pixels(images), training=False) if taps else {}
+        found = taps.predict_on_batch(takes.of_pixels(images)) if taps else {}
         return {name: _float32(found[name]) for name in tensors}
 
     return Artefact(

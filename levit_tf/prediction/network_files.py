@@ -154,8 +154,7 @@ def keras_network(
         layer; other outputs have the names that `output_names` gives them.
       source: where it is from, for messages.
       input_range: see `read_network`.
-      few: whether it will be run on few pictures, for which it is not compiled: that takes longer
-        than to run it.
+      few: see `run_of`.
 
     Raises:
       ModelFileError: the model is of another kind.
@@ -172,7 +171,7 @@ def keras_network(
     if has_two_heads(flat):
         shapes = {LOGITS: next(iter(shapes.values()))}
 
-    run = functools.partial(model, training=False) if few else model.predict_on_batch
+    run = run_of(model, few)
 
     def outputs(images):
         y = keras.tree.map_structure(_float32, run(takes.of_pixels(images)))
@@ -184,6 +183,17 @@ def keras_network(
     shape = tuple(model.inputs[0].shape)
     opened = OpenedKeras(flat, takes, ending)
     return Network(source, outputs, shape, shapes, found.class_names, opened)
+
+
+def run_of(model: keras.Model, few: bool) -> Callable[[np.ndarray], Any]:
+    """What runs a Keras model on a batch.
+
+    Args:
+      model: any.
+      few: whether few batches are to come: the model is not compiled then, which takes longer than
+        to run it.
+    """
+    return functools.partial(model, training=False) if few else model.predict_on_batch
 
 
 def _float32(x) -> np.ndarray:

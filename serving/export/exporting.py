@@ -95,7 +95,7 @@ def export(
     base = base and _checked_base(base)
     repository.read_config()  # a damaged one is to be found before anything is published
     with repository.new_version(name, version, overwrite) as draft:
-        reference = model_artefact(model, f"Model {model.name!r}", input_range)
+        reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
         graph = deploy_graph(model, input_range=input_range)
         _check_served(graph)
         own = reference.network.class_names

@@ -303,7 +303,7 @@ def test_atomic_files_are_as_readable_as_others(tmp_path):
     assert (tmp_path / "private").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.inf, slow(np.nan)])
 def test_weights_that_are_no_numbers_are_not_written(tmp_path, value):
     model = nano()
     kernel = next(v for v in model.weights if v.path.endswith("kernel"))

@@ -143,6 +143,8 @@ def _check_export(habit, kind, tmp_path):
     model = keras.models.load_model(path)
     convert(model, tmp_path / name, **options)
     network = read_network(tmp_path / name)
+    if class_names := levit_tf.model_properties(model).class_names:
+        assert network.class_names == class_names
     pixels = pixels_for(model, 1)
     expected = _expected(habit, model, pixels)
     found = network.outputs(pixels)
@@ -157,7 +159,8 @@ def test_class_names_that_are_given_travel_into_every_file(artefacts, name):
     assert read_network(artefacts[name]).class_names == GIVEN_NAMES
 
 
-@pytest.mark.parametrize("kind", some_slow(EXPORTS, fast=["onnx"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXPORTS)
 def test_class_names_of_the_model_travel_into_every_file(kind, tmp_path):
     convert, name, options = EXPORTS[kind]
     convert(keras_habits.named(), tmp_path / name, **options)

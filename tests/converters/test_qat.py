@@ -239,8 +239,12 @@ def test_the_fake_quantised_network_is_a_saved_model_too(networks, quantized, tm
     np.testing.assert_allclose(found, expected, atol=2e-2)
 
 
-def test_a_network_without_learned_ranges_is_refused(source, tmp_path):
-    source.save(tmp_path / "float.keras")
+def save_small(path):
+    keras.Sequential([keras.Input([2]), keras.layers.Dense(1)]).save(path)
+
+
+def test_a_network_without_learned_ranges_is_refused(tmp_path):
+    save_small(tmp_path / "float.keras")
     message = r"holds no learned ranges.*--set=qat=int8 --set=init_from=.*float\.keras.*to_tflite"
     with pytest.raises(ValueError, match=message):
         conversion.convert(tmp_path / "float.keras", tmp_path / "out.tflite")
@@ -255,9 +259,9 @@ def test_a_network_without_learned_ranges_is_refused(source, tmp_path):
         for ends in ("[0]", '["a", 1]', "[1, 2]", "[0, NaN]")
     ],
 )
-def test_damaged_ranges_are_refused(source, tmp_path, content):
+def test_damaged_ranges_are_refused(tmp_path, content):
     path = tmp_path / "damaged.keras"
-    source.save(path)
+    save_small(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("quantization.json", content)
     with pytest.raises(ValueError, match=r"damaged\.keras: its quantization\.json is damaged"):

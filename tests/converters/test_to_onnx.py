@@ -12,7 +12,7 @@ import pytest
 
 import levit_tf
 from converters import to_onnx as to_onnx_command
-from converters.choices import OPSETS
+from converters.choices import DEFAULT_OPSET, OPSETS
 from converters.onnx import conversion
 from converters.onnx.conversion import to_onnx
 from levit_tf.prediction.predictor import load_predictor
@@ -31,6 +31,14 @@ def model():
 @pytest.fixture(scope="module")
 def path(artefacts):
     return artefacts["model.onnx"]
+
+
+@pytest.fixture(scope="module")
+def two(model, tmp_path_factory):
+    """The file of the oldest opset for batches of two."""
+    path = tmp_path_factory.mktemp("onnx") / "two.onnx"
+    assert to_onnx(model, path, opset=OPSETS[0], batch_size=2) < 1e-5
+    return path
 
 
 def logits_of(path, images):
@@ -73,25 +81,27 @@ def test_names_and_shapes_are_the_documented_ones(path):
     assert outputs == {"logits": ["batch", CLASSES], "probabilities": ["batch", CLASSES]}
 
 
-def test_a_fixed_batch_is_part_of_the_file(model, tmp_path):
-    assert to_onnx(model, tmp_path / "two.onnx", batch_size=2) < 1e-5
-    session = onnxruntime.InferenceSession(str(tmp_path / "two.onnx"))
+def test_a_fixed_batch_is_part_of_the_file(model, two):
+    session = onnxruntime.InferenceSession(str(two))
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
-    predictor = load_predictor(tmp_path / "two.onnx")
+    predictor = load_predictor(two)
     images = rgb_images(3)
     expected = keras.ops.softmax(answers(model, preprocess_input(images)))
     np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [OPSETS[0], slow(OPSETS[-1])])
-def test_the_graph_is_channels_first_throughout(model, tmp_path, opset):
-    to_onnx(model, tmp_path / "model.onnx", opset=opset)
-    ops = ops_of(tmp_path / "model.onnx")
+@pytest.mark.parametrize("opset", [OPSETS[0], DEFAULT_OPSET, slow(OPSETS[-1])])
+def test_the_graph_is_channels_first_throughout(model, path, two, tmp_path, opset):
+    if opset == OPSETS[-1]:
+        to_onnx(model, tmp_path / "model.onnx", opset=opset)
+    path = {OPSETS[0]: two, DEFAULT_OPSET: path}.get(opset, tmp_path / "model.onnx")
+    assert onnx.load(path).opset_import[0].version == opset
+    ops = ops_of(path)
     assert ops["HardSwish"] == 12
     assert not {"Clip", "Shape", "Gather", "Concat"} & set(ops)
     # One for the pictures, two for each of the attentions over more than one query.
     assert ops["Transpose"] <= 1 + 2 * 4
-    assert convolutions_read_and_write_each_other(tmp_path / "model.onnx")
+    assert convolutions_read_and_write_each_other(path)
 
 
 def test_silu_and_grids_that_are_not_square(tmp_path):

@@ -57,8 +57,9 @@ def inference_errors(reference, model: keras.Model, size=(224, 224)) -> dict[str
 
 def training_errors(reference, variant: str, model: keras.Model) -> dict[str, float]:
     """Relative error of both heads' logits with batch statistics. Changes the reference."""
-    images = random_images((224, 224), 8, seed=8)
-    both = levit_tf.LeViT(variant, heads="both", drop_path_rate=0)
+    _, *shape = model.input_shape
+    images = random_images(tuple(shape[:2]), 8, seed=8)
+    both = levit_tf.LeViT(variant, input_shape=shape, heads="both", drop_path_rate=0)
     both.set_weights(model.get_weights())
     found = both(images, training=True)
     expected = reference.train(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -114,6 +114,7 @@ def test_widths_and_depths_are_timms_for_every_regnety(timm_regnet):
         assert (config.widths, config.depths) == (widths, depths.tolist()), name
 
 
+@pytest.mark.slow
 def test_regnety_160_has_the_parameters_of_timms(timm_regnet):
     with torch.device("meta"):
         module = timm_regnet.RegNet(timm_regnet.model_cfgs["regnety_160"])

@@ -1,6 +1,6 @@
 """The same weights give the same numbers as the PyTorch implementations, at every depth."""
 
-import os
+import itertools
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 import levit_tf
 from tests.support import references
-from tests.support.cases import some_slow
+from tests.support.cases import slow
 from tests.support.parity import (
     TOLERANCE,
     inference_errors,
@@ -18,20 +18,20 @@ from tests.support.parity import (
 )
 
 PAPER = levit_tf.list_variants()[:5]
-
-needs_official = pytest.mark.skipif(
-    not os.environ.get("LEVIT_OFFICIAL_REPO"),
-    reason="LEVIT_OFFICIAL_REPO names no checkout of the official repository",
-)
+FAST = [("timm", "LeViTNano"), ("hf", "LeViTNano")]
 
 
 def assert_small(errors):
     assert max(errors.values()) <= TOLERANCE, errors
 
 
-@pytest.mark.parametrize("variant", some_slow(PAPER, fast=["LeViT128S"]))
-@pytest.mark.parametrize("flavour", ["timm", "hf", pytest.param("official", marks=needs_official)])
-def test_paper_variants_agree_at_every_depth_and_in_training(flavour, variant):
+@pytest.mark.parametrize(
+    ("flavour", "variant"),
+    FAST + [slow(*case) for case in itertools.product(("timm", "hf", "official"), PAPER)],
+)
+def test_variants_agree_at_every_depth_and_in_training(flavour, variant):
+    if flavour == "official" and not references.OFFICIAL_REPO:
+        pytest.skip("LEVIT_OFFICIAL_REPO names no checkout of the official repository")
     reference = make_reference(flavour, variant)
     model = ported(reference, variant)
     assert_small(inference_errors(reference, model))
@@ -43,10 +43,16 @@ def test_timm_conv_agrees():
     assert_small(inference_errors(reference, ported(reference, "LeViT128S")))
 
 
-@pytest.mark.parametrize("size", some_slow([(224, 320), (192, 256), (240, 208)], fast=[(240, 208)]))
-def test_non_square_and_odd_grids_agree(size):
-    reference = references.timm_reference("LeViT128S", size)
-    assert_small(inference_errors(reference, ported(reference, "LeViT128S", size), size))
+@pytest.mark.parametrize(
+    ("variant", "size"),
+    [
+        ("LeViTNano", (112, 80)),
+        *(slow("LeViT128S", size) for size in ((224, 320), (192, 256), (240, 208))),
+    ],
+)
+def test_non_square_and_odd_grids_agree(variant, size):
+    reference = references.timm_reference(variant, size)
+    assert_small(inference_errors(reference, ported(reference, variant, size), size))
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def opened(session, monkeypatch):
 
 @functools.cache
 def reference(seed=0):
-    return model_artefact(small_model(seed), "the model")
+    return model_artefact(small_model(seed), "the model", few=True)
 
 
 @pytest.mark.usefixtures("opened")

@@ -21,11 +21,11 @@ def target():
 
 
 def test_every_tensor_is_answered_or_refused(target):
-    for number in (*range(600), *FOUND):
+    for number in (*range(200), *FOUND):
         fuzz_round(target, number)
     target.check_good()
     assert set(target.counts) == {"OK", "INVALID_ARGUMENT", "200", "400"}
-    assert target.counts["OK"] > 30
+    assert target.counts["OK"] > 10
     assert "Traceback" not in target.server.log.read_text()
 
 

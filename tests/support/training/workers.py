@@ -88,8 +88,16 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> None:
 
 
 def has_checkpoint(folder: Path, step: int) -> Callable[[], bool]:
-    """Whether a run has saved a step, and goes on from it: the manifest comes last."""
-    return (folder / "checkpoints" / f"ckpt-{step}.json").exists
+    """Whether a run has saved a step, or a later one that has replaced it since.
+
+    It goes on from there: the manifest comes last.
+    """
+
+    def has_it() -> bool:
+        manifests = (folder / "checkpoints").glob("ckpt-*.json")
+        return any(int(path.stem.removeprefix("ckpt-")) >= step for path in manifests)
+
+    return has_it
 
 
 def cluster(workers: int) -> list[dict[str, str]]:

@@ -65,8 +65,10 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
     if any(name.startswith(("onnx", "openvino")) for name in contenders):
         to_onnx(model, folder / "model.onnx")
     if "openvino_int8" in contenders:
-        shape = (1, *model.input_shape[1:])
-        runtimes.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", shape)
+        rng, shape = np.random.default_rng(1), (1, *model.input_shape[1:])
+        # Random ones, as time does not depend on them.
+        batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(30)]
+        runtimes.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", batches)
     for name in {_recipe(name) for name in contenders if name in TFLITE}:
         images = None
         if RECIPES[name].calibrated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,21 +65,19 @@ def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
     return lambda: session.run([first], {name: images})
 
 
-def quantize_for_openvino(path: Path, output: Path, shape: tuple[int, ...]) -> None:
+def quantize_for_openvino(path: Path, output: Path, batches: Sequence[np.ndarray]) -> None:
     """An ONNX file to OpenVINO's own, int8 by NNCF with its settings for transformers.
 
     Args:
       path: the ONNX file.
       output: ends in ".xml"; the weights go beside it.
-      shape: of an input; random pictures calibrate, as time does not depend on them.
+      batches: inputs to calibrate with.
     """
     import nncf
     import openvino
 
-    rng = np.random.default_rng(1)
-    pictures = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(30)]
     model = openvino.Core().read_model(path)
-    model = nncf.quantize(model, nncf.Dataset(pictures), model_type=nncf.ModelType.TRANSFORMER)
+    model = nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER)
     openvino.save_model(model, output)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from levit_common.choices import PYTORCH_FILES
 from levit_common.shipped_names import LOGITS, PROBABILITIES
+from levit_common.spelling import did_you_mean
 
 
 class RecipeChoice(NamedTuple):
@@ -46,6 +47,15 @@ RECIPES = {
         io_dtypes=IO_DTYPES,
     ),
 }
+# How recipes that are calibrated choose the ranges of activations.
+CALIBRATION_METHODS = {
+    "min_max": "from the smallest to the largest value",
+    "percentile": "without one value in 10,000 at either end",
+    "mse": "the least mean squared error of the rounded values",
+    "similarity": "layers return what is most similar to the float ones, attention keeps its order",
+}
+DEFAULT_CALIBRATION_METHOD = "similarity"
+LEAST_CALIBRATION_IMAGES = 8  # of which anything but extremes can be said
 # Recipes that a network can be trained for.
 TARGETS = ("int8", "int8_full")
 # What a TFLite file of a classifier returns.
@@ -97,6 +107,38 @@ def check_recipe(recipe: str, io_dtype: str | None, calibrated: bool) -> None:
         raise ValueError(
             f"Recipe {recipe!r} needs calibration data, pictures like those that the network "
             f"will see. Name them with --calibration: {CALIBRATION}."
+        )
+
+
+def check_calibration_method(method: str | None, recipe: str, images: int | None = None) -> None:
+    """Checks how ranges are to be chosen.
+
+    Args:
+      method: one of `CALIBRATION_METHODS`; None for the usual one.
+      recipe: one of `RECIPES`.
+      images: how many calibration pictures there are; None if that is not known yet.
+
+    Raises:
+      ValueError: there is no such method, the recipe has no ranges, or the pictures are too few.
+    """
+    if method is not None and method not in CALIBRATION_METHODS:
+        raise ValueError(
+            f"--calibration_method: expected one of {', '.join(CALIBRATION_METHODS)}. Received: "
+            f"{method!r}.{did_you_mean(method, CALIBRATION_METHODS)}"
+        )
+    calibrated = [name for name, choice in RECIPES.items() if choice.calibrated]
+    if recipe not in calibrated:
+        if method is not None:
+            raise ValueError(
+                f"--calibration_method: recipe {recipe!r} learns no ranges from pictures; "
+                f"{' and '.join(calibrated)} do."
+            )
+        return
+    method = method or DEFAULT_CALIBRATION_METHOD
+    if images is not None and images < LEAST_CALIBRATION_IMAGES and method != "min_max":
+        raise ValueError(
+            f"Calibration by {method} needs at least {LEAST_CALIBRATION_IMAGES} pictures. "
+            f"Received: {images}. Give more, or take --calibration_method=min_max."
         )
 
 

@@ -1,6 +1,7 @@
 """Says what is in a TFLite file: its ops, what XNNPACK takes of them, sizes, and times.
 
     python -m converters.report levit256.tflite [--time] [--json]
+    python -m converters.report levit256-int8.tflite --against=levit256.keras --images=FOLDER
 
 Ops and partitions are those that LiteRT has after the XNNPACK delegate was applied: a network that
 runs fast is one partition, and every op outside is a kernel of TFLite's own, with a change of hands
@@ -11,17 +12,27 @@ outside, of noise for a picture: medians, in whole microseconds for each kernel,
 less than one count as none. XNNPACK merges and inserts kernels; `converters.reporting.report_times`
 lays them beside the ops of the file. The time of the whole inference is measured without the
 profiler.
+
+`--against` adds how far each layer is from the same one in another file of the network, such as the
+float model that a quantised file was made from, on the pictures of a folder or on those that come
+with scikit-learn: the largest difference, that over the largest value, the mean one, and the lowest
+cosine of a picture. `converters.verify` compares any two files.
 """
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from absl import flags
 
+from converters.choices import VERIFIED
 from levit_common import cli
 from levit_common.files import check_exists
 from levit_common.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from converters.verification.verify_compare import LayerDifferences
 
 _WORK = "converters.reporting.report_text"
 __getattr__ = lazy_names(__name__, as_json=_WORK, as_text=_WORK, measure=_WORK)
@@ -34,19 +45,52 @@ def main(file: str) -> None:
     args = flags.FLAGS
     content = read_tflite(file)
     times = measure(content, args.threads) if args.time else None
-    print(json.dumps(as_json(content, times), indent=2) if args.json else as_text(content, times))
+    errors = _layer_errors(args.against, file) if args.against else None
+    if args.json:
+        print(json.dumps(as_json(content, times, errors), indent=2))
+    else:
+        print(as_text(content, times, errors))
+
+
+def _layer_errors(reference: str, file: str) -> LayerDifferences:
+    from converters.verification.artefact_files import open_artefact
+    from converters.verification.verify_compare import (
+        check_comparable,
+        compare_layers,
+        compare_outputs,
+    )
+    from converters.verification.verify_pictures import comparison_pictures
+
+    args = flags.FLAGS
+    expected, found = (
+        open_artefact(path, None, None, args.input_range, args.trust) for path in (reference, file)
+    )
+    check_comparable(expected, found)
+    images = comparison_pictures(args.images, expected.network.input_shape[1:], args.limit)
+    return compare_layers(expected, found, images, compare_outputs(expected, found, images))
 
 
 def define_flags() -> None:
     flags.DEFINE_bool("time", False, "Measure its kernels.")
     flags.DEFINE_integer("threads", 1, "CPU threads to time it on.")
     flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
+    flags.DEFINE_string("against", None, f"Show the error of each layer against this: {VERIFIED}.")
+    flags.DEFINE_string("images", None, "Folder of pictures for it; embedded ones by default.")
+    flags.DEFINE_integer("limit", 64, "Pictures of the folder, spread over it, at most.")
+    cli.define_input_range()
+    cli.define_trust()
 
 
 def check(file: str) -> None:
     if flags.FLAGS.threads < 1:
         raise ValueError(f"--threads: expected at least 1. Received: {flags.FLAGS.threads}")
+    if flags.FLAGS.limit < 1:
+        raise ValueError(f"--limit: expected at least 1. Received: {flags.FLAGS.limit}")
+    if flags.FLAGS.images and not flags.FLAGS.against:
+        raise ValueError("--images: pictures are for --against, which names no file.")
     check_exists(file, "a .tflite file")
+    if flags.FLAGS.against:
+        check_exists(flags.FLAGS.against, VERIFIED)
 
 
 COMMAND = cli.Command(main, define_flags, check)

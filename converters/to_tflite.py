@@ -17,7 +17,16 @@ from pathlib import Path
 
 from absl import flags
 
-from converters.choices import CALIBRATION, LABELS_HELP, OUTPUTS, RECIPES, check_recipe
+from converters.choices import (
+    CALIBRATION,
+    CALIBRATION_METHODS,
+    DEFAULT_CALIBRATION_METHOD,
+    LABELS_HELP,
+    OUTPUTS,
+    RECIPES,
+    check_calibration_method,
+    check_recipe,
+)
 from levit_common import cli
 from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.lazy import lazy_names
@@ -47,6 +56,7 @@ def main() -> None:
         outputs=args.outputs,
         io_dtype=args.io_dtype,
         calibration_images=images,
+        calibration_method=args.calibration_method,
         class_names=labels_for(args.labels, Path(args.model)),
         input_range=args.input_range,
         source=args.model,
@@ -75,6 +85,13 @@ def define_flags() -> None:
         "Pictures that int8 and int8_full learn ranges from, and that every file is compared with "
         f"Keras on: {CALIBRATION}.",
     )
+    methods = "; ".join(f"{name}: {text}" for name, text in CALIBRATION_METHODS.items())
+    flags.DEFINE_string(
+        "calibration_method",
+        None,
+        "How int8 and int8_full choose the ranges of activations, "
+        f"{DEFAULT_CALIBRATION_METHOD} by default. {methods}.",
+    )
     flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
     cli.define_overwrite()
@@ -85,6 +102,7 @@ def check() -> None:
     args = flags.FLAGS
     check_suffix(args.output, ".tflite")
     check_recipe(args.recipe, args.io_dtype, args.calibration is not None)
+    check_calibration_method(args.calibration_method, args.recipe)
     check_exists(args.model, "a .keras file")
     check_new(args.output, args.overwrite)
 

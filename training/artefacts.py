@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 import levit_tf
+from converters.choices import DEFAULT_CALIBRATION_METHOD, LEAST_CALIBRATION_IMAGES
 from converters.qat.conversion import export
 from converters.qat.qat_model import QuantizedModel
 from converters.saved_model.conversion import to_saved_model, write_labels
@@ -89,7 +90,10 @@ def write_artefacts(
     )
     shipped = {"class_names": class_names, "calibration_images": calibration_images}
     to_tflite(model, fp32, overwrite=overwrite, **shipped)
-    to_tflite(model, int8, recipe="int8", overwrite=overwrite, **shipped)
+    # A run on a handful of pictures has its artefacts as well.
+    few = len(calibration_images) < LEAST_CALIBRATION_IMAGES
+    method = "min_max" if few else DEFAULT_CALIBRATION_METHOD
+    to_tflite(model, int8, recipe="int8", calibration_method=method, overwrite=overwrite, **shipped)
     return names
 
 

@@ -8,6 +8,8 @@ import dataclasses
 from converters.reporting.litert_profiler import KernelTime, profile
 from converters.reporting.report_graph import TFLiteFile
 from converters.reporting.report_times import time_by_op
+from converters.verification.verify_compare import LayerDifferences
+from converters.verification.verify_report import layer_table, layers_as_json
 
 _RUNS = 50
 
@@ -44,7 +46,9 @@ def measure(file: TFLiteFile, threads: int = 1) -> Times:
     return Times(whole, threads, kernels, time_by_op(file, kernels))
 
 
-def as_text(file: TFLiteFile, times: Times | None = None) -> str:
+def as_text(
+    file: TFLiteFile, times: Times | None = None, errors: LayerDifferences | None = None
+) -> str:
     """The report as tables."""
     taken = sum(op.partition is not None for op in file.ops)
     lines = [f"{file.path}: {file.bytes:,} bytes, {len(file.ops)} ops"]
@@ -63,6 +67,8 @@ def as_text(file: TFLiteFile, times: Times | None = None) -> str:
     lines += ["", *_op_lines(file), "", *_block_lines(file, times)]
     if times is not None:
         lines += ["", *_kernel_lines(times)]
+    if errors is not None:
+        lines += ["", *layer_table(errors)]
     return "\n".join(lines)
 
 
@@ -109,7 +115,9 @@ def _percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else 0.0
 
 
-def as_json(file: TFLiteFile, times: Times | None = None) -> dict:
+def as_json(
+    file: TFLiteFile, times: Times | None = None, errors: LayerDifferences | None = None
+) -> dict:
     """The report as plain data."""
     content = {
         "file": file.path,
@@ -128,6 +136,8 @@ def as_json(file: TFLiteFile, times: Times | None = None) -> dict:
             {"op": op.kind, "part": op.block, "ms": times.by_op and times.by_op.get(n, 0.0)}
             for n, op in enumerate(file.ops)
         ]
+    if errors is not None:
+        content["layers"] = layers_as_json(errors)
     return content
 
 

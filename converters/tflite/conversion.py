@@ -14,7 +14,12 @@ import keras
 import numpy as np
 
 from converters import choices
-from converters.choices import OUTPUTS, check_recipe
+from converters.choices import (
+    DEFAULT_CALIBRATION_METHOD,
+    OUTPUTS,
+    check_calibration_method,
+    check_recipe,
+)
 from converters.deploy import class_count, deploy_graph
 from converters.saved_model.conversion import write_graph
 from converters.tflite.pixel_normalization import normalize_rows
@@ -37,6 +42,7 @@ def to_tflite(
     outputs: str = PROBABILITIES,
     io_dtype: str | None = None,
     calibration_images: np.ndarray | None = None,
+    calibration_method: str | None = None,
     ranges: Callable[[Graph], Ranges] | None = None,
     class_names: Sequence[str] | None = None,
     input_range: str | None = None,
@@ -55,6 +61,8 @@ def to_tflite(
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
         will see. Recipes that quantise activations need them; with all recipes the file is compared
         with Keras on them, and without them on pictures that come with scikit-learn.
+      calibration_method: one of `converters.choices.CALIBRATION_METHODS`, for these recipes; the
+        one that was measured to be the closest to float by default.
       ranges: of a network that was trained for int8: the float32 graph -> the ranges of its
         tensors. Nothing is learned from `calibration_images` then.
       class_names: in the order of the outputs; by default those that the model has; else ImageNet's
@@ -77,8 +85,10 @@ def to_tflite(
     if outputs not in OUTPUTS:
         raise ValueError(f"--outputs: expected one of {', '.join(OUTPUTS)}. Received: {outputs!r}")
     check_recipe(recipe, io_dtype, not (calibration_images is None and ranges is None))
+    check_calibration_method(calibration_method, recipe)
     chosen, make, tolerance = choices.RECIPES[recipe], *RECIPES[recipe]
     io_dtype = io_dtype or chosen.io_dtypes[0]
+    method = calibration_method or DEFAULT_CALIBRATION_METHOD
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(
             model, str(source or f"Model {model.name!r}"), input_range, few=True
@@ -95,10 +105,12 @@ def to_tflite(
         lite = float32_graph(graph)
         if ranges is None:
             about["calibration_images"] = len(images) if chosen.calibrated else 0
-            lite = make(lite, images, None, io_dtype)
+            if chosen.calibrated:
+                about["calibration_method"] = method
+            lite = make(lite, images, None, io_dtype, method)
         else:
             about["ranges"] = "learned in training"
-            lite = make(lite, None, ranges(lite), io_dtype)
+            lite = make(lite, None, ranges(lite), io_dtype, method)
         return write_tflite(
             temporary,
             lite,

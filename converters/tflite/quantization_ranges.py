@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from converters.tflite.integer_grid import SYMMETRIC_MIN
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import INPUT, SIGNATURE
 
@@ -13,9 +14,6 @@ from levit_common.shipped_names import INPUT, SIGNATURE
 # arrays. Of an activation they hold one value; of a kernel one for each output channel. Kernels
 # that are not named take the largest absolute value of each channel.
 Ranges = Mapping[str, Mapping[str, np.ndarray]]
-
-# Where the zero point is 0: the value of the smallest integer, relative to that of the largest.
-SYMMETRIC_MIN = np.float32(-128 / 127)
 
 
 def calibrate(content: bytes, recipe, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
@@ -48,7 +46,7 @@ def combine(
 
     Args:
       graph: of the file to be quantised.
-      calibrated: result of `calibrate`, or empty.
+      calibrated: those that pictures show, or none.
       given: known ranges, which come before the calibrated ones.
       symmetric: tensors whose zero point must be 0; where it is not, the range is widened.
 

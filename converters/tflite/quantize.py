@@ -18,14 +18,22 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from converters.choices import IO_DTYPES
+from converters.choices import (
+    DEFAULT_CALIBRATION_METHOD,
+    IO_DTYPES,
+    check_calibration_method,
+)
+from converters.tflite.calibration_methods import measure_ranges
 from converters.tflite.integer_graph import integer_graph, make_interface_uint8, symmetric_tensors
-from converters.tflite.quantization_ranges import Ranges, calibrate, combine
+from converters.tflite.quantization_ranges import Ranges, combine
 from converters.tflite.tflite_graph import Graph
 
 
 def quantize_mixed_int8(
-    graph: Graph, images: np.ndarray | None = None, ranges: Ranges | None = None
+    graph: Graph,
+    images: np.ndarray | None = None,
+    ranges: Ranges | None = None,
+    method: str = DEFAULT_CALIBRATION_METHOD,
 ) -> Graph:
     """Quantises convolutions and dense layers, and leaves attention's core in float.
 
@@ -34,17 +42,20 @@ def quantize_mixed_int8(
       images: calibration pictures (n, height, width, 3), RGB 0..255.
       ranges: known ranges by names of tensors in `graph`, see
         `converters.tflite.quantization_ranges.Ranges`; they come before those of the calibration.
+      method: one of `converters.choices.CALIBRATION_METHODS`.
 
     Returns:
       The quantised graph, with float32 input and outputs.
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
-      ValueError: neither `images` nor `ranges`; a range of a tensor that `graph` does not have,
-        or of a wrong shape; without `images`, a range that is missing.
+      ValueError: neither `images` nor `ranges`; another `method`, or too few images for it; a range
+        of a tensor that `graph` does not have, or of a wrong shape; without `images`, a range that
+        is missing.
     """
-    _check_arguments(images, ranges)
-    return _quantize(graph, _mixed_recipe(graph), images, ranges or {})
+    _check_arguments(images, ranges, method)
+    recipe = _mixed_recipe(graph)
+    return _quantize(graph, recipe, _all_ranges(graph, recipe, images, ranges, method), images)
 
 
 def quantize_full_int8(
@@ -52,6 +63,7 @@ def quantize_full_int8(
     images: np.ndarray | None = None,
     ranges: Ranges | None = None,
     io_dtype: str = "uint8",
+    method: str = DEFAULT_CALIBRATION_METHOD,
 ) -> Graph:
     """Quantises every op, the input and the outputs.
 
@@ -63,6 +75,7 @@ def quantize_full_int8(
         max.
       io_dtype: "uint8" or "int8", the type of the input and the outputs. A uint8 input is the
         pixels as they are.
+      method: as in `quantize_mixed_int8`.
 
     Returns:
       The quantised graph.
@@ -73,11 +86,13 @@ def quantize_full_int8(
     """
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be {' or '.join(IO_DTYPES)}. Received: {io_dtype!r}")
-    _check_arguments(images, ranges)
-    ranges = integer_graph(graph, ranges or {})
+    _check_arguments(images, ranges, method)
+    recipe, symmetric = _static_recipe(), symmetric_tensors(graph)
+    ranges = _all_ranges(graph, recipe, images, ranges, method, symmetric)
+    ranges = integer_graph(graph, ranges)
     (pixels,) = graph.inputs()
     ranges[pixels] = {"min": np.float32(0), "max": np.float32(255)}
-    quantized = _quantize(graph, _static_recipe(), images, ranges, symmetric_tensors(graph))
+    quantized = _quantize(graph, recipe, combine(graph, {}, ranges, symmetric), images)
     if io_dtype == "uint8":
         make_interface_uint8(quantized)
     return quantized
@@ -108,26 +123,34 @@ def no_quantization(manager, kind: str, scope: str = ".*") -> None:
     )
 
 
-def _check_arguments(images: np.ndarray | None, ranges: Ranges | None) -> None:
+def _check_arguments(images: np.ndarray | None, ranges: Ranges | None, method: str) -> None:
     check_quantizer()
+    check_calibration_method(method, "int8", None if images is None else len(images))
     if images is None and not ranges:
         raise ValueError("Quantising takes calibration images or known ranges; there are neither.")
 
 
-def _quantize(
+def _all_ranges(
     graph: Graph,
     recipe,
     images: np.ndarray | None,
-    given: Ranges,
+    given: Ranges | None,
+    method: str,
     symmetric: Iterable[str] = (),
-) -> Graph:
+) -> Ranges:
+    """Those that are given, and where there are pictures, those that they show."""
+    measured = {}
+    if images is not None:
+        with quiet():
+            measured = measure_ranges(graph, recipe, images, method, symmetric)
+    return combine(graph, measured, given or {}, symmetric)
+
+
+def _quantize(graph: Graph, recipe, ranges: Ranges, images: np.ndarray | None) -> Graph:
     from ai_edge_quantizer import quantizer
 
-    content = graph.content()
     with quiet():
-        calibrated = {} if images is None else calibrate(content, recipe, images)
-        ranges = combine(graph, calibrated, given, symmetric)
-        worker = quantizer.Quantizer(content, recipe.get_quantization_recipe())
+        worker = quantizer.Quantizer(graph.content(), recipe.get_quantization_recipe())
         try:
             result = worker.quantize(ranges, enable_progress_report=False)
         except ValueError as error:

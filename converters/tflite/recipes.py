@@ -19,12 +19,12 @@ class Recipe(NamedTuple):
 
     Attributes:
       make: (float32 graph, which may be changed, calibration pictures or None, known ranges or
-        None, type of input and outputs) -> graph.
+        None, type of input and outputs, calibration method) -> graph.
       tolerance: largest difference from Keras, relative to the largest output; None where
         rounding alone makes it large.
     """
 
-    make: Callable[[Graph, np.ndarray | None, Ranges | None, str], Graph]
+    make: Callable[[Graph, np.ndarray | None, Ranges | None, str, str], Graph]
     tolerance: float | None = None
 
 
@@ -32,6 +32,8 @@ RECIPES = {
     "fp32": Recipe(lambda graph, *_: graph, FLOAT32.tolerance),
     "fp16": Recipe(lambda graph, *_: convert_float16(graph), 1e-2),
     "dynamic": Recipe(lambda graph, *_: quantize_dynamic_int8(graph)),
-    "int8": Recipe(lambda graph, images, ranges, _: quantize_mixed_int8(graph, images, ranges)),
+    "int8": Recipe(
+        lambda graph, images, ranges, _, method: quantize_mixed_int8(graph, images, ranges, method)
+    ),
     "int8_full": Recipe(quantize_full_int8),
 }

@@ -165,6 +165,28 @@ class Graph:
             if entry.tensorIndex == old:
                 entry.tensorIndex = new
 
+    def part(self, operators: Sequence, outputs: Sequence[str]) -> tuple[bytes, list[str]]:
+        """A file of some of the ops.
+
+        Args:
+          operators: the ops, in the order in which they run.
+          outputs: names of the tensors that it returns.
+
+        Returns:
+          The file, and the names of its inputs, in their order: what the ops read and do not write.
+        """
+        made = {name for operator in operators for name in self.outputs_of(operator)}
+        read = dict.fromkeys(name for operator in operators for name in self.inputs_of(operator))
+        inputs = [name for name in read if name not in made and not self.is_constant(name)]
+        other = copy.copy(self)
+        other.model, graph = copy.copy(self.model), copy.copy(self._graph)
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+        graph.operators = [copy.copy(operator) for operator in operators]
+        graph.inputs, graph.outputs = (list(map(self._index, names)) for names in (inputs, outputs))
+        other._graph, other.model.subgraphs = graph, [graph]
+        other.model.signatureDefs = other.model.metadata = None
+        return other.content(), inputs
+
     def content(self) -> bytes:
         """The file, with its constants inside the flatbuffer and aligned."""
         flatbuffer_utils, _ = _schema()

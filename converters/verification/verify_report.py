@@ -9,6 +9,8 @@ from converters.verification.verify_compare import (
     OutputDifferences,
 )
 
+_HEADING = f"{'':30} {'largest':>9} {'relative':>9} {'mean':>9} {'cosine':>11}"
+
 
 def as_text(
     a: Artefact,
@@ -28,7 +30,7 @@ def as_text(
         *(f"{x}  {y.source}: {y.kind}, {y.precision.name}" for x, y in (("A", a), ("B", b))),
         f"{count} pictures of {height}x{width}{classes}",
         "",
-        f"{'':30} {'largest':>9} {'relative':>9} {'mean':>9} {'cosine':>11}",
+        _HEADING,
         *(_row(name, difference) for name, difference in outputs.outputs.items()),
         *same,
     ]
@@ -49,8 +51,22 @@ def _row(name: str, difference: Difference | None) -> str:
     )
 
 
+def layer_table(layers: LayerDifferences) -> list[str]:
+    """The difference of each layer, below a heading."""
+    return [_HEADING, *_rows(layers)]
+
+
+def layers_as_json(layers: LayerDifferences) -> dict:
+    """The difference of each layer as plain data; None where the shapes differ."""
+    return {name: difference and vars(difference) for name, difference in layers.layers.items()}
+
+
+def _rows(layers: LayerDifferences) -> list[str]:
+    return [_row(name, difference) for name, difference in layers.layers.items()]
+
+
 def _layer_lines(layers: LayerDifferences, tolerance: float) -> list[str]:
-    lines = [_row(name, difference) for name, difference in layers.layers.items()]
+    lines = _rows(layers)
     for side, names in (("A", layers.only_a), ("B", layers.only_b)):
         if names:
             lines.append(f"only in {side}, not compared: {', '.join(names)}")
@@ -81,9 +97,7 @@ def as_json(
         "within_tolerance": outputs.within(tolerance),
     }
     if layers is not None:
-        content["layers"] = {
-            name: difference and vars(difference) for name, difference in layers.layers.items()
-        }
+        content["layers"] = layers_as_json(layers)
         content["first_layer_beyond_tolerance"] = layers.first_beyond(tolerance)
         content["layers_only_in_a"] = layers.only_a
         content["layers_only_in_b"] = layers.only_b

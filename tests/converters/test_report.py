@@ -133,6 +133,33 @@ def test_tables_have_a_row_for_each_part(files, capsys):
     assert "Fully Connected" in text
 
 
+def test_errors_of_layers_are_those_against_the_float_file(files, capsys):
+    options = [f"--against={files['fp32']}"]
+    layers = report(capsys, files["int8"], *options)["layers"]
+    names = list(layers)
+    assert names.index("stem_conv1") < names.index("stages_2_blocks_0_mlp")
+    assert names[-1] == "probabilities"
+    assert all(0 < error["mean"] <= error["maximum"] for error in layers.values())
+    exact = report(capsys, files["fp32"], *options)["layers"]
+    assert {error["maximum"] for error in exact.values()} == {0}
+    assert call(command, [str(files["int8"]), *options]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert any(row.split()[:1] == ["stem_conv1"] and len(row.split()) == 5 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--images=folder"], "--images: pictures are for --against, which names no file"),
+        (["--against=nothing.keras"], "nothing.keras"),
+        (["--limit=0"], "--limit: expected at least 1"),
+    ],
+)
+def test_options_of_errors_that_cannot_be_are_refused(files, options, message, capsys):
+    assert call(command, [str(files["int8"]), *options]) == 1
+    assert message in capsys.readouterr().err
+
+
 def file_of(*kinds, partitions=1):
     ops = [Op(kind, ("float32",), None, 0) for kind in kinds]
     return TFLiteFile("x.tflite", 0, ops, partitions, {}, [], [])

@@ -296,7 +296,7 @@ def test_other_classifiers_than_levit_are_converted_too(tmp_path):
     x = layers.Conv2D(8, 3, activation="relu")(x)
     x = layers.Dense(4)(layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, layers.Activation("softmax", name="predictions")(x))
-    images = rgb_images(2, (16, 16))
+    images = rgb_images(8, (16, 16))
     with pytest.raises(ValueError, match="nothing in the model says what its input holds"):
         to_tflite(model, tmp_path / "out.tflite", calibration_images=images)
     model = levit_tf.with_properties(model, input_range="normalized")

@@ -76,11 +76,20 @@ setup(
     packages=find_packages(
         include=["levit_common*", "levit_tf*", "converters*", "training*", "serving*"]
     ),
-    package_data={"levit_tf": ["imagenet_classes.txt"], "serving": ["web/*"]},
+    package_data={"levit_tf": ["imagenet_classes.txt", "weights/files/*"], "serving": ["web/*"]},
     entry_points={
         "console_scripts": [
             f"levit-{name} = levit_common.scripts:{name}"
-            for name in ("train", "evaluate", "classify", "convert", "export", "serve", "client")
+            for name in (
+                "train",
+                "probe",
+                "evaluate",
+                "classify",
+                "convert",
+                "export",
+                "serve",
+                "client",
+            )
         ]
     },
     # PYTHONS of the Makefile, which `make test-pythons` tries.

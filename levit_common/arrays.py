@@ -20,3 +20,8 @@ def spread_indices(size: int, count: int | None) -> np.ndarray:
     """
     wanted = size if count is None else min(count, size)
     return np.unique(np.linspace(0, size - 1, wanted).astype(np.int64))
+
+
+def standard_error(share: float, count: int) -> float:
+    """Standard error of a share, 0..1, that was counted on so many independent pictures."""
+    return float(np.sqrt(share * (1 - share) / count))

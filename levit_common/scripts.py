@@ -38,6 +38,11 @@ def train() -> None:
     _run("training.main")
 
 
+def probe() -> None:
+    """levit-probe."""
+    _run("training.linear_probe")
+
+
 def evaluate() -> None:
     """levit-evaluate."""
     _run("training.evaluate")

@@ -9,7 +9,7 @@ from levit_common.quiet import is_starting_command, start_keras
 if is_starting_command():  # of this package's commands: see levit_common/quiet.py
     start_keras()
 
-from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384
+from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384, LeViTMini
 from levit_tf.class_names import decode_predictions
 from levit_tf.flops import count_flops
 from levit_tf.fusion import fuse
@@ -33,6 +33,7 @@ __all__ = [
     "LeViT192",
     "LeViT256",
     "LeViT384",
+    "LeViTMini",
     "ModelProperties",
     "TransferReport",
     "Variant",

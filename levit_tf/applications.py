@@ -1,4 +1,7 @@
-"""`LeViT128S` to `LeViT384`: the paper's variants with the signature of keras.applications."""
+"""`LeViT128S` to `LeViT384`, the paper's variants, with the signature of keras.applications.
+
+And `LeViTMini`, whose weights come with the package.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import keras
 
 from levit_tf.model import LeViT
 from levit_tf.variants import get_variant
+from levit_tf.weights.packaged import default_weights
 
 
 def _application(variant_name: str) -> Callable[..., keras.Model]:
@@ -16,7 +20,9 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
     # Those of LeViT less the first, so that the two can never differ.
     signature = inspect.signature(LeViT)
-    defaults = {"weights": "imagenet", "name": variant_name}
+    defaults = {"weights": default_weights(variant), "name": variant_name}
+    if variant.published:
+        defaults["classes"] = 1000
     parameters = [
         parameter.replace(default=defaults.get(parameter.name, parameter.default))
         for parameter in list(signature.parameters.values())[1:]
@@ -30,12 +36,19 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
     application.__signature__ = signature
     published = variant.published
+    about = "small, and trained on Imagenette: ten classes of photographs; docs/levit_mini.md."
+    kind = "weights of the package"
+    if published:
+        about = (
+            f"{published.top1} % ImageNet top-1, {published.params:g} M parameters, "
+            f"{published.flops} M FLOPs (figures of the paper)."
+        )
+        kind = "released ImageNet weights"
     application.__name__ = application.__qualname__ = variant_name
     application.__doc__ = (
-        f"Instantiates {variant_name}: {published.top1} % ImageNet top-1, {published.params:g} M "
-        f"parameters, {published.flops} M FLOPs (figures of the paper).\n\n"
-        "The arguments are those of `levit_tf.LeViT`, with the released ImageNet weights by "
-        "default.\nInputs are pixels normalised by `levit_tf.preprocess_input`.\n"
+        f"Instantiates {variant_name}: {about}\n\n"
+        f"The arguments are those of `levit_tf.LeViT`, with the {kind} by default.\n"
+        "Inputs are pixels normalised by `levit_tf.preprocess_input`.\n"
     )
     return application
 
@@ -45,3 +58,4 @@ LeViT128 = _application("LeViT128")
 LeViT192 = _application("LeViT192")
 LeViT256 = _application("LeViT256")
 LeViT384 = _application("LeViT384")
+LeViTMini = _application("LeViTMini")

@@ -20,7 +20,9 @@ from levit_tf.layers import MLP, Classifier, ConvBN, DropPath
 from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, STEM, stage_name
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
 from levit_tf.weights.loading import load_weights
+from levit_tf.weights.packaged import find_packaged
 
+IMAGENET_CLASSES = 1000
 POOLINGS = (None, "avg", "max")
 
 
@@ -31,7 +33,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     input_tensor: keras.KerasTensor | None = None,
     input_shape: Sequence[int] | int | None = None,
     pooling: str | None = None,
-    classes: int = 1000,
+    classes: int | None = None,
     classifier_activation: str | Callable | None = "softmax",
     heads: str = "average",
     drop_path_rate: float | None = None,
@@ -46,14 +48,15 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       variant: one of `list_variants()` in any common spelling, or a `Variant` of your own.
       include_top: whether the classification heads are part of the model.
       weights: None for the reference's random initialisation; "imagenet" for the released weights
-        (the five paper variants); or a file: `.keras` of a LeViT, or `.weights.h5`.
+        (the five paper variants); "imagenette" for those of LeViTMini, which come with the
+        package; or a file: `.keras` of a LeViT, or `.weights.h5`.
       input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
       input_shape: (height, width, channels), or one number for the sides of a square RGB picture;
         the variant's square RGB by default. Height and width
         must be multiples of the stem's stride, since the attention biases belong to a grid.
       pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
         last feature map (batch, height, width, channels).
-      classes: number of classes, with the top.
+      classes: number of classes, with the top; by default 1000, or the 10 of "imagenette".
       classifier_activation: activation on the logits, None to return them as they are. With
         `weights` only "softmax" or None, and `heads="both"` always returns logits.
       heads: "average" of the two heads' logits; "both" for {"head", "head_dist"}, both logits;
@@ -68,7 +71,16 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       ValueError: an argument, or a combination, that cannot be built; the message says which can.
     """
     variant = get_variant(variant)
+    packaged = find_packaged(weights, variant)
+    known = packaged.classes if packaged else IMAGENET_CLASSES
+    classes = known if classes is None else classes
     _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads)
+    if include_top and (packaged or weights == "imagenet") and classes != known:
+        raise ValueError(
+            f"weights={weights!r} with include_top=True has {known} classes. Received: "
+            f"classes={classes}. Build with {known} and call "
+            f"levit_tf.reset_classifier(model, {classes}), or use include_top=False."
+        )
     if drop_path_rate is None:
         drop_path_rate = variant.drop_path_rate
     elif not 0 <= drop_path_rate < 1:
@@ -242,10 +254,4 @@ def _check_arguments(include_top, weights, pooling, classes, classifier_activati
         raise ValueError(
             'With pretrained weights, classifier_activation must be None or "softmax". '
             f"Received: {classifier_activation!r}"
-        )
-    if weights == "imagenet" and classes != 1000:
-        raise ValueError(
-            'weights="imagenet" with include_top=True has 1000 classes. Received: '
-            f"classes={classes}. Build with 1000 and call "
-            f"levit_tf.reset_classifier(model, {classes}), or use include_top=False."
         )

@@ -17,6 +17,7 @@ DOUBTFUL = 0.01
 # are: as a share of what guessing gets right, and of what it gets wrong.
 LITTLE = 0.2
 # The peak rate that is proposed where nothing else is known.
+FEW_A_CLASS = 50  # pictures
 USUAL_RATE = 1e-3
 
 
@@ -76,6 +77,23 @@ def warn_of_small_rates(
         f"teach a fresh head anything (its logits move by {reach:.2g} at most). Set "
         f"{_rate_of(config, USUAL_RATE)}, or leave learning_rate, warmup_steps and epochs to the "
         "plan with =auto; then try more epochs."
+    )
+
+
+def warn_of_few_pictures(config: Config, pictures: int, classes: int) -> str | None:
+    """A warning where random weights have too little to learn from.
+
+    Args:
+      config: with every field set.
+      pictures: that are trained on.
+      classes: how many.
+    """
+    if config.init_from is not None or pictures >= FEW_A_CLASS * classes:
+        return None
+    return (
+        f"{pictures:,} pictures of {classes} classes are few for random weights. Begin with "
+        "trained ones: --set=init_from=imagenet, or --set=init_from=FILE; or fit a new head on "
+        "such a network in a minute: python -m training.linear_probe."
     )
 
 

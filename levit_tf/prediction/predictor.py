@@ -13,6 +13,7 @@ from levit_tf.model import LeViT
 from levit_tf.prediction.network_files import EXPECTED_FILES, Network, keras_network, read_network
 from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import ModelFileError, model_path
+from levit_tf.weights.packaged import default_weights
 
 # Images that go through a network at once where its file does not say: enough to keep a CPU busy.
 BATCH_SIZE = 32
@@ -85,8 +86,8 @@ def load_predictor(
     Args:
       path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
         the signature of `levit_common.shipped_names`; the folder of a run of `training.main`, for
-        its final network; or the name of a variant ("LeViT256") for its released ImageNet weights.
-        A file of that name comes first.
+        its final network; or the name of a variant: "LeViT256" for its released ImageNet weights,
+        "LeViTMini" for those of the package. A file of that name comes first.
       class_names: names in the order of the outputs, or a file with one a line. By default
         `labels.txt` in the SavedModel or beside the file; else the names that the file itself has;
         else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
@@ -208,4 +209,4 @@ def _released(name: str) -> Network:
             f"{name}: no such file, and no variant. Expected {EXPECTED_FILES}, or for released "
             f"weights one of {', '.join(list_variants())}."
         )
-    return keras_network(LeViT(variant, weights="imagenet"), name)
+    return keras_network(LeViT(variant, weights=default_weights(variant)), name)

@@ -15,6 +15,7 @@ from levit_tf.keras_graph.properties import copy_notes, write_notes
 from levit_tf.variants import Variant
 from levit_tf.weights.assignment import SourceArrays, TransferReport, assign, source_grids
 from levit_tf.weights.keras_files import load_keras_file, model_path
+from levit_tf.weights.packaged import find_packaged, read_packaged
 from levit_tf.weights.pytorch_names import name_table
 from levit_tf.weights.weights_file import read_weights_file
 
@@ -32,8 +33,8 @@ def load_weights(
 
     Args:
       model: a LeViT in train form.
-      weights: "imagenet", or a `.keras` file of a LeViT in train form, or a `.weights.h5` file, or
-        the folder of a run of `training.main`.
+      weights: "imagenet", a name of `packaged.PACKAGED`, a `.keras` file of a LeViT in train form,
+        a `.weights.h5` file, or the folder of a run of `training.main`.
       variant: the model's variant.
       blank: builds a LeViT without weights, into which the released ones are read once.
 
@@ -50,11 +51,19 @@ def load_weights(
         # Here, so that models with weights of their own never need what fetches the released ones.
         from levit_tf.weights.pretrained import released_weights
 
-        _check_rgb(model, variant)
+        _check_rgb(model, variant, "imagenet")
         report = _load_file(model, os.fspath(released_weights(variant, blank)), variant)
         origin = f"{variant.name}, released ImageNet weights"
         names = imagenet_class_names() if classifier_of(model) is not None else None
         write_notes(model, class_names=names, input_range="normalized", origin=origin)
+        return report
+    if packaged := find_packaged(weights, variant):
+        _check_rgb(model, variant, os.fspath(weights))
+        arrays, names, source = read_packaged(os.fspath(weights))
+        grids = source_grids(model, variant, arrays, source)
+        report = assign(model, variant, SourceArrays(source, arrays, grids))
+        names = names if classifier_of(model) is not None else None
+        write_notes(model, class_names=names, input_range="normalized", origin=packaged.origin)
         return report
     return _load_file(model, model_path(weights), variant)
 
@@ -62,8 +71,8 @@ def load_weights(
 def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferReport:
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f'weights={path!r}: no such file. Expected "imagenet", a .keras file of a LeViT, a '
-            ".weights.h5 file, or None."
+            f'weights={path!r}: no such file. Expected "imagenet", "imagenette" for LeViTMini, a '
+            ".keras file of a LeViT, a .weights.h5 file, or None."
         )
     saved = None
     if path.endswith(".keras"):
@@ -85,12 +94,12 @@ def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferRepor
     return report
 
 
-def _check_rgb(model: keras.Model, variant: Variant) -> None:
+def _check_rgb(model: keras.Model, variant: Variant, weights: str) -> None:
     channels = model.get_layer("stem_conv1").linear.kernel.shape[2]
     if channels != 3:
         raise ValueError(
-            f'weights="imagenet" are for RGB images, 3 channels. {variant.name} was given an input '
-            f"of {channels}. Use weights=None, or levit_tf.transfer_weights."
+            f"weights={weights!r} are for RGB images, 3 channels. {variant.name} was given an "
+            f"input of {channels}. Use weights=None, or levit_tf.transfer_weights."
         )
 
 

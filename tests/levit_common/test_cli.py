@@ -31,6 +31,7 @@ CONVERTERS = {
 TRAINING = {
     "training.ask_teacher": "--set=epochs=2",
     "training.evaluate": "--model=x --dataset=digits --limit=0",
+    "training.linear_probe": "--model=x --dataset=digits --output=x.h5",
     "training.main": "--output=x --set=epoch=1",
     "training.show_augmentation": "--output=x --rows=0",
 }

@@ -208,6 +208,7 @@ class Dataset:
         shard: int = 0,
         normalize: bool = True,
         limit: int | None = None,
+        part: str = "held-out",
     ) -> tf.data.Dataset:
         """Batches of held-out pictures by the evaluation protocol, every picture once.
 
@@ -219,17 +220,18 @@ class Dataset:
           shard: which of them this is. Shards differ in size by one picture at most.
           normalize: whether to apply `levit_tf.preprocess_input`; if not, RGB 0..255.
           limit: at most so many pictures over all shards, evenly spread; None for all.
+          part: "training" for the training pictures instead, by the same protocol.
 
         Returns:
           A dataset of (images (n, *input_size, 3) float32, labels (n,) int32). Where a picture has
           a set of labels (ImageNet-ReaL), labels are (n, classes) int32, 1 for each of the set.
 
         Raises:
-          ValueError: the data set has no held-out part, or there is no such shard.
+          ValueError: the data set has no such part, or there is no such shard.
         """
         if not 0 <= shard < num_shards:
             raise ValueError(f"shard must lie in 0..{num_shards - 1}. Received: {shard}")
-        source = self._part("held-out")
+        source = self._part(part)
         indices = spread_indices(len(source), limit)
         low, high = (len(indices) * n // num_shards for n in (shard, shard + 1))
         indices = tf.data.Dataset.from_tensor_slices(indices[low:high])

@@ -28,7 +28,7 @@ from training.optim.mixed_precision import LossScale, precision
 from training.optim.optimizer import AdamW
 from training.optim.schedule import StepCosine, WarmupCosine
 from training.optim.variables import Variable, raw, unique_name
-from training.outcome import warn_of_small_rates
+from training.outcome import warn_of_few_pictures, warn_of_small_rates
 from training.plan import Plan, make_plan
 from training.strategy import is_tpu
 from training.teachers.cache import TeacherCache
@@ -205,10 +205,13 @@ class Session:
     def warnings(self) -> list[str]:
         """What a person should know before the training."""
         rates = make_rates(self.config, self.schedule.steps_per_epoch)
-        warning = warn_of_small_rates(
-            self.config, rates.total(), self.schedule.steps, self.networks.is_head_fresh
+        found = (
+            warn_of_small_rates(
+                self.config, rates.total(), self.schedule.steps, self.networks.is_head_fresh
+            ),
+            warn_of_few_pictures(self.config, self.data.num_train, len(self.data.class_names)),
         )
-        return [warning] if warning else []
+        return [warning for warning in found if warning]
 
 
 def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:

@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import tensorflow as tf
 
 from levit_common.files import atomic_path, naming
 from levit_common.json_files import write_json
+from levit_tf.opening.archives import DAMAGE
 
 DESCRIPTION_FILE = "teacher_cache.json"
 _FORMAT = 1
@@ -186,7 +186,7 @@ class TeacherCache:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in self.kept.shapes()}
                 digest = str(archive["digest"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (*DAMAGE, ValueError, KeyError) as error:
             raise TeacherCacheError(f"{path}: torn or damaged: {error}") from error
         if digest != _digest(arrays):
             raise TeacherCacheError(f"{path}: damaged: its checksum is not that of its values")

@@ -1,0 +1,28 @@
+"""Pictures of your own, 1,000 to 100,000 of them, from random weights, on a CPU or one GPU.
+
+    python -m training.main --config=imagefolder_scratch --output=DIR \\
+        --set=dataset=imagefolder:PATH
+
+What is AUTO is chosen by `training.plan` and printed with its reason. Where there are trained
+weights that fit, `imagefolder` is faster and better. docs/training.md has "when it does not train",
+and how a teacher helps.
+
+Cost: 12,000 steps of 64 pictures, and at least 30 epochs. Nobody has run it to its end yet;
+`imagenette_mini` is the same recipe for a smaller network.
+"""
+
+import dataclasses
+
+from training.configs.imagefolder import CONFIG as IMAGEFOLDER
+
+CONFIG = dataclasses.replace(
+    IMAGEFOLDER,
+    init_from=None,
+    input_size=(128, 128),
+    weight_decay=0.05,
+    min_learning_rate=1e-5,
+    mixing_probability=0.3,
+    cutmix=1.0,
+    eval_epochs=5,
+    checkpoint_epochs=2,
+)

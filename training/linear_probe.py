@@ -1,0 +1,79 @@
+"""Fits a new head on a network that stays as it is: for pictures of your own, in a minute.
+
+    python -m training.linear_probe --model=LeViTMini --dataset=imagefolder:PATH --output=mine.keras
+
+The network looks at each picture once, without augmentation, and a logistic regression on what it
+sees becomes the head. `--model` is a `.keras` file of a LeViT in train form, the folder of a run,
+or a variant for its weights. The result is such a file again: `--set=init_from=mine.keras` of
+`training.main` fine-tunes it, and the converters ship it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from absl import flags
+
+from levit_common import cli
+from levit_common.files import check_new, check_suffix
+from training.choices import EVALUATION_BATCH
+
+
+def main() -> None:
+    from levit_common.arrays import standard_error
+    from levit_common.files import atomic_path
+    from training import probe
+    from training.data import load_data, summary
+
+    args = flags.FLAGS
+    start = time.monotonic()
+    model = probe.load_backbone(args.model)
+    data = load_data(args.dataset, input_size=probe.input_size(model), strict=args.strict)
+    print(summary(data), flush=True)
+    cache = Path(args.features) if args.features else None
+    features, is_known = probe.compute_features(model, data, args.batch, cache)
+    looked = time.monotonic() - start
+    source = f"read from {args.features}" if is_known else f"computed in {looked:.0f} s"
+    print(f"features: {features.train.shape[1]} of each picture, {source}", flush=True)
+    found = probe.fit(features, data.class_names, args.strength)
+    print(f"regularisation: {found.strength:g}, {found.why}")
+    scores = found.logits(features.test)
+    top1 = float((scores.argmax(axis=1) == features.test_labels).mean())
+    count = len(features.test_labels)
+    print(
+        f"top-1: {100 * top1:.1f} % (standard error {100 * standard_error(top1, count):.1f}) of "
+        f"{count:,} held-out pictures, {time.monotonic() - start:.0f} s in all"
+    )
+    fitted = probe.with_head(model, found, data.class_names)
+    with atomic_path(args.output, args.overwrite) as temporary:
+        fitted.save(temporary)
+    print(f"written: {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "A .keras file in train form, a run's folder, or variant.")
+    flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
+    flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
+    flags.DEFINE_string("features", None, "A .npz file that keeps the features for the next time.")
+    flags.DEFINE_float(
+        "strength", None, "Inverse strength of the regularisation; chosen by default.", 1e-9
+    )
+    flags.DEFINE_integer("batch", EVALUATION_BATCH, "Pictures in memory at once.", lower_bound=1)
+    flags.DEFINE_bool("strict", False, "Stop at the first picture that cannot be read.")
+    cli.define_overwrite()
+    flags.mark_flags_as_required(["model", "dataset", "output"])
+
+
+def check() -> None:
+    args = flags.FLAGS
+    check_suffix(args.output, ".keras")
+    check_new(args.output, args.overwrite)
+    if args.features and Path(args.features).suffix != ".npz":
+        raise ValueError(f"--features: expected a name ending in .npz. Received: {args.features!r}")
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
+if __name__ == "__main__":
+    COMMAND.run()

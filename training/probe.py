@@ -1,0 +1,235 @@
+"""A new head on a network that stays as it is: features once, then a logistic regression.
+
+What a laptop can do in a minute where fine-tuning takes an hour; "linear probe" in the literature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedShuffleSplit
+
+from levit_common.files import atomic_path
+from levit_tf.heads import reset_classifier
+from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
+from levit_tf.model import LeViT, average_pool
+from levit_tf.opening.archives import DAMAGE
+from levit_tf.variants import get_variant, list_variants
+from levit_tf.weights.keras_files import model_path
+from levit_tf.weights.loading import load_train_form
+from levit_tf.weights.packaged import default_weights
+from training.data import Dataset
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse strengths of the regularisation that are tried
+_WITHOUT_CHOICE = 0.1
+_HELD_BACK = 0.2  # of the training pictures, to choose by
+_ITERATIONS = 1000
+_KEY = "made_with"
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What a network makes of pictures before its head.
+
+    Attributes:
+      train: (n, channels) float32.
+      train_labels: (n,) integers.
+      test: of the held-out pictures.
+      test_labels: theirs.
+    """
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A linear classifier on standardised features.
+
+    Attributes:
+      mean: (channels,) of the features.
+      variance: (channels,).
+      kernel: (channels, classes).
+      bias: (classes,).
+      strength: inverse strength of the regularisation, as `LogisticRegression` has it.
+      why: how that was chosen.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    strength: float
+    why: str
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, channels) -> (n, classes)."""
+        return (features - self.mean) / np.sqrt(self.variance) @ self.kernel + self.bias
+
+
+def load_backbone(model: str) -> keras.Model:
+    """A LeViT in train form: a file, the folder of a run, or a variant with its weights.
+
+    Raises:
+      FileNotFoundError: there is no such file, and no such variant.
+      ValueError: it is no LeViT in train form.
+    """
+    path = Path(model_path(model))
+    if path.exists():
+        return load_train_form(path)
+    if Path(model).name != model or Path(model).suffix:
+        raise FileNotFoundError(
+            f"{model}: no such file. Expected a .keras file of a LeViT in train form, the folder "
+            f"of a run, or one of {', '.join(list_variants())} for its weights."
+        )
+    variant = get_variant(model)
+    return LeViT(variant, weights=default_weights(variant))
+
+
+def feature_model(model: keras.Model) -> keras.Model:
+    """From normalised images to what the head takes, (batch, channels)."""
+    head = classifier_of(model)
+    if head is not None:
+        return keras.Model(model.input, head.input)
+    pooled = average_pool(model.output) if len(model.output.shape) == 4 else model.output
+    return keras.Model(model.input, pooled)
+
+
+def input_size(model: keras.Model) -> tuple[int, int]:
+    """(height, width) of the pictures that a LeViT takes."""
+    stride = variant_of(model).stem_stride
+    height, width = model.inputs[0].shape[1:3]
+    return (height, width) if height else tuple(side * stride for side in grids_of(model)[0])
+
+
+def compute_features(
+    model: keras.Model, data: Dataset, batch: int, cache: Path | None = None
+) -> tuple[Features, bool]:
+    """Features of all training and held-out pictures, by the evaluation protocol.
+
+    Args:
+      model: see `load_backbone`.
+      data: pictures of its size, with a training and a held-out part.
+      batch: pictures in memory at once.
+      cache: `.npz` file that has them from an earlier call, or gets them now; None for none.
+
+    Returns:
+      The features, and whether they are those of the file.
+    """
+    network = feature_model(model)
+    key = _key(network, data)
+    if cache is not None and (found := _read(cache, key)):
+        return found, True
+    compute = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
+    parts = []
+    for part in ("training", "held-out"):
+        batches = [(compute(x).numpy(), y) for x, y in data.test_dataset(batch=batch, part=part)]
+        parts += [
+            np.concatenate(arrays).astype(t)
+            for arrays, t in zip(zip(*batches, strict=True), (np.float32, np.int64), strict=True)
+        ]
+    found = Features(*parts)
+    if cache is not None:
+        with atomic_path(cache, overwrite=True) as temporary:
+            np.savez(temporary, **dataclasses.asdict(found), **{_KEY: np.array(key)})
+    return found, False
+
+
+def fit(
+    features: Features, classes: Sequence[str], strength: float | None = None, seed: int = 0
+) -> Fit:
+    """Fits a logistic regression.
+
+    Args:
+      features: of the training pictures; the held-out ones are not looked at.
+      classes: names of the classes.
+      strength: inverse strength of the regularisation; None to choose it on a fifth of the
+        training pictures.
+      seed: of that choice.
+
+    Raises:
+      ValueError: there are pictures of fewer than two classes, or of a class none.
+    """
+    counts = np.bincount(features.train_labels, minlength=len(classes))
+    if len(classes) < 2:
+        raise ValueError(f"One class, {classes[0]!r}: a classifier needs two. Add a folder.")
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        raise ValueError(f"class {empty[0]!r}: no training picture of it can be read.")
+    mean, variance = features.train.mean(axis=0), features.train.var(axis=0) + 1e-5
+    x = (features.train - mean) / np.sqrt(variance)
+    y = features.train_labels
+    if strength is not None:
+        why = "as asked for"
+    elif counts.min() * _HELD_BACK < 1:
+        strength = _WITHOUT_CHOICE
+        why = f"{counts.min()} pictures of a class are too few to choose by"
+    else:
+        split = StratifiedShuffleSplit(1, test_size=_HELD_BACK, random_state=seed)
+        kept, held = next(split.split(x, y))
+        scores = [(_regression(x[kept], y[kept], c).score(x[held], y[held]), c) for c in STRENGTHS]
+        best = max(score for score, _ in scores)
+        strength = min(c for score, c in scores if score == best)
+        why = f"{100 * best:.1f} % of {len(held)} training pictures that were held back for it"
+    found = _regression(x, y, strength)
+    kernel, bias = found.coef_.T, found.intercept_
+    if len(classes) == 2:  # one column, for the second class
+        kernel = np.concatenate([-kernel / 2, kernel / 2], axis=1)
+        bias = np.concatenate([-bias / 2, bias / 2])
+    return Fit(mean, variance, kernel, bias, strength, why)
+
+
+def with_head(model: keras.Model, found: Fit, class_names: Sequence[str]) -> keras.Model:
+    """The network with the fitted head in place of its own, sharing the layers below."""
+    new = reset_classifier(model, list(class_names), heads="single")
+    head = classifier_of(new).head
+    # BatchNorm standardises the features, which is what it does in a trained head too.
+    epsilon = head.bn.epsilon
+    ones, zeros = np.ones_like(found.mean), np.zeros_like(found.mean)
+    values = {
+        "gamma": ones,
+        "beta": zeros,
+        "moving_mean": found.mean,
+        "moving_variance": found.variance - epsilon,
+        "kernel": found.kernel,
+        "bias": found.bias,
+    }
+    for weight in head.weights:
+        weight.assign(values[weight.path.rsplit("/", 1)[1]])
+    return new
+
+
+def _regression(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression:
+    with warnings.catch_warnings():
+        # A head that is not quite at its optimum is as good; its top-1 is measured anyway.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(x, y)
+
+
+def _key(network: keras.Model, data: Dataset) -> str:
+    whole = hashlib.sha256(repr(data.input_size).encode())
+    for part in data.parts.values():
+        whole.update(part.fingerprint.encode())
+    for weight in network.weights:
+        whole.update(np.ascontiguousarray(weight).tobytes())
+    return whole.hexdigest()
+
+
+def _read(cache: Path, key: str) -> Features | None:
+    try:
+        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if str(archive[_KEY]) != key:
+                return None
+            return Features(**{f.name: archive[f.name] for f in dataclasses.fields(Features)})
+    except (*DAMAGE, ValueError, KeyError):
+        return None

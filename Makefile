@@ -25,7 +25,7 @@ COVERAGE = coverage==7.17.3
 	wheel-test coverage docs-test bench fuzz lint format clean
 
 help:
-	@echo "make demo           install, train a tiny LeViT on digits, export and compare: $(RUN)/"
+	@echo "make demo           install, train on digits, export, compare; photographs too: runs/"
 	@echo "make test           install what tests need, lint, run the fast tests"
 	@echo "make test-slow      the slow tests; test-slow-all those of many minutes, too"
 	@echo "make test-pythons   the demo and the fast tests on each Python of $(PYTHONS) found here"
@@ -56,6 +56,7 @@ $(VENV)/.test: $(VENV)/bin/python setup.py constraints.txt
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/python -m training.main --output=$(RUN) --overwrite
+	$(VENV)/bin/python -m examples.photographs --output=runs/photographs
 
 test: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.layer_names import block_in
-from levit_tf.opening.files import ModelFileError
+from levit_common.regular_files import ModelFileError
 from levit_tf.prediction.network_files import open_tflite
 
 _DELEGATE = "DELEGATE"

@@ -2,7 +2,6 @@
 
 Every tool that opens a file asks here before anything of it is unpacked, built or run:
 
-    files               regular files of a bounded size, nothing that blocks or never ends
     archives            zip archives: members, names, and what they unpack to
     keras_files         .keras: an archive, and no more variables than it has weights for
     weight_files        .weights.h5, alone or in a .keras file
@@ -14,5 +13,7 @@ Every tool that opens a file asks here before anything of it is unpacked, built 
     onnx_files          .onnx: no other files, no tensors without data
     safetensors_files   .safetensors: the header
 
-PyTorch pickles are left to `levit_tf.weights.checkpoint_files`, text files to who reads them.
+Regular files of a bounded size, nothing that blocks or never ends, are of
+`levit_common.regular_files`. PyTorch pickles are left to `levit_tf.weights.checkpoint_files`, text
+files to who reads them.
 """

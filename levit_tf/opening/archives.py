@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
-from levit_tf.opening.files import ModelFileError, check_regular
+from levit_common.regular_files import ModelFileError, check_regular
 
 # What is in here is written as it is, uncompressed, and weights that somebody compressed shrink
 # little: by a quarter, or by a half where float16 was stored as float32. Deflate can reach 1000.

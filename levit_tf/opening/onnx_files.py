@@ -8,7 +8,7 @@ import os
 from collections.abc import Container, Iterable
 from typing import Any
 
-from levit_tf.opening.files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
+from levit_common.regular_files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
 
 # ONNX's own, and ONNX Runtime's for quantised networks.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from levit_tf.opening.files import ModelFileError, check_regular
+from levit_common.regular_files import ModelFileError, check_regular
 
 # Those that numpy has, with ml_dtypes for BF16; by their bits.
 _TYPES = {

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from levit_tf.opening.archives import allowed_bytes
-from levit_tf.opening.files import (
+from levit_common.regular_files import (
     MAX_PROTOBUF_BYTES,
     ModelFileError,
     check_regular,
     check_regular_tree,
 )
+from levit_tf.opening.archives import allowed_bytes
 from levit_tf.opening.operations import READING, WRITING, is_registered, refusal
 
 GRAPH_FILE = "saved_model.pb"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from levit_tf.opening.files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
+from levit_common.regular_files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
 from levit_tf.opening.flatbuffers import FlatbufferError, Table
 
 MAX_TENSOR_BYTES = 2 << 30  # of one tensor, and of what sums do not show

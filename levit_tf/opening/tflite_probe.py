@@ -54,7 +54,7 @@ def check_tflite_runs(path: str | os.PathLike) -> None:
       ModelFileError: it cannot, or ends the process that tries.
       ImportError: there is no LiteRT.
     """
-    from levit_tf.opening.files import ModelFileError
+    from levit_common.regular_files import ModelFileError
 
     reason = probe(Path(path).absolute())
     if reason:

@@ -21,13 +21,13 @@ import keras
 import numpy as np
 
 from levit_common.arrays import softmax
+from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.class_names import LABELS_FILE, MAX_LABELS_BYTES, read_labels
 from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, mean_of_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.opening.archives import DAMAGE, check_archive
-from levit_tf.opening.files import ModelFileError
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
 from levit_tf.opening.saved_models import check_saved_model
 from levit_tf.opening.tflite_files import check_tflite_file

@@ -8,8 +8,8 @@ import zipfile
 
 import keras
 
+from levit_common.regular_files import ModelFileError, check_regular
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
-from levit_tf.opening.files import ModelFileError, check_regular
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
 # In the folder of a run: the network that it ended with, and the best until then.

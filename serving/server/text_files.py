@@ -13,8 +13,8 @@ from google.protobuf import message, text_format
 from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from levit_common.regular_files import check_regular
 from serving.protobuf_tables import message_classes
-from serving.server.regular_files import check_file
 
 _Message = TypeVar("_Message", bound=message.Message)
 
@@ -46,7 +46,7 @@ _CLASSES = message_classes(_MESSAGES, "tensorflow.serving")
 
 
 def _read(path: str, result: _Message) -> _Message:
-    check_file(path)
+    check_regular(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         return text_format.Parse(text, result)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from levit_tf.opening.files import check_regular
+from levit_common.regular_files import check_regular
 from training.checkpoints import manifest
 from training.checkpoints.manifest import DamagedError
 from training.optim.variables import raw, unique_name

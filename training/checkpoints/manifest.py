@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from levit_common.json_files import write_json
-from levit_tf.opening.files import ModelFileError, check_regular
+from levit_common.regular_files import ModelFileError, check_regular
 
 SUFFIX = ".json"
 _PREFIX = "ckpt-"

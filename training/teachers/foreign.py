@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
-from levit_tf.opening.files import ModelFileError
 from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, open_onnx, open_tflite
 from levit_tf.prediction.quantized_values import dequantize, quantize
 from levit_tf.preprocessing import INPUT_RANGES, InputRange

@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from levit_tf.opening.files import ModelFileError
+from levit_common.regular_files import ModelFileError, check_regular_tree
 from levit_tf.opening.saved_models import GRAPH_FILE, OTHER_FORMS, check_saved_model
 from levit_tf.opening.tflite_files import check_tflite_file
 from serving.server import text_files
@@ -31,7 +31,6 @@ from serving.server.models.servable import Servable
 from serving.server.models.version_policy import aspired_versions
 from serving.server.models.warmup import warm_up
 from serving.server.options import Options, usable_processors
-from serving.server.regular_files import check_version
 from serving.server.statuses import status_of
 from serving.tensorflow_c.c_api import TensorFlowError
 
@@ -225,7 +224,7 @@ class Models:
 def _check_files(path: Path, options: Options) -> None:
     """Refuses what could block the loader, crash it, or do more than compute."""
     try:
-        check_version(path)
+        check_regular_tree(path)
         if options.prefer_tflite_model and (path / tflite_session.FILE).exists():
             check_tflite_file(path / tflite_session.FILE)
         elif any((path / name).exists() for name in (GRAPH_FILE, *OTHER_FORMS)):

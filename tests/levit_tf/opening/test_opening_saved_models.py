@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from levit_tf.opening.files import ModelFileError
+from levit_common.regular_files import ModelFileError
 from levit_tf.opening.operations import READING, WRITING, refusal
 from levit_tf.opening.saved_models import GRAPH_FILE, check_saved_model
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from levit_tf.opening.files import ModelFileError
+from levit_common.regular_files import ModelFileError
 from levit_tf.opening.tflite_files import check_tflite_file
 from levit_tf.opening.tflite_probe import check_tflite_runs
 

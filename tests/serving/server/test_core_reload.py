@@ -169,7 +169,7 @@ def test_a_fifo_in_a_version_is_refused_and_blocks_nobody(base, tmp_path, file):
             request = reload_request(**{MODEL: base, "fifo": tmp_path / "fifo"})
             code, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
             assert code == StatusCode.UNKNOWN
-            assert f"fifo/1/{file}: cannot be read: it is a FIFO" in message
+            assert f"fifo/1/{file}: expected a regular file. Found: a pipe" in message
             assert str(tmp_path) not in message
         # The loader is free for others.
         target.models.HandleReloadConfigRequest(reload_request(other=base), 20)
@@ -189,7 +189,7 @@ def test_a_device_in_a_version_is_refused_and_links_to_files_are_not(base, tmp_p
         (tmp_path / "device" / "1" / "zeros").symlink_to("/dev/zero")
         request = reload_request(device=tmp_path / "device")
         _, message = refusal(target.models.HandleReloadConfigRequest, request, 20)
-        assert "device/1/zeros: cannot be read: it is a device" in message
+        assert "device/1/zeros: expected a regular file. Found: a device" in message
 
 
 @pytest.mark.parametrize("kind", [tf.numpy_function, tf.py_function])

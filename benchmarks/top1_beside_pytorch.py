@@ -1,13 +1,16 @@
-"""Top-1 on CIFAR-10 after the same training here and in PyTorch, epoch by epoch.
+"""Top-1 after the same training here and in PyTorch, epoch by epoch.
 
-    python -m benchmarks.cifar10 --images=FOLDER --output=cifar10 --epochs=6 --seeds=3
+    python -m benchmarks.top1_beside_pytorch --images=CIFAR10 --output=cifar10
+    python -m benchmarks.top1_beside_pytorch --images=IMAGENETTE --output=imagenette --epochs=10 \
+        --seeds=2 --config=imagefolder_scratch
 
-FOLDER has CIFAR-10 as train/CLASS/*.png and test/CLASS/*.png. Both sides train the network of the
-config `cifar10_scratch` by its recipe, each from random weights by its own rules, on the very same
-batches of augmented pictures. The PyTorch side is timm's LeViT with timm's optimizer and schedule.
-Writes cifar10.json and cifar10.png; `--side` trains one of them only, so that both can run at the
-same time, and a later call with `--compare` puts two JSON files into one table and picture. Costs
-about 3 minutes an epoch and seed on one core for both sides.
+The folder has train/CLASS/* and test/ or val/CLASS/*. Both sides train the network of the config,
+by default `cifar10_scratch`, by its recipe but for the moving average, each from random weights by
+its own rules, on the very same batches of augmented pictures. The PyTorch side is timm's LeViT with
+timm's optimizer and the same learning rate at each step. Writes a JSON file and a PNG; `--side`
+trains one of them only, so that both can run at the same time, and a later call with `--compare`
+puts two JSON files into one table and picture. CIFAR-10 costs about 3 minutes an epoch and seed on
+one core for both sides.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ Curve = list[float]
 
 
 def session_of(images: str, epochs: int, seed: int):
-    """The config with a number of epochs, without the moving average, as a session."""
+    """The config of `--config` and `--set`, without the moving average, as a session."""
     from training.config import load_config, override
     from training.loop.session import make_session
     from training.run import load_config_data
@@ -38,9 +41,12 @@ def session_of(images: str, epochs: int, seed: int):
 
     settings = (
         *(f"dataset=imagefolder:{images}", f"epochs={epochs}", "cooldown_epochs=0"),
-        *("warmup_epochs=1", "ema_decay=0", f"seed={seed}"),
+        *("ema_decay=0", f"seed={seed}", *flags.FLAGS.set),
     )
-    config = override(load_config("cifar10_scratch"), settings)
+    config = load_config(flags.FLAGS.config)
+    if config.warmup_epochs:
+        settings = (*settings, "warmup_epochs=1")
+    config = override(config, settings)
     return make_session(config, load_config_data(config), make_strategy("default"))
 
 
@@ -56,8 +62,10 @@ def train_ours(session) -> Curve:
 def train_pytorch(session) -> Curve:
     """The same in PyTorch, on the session's batches."""
     from tests.support.references import timm_reference
+    from training.loop.session import make_rates
 
-    config, schedule = session.config, session.schedule
+    config = session.config
+    rates = make_rates(config, session.schedule.steps_per_epoch)
     size = session.data.input_size
     classes = len(session.data.class_names)
     reference = timm_reference(config.variant, size, distilled=False, num_classes=classes)
@@ -84,7 +92,7 @@ def train_pytorch(session) -> Curve:
     def step(images, targets) -> None:
         nonlocal done
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(done // schedule.steps_per_epoch)
+            group["lr"] = float(rates(done))
         done += 1
         logits = torch.log_softmax(model(channels_first(images)), dim=-1)
         loss = -(torch.from_numpy(targets.numpy()) * logits).sum(-1).mean()
@@ -138,7 +146,7 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
         for number, curve in enumerate(curves):
             label = None if number else f"{SIDES[side]}, {len(curves)} seeds"
             axes.plot(range(1, len(curve) + 1), curve, color=COLORS[side], alpha=0.7, label=label)
-    axes.set(xlabel="epoch", ylabel="top-1, %", title="CIFAR-10, LeViTTiny at 32x32 from scratch")
+    axes.set(xlabel="epoch", ylabel="top-1, %", title=flags.FLAGS.title)
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, Path(f"{output}.png"))
@@ -153,7 +161,7 @@ def main() -> None:
         write({side: curves for found in files for side, curves in found.items()}, args.output)
         return
     if args.images is None:
-        raise ValueError("--images: name the folder with CIFAR-10, or two files with --compare.")
+        raise ValueError("--images: name the folder of pictures, or two files with --compare.")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
@@ -169,7 +177,10 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("images", None, "CIFAR-10 as a folder: train/CLASS/*, test/CLASS/*.")
+    flags.DEFINE_string("images", None, "Folder of pictures: train/CLASS/*, test/CLASS/*.")
+    flags.DEFINE_string("config", "cifar10_scratch", "Name of a module in training.configs.")
+    flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
+    flags.DEFINE_string("title", "Trained from scratch on the same batches", "Of the picture.")
     flags.DEFINE_string("output", "cifar10", "Where to write, without the suffix.")
     flags.DEFINE_integer("epochs", 6, "How many.", lower_bound=2)
     flags.DEFINE_integer("seeds", 3, "Runs of each side.", lower_bound=1)

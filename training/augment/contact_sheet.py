@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from levit_common.arrays import spread_indices
 from levit_common.figures import make_figure, save_figure
 from levit_tf.pictures import digits
 from levit_tf.pictures.picture_folders import load_spread
@@ -32,7 +33,7 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
     """
     if source == EMBEDDED_PICTURES:
         (images, _), _ = digits.load_data()
-        return list(_spread(images, count)), images.shape[1:3]
+        return list(images[spread_indices(len(images), count)]), images.shape[1:3]
     return load_spread(source, count, None, "--images"), PHOTOGRAPH_SIZE
 
 
@@ -88,8 +89,3 @@ def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
         axes.imshow(image)
         axes.set_axis_off()
     save_figure(figure, path)
-
-
-def _spread(items, count: int):
-    """At most `count` of the items, at equal distances."""
-    return [items[index * len(items) // count] for index in range(count)][: len(items)]

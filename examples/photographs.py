@@ -10,12 +10,14 @@ what the network says of it shows that ten classes always answer.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from absl import flags
 
 from levit_common import cli
 
+PICTURES = "pictures"  # folder in the output, for copies of the photographs
 CROPS = 64  # of the photographs, for int8's ranges
 
 
@@ -31,6 +33,8 @@ def main(*pictures: str) -> None:
     model = levit_tf.LeViTMini()
     properties = levit_tf.model_properties(model)
     files = [Path(picture) for picture in pictures] or sample_photographs()
+    (folder / PICTURES).mkdir(exist_ok=True)
+    files = [Path(shutil.copy(file, folder / PICTURES)) for file in files]
     images = load_images(files, properties.input_size)
     names = write_artefacts(
         model,

@@ -40,8 +40,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "A .keras file, a .tflite file, a SavedModel directory, or the name of a variant, such as "
-        "LeViT256, for its released ImageNet weights.",
+        "A .keras file, a .tflite file, a SavedModel directory, or the name of a variant: LeViT256 "
+        "for its released ImageNet weights, LeViTMini for those of the package.",
     )
     flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
     flags.DEFINE_string(

@@ -24,8 +24,9 @@ from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.model import LeViT
 from levit_tf.pictures.images import load_images
-from levit_tf.variants import list_variants
+from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import load_keras_file
+from levit_tf.weights.packaged import default_weights
 
 
 def draw_attention_biases(model: keras.Model, path: Path) -> None:
@@ -98,7 +99,10 @@ def main(*pictures: str) -> None:
     args = flags.FLAGS
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     named = args.model in list_variants()
-    model = LeViT(args.model, weights="imagenet") if named else load_keras_file(args.model)
+    if named:
+        model = LeViT(args.model, weights=default_weights(get_variant(args.model)))
+    else:
+        model = load_keras_file(args.model)
     attention_layers(model)  # refuses other models before anything is written
     images = load_images(pictures, model.input_shape[1:3])
     folder = Path(args.output)
@@ -129,7 +133,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "A .keras file of the train form, or the name of a variant for its released weights.",
+        "A .keras file of the train form, or the name of a variant for its own weights.",
     )
     flags.DEFINE_string("output", None, "Folder where the PNG files go.")
     flags.DEFINE_string(

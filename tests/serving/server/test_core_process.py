@@ -86,7 +86,7 @@ def test_a_user_error_is_one_line_and_exit_code_1(tmp_path):
     with process(tmp_path, "--model_config_file=/none/models.config") as server:
         assert server.popen.wait(60) == 1
         last = server.log.read_text().splitlines()[-1]
-        assert last == "error: /none/models.config: cannot be read: No such file or directory."
+        assert last == "error: /none/models.config: no such file."
 
 
 def test_sigterm_while_it_waits_for_a_model_ends_it(tmp_path):

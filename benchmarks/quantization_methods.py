@@ -28,6 +28,7 @@ from absl import flags
 from benchmarks import results
 from converters.choices import CALIBRATION_METHODS, RECIPES
 from levit_common import cli
+from levit_common.arrays import standard_error
 
 COLUMNS = (
     *("file", "method", "top-1, %", "standard error", "same class as float, %"),
@@ -203,7 +204,7 @@ def rows(model, pictures: Pictures, qat: list[str], folder: Path) -> Iterator[tu
             name,
             method,
             100 * top1,
-            100 * float(np.sqrt(top1 * (1 - top1) / len(labels))),
+            100 * standard_error(top1, len(labels)),
             100 * float(np.mean(logits.argmax(1) == expected.argmax(1))),
             float(np.abs(logits - expected).mean()),
             size / 1e6,

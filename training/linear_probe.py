@@ -23,13 +23,16 @@ from training.choices import EVALUATION_BATCH
 def main() -> None:
     from levit_common.arrays import standard_error
     from levit_common.files import atomic_path
+    from levit_tf.keras_graph.properties import model_properties
     from training import probe
     from training.data import load_data, summary
 
     args = flags.FLAGS
     start = time.monotonic()
     model = probe.load_backbone(args.model)
-    data = load_data(args.dataset, input_size=probe.input_size(model), strict=args.strict)
+    data = load_data(
+        args.dataset, input_size=model_properties(model).input_size, strict=args.strict
+    )
     print(summary(data), flush=True)
     cache = Path(args.features) if args.features else None
     features, is_known = probe.compute_features(model, data, args.batch, cache)

@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from levit_common.files import atomic_path
 from levit_tf.heads import reset_classifier
-from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
+from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.model import LeViT, average_pool
 from levit_tf.opening.archives import DAMAGE
 from levit_tf.variants import get_variant, list_variants
@@ -104,13 +104,6 @@ def feature_model(model: keras.Model) -> keras.Model:
         return keras.Model(model.input, head.input)
     pooled = average_pool(model.output) if len(model.output.shape) == 4 else model.output
     return keras.Model(model.input, pooled)
-
-
-def input_size(model: keras.Model) -> tuple[int, int]:
-    """(height, width) of the pictures that a LeViT takes."""
-    stride = variant_of(model).stem_stride
-    height, width = model.inputs[0].shape[1:3]
-    return (height, width) if height else tuple(side * stride for side in grids_of(model)[0])
 
 
 def compute_features(

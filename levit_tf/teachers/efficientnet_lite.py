@@ -24,7 +24,7 @@ import numpy as np
 from levit_tf.keras_graph.notes import INPUT, note_layer
 from levit_tf.keras_graph.properties import input_range_texts
 from levit_tf.preprocessing import InputRange
-from levit_tf.teachers.state_dicts import load_state_dict
+from levit_tf.teachers.state_dicts import LEAVES, load_state_dict
 from levit_tf.weights.checkpoint_wrappers import without_prefix
 
 FIRST_KEY = "_conv_stem.weight"
@@ -161,16 +161,8 @@ def efficientnet_lite_from_state_dict(
 def pytorch_key(path: str) -> str:
     """The key in a checkpoint for the `path` of a Keras variable."""
     layer, leaf = path.rsplit("/", 1)
-    leaves = {
-        "kernel": "weight",
-        "gamma": "weight",
-        "bias": "bias",
-        "beta": "bias",
-        "moving_mean": "running_mean",
-        "moving_variance": "running_var",
-    }
     module = re.sub(r"^blocks_(\d+)_", r"blocks.\1._", layer)
-    return f"_{module}.{leaves[leaf]}"
+    return f"_{module}.{LEAVES[leaf]}"
 
 
 def is_depthwise(path: str) -> bool:

@@ -11,24 +11,16 @@ import os
 
 import keras
 
-from levit_tf.teachers.state_dicts import check_arrays
+from levit_tf.teachers.state_dicts import LEAVES, check_arrays
 from levit_tf.weights.weights_file import read_weights_file
 
-_LEAVES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
 FIRST_KEY = "stem.conv.weight"
 
 
 def pytorch_key(path: str) -> str:
     """The key in a state dict of timm's for the `path` of a Keras variable."""
     layer, leaf = path.rsplit("/", 1)
-    return f"{layer.replace('_', '.')}.{_LEAVES[leaf]}"
+    return f"{layer.replace('_', '.')}.{LEAVES[leaf]}"
 
 
 def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
@@ -57,6 +49,6 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
     variables = {variable.path: variable for variable in model.weights}
     arrays = read_weights_file(path, order)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    check_arrays(variables, arrays, shapes, f"{path} does not fit {model.name}")
+    check_arrays(arrays, shapes, f"{path} does not fit {model.name}")
     for name, variable in variables.items():
         variable.assign(arrays[name])

@@ -11,6 +11,15 @@ from levit_tf.weights.assignment import listed
 
 Shape = tuple[int, ...]
 
+# Of a Keras variable -> of a PyTorch parameter.
+LEAVES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 _COUNTER = ".num_batches_tracked"  # which BatchNorm keeps in PyTorch and Keras has no use for
 
 
@@ -41,7 +50,7 @@ def load_state_dict(
         for key, variable in variables.items()
     }
     stored = {key: _stored_shape(tuple(v.shape), axes[key]) for key, v in variables.items()}
-    check_arrays(variables, arrays, stored, complaint)
+    check_arrays(arrays, stored, complaint)
     for key, variable in variables.items():
         array = arrays[key]
         # (out, in, h, w) -> (h, w, in, out), or of a depthwise one (h, w, out, in); input channels
@@ -50,17 +59,13 @@ def load_state_dict(
 
 
 def check_arrays(
-    variables: Mapping[str, keras.Variable],
-    arrays: Mapping[str, np.ndarray],
-    stored: Mapping[str, Shape],
-    complaint: str,
+    arrays: Mapping[str, np.ndarray], stored: Mapping[str, Shape], complaint: str
 ) -> None:
     """Checks that every variable has its array, and no array is left over.
 
     Args:
-      variables: by name.
       arrays: by name, as they are stored.
-      stored: the shape that each array must have.
+      stored: the shape that the array of each variable must have, by the same names.
       complaint: how the error begins.
 
     Raises:
@@ -68,7 +73,7 @@ def check_arrays(
     """
     problems = {
         "missing": [f"{n}, shape {shape}" for n, shape in stored.items() if n not in arrays],
-        "unexpected": [f"{n}, shape {a.shape}" for n, a in arrays.items() if n not in variables],
+        "unexpected": [f"{n}, shape {a.shape}" for n, a in arrays.items() if n not in stored],
         "of another shape": [
             f"{name}: {arrays[name].shape}, the model needs {shape}"
             for name, shape in stored.items()

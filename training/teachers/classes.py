@@ -68,6 +68,8 @@ def class_map(
     Raises:
       ValueError: they cannot be found.
     """
+    if own is None and classes == len(imagenet_classes()):
+        own = ["\t".join(both) for both in imagenet_classes()]
     if file is not None and Path(file).suffix.lower() == ".json":
         return _map_of_json(names, classes, file, own)
     if file is not None:
@@ -77,10 +79,8 @@ def class_map(
                 f"teacher_classes={file}: {len(own)} names for a teacher of {classes} classes."
             )
     same = "the same classes"
-    if own is None and classes == len(names) and classes != len(imagenet_classes()):
+    if own is None and classes == len(names):
         return None, "as many classes, taken in the order of the student's: the file names none"
-    if own is None and classes == len(imagenet_classes()):
-        own = ["\t".join(both) for both in imagenet_classes()]
     if own is None:
         raise ValueError(
             f"{teacher}: {classes} classes; the student has {len(names)}. Say which they are: "
@@ -108,8 +108,6 @@ def class_map(
 def _map_of_json(
     names: Names, classes: int, file: str, own: Sequence[str] | None
 ) -> tuple[ClassMap, str]:
-    if own is None and classes == len(imagenet_classes()):
-        own = ["\t".join(both) for both in imagenet_classes()]
     places = _places(own or ())
     try:
         table = json.loads(Path(file).read_text(encoding="utf-8"))

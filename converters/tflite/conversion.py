@@ -31,7 +31,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
 from levit_common.shipped_names import PROBABILITIES, SIGNATURE
 from levit_tf.prediction.network_files import Network
-from levit_tf.prediction.predictor import class_names_for
+from levit_tf.prediction.predictor import class_names_for, exported_class_names
 
 
 def to_tflite(
@@ -149,7 +149,9 @@ def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
 def label_names(
     graph: keras.Model, given: Sequence[str] | None, network: Network
 ) -> list[str] | None:
-    """The labels of a TFLite file: one for each value of its output; None for no classifier.
+    """The labels of a TFLite file: one for each value of a classifier's output.
+
+    Of a network that is no classifier, or whose outputs have names of its own, those that it has.
 
     Args:
       graph: the deploy graph.
@@ -158,7 +160,7 @@ def label_names(
     """
     classes = class_count(graph)
     if classes is None:
-        return None
+        return exported_class_names(given, network)
     names = class_names_for(given, (), 2 if classes == 1 else classes, network.class_names)
     return names[-classes:]  # a single value is the probability of the second of two classes
 

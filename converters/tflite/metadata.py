@@ -44,13 +44,14 @@ def with_metadata(
       graph: with the signature of `levit_common.shipped_names`. It is changed.
       name: of the model.
       description: of the model.
-      class_names: in the order of the outputs, each of one line; None for what is no classifier.
+      class_names: in the order of the values of an output, each of one line; they belong to every
+        output of as many values. None for what is no classifier.
 
     Returns:
       The file. The labels are in a zip archive at its end, as the format wants them.
     """
     _, height, width, channels = graph.tensors[graph.inputs()[0]].shape
-    outputs = graph.signature_outputs()
+    outputs = zip(graph.signature_outputs(), graph.outputs(), strict=True)
     graph.set_metadata(
         ENTRY,
         _flatbuffer(
@@ -60,7 +61,14 @@ def with_metadata(
                 3: [
                     {
                         2: [_input_metadata(height, width, channels)],
-                        3: [_output_metadata(output, bool(class_names)) for output in outputs],
+                        3: [
+                            _output_metadata(
+                                output,
+                                bool(class_names)
+                                and graph.tensors[tensor].shape[-1] == len(class_names),
+                            )
+                            for output, tensor in outputs
+                        ],
                     }
                 ],
                 7: _PARSER_VERSION,

@@ -12,6 +12,7 @@ import levit_tf
 from converters.tflite.metadata import ENTRY, with_metadata
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import to_tflite
+from levit_tf.prediction.network_files import read_network
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.artefacts import NAMES
 from tests.support.export_cases import CLASSES, rgb_images
@@ -92,6 +93,23 @@ def test_a_picture_that_is_not_square_is_not_turned(tmp_path):
     graph = schema.ModelMetadataT.InitFromPackedBuf(entry_of(path)).subgraphMetadata[0]
     size = graph.inputTensorMetadata[0].content.contentProperties.defaultSize
     assert (size.width, size.height) == (48, 32)
+
+
+def test_class_names_belong_to_the_output_that_has_as_many_values(tmp_path):
+    schema = pytest.importorskip(
+        "mediapipe.tasks.metadata.metadata_schema_py_generated",
+        reason="MediaPipe, which has the schema, is not installed",
+    )
+    path = tmp_path / "two.tflite"
+    inputs = keras.Input((8, 8, 3))
+    features = keras.layers.Flatten()(inputs)
+    scores = keras.layers.Dense(CLASSES)(features)
+    model = keras.Model(inputs, {"scores": scores, "embedding": features})
+    to_tflite(levit_tf.with_properties(model, input_range="unit"), path, class_names=NAMES)
+    assert read_network(path).class_names == tuple(NAMES)
+    graph = schema.ModelMetadataT.InitFromPackedBuf(entry_of(path)).subgraphMetadata[0]
+    labelled = {o.name: bool(o.associatedFiles) for o in graph.outputTensorMetadata}
+    assert labelled == {b"scores": True, b"embedding": False}
 
 
 def test_mediapipe_answers_as_this_package_does(path):

@@ -10,6 +10,7 @@ from converters.choices import CALIBRATION, FOLDER_PREFIX
 from converters.verification.sample_pictures import sample_photographs
 from levit_common.arrays import spread_indices
 from levit_tf.pictures import digits
+from levit_tf.pictures.folder_layout import learning_part
 from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
@@ -25,7 +26,8 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     Args:
       source: "digits" for the training part of the embedded data set, "photographs" for parts of
         the two that come with scikit-learn, or "imagefolder:PATH" for the pictures in a folder and
-        its sub-folders; what is found and skipped there is printed.
+        its sub-folders, of which a training part is taken where there is one: what calibrates must
+        not be what the result is measured on. What is found and skipped there is printed.
       size: (height, width) that the network takes, pixels.
 
     Returns:
@@ -49,7 +51,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
     if source == "photographs":
         return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])
     if source.startswith(FOLDER_PREFIX):
-        folder = source.removeprefix(FOLDER_PREFIX)
+        folder = learning_part(source.removeprefix(FOLDER_PREFIX))
         return np.stack(load_spread(folder, CALIBRATION_IMAGES, size, "Calibration"))
     raise ValueError(f"Unknown calibration data {source!r}. Expected {CALIBRATION}.")
 

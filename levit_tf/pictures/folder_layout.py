@@ -140,6 +140,15 @@ def find_layout(root: str | os.PathLike) -> Layout:
     return Layout(root, {}, tuple(files))
 
 
+def learning_part(folder: str | os.PathLike) -> Path:
+    """The training part of a folder of labelled pictures; any other folder itself."""
+    try:
+        name = find_layout(folder).of_kind(TRAIN)
+    except ValueError:  # one without labels, or of which nobody can say what is a part
+        name = None
+    return Path(folder) / name if name else Path(folder)
+
+
 def class_folders(folder: Path) -> list[str]:
     """The classes of a folder: its sub-folders, sorted, by their value if all are numbers.
 

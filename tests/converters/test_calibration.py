@@ -32,6 +32,16 @@ def test_they_are_the_pictures_of_a_folder(tmp_path):
     np.testing.assert_array_equal(images[0, 5, 5], [10, 200, 30])
 
 
+def test_held_out_pictures_of_a_folder_are_left_alone(tmp_path, capsys):
+    for part, colour in (("Train", (10, 200, 30)), ("val", (250, 0, 0))):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32), colour).save(tmp_path / part / name / "1.png")
+    images = calibration_images(f"imagefolder:{tmp_path}", (32, 32))
+    np.testing.assert_array_equal(images[:, 5, 5], [[10, 200, 30]] * 2)
+    assert f"2 of 2 pictures in {tmp_path / 'Train'}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -26,6 +26,7 @@ SMALLEST_BATCH, LARGEST_BATCH = 8, 64
 # Steps of a run, and the fewest and most epochs.
 STEPS_TRAINED, EPOCHS_TRAINED = 1_500, (5, 50)
 STEPS_RANDOM, EPOCHS_RANDOM = 12_000, (30, 300)
+STEPS_QUANTIZED, EPOCHS_QUANTIZED = 400, (2, 50)  # of quantisation-aware training
 # The highest rate, times the channels of the last stage: with Adam the best rate falls with the
 # width of a network. In fewer than so many steps it has to be higher, up to so many times as high.
 PEAK_TRAINED, PEAK_RANDOM = 0.15, 0.32
@@ -226,14 +227,16 @@ class _Planner:
             self._replace("batch_size", largest, f"{asked} were asked for; there are {pictures}")
 
     def _choose_epochs(self, steps_per_epoch: int) -> None:
-        trained = self.facts.is_trained
-        steps = STEPS_TRAINED if trained else STEPS_RANDOM
-        fewest, most = EPOCHS_TRAINED if trained else EPOCHS_RANDOM
+        if self.config.qat:
+            steps, (fewest, most), weights = STEPS_QUANTIZED, EPOCHS_QUANTIZED, "rounded"
+        elif self.facts.is_trained:
+            steps, (fewest, most), weights = STEPS_TRAINED, EPOCHS_TRAINED, "trained"
+        else:
+            steps, (fewest, most), weights = STEPS_RANDOM, EPOCHS_RANDOM, "random"
         self._set(
             "epochs",
             min(max(-(-steps // steps_per_epoch), fewest), most),
-            f"about {steps:,} steps from {'trained' if trained else 'random'} weights, in {fewest} "
-            f"to {most} epochs",
+            f"about {steps:,} steps from {weights} weights, in {fewest} to {most} epochs",
         )
 
     def _choose_rates(self, steps: int) -> None:

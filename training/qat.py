@@ -107,9 +107,9 @@ def float_network(config: Config, data: Dataset) -> keras.Model:
         raise ValueError(f"init_from={config.init_from}: is no LeViT.")
     classifier = classifier_of(model)
     if isinstance(classifier, Classifier):
-        found, expected = variant_of(model).name, get_variant(config.variant).name
-        if found != expected:
-            raise ValueError(f"init_from={config.init_from}: a {found}; variant is {expected}.")
+        found = variant_of(model).name
+        if found != get_variant(config.variant).name:
+            raise ValueError(f"init_from={config.init_from}: a {found}; set variant={found}.")
         if classifier.heads == "both":
             model = levit_tf.with_heads(model, "average")
         model = levit_tf.fuse(model)
@@ -119,10 +119,14 @@ def float_network(config: Config, data: Dataset) -> keras.Model:
             "the train form, or fuse levit_tf.with_heads(model, 'average')."
         )
     size, classes = deploy_graph(model).input.shape[1:3], class_count(model)
-    if (size, classes) != (tuple(data.input_size), len(data.class_names)):
+    if size != tuple(data.input_size):
         raise ValueError(
-            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels and knows {classes} "
-            f"classes; the data are {data.input_size[0]}x{data.input_size[1]} pixels of "
+            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels; the data are "
+            f"{data.input_size[0]}x{data.input_size[1]}. Set input_size={size[0]}x{size[1]}."
+        )
+    if classes != len(data.class_names):
+        raise ValueError(
+            f"init_from={config.init_from}: knows {classes} classes; the data have "
             f"{len(data.class_names)}. Quantisation-aware training begins with a network that was "
             "trained for them."
         )

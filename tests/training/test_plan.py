@@ -150,6 +150,13 @@ def test_a_configuration_without_gaps_is_not_touched():
     assert make_plan(Config(batch_size=64), facts(9)).config.batch_size == 64
 
 
+@pytest.mark.parametrize(("pictures", "epochs"), [(200, 16), (9_469, 3), (100_000, 2)])
+def test_rounding_is_learned_in_few_steps(pictures, epochs):
+    plan = make_plan(load_config("imagefolder_qat"), facts(pictures))
+    assert plan.config.epochs == epochs
+    assert plan.config.learning_rate == 1e-5
+
+
 def test_the_plan_reads_as_text_with_its_reasons():
     text = str(planned(270, *README)).splitlines()
     assert text[0] == "plan: 17 steps an epoch, 51 in all (3 epochs, 16 pictures a step)"

@@ -112,16 +112,16 @@ def test_what_does_not_go_together_is_refused(settings, message):
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (lambda: levit_tf.LeViT("LeViTNano", classes=10), [], "a LeViTNano; variant is LeViTTiny"),
+        (lambda: levit_tf.LeViT("LeViTNano", classes=10), [], "a LeViTNano; set variant=LeViTNano"),
         (
             lambda: levit_tf.LeViT("LeViTTiny", classes=5),
             [],
-            "32x32 pixels and knows 5 classes; the data are 32x32 pixels of 10",
+            "knows 5 classes; the data have 10",
         ),
         pytest.param(
             lambda: levit_tf.LeViT("LeViTTiny", classes=10),
             ["input_size=64"],
-            "takes 32x32 pixels and knows 10 classes; the data are 64x64 pixels of 10",
+            "takes 32x32 pixels; the data are 64x64. Set input_size=32x32",
             marks=pytest.mark.slow,
         ),
         (

@@ -13,8 +13,8 @@ from converters.verification.verify_pictures import comparison_pictures
 from levit_common.arrays import softmax
 from levit_common.shipped_names import LOGITS, PROBABILITIES
 
-# Pictures that go through both networks before the next ones, which bounds the memory for layers.
-_CHUNK = 8
+# Pictures that go through both networks before the next ones; fewer where layers take memory.
+_CHUNK, _CHUNK_OF_LAYERS = 16, 8
 _CHECKED = 16  # pictures that an export is compared on
 _SAME = 0.9  # share of these that a coarser export must put into the same class
 
@@ -124,7 +124,7 @@ def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDiffe
     totals: dict[str, _Total] = {}
     is_classifier = a.network.classes is not None
     same = 0
-    for pair in _both(a, b, a.outputs, b.outputs, images):
+    for pair in _both(a, b, a.outputs, b.outputs, images, _CHUNK):
         found_a, found_b = map(_with_probabilities, pair) if is_classifier else pair
         for name in found_a:
             if name in found_b:
@@ -195,7 +195,7 @@ def compare_layers(
     """
     totals: dict[str, _Total | None] = {}
     only_a, only_b = [], []
-    for found_a, found_b in _both(a, b, a.layers, b.layers, images):
+    for found_a, found_b in _both(a, b, a.layers, b.layers, images, _CHUNK_OF_LAYERS):
         only_a = [name for name in found_a if name not in found_b]
         only_b = [name for name in found_b if name not in found_a]
         for name in found_a:
@@ -251,21 +251,21 @@ class _Total:
 
 
 def _both(
-    a: Artefact, b: Artefact, run_a: Run, run_b: Run, images: np.ndarray
+    a: Artefact, b: Artefact, run_a: Run, run_b: Run, images: np.ndarray, count: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """What both return for a few pictures after the other."""
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
-        yield _run(a, run_a, chunk), _run(b, run_b, chunk)
+    """What both return for `count` pictures after the other."""
+    for start in range(0, len(images), count):
+        chunk = images[start : start + count]
+        yield _run(a, run_a, chunk, count), _run(b, run_b, chunk, count)
 
 
-def _run(artefact: Artefact, run: Run, images: np.ndarray) -> dict[str, np.ndarray]:
+def _run(artefact: Artefact, run: Run, images: np.ndarray, count: int) -> dict[str, np.ndarray]:
     """`run` in batches of one size, which the file may fix, the last one filled up with zeros."""
-    size = artefact.network.input_shape[0] or _CHUNK
+    size = artefact.network.input_shape[0] or count
     parts = []
     for start in range(0, len(images), size):
         batch = images[start : start + size]
-        count = len(batch)
-        batch = np.pad(batch, [(0, size - count), (0, 0), (0, 0), (0, 0)])
-        parts.append({name: y[:count] for name, y in run(batch).items()})
+        given = len(batch)
+        batch = np.pad(batch, [(0, size - given), (0, 0), (0, 0), (0, 0)])
+        parts.append({name: y[:given] for name, y in run(batch).items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -140,6 +140,7 @@ ARM64_PACKAGES ?= python$(ARM64_PYTHON) libstdc++6
 
 test-arm64: $(ARM64)/machine/.done $(ARM64)/files/.done
 	$(VENV)/bin/python -m tests.arm64.compare --machine=$(ARM64)/machine --files=$(ARM64)/files
+	$(VENV)/bin/python -m tests.arm64.edge --machine=$(ARM64)/machine --files=$(ARM64)/files
 
 $(ARM64)/machine/.done: tests/arm64/prepare.py tests/arm64/machine.py constraints.txt | $(VENV)/.test
 	$(VENV)/bin/python -m tests.arm64.prepare --folder=$(@D) --sources=$(ARM64_SOURCES) \

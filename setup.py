@@ -37,6 +37,8 @@ EXTRAS = {
         "ai-edge-quantizer>=0.10,<0.11",
         "flatbuffers>=25.9,<26",
     ],
+    # What `serving.edge` needs, beside a levit_tf that was installed with --no-deps.
+    "edge": ["numpy>=2.1,<3", "pillow>=11,<14", "ai-edge-litert>=2.3,<2.4"],
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],
@@ -74,9 +76,20 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(
-        include=["levit_common*", "levit_tf*", "converters*", "training*", "serving*"]
+        include=[
+            "levit_common*",
+            "levit_lite*",
+            "levit_tf*",
+            "converters*",
+            "training*",
+            "serving*",
+        ]
     ),
-    package_data={"levit_tf": ["imagenet_classes.txt", "weights/files/*"], "serving": ["web/*"]},
+    package_data={
+        "levit_lite": ["imagenet_classes.txt"],
+        "levit_tf": ["weights/files/*"],
+        "serving": ["web/*"],
+    },
     entry_points={
         "console_scripts": [
             f"levit-{name} = levit_common.scripts:{name}"
@@ -89,6 +102,7 @@ setup(
                 "export",
                 "serve",
                 "client",
+                "edge",
             )
         ]
     },

@@ -24,7 +24,7 @@ __getattr__ = lazy_names(__name__, convert="converters.pytorch.to_keras")
 
 def main() -> None:
     from converters.pytorch.to_keras import convert
-    from levit_tf.class_names import read_labels
+    from levit_lite.class_names import read_labels
 
     args = flags.FLAGS
     report = convert(

@@ -72,7 +72,7 @@ def random_crops(files: list[Path], size: tuple[int, int], seed: int = 0):
     import numpy as np
     from PIL import Image
 
-    from levit_tf.pictures.images import load_image
+    from levit_lite.images import load_image
 
     rng = np.random.default_rng(seed)
     pictures = [Image.fromarray(load_image(file)) for file in files]

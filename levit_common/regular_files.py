@@ -15,6 +15,12 @@ class ModelFileError(ValueError):
     """A model cannot be loaded. The message names the file and what was expected."""
 
 
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, for a message of one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"({type(error).__name__}: {lines[0]})"
+
+
 def check_regular(path: str | os.PathLike, limit: int | None = None) -> int:
     """Checks that a path leads to a regular file, which a symbolic link may do.
 

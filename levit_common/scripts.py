@@ -69,6 +69,11 @@ def client() -> None:
     _run("serving.client")
 
 
+def edge() -> None:
+    """levit-edge."""
+    _run("serving.edge")
+
+
 def convert() -> None:
     """levit-convert COMMAND ...; without a command it lists them."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"

@@ -17,10 +17,12 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.picture_files import printable
-from levit_tf.class_names import top_classes
-from levit_tf.pictures.images import ImageError, load_images
+from levit_lite.class_names import top_classes
+from levit_lite.images import ImageError
+from levit_lite.prediction.predictor import BATCH_SIZE, Predictor
+from levit_tf.pictures.images import load_images
 from levit_tf.pictures.picture_folders import pictures_in, skipped_text
-from levit_tf.prediction.predictor import BATCH_SIZE, Predictor, load_predictor
+from levit_tf.prediction.predictor import load_predictor
 
 
 def main(picture: str, *pictures: str) -> int:

@@ -7,7 +7,7 @@ from numbers import Integral
 
 import keras
 
-from levit_tf.class_names import check_class_names
+from levit_lite.class_names import check_class_names
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.keras_graph.properties import model_properties
 from levit_tf.model import average_pool, classification_top

@@ -18,12 +18,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from levit_lite.cropping import cover
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, of pixels in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RESIZE_RATIO = (256, 224)  # side resized to : side cropped from it
-# Pictures for networks this small are not photographs: none of their border is cropped away
-# (datasets.py: `resize_im = input_size > 32`).
-LARGEST_SIDE_WITHOUT_MARGIN = 32
 # Outputs that are resized together from the inputs that they share. More of them means more
 # products with zero; fewer, more copies of inputs.
 BLOCK = 8
@@ -194,7 +192,7 @@ def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
         raise ValueError(f"size must be (height, width), positive integers. Received: {size!r}")
     height, width = ops.shape(image)[:2]
     channels = shape[2]
-    cover_height, cover_width = _cover(*size)
+    cover_height, cover_width = cover(*size)
     # In whole numbers, as float32 would round: the side which has to grow more (or shrink less) is
     # fitted, and the other follows, truncated as torchvision does.
     fit_height = cover_height * width >= cover_width * height
@@ -211,14 +209,6 @@ def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
     x = _resize_rows(x, height, resized_height, size[0])  # (size[0], size[1] * channels)
     x = ops.reshape(x, (*size, channels))
     return ops.convert_to_numpy(x) if isinstance(image, np.ndarray) else x
-
-
-def _cover(height: int, width: int) -> tuple[int, int]:
-    """(height, width) that a resized image has to cover for a crop of `height` x `width`."""
-    if max(height, width) <= LARGEST_SIDE_WITHOUT_MARGIN:
-        return height, width
-    numerator, denominator = RESIZE_RATIO
-    return height * numerator // denominator, width * numerator // denominator
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("levit_common", "levit_tf", "converters", "training", "serving")
+PACKAGES = ("levit_common", "levit_lite", "levit_tf", "converters", "training", "serving")
 EXTRAS = "tflite,onnx,train,serve"
 # Seconds of processor time that `import levit_tf` may take beyond `import keras`: the quickest of
 # some runs of each, in turns, so that other work on the machine counts for little.
@@ -58,6 +58,7 @@ SCRIPTS = (
     f"levit-export --model={_OUTSIDE}/final.keras --name=digits --repository=models",
     "levit-serve --version",
     "levit-client --help",
+    f"levit-edge --model=fp32.tflite {_OUTSIDE}/predictions.png",
 )
 
 

@@ -275,7 +275,7 @@ def open_file(path: Path) -> None:
     """Opens a file as the tools do, and runs the network that it holds."""
     import numpy as np
 
-    from levit_tf.class_names import read_labels
+    from levit_lite.class_names import read_labels
     from levit_tf.prediction.network_files import read_network
     from levit_tf.weights.checkpoint_files import read_checkpoint
     from levit_tf.weights.weights_file import read_weights_file

@@ -40,7 +40,7 @@ LANGUAGES = ("sh", "python")
 TIMEOUT_S = 900
 _PORT_TIMEOUT_S = 120
 # Commands that end well whatever comes out of them.
-JUDGED = ("training.main", "training.evaluate", "levit_tf.classify")
+JUDGED = ("training.main", "training.evaluate", "levit_tf.classify", "serving.edge")
 _EXPECTED_NUMBER = re.compile(r"(?P<column>.+?) >= (?P<least>[0-9.]+)")
 _EXPECTED_TEXT = re.compile(r'"(?P<text>[^"]+)"')
 _DIRECTIVE = re.compile(r"<!-- docs-test: (?P<what>(?:(?!-->).)*) -->\s*$", re.DOTALL)

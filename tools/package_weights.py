@@ -22,7 +22,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 def main() -> None:
     import keras
 
-    from levit_tf.class_names import imagenet_classes
+    from levit_lite.class_names import imagenet_classes
     from levit_tf.keras_graph.introspection import variant_of
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.weights.packaged import write_packaged

@@ -19,7 +19,7 @@ from converters.saved_model.conversion import to_saved_model, write_labels
 from converters.tflite.conversion import to_tflite
 from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
-from levit_tf.class_names import LABELS_FILE
+from levit_lite.class_names import LABELS_FILE
 from levit_tf.prediction.predictor import load_predictor
 from training.evaluation import top1
 

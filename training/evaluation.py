@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from levit_common.picture_files import printable
-from levit_tf.class_names import imagenet_class_names, top_classes
-from levit_tf.prediction.predictor import Predictor
+from levit_lite.class_names import imagenet_class_names, top_classes
+from levit_lite.prediction.predictor import Predictor
 from training.choices import EVALUATION_BATCH
 from training.data import Dataset
 from training.data.loading import imagenet_ids

@@ -15,11 +15,11 @@ from keras.layers import Identity
 
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
-from levit_tf.class_names import LABELS_FILE, imagenet_class_names, read_labels
+from levit_lite.class_names import LABELS_FILE, imagenet_class_names, read_labels
+from levit_lite.opening.archives import DAMAGE
 from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
 from levit_tf.layers import Classifier
 from levit_tf.names import CLASSIFIER
-from levit_tf.opening.archives import DAMAGE
 from levit_tf.opening.keras_files import CONFIG, check_keras_file
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import model_path

@@ -16,7 +16,7 @@ import itertools
 import math
 from typing import Any
 
-from levit_tf.preprocessing import LARGEST_SIDE_WITHOUT_MARGIN
+from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN
 from training.config import Config
 from training.config_checks import AUTO
 

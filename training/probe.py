@@ -19,10 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from levit_common.files import atomic_path
+from levit_lite.opening.archives import DAMAGE
 from levit_tf.heads import reset_classifier
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.model import LeViT, average_pool
-from levit_tf.opening.archives import DAMAGE
 from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import model_path
 from levit_tf.weights.loading import load_train_form

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from levit_common.files import atomic_path, check_suffix
+from levit_lite.class_names import imagenet_class_names
 from levit_tf import LeViT
-from levit_tf.class_names import imagenet_class_names
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.properties import write_notes
 from levit_tf.weights.checkpoint_files import read_checkpoint

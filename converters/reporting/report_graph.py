@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.layer_names import block_in
 from levit_common.regular_files import ModelFileError
-from levit_tf.prediction.network_files import open_tflite
+from levit_lite.prediction.tflite_network import open_tflite
 
 _DELEGATE = "DELEGATE"
 

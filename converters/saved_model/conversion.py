@@ -18,7 +18,7 @@ from converters.verification.verify_graphs import saved_model_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
 from levit_common.shipped_names import INPUT, SIGNATURE
-from levit_tf.class_names import LABELS_FILE
+from levit_lite.class_names import LABELS_FILE
 from levit_tf.prediction.predictor import exported_class_names
 
 TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
@@ -91,5 +91,5 @@ def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
 
 
 def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
-    """Writes class names as `levit_tf.class_names.read_labels` reads them."""
+    """Writes class names as `levit_lite.class_names.read_labels` reads them."""
     Path(path).write_text("\n".join(class_names) + "\n", encoding="utf-8")

@@ -30,8 +30,9 @@ from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
 from levit_common.shipped_names import PROBABILITIES, SIGNATURE
-from levit_tf.prediction.network_files import Network
-from levit_tf.prediction.predictor import class_names_for, exported_class_names
+from levit_lite.prediction.network import Network
+from levit_lite.prediction.predictor import class_names_for
+from levit_tf.prediction.predictor import exported_class_names
 
 
 def to_tflite(

@@ -16,7 +16,7 @@ import numpy as np
 
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
-from levit_tf.class_names import LABELS_FILE
+from levit_lite.class_names import LABELS_FILE
 
 ENTRY = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from levit_tf.prediction.network_files import Network
+from levit_lite.prediction.network import Network
 
 # RGB 0..255, float32 (n, height, width, 3) -> arrays by name, n first.
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]

@@ -25,9 +25,9 @@ from converters.verification.verify_artefact import (
     Precision,
 )
 from levit_common.shipped_names import INPUT, SIGNATURE
+from levit_lite.prediction.quantized_values import dequantize, quantize
 from levit_tf.opening.onnx_files import session_options
 from levit_tf.prediction.network_files import read_network
-from levit_tf.prediction.quantized_values import dequantize, quantize
 
 
 def saved_model_artefact(path: Path, trust: bool = False) -> Artefact:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from levit_tf.class_names import check_class_names, imagenet_class_names
+from levit_lite.class_names import check_class_names, imagenet_class_names
 from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive
 from levit_tf.keras_graph.graph_calls import Call, calls_of, copied
 from levit_tf.keras_graph.notes import (

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import keras
 
 from levit_common.regular_files import ModelFileError
-from levit_tf.opening.archives import ALWAYS_ALLOWED, DAMAGE, check_archive
+from levit_lite.opening.archives import ALWAYS_ALLOWED, DAMAGE, check_archive
 from levit_tf.opening.weight_files import check_weights
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"

@@ -14,7 +14,7 @@ from levit_common.regular_files import (
     check_regular,
     check_regular_tree,
 )
-from levit_tf.opening.archives import allowed_bytes
+from levit_lite.opening.archives import allowed_bytes
 from levit_tf.opening.operations import READING, WRITING, is_registered, refusal
 
 GRAPH_FILE = "saved_model.pb"

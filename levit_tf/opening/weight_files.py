@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from levit_common.regular_files import ModelFileError, check_regular
-from levit_tf.opening.archives import allowed_bytes
+from levit_lite.opening.archives import allowed_bytes
 
 _MAX_DEPTH = 100  # of groups; Keras' files have a few, one for each level of layers in layers
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from levit_common.arrays import spread_indices
 from levit_common.picture_files import FORMATS, printable, walk
-from levit_tf.pictures.images import MAX_PIXELS, ImageError, load_image
+from levit_lite.images import MAX_PIXELS, ImageError, load_image
 from levit_tf.preprocessing import resize_and_center_crop
 
 SHOWN_SKIPPED = 20

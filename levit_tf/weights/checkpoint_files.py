@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from levit_common.regular_files import check_regular
-from levit_tf.opening.archives import DAMAGE, allowed_bytes, check_archive
+from levit_lite.opening.archives import DAMAGE, allowed_bytes, check_archive
 from levit_tf.opening.safetensors_files import check_safetensors_file
 from levit_tf.weights.checkpoint_wrappers import find_state
 

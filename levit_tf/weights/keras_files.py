@@ -8,7 +8,7 @@ import zipfile
 
 import keras
 
-from levit_common.regular_files import ModelFileError, check_regular
+from levit_common.regular_files import ModelFileError, check_regular, first_line
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
@@ -91,9 +91,3 @@ def ends_in_softmax(model: keras.Model, source: str) -> bool:
             f"(probabilities) or linear (logits). Found: {activation}"
         )
     return ending == SOFTMAX
-
-
-def first_line(error: Exception) -> str:
-    """Type and first line of an error, for a message of one line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"({type(error).__name__}: {lines[0]})"

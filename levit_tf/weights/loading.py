@@ -8,8 +8,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from levit_lite.class_names import imagenet_class_names
 from levit_tf.attention_bias import Grid
-from levit_tf.class_names import imagenet_class_names
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.keras_graph.properties import copy_notes, write_notes
 from levit_tf.variants import Variant

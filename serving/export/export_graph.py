@@ -11,7 +11,7 @@ import tensorflow as tf
 from converters.deploy import class_count
 from converters.saved_model.input_checks import checked_batch
 from converters.saved_model.tensorflow_graph import tensorflow_function
-from levit_tf.class_names import check_class_names
+from levit_lite.class_names import check_class_names
 from serving.export.picture_graph import MAX_PICTURES, batch_decoder
 from serving.signatures import (
     CLASSES,
@@ -66,7 +66,7 @@ def serving_signatures(
     def answer(images):
         outputs = network(images)
         logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
-        # Equal scores come in class order, as in levit_tf.class_names.top_classes.
+        # Equal scores come in class order, as in levit_lite.class_names.top_classes.
         scores, indices = tf.math.top_k(probabilities, min(top_k, classes))
         labels = tf.gather(tf.constant(names), indices)
         return {CLASSES: labels, SCORES: scores, PROBABILITIES: probabilities, LOGITS: logits}

@@ -15,8 +15,8 @@ import keras
 from converters.deploy import class_count, deploy_graph
 from converters.saved_model.conversion import write_labels
 from converters.verification.verify_keras import model_artefact
+from levit_lite.prediction.predictor import class_names_for
 from levit_tf.model import LeViT
-from levit_tf.prediction.predictor import class_names_for
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file
 from serving.export import deployment

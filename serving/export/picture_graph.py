@@ -1,6 +1,6 @@
 """Encoded pictures of any sizes to one batch, in a TensorFlow graph, and what is refused.
 
-JPEG, PNG, GIF (its first frame) and BMP become what `levit_tf.pictures.images` makes of them,
+JPEG, PNG, GIF (its first frame) and BMP become what `levit_lite.images` makes of them,
 except that only the EXIF orientation of JPEGs is applied, not the rare ones of PNG and XMP. WebP is
 refused: only recent TensorFlow has an operation for it, and a graph with an operation that a server
 does not know cannot be loaded at all.

@@ -10,7 +10,7 @@ from serving.export.bmp_graph import bmp_header
 from serving.export.byte_fields import ByteFields
 from serving.export.gif_graph import first_frame
 
-# Decoding and resizing take about 25 bytes a pixel: less than levit_tf.pictures.images.MAX_PIXELS,
+# Decoding and resizing take about 25 bytes a pixel: less than levit_lite.images.MAX_PIXELS,
 # which is for one picture of one's own.
 MAX_PIXELS = 50_000_000
 # Of a progressive JPEG, each of which passes over the whole picture. Encoders write about ten.

@@ -33,7 +33,8 @@ from tests.arm64.machine import (
 )
 
 TOOLS = ("apt-get", "apt-config", "dpkg-deb", "tar")
-PACKAGE = "ai-edge-litert"
+# What `serving.edge` needs; numpy comes with it.
+PACKAGES = ("ai-edge-litert", "pillow")
 # LiteRT's wheel is of the newest of them, its dependencies are of the others.
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
 _APT_CONFIGURATION = """\
@@ -148,8 +149,8 @@ def _install_wheels(target: Path, python: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
     command += ["--constraint=constraints.txt", "--only-binary=:all:", f"--target={target}"]
     command += [f"--platform={name}" for name in _PLATFORMS]
-    command += [f"--python-version={python}", "--implementation=cp", PACKAGE]
-    _run(command, f"No {PACKAGE} for Python {python} on ARM64 Linux")
+    command += [f"--python-version={python}", "--implementation=cp", *PACKAGES]
+    _run(command, f"No {' and '.join(PACKAGES)} for Python {python} on ARM64 Linux")
 
 
 def _try(machine: Path, cpu: str) -> None:

@@ -16,7 +16,7 @@ from converters.verification.verify_compare import compare_layers, compare_outpu
 from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
 from converters.verify import open_artefact
-from levit_tf.prediction.network_files import Network
+from levit_lite.prediction.network import Network
 from tests.support.cases import slow, some_slow
 from tests.support.commands import call, run_process
 from tests.support.export_cases import make_model, rgb_images

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import levit_tf
+from levit_lite.prediction.predictor import BATCH_SIZE
 from levit_tf import classify
 from levit_tf.pictures.images import load_images
-from levit_tf.prediction.predictor import BATCH_SIZE, load_predictor
+from levit_tf.prediction.predictor import load_predictor
 from tests.support.commands import call, run_process
 
 NAMES = ("ant", "bee", "a long name", "dragonfly")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import levit_tf
+from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
-from levit_tf.class_names import imagenet_class_names
-from levit_tf.prediction.network_files import ModelFileError
-from levit_tf.prediction.predictor import BATCH_SIZE, load_predictor
+from levit_lite.class_names import imagenet_class_names
+from levit_lite.prediction.predictor import BATCH_SIZE
+from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess_input
 from tests.support.cases import slow
 from tests.support.export_cases import answers
@@ -423,7 +424,7 @@ def test_code_in_a_keras_file_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("module", "fixture", "message"),
     [
-        ("ai_edge_litert.interpreter", "tflite", r'pip install "levit_tf\[tflite\]"'),
+        ("ai_edge_litert.interpreter", "tflite", "pip install ai-edge-litert"),
         ("tensorflow", "saved_model", "needs TensorFlow: pip install tensorflow"),
     ],
 )

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import levit_tf
+from levit_lite.class_names import imagenet_class_names
 from levit_tf import model_properties, with_properties
-from levit_tf.class_names import imagenet_class_names
 from levit_tf.keras_graph.notes import note_layer, read_note
 from levit_tf.preprocessing import INPUT_RANGES, InputRange, preprocess_input
 from tests.support import keras_habits

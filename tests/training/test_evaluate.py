@@ -15,8 +15,8 @@ from PIL import Image
 import levit_tf
 from converters.to_saved_model import to_saved_model
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
-from levit_tf.class_names import imagenet_class_names
-from levit_tf.pictures.images import load_image
+from levit_lite.class_names import imagenet_class_names
+from levit_lite.images import load_image
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.weights.keras_files import ModelFileError
 from tests.support.randomize import randomize_keras

@@ -11,11 +11,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.preprocessing import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    LARGEST_SIDE_WITHOUT_MARGIN,
-)
+from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN
+from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from training.augment import crop, erasing, rand_augment
 
 Seed = tf.Tensor

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.arrays import spread_indices
-from levit_tf.pictures.images import ImageError
+from levit_lite.images import ImageError
 from levit_tf.preprocessing import preprocess_input
 from training.augment import AugmentationSettings, example_seed
 from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, Skipped

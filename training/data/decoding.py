@@ -12,9 +12,10 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.pictures.images import ImageError, load_image
+from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN
+from levit_lite.images import ImageError, load_image
 from levit_tf.pictures.picture_folders import reason_of
-from levit_tf.preprocessing import LARGEST_SIDE_WITHOUT_MARGIN, resize_and_center_crop
+from levit_tf.preprocessing import resize_and_center_crop
 from training.augment import AugmentationSettings, augment_encoded, augment_image
 from training.data.sources import Fetched, Source
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from levit_lite.images import ImageError
 from levit_tf.pictures.folder_layout import (
     TEST,
     TRAIN,
@@ -28,7 +29,6 @@ from levit_tf.pictures.folder_layout import (
     class_folders,
     find_layout,
 )
-from levit_tf.pictures.images import ImageError
 from levit_tf.pictures.picture_folders import scan_folders
 from training.data.decoding import Skipped
 from training.data.sources import Details, Example, Fetched, FileEntry, Source

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from levit_tf.class_names import decode_predictions, imagenet_class_names
+from levit_lite.class_names import imagenet_class_names
+from levit_tf.class_names import decode_predictions
 from levit_tf.pictures import digits
 from training.data.dataset import Dataset
 from training.data.decoding import Skipped

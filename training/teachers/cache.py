@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from levit_common.files import atomic_path, naming
 from levit_common.json_files import write_json
-from levit_tf.opening.archives import DAMAGE
+from levit_lite.opening.archives import DAMAGE
 
 DESCRIPTION_FILE = "teacher_cache.json"
 _FORMAT = 1

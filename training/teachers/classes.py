@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.spelling import did_you_mean
-from levit_tf.class_names import imagenet_classes, read_labels
+from levit_lite.class_names import imagenet_classes, read_labels
 
 # Of each class of the student all of its names: that of its folder, and one for people.
 Names = Sequence[Sequence[str]]

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
-from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, open_onnx, open_tflite
-from levit_tf.prediction.quantized_values import dequantize, quantize
+from levit_lite.prediction.quantized_values import dequantize, quantize
+from levit_lite.prediction.tflite_network import open_tflite
+from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, open_onnx
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from training.teachers.reading import Reading, Shape
 

@@ -16,8 +16,8 @@ from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from levit_common.regular_files import ModelFileError, check_regular_tree
+from levit_lite.opening.tflite_files import check_tflite_file
 from levit_tf.opening.saved_models import GRAPH_FILE, OTHER_FORMS, check_saved_model
-from levit_tf.opening.tflite_files import check_tflite_file
 from serving.server import text_files
 from serving.server.errors import ServingError
 from serving.server.memory import give_back_memory

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 
-from levit_tf.opening.tflite_probe import probe
+from levit_lite.opening.tflite_probe import probe
 from serving.server.models.input_tensors import ANY, InputSpec
 from serving.signatures import PREDICT_METHOD, SERVING_DEFAULT
 from serving.status_codes import Code

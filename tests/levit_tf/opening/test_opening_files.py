@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from levit_common.regular_files import ModelFileError, check_regular
-from levit_tf.opening.archives import check_archive
+from levit_lite.opening.archives import check_archive
 from levit_tf.opening.keras_files import check_keras_file
 from levit_tf.opening.safetensors_files import check_safetensors_file
 from levit_tf.opening.weight_files import check_weights_file

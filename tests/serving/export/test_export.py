@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 import levit_tf
 from converters.deploy import deploy_graph
 from converters.verification.verify_keras import model_artefact
-from levit_tf.class_names import read_labels
+from levit_lite.class_names import read_labels
 from levit_tf.pictures.images import load_images
 from serving.export import export_check as check_module
 from serving.export import exporting as export_module

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from levit_tf.pictures.images import ImageError, load_image, load_images
+from levit_lite.images import ImageError, load_image
+from levit_tf.pictures.images import load_images
 from tests.support.training.data_cases import (
     CLASSES,
     broken_png,

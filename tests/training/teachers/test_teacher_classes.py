@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from levit_tf.class_names import imagenet_class_names
+from levit_lite.class_names import imagenet_class_names
 from training.teachers.classes import class_map
 
 PETS = [("n02123045", "tabby cat"), ("n02088364", "beagle")]

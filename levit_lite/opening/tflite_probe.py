@@ -2,7 +2,7 @@
 
 What `tflite_files` cannot see is what the kernels do with numbers that are in their place.
 
-    python -P levit_tf/opening/tflite_probe.py FILE
+    python -P levit_lite/opening/tflite_probe.py FILE
 
 As a script, since importing levit_tf would take longer than all the rest.
 """

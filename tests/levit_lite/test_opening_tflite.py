@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from levit_common.regular_files import ModelFileError
-from levit_tf.opening.tflite_files import check_tflite_file
-from levit_tf.opening.tflite_probe import check_tflite_runs
+from levit_lite.opening.tflite_files import check_tflite_file
+from levit_lite.opening.tflite_probe import check_tflite_runs
 
 tf = pytest.importorskip("tensorflow")
 flatbuffer_utils = pytest.importorskip("ai_edge_litert.tools.flatbuffer_utils")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from levit_common.regular_files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
-from levit_tf.opening.flatbuffers import FlatbufferError, Table
+from levit_lite.opening.flatbuffers import FlatbufferError, Table
 
 MAX_TENSOR_BYTES = 2 << 30  # of one tensor, and of what sums do not show
 MAX_ALL_BYTES = 32 << 30  # LeViT-384 has 0.1 GB for each picture of a batch

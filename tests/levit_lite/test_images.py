@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from levit_tf.pictures.images import MAX_PIXELS, ImageError, load_image, load_images
+from levit_lite.images import MAX_PIXELS, ImageError, load_image
+from levit_tf.pictures.images import load_images
 
 RED, GREEN, BLUE, GREY = (200, 30, 40), (10, 180, 60), (20, 50, 220), (120, 120, 120)
 MIDDLES = ((12, 16), (12, 48), (36, 16), (36, 48))  # (y, x) in the four quadrants below

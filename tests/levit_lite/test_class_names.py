@@ -4,13 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from levit_tf.class_names import (
-    check_class_names,
-    decode_predictions,
-    imagenet_class_names,
-    read_labels,
-    top_classes,
-)
+from levit_lite.class_names import check_class_names, imagenet_class_names, read_labels, top_classes
+from levit_tf.class_names import decode_predictions
 
 
 def test_imagenet_names_are_those_of_keras_applications():

@@ -1,0 +1,60 @@
+"""Runs work in a process that may die of it, which LiteRT does of some damaged files.
+
+`levit_lite.opening.tflite_probe` runs such a file twice; here nothing is loaded twice, so that the
+first answer does not wait.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+
+def run_guarded(work: Callable[[], int], name: str) -> int:
+    """Runs work in a fork of this process, which must not have threads yet.
+
+    Args:
+      work: returns the exit code.
+      name: of what may end the process, for the message.
+
+    Returns:
+      The exit code: that of `work`, 130 after an interrupt, 1 where a signal ended it.
+    """
+    child = os.fork()
+    if child == 0:
+        try:
+            status = work()
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            status = 130
+        except BrokenPipeError:  # who reads has enough
+            status = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            status = 1
+        sys.stderr.flush()
+        os._exit(status)
+    return _wait(child, name)
+
+
+def _wait(child: int, name: str) -> int:
+    def pass_on(number, frame):
+        os.kill(child, number)
+
+    # A terminal sends its interrupt to both, a supervisor sends SIGTERM to this one alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, pass_on)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return code
+    if -code == signal.SIGTERM:
+        return 128 + signal.SIGTERM
+    print(
+        f"error: {name}: LiteRT ends the process that runs it ({signal.Signals(-code).name}); the "
+        "file is damaged.",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,156 @@
+"""Pictures for a network, one after the other, from wherever they come.
+
+Each source yields what identifies a picture, as JSON has it, and the picture: uint8 of the
+network's size, or the `ImageError` that says why there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from levit_common.picture_files import HEAD, format_of, is_passed_over, walk
+from levit_lite.cropping import resize_and_center_crop
+from levit_lite.images import ImageError, load_cropped
+
+Found = tuple[dict[str, Any], np.ndarray | ImageError]
+
+
+def of_files(paths: Sequence[str], size: tuple[int, int]) -> Iterator[Found]:
+    """The pictures of files; of a folder, of those in it that are pictures.
+
+    Args:
+      paths: files and folders.
+      size: (height, width) of the network's input.
+    """
+    for path in paths:
+        files = [path]
+        if os.path.isdir(path):
+            files = [file for file in walk(path)[0] if _is_picture(file)]
+            if not files:
+                yield {"name": path}, ImageError(f"{path}: no pictures in this folder.")
+        for file in files:
+            yield {"name": file}, _loaded(file, size)
+
+
+def of_watched_folder(
+    folder: str, size: tuple[int, int], seconds: float, rounds: int | None = None
+) -> Iterator[Found]:
+    """The pictures of a folder: those that are there, then those that come or change.
+
+    A file counts when it has not changed between two looks, so that none is read half written.
+    Hidden files and what systems leave in folders are passed over; sub-folders are not looked into.
+
+    Args:
+      folder: the folder.
+      size: see `of_files`.
+      seconds: between two looks.
+      rounds: how often to look; None to go on.
+
+    Raises:
+      ValueError: there is no such folder, or not any more.
+    """
+    seen: dict[str, tuple[int, int]] = {}  # name -> size and time of the file that was read
+    before: dict[str, tuple[int, int]] = {}
+    looks = 0
+    while rounds is None or looks < rounds:
+        looks += 1
+        now = _states(folder)
+        for name in sorted(now, key=lambda name: (now[name][1], name)):
+            if before.get(name) == now[name] != seen.get(name):
+                path = os.path.join(folder, name)
+                yield {"name": path}, _loaded(path, size)
+                seen[name] = now[name]
+        seen = {name: state for name, state in seen.items() if name in now}
+        before = now
+        time.sleep(seconds)
+
+
+def of_video(source: str | int, size: tuple[int, int], seconds: float) -> Iterator[Found]:
+    """The frames of a camera or of a video file.
+
+    Args:
+      source: the number of a camera, or a file.
+      size: see `of_files`.
+      seconds: between two frames that are classified; 0 for all of them. Those between are left
+        out; of a camera always the newest one is taken.
+
+    Raises:
+      ValueError: it cannot be opened, or holds no frame.
+      ImportError: OpenCV or Pillow is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            "A camera or a video needs OpenCV: pip install opencv-python-headless"
+        ) from error
+    from PIL import Image
+
+    is_camera = isinstance(source, int)
+    what = f"camera {source}" if is_camera else str(source)
+    capture = cv2.VideoCapture(source)
+    try:
+        if not capture.isOpened():
+            raise ValueError(f"{what}: cannot be opened; expected {_expected(is_camera)}.")
+        # Of a camera as few old frames as it can be told to keep.
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        start, due, number = time.monotonic(), 0.0, -1
+        while capture.grab():
+            number += 1
+            at = time.monotonic() - start if is_camera else number / rate
+            if at < due:
+                continue
+            read, frame = capture.retrieve()
+            if not read:
+                break
+            due = at + seconds
+            image = Image.fromarray(np.ascontiguousarray(frame[..., ::-1]))  # BGR -> RGB
+            about = {"name": what, "frame": number, "seconds": round(at, 3)}
+            yield about, resize_and_center_crop(image, size)
+        if number < 0:
+            raise ValueError(f"{what}: no frame comes; expected {_expected(is_camera)}.")
+    finally:
+        capture.release()
+
+
+def _expected(is_camera: bool) -> str:
+    return "the number of a camera that is free" if is_camera else "a video that OpenCV reads"
+
+
+def _loaded(path: str, size: tuple[int, int]) -> np.ndarray | ImageError:
+    try:
+        return load_cropped(path, size)
+    except ImageError as error:
+        return error
+
+
+def _is_picture(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return True  # whose reason is told when it is read
+
+
+def _states(folder: str) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files in a folder, by name."""
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_passed_over(entry.name) or not entry.is_file():
+                    continue
+                state = entry.stat()
+                found[entry.name] = (state.st_size, state.st_mtime_ns)
+    except FileNotFoundError as error:
+        if error.filename == folder or not os.path.isdir(folder):
+            raise ValueError(f"{folder}: no such folder, or not any more.") from error
+    except NotADirectoryError as error:
+        raise ValueError(f"{folder}: expected a folder to watch; it is a file.") from error
+    return found

@@ -126,7 +126,9 @@ def compute_features(
     key = _key(network, data)
     if cache is not None and (found := _read(cache, key)):
         return found, True
-    compute = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
+    compute = tf.function(
+        lambda images: network(images, training=False), reduce_retracing=True, autograph=False
+    )
     parts = []
     for part in ("training", "held-out"):
         batches = [(compute(x).numpy(), y) for x, y in data.test_dataset(batch=batch, part=part)]

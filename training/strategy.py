@@ -67,7 +67,7 @@ def workers_of(strategy: tf.distribute.Strategy) -> int:
 def meet(strategy: tf.distribute.Strategy) -> None:
     """Waits until all workers are here."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def count():
         replicas = strategy.run(lambda: tf.constant(1))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
@@ -80,7 +80,7 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
 
-    @tf.function
+    @tf.function(autograph=False)
     def total(values):
         replicas = strategy.run(tf.identity, args=(values,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)

@@ -121,7 +121,9 @@ def _convert(graph: keras.Model, opset: int):
     import tf2onnx
 
     spec = tf.TensorSpec((_TRACED_BATCH, *graph.input.shape[1:]), tf.float32, name=INPUT)
-    function = tf.function(lambda images: graph(images, training=False), input_signature=[spec])
+    function = tf.function(
+        lambda images: graph(images, training=False), input_signature=[spec], autograph=False
+    )
     proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
     return proto
 

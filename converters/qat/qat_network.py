@@ -76,7 +76,7 @@ def float_ranges(graph: keras.Model, target: str, images: np.ndarray) -> LayerRa
     names = [name for name, note in _annotations(twin, target).items() if note.is_learning]
     probe = tf_keras.Model(twin.input, {name: twin.get_layer(name).output for name in names})
 
-    @tf.function
+    @tf.function(autograph=False)
     def extremes(batch):
         return {name: (tf.reduce_min(x), tf.reduce_max(x)) for name, x in probe(batch).items()}
 

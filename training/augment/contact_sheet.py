@@ -54,7 +54,8 @@ def augmented_sheet(
     settings = AugmentationSettings(size=size)
 
     @tf.function(
-        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int64)]
+        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int64)],
+        autograph=False,
     )
     def augment(image, of_example):
         return augment_image(image, of_example, settings)

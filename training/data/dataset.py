@@ -121,6 +121,7 @@ class Dataset:
         """
         return steps_per_epoch(self.num_train, global_batch, fill)
 
+    @tf.autograph.experimental.do_not_convert
     def train_dataset(
         self,
         *,
@@ -200,6 +201,7 @@ class Dataset:
         batches = _load(source, order, loader).batch(len(positions), drop_remainder=True)
         return _finish(batches if augment else _normalize(batches))
 
+    @tf.autograph.experimental.do_not_convert
     def test_dataset(
         self,
         *,
@@ -274,6 +276,7 @@ class Dataset:
             raise ValueError(f"dataset {self.name}: has no {part} part.")
         return source
 
+    @tf.autograph.experimental.do_not_convert
     def _arrays(self, part: str, count: int | None) -> tuple[np.ndarray, np.ndarray]:
         source = self._part(part)
         indices = spread_indices(len(source), count)

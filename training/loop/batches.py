@@ -15,6 +15,7 @@ MakeDataset = Callable[[int, int], tf.data.Dataset]
 _MIXING = 1
 
 
+@tf.autograph.experimental.do_not_convert
 def train_batches(
     make_dataset: MakeDataset,
     strategy: tf.distribute.Strategy,
@@ -63,6 +64,7 @@ def train_batches(
     return iter(strategy.distribute_datasets_from_function(of_pipeline))
 
 
+@tf.autograph.experimental.do_not_convert
 def test_batches(
     make_dataset: MakeDataset,
     strategy: tf.distribute.Strategy,

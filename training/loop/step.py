@@ -100,7 +100,7 @@ def make_train_step(
             ema.update(tf.identity(optimizer.iterations))
         return tf.stack([total, stop])
 
-    @tf.function(jit_compile=options.jit_compile)
+    @tf.function(jit_compile=options.jit_compile, autograph=False)
     def train_step(*inputs):
         found = strategy.run(replica_step, args=inputs)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, found, axis=None)

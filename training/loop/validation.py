@@ -30,7 +30,7 @@ def make_validator(
         counts = [tf.math.count_nonzero(kind, dtype=tf.int32) for kind in (right, real)]
         return tf.stack(counts)
 
-    @tf.function
+    @tf.function(autograph=False)
     def counts_of(images, labels):
         counts = strategy.run(count, args=(images, labels))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, counts, axis=None)

@@ -85,7 +85,7 @@ def _make_ask(teacher, strategy, parts_of, accumulate: int):
         found = [parts_of(teacher(part)) for part in tf.split(images, accumulate)]
         return {name: tf.concat([one[name] for one in found], 0) for name in found[0]}
 
-    @tf.function
+    @tf.function(autograph=False)
     def ask(images):
         return strategy.run(of_replica, args=(images,))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,8 @@ class Networks:
       student: normalised images -> logits, of both heads where there is a teacher, else of one.
       average: another of the same structure for the moving average; None without one.
       beginning: a text that says what the weights began with.
-      shipped: makes a student the network that is used, outside of any strategy.
+      shipped: makes a student the network that is used, outside of any strategy: the same network
+        each time, with new weights.
       teacher: None where there is none, or where the configuration names it.
       is_head_fresh: whether the classification head began at random.
     """
@@ -79,13 +81,19 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
     classes = len(class_names)
     model = student(config, classes)
     average = student(config, classes) if config.ema_decay else None
+    in_use = functools.cache(lambda: _in_use(config, classes))
+
+    def shipped(trained: keras.Model) -> keras.Model:
+        levit_tf.transfer_weights(trained, in_use())
+        return in_use()
+
     beginning, is_head_fresh = initialise(config, model, class_names)
     prepare_batch_norm(model, replicas, config.batch_norm_momentum)
     return Networks(
         model,
         average,
         beginning,
-        shipped=lambda trained: shipped(config, trained, classes),
+        shipped,
         is_head_fresh=is_head_fresh,
     )
 
@@ -101,12 +109,10 @@ def student(config: Config, classes: int) -> keras.Model:
     return _build(config, classes, heads, classifier_activation=None)
 
 
-def shipped(config: Config, trained: keras.Model, classes: int) -> keras.Model:
-    """A trained student's weights in the network that is used: probabilities, heads averaged."""
+def _in_use(config: Config, classes: int) -> keras.Model:
+    """The network that is used, without a student's weights: probabilities, heads averaged."""
     heads = "single" if config.distillation == "none" else "average"
-    model = _build(config, classes, heads, classifier_activation="softmax")
-    levit_tf.transfer_weights(trained, model)
-    return model
+    return _build(config, classes, heads, classifier_activation="softmax")
 
 
 def facts(config: Config, data: Dataset, replicas: int) -> Facts:

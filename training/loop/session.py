@@ -186,21 +186,32 @@ class Session:
     def shipped(self) -> keras.Model | QuantizedModel:
         """The present network for use, outside of any strategy: of two the better one.
 
-        It knows its classes, what it takes, and what it was trained on.
+        It knows its classes, what it takes, and what it was trained on. The next call changes the
+        weights of the Keras model that this one returns.
         """
         is_average = self.ema is not None and bool(self.ships_average.numpy())
-        shipped = self.networks.shipped(self.ema.model if is_average else self.model)
+        trained = self.ema.model if is_average else self.model
+        if self.config.qat:
+            quantized = self.networks.shipped(trained)
+            return dataclasses.replace(quantized, model=self._with_properties(quantized.model))
+        in_use = self._in_use
+        in_use.set_weights(self.networks.shipped(trained).get_weights())
+        return in_use
+
+    @functools.cached_property
+    def _in_use(self) -> keras.Model:
+        """What is shipped of a float run, made once; its weights are set by each `shipped`."""
+        return self._with_properties(self.networks.shipped(self.model))
+
+    def _with_properties(self, model: keras.Model) -> keras.Model:
         kind, separator, path = self.config.dataset.partition(":")
         data = f"{kind}:{Path(path).name}" if separator else kind  # of a folder only its own name
-        properties = {
-            "class_names": self.data.class_names,
-            "input_range": "normalized",  # as the pictures of every run are
-            "origin": f"levit_tf {levit_tf.__version__}, {self.config.variant} trained on {data}",
-        }
-        if isinstance(shipped, QuantizedModel):
-            model = levit_tf.with_properties(shipped.model, **properties)
-            return dataclasses.replace(shipped, model=model)
-        return levit_tf.with_properties(shipped, **properties)
+        return levit_tf.with_properties(
+            model,
+            class_names=self.data.class_names,
+            input_range="normalized",  # as the pictures of every run are
+            origin=f"levit_tf {levit_tf.__version__}, {self.config.variant} trained on {data}",
+        )
 
     def warnings(self) -> list[str]:
         """What a person should know before the training."""

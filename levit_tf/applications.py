@@ -11,8 +11,18 @@ from collections.abc import Callable
 import keras
 
 from levit_tf.model import LeViT
-from levit_tf.variants import get_variant
+from levit_tf.variants import Variant, get_variant
 from levit_tf.weights.packaged import default_weights
+
+
+def with_default_weights(variant: str | Variant) -> keras.Model:
+    """A variant with the weights that it has: in the package, or released for ImageNet.
+
+    Raises:
+      ValueError: there is no such variant, or there are no weights for it.
+    """
+    variant = get_variant(variant)
+    return LeViT(variant, weights=default_weights(variant))
 
 
 def _application(variant_name: str) -> Callable[..., keras.Model]:

@@ -65,16 +65,23 @@ def reset_classifier(
     if names:
         classes = len(check_class_names(names, len(names), "classes"))
     old = classifier_of(model)
-    if old is not None:
-        features, heads = old.input, heads or old.heads
-    elif len(model.output.shape) == 4:
-        features = average_pool(model.output)
-    else:
-        features = model.output
+    heads = heads or (old.heads if old is not None else "average")
     outputs = classification_top(
-        features, classes, heads or "average", classifier_activation, names
+        pooled_features(model), classes, heads, classifier_activation, names
     )
     return keras.Model(model.input, outputs, name=model.name)
+
+
+def pooled_features(model: keras.Model) -> keras.KerasTensor:
+    """What the heads of a LeViT take, (batch, channels), whether it has its top or not.
+
+    Args:
+      model: a LeViT in train form.
+    """
+    classifier = classifier_of(model)
+    if classifier is not None:
+        return classifier.input
+    return average_pool(model.output) if len(model.output.shape) == 4 else model.output
 
 
 def with_heads(

@@ -19,14 +19,13 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.figures import make_figure, save_figure
+from levit_tf.applications import with_default_weights
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
-from levit_tf.model import LeViT
 from levit_tf.pictures.images import load_images
-from levit_tf.variants import get_variant, list_variants
+from levit_tf.variants import list_variants
 from levit_tf.weights.keras_files import load_keras_file
-from levit_tf.weights.packaged import default_weights
 
 
 def draw_attention_biases(model: keras.Model, path: Path) -> None:
@@ -99,10 +98,7 @@ def main(*pictures: str) -> None:
     args = flags.FLAGS
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     named = args.model in list_variants()
-    if named:
-        model = LeViT(args.model, weights=default_weights(get_variant(args.model)))
-    else:
-        model = load_keras_file(args.model)
+    model = with_default_weights(args.model) if named else load_keras_file(args.model)
     attention_layers(model)  # refuses other models before anything is written
     images = load_images(pictures, model.input_shape[1:3])
     folder = Path(args.output)

@@ -20,13 +20,12 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from levit_common.files import atomic_path
 from levit_lite.opening.archives import DAMAGE
-from levit_tf.heads import reset_classifier
+from levit_tf.applications import with_default_weights
+from levit_tf.heads import pooled_features, reset_classifier
 from levit_tf.keras_graph.introspection import classifier_of
-from levit_tf.model import LeViT, average_pool
-from levit_tf.variants import get_variant, list_variants
+from levit_tf.variants import list_variants
 from levit_tf.weights.keras_files import model_path
 from levit_tf.weights.loading import load_train_form
-from levit_tf.weights.packaged import default_weights
 from training.data import Dataset
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse, of the regularisation; what is tried
@@ -95,17 +94,12 @@ def load_backbone(model: str) -> keras.Model:
             f"{model}: no such file. Expected a .keras file of a LeViT in train form, the folder "
             f"of a run, or one of {', '.join(list_variants())} for its weights."
         )
-    variant = get_variant(model)
-    return LeViT(variant, weights=default_weights(variant))
+    return with_default_weights(model)
 
 
 def feature_model(model: keras.Model) -> keras.Model:
     """From normalised images to what the head takes, (batch, channels)."""
-    head = classifier_of(model)
-    if head is not None:
-        return keras.Model(model.input, head.input)
-    pooled = average_pool(model.output) if len(model.output.shape) == 4 else model.output
-    return keras.Model(model.input, pooled)
+    return keras.Model(model.input, pooled_features(model))
 
 
 def compute_features(

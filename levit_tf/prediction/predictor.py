@@ -14,11 +14,10 @@ from levit_lite.prediction.predictor import (
     class_count,
     class_names_for,
 )
-from levit_tf.model import LeViT
+from levit_tf.applications import with_default_weights
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
 from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import ModelFileError, model_path
-from levit_tf.weights.packaged import default_weights
 
 
 def load_predictor(
@@ -109,4 +108,4 @@ def _released(name: str) -> Network:
             f"{name}: no such file, and no variant. Expected {EXPECTED_FILES}, or for released "
             f"weights one of {', '.join(list_variants())}."
         )
-    return keras_network(LeViT(variant, weights=default_weights(variant)), name)
+    return keras_network(with_default_weights(variant), name)

@@ -13,7 +13,7 @@ from training.data import Dataset
 from training.strategy import worker_of, workers_of
 from training.teachers import asking
 from training.teachers.cache import TeacherCache, TopLogits, digest_of
-from training.teachers.teacher import Teacher, load_teacher
+from training.teachers.teacher import Teacher, load_teacher, teacher_file
 
 
 def load_configured_teacher(config: Config, data: Dataset) -> Teacher:
@@ -60,15 +60,12 @@ def make_cache(
       TeacherCacheError: it has answers about others.
       FileNotFoundError: there is no such teacher.
     """
-    spec = config.teacher
-    path = spec if tf.io.gfile.exists(spec) else spec.partition(":")[2]
-    if not path or not tf.io.gfile.exists(path):
-        load_configured_teacher(config, data)  # says what is expected
+    path, name = teacher_file(config.teacher)
     mixed = dataclasses.asdict(mixing)
     mixed.pop("label_smoothing")  # of the targets, not of the images
     made_with = {
         "teacher": digest_of(path),
-        "teacher_name": None if path == spec else spec.partition(":")[0],
+        "teacher_name": name,
         "teacher_preprocessing": config.teacher_preprocessing,
         "teacher_classes": config.teacher_classes and digest_of(config.teacher_classes),
         "teacher_top": config.teacher_top,

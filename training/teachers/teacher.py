@@ -116,11 +116,7 @@ def load_teacher(
         hold, or its channels or classes are not the student's; the message names the file and what
         was expected.
     """
-    name, _, rest = os.fspath(spec).partition(":")
-    name = name if rest and name in NAMES else None
-    path = rest if name else os.fspath(spec)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
+    path, name = teacher_file(spec)
     suffix = os.path.splitext(path)[1].lower()
     if suffix in _CHECKPOINTS:
         found = reading.read_checkpoint_teacher(path, name, input_size, channels)
@@ -153,6 +149,23 @@ def load_teacher(
         f"gives {'probabilities' if found.is_probability else 'logits'} of {which}",
     ]
     return Teacher(path, found.network, logits, notes, found.in_python)
+
+
+def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
+    """The file of a teacher, and the name of its network where that stands before it.
+
+    Args:
+      spec: see `load_teacher`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    name, _, rest = os.fspath(spec).partition(":")
+    name = name if rest and name in NAMES else None
+    path = rest if name else os.fspath(spec)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
+    return path, name
 
 
 def parse_preprocessing(text: str) -> InputRange:

@@ -1,0 +1,219 @@
+"""How sure a step must be for its answer to count, and what that promises.
+
+The promise is about one error only: a picture leaves early with a wrong answer where the whole
+network would have been right. With probability 1 - delta over the calibration pictures, at most a
+share epsilon of all pictures meets it. It holds whatever the network and the pictures, as long as
+the calibration pictures are drawn as later ones are and training has not seen them.
+
+Source: fixed-sequence testing of "Learn then Test", arXiv 2110.01052, with the exact binomial bound
+of Clopper and Pearson; for early exits "Fast yet Safe", arXiv 2405.20915.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize, stats
+
+from levit_common.arrays import softmax
+
+# Confidences that are tried, in this order, whatever the pictures are: the order may not depend on
+# them. Dense near 1, where networks are.
+SEQUENCE = tuple(1 - 0.75 * (step / 200) ** 2 for step in range(1, 201))
+NEVER = 2.0  # a threshold that no confidence reaches
+_TEMPERATURES = (0.05, 20.0)
+_FOR_TEMPERATURES = 0.2  # of the calibration pictures, which the promise does not count
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One threshold that was tried.
+
+    Attributes:
+      threshold: confidence at which pictures leave.
+      leaving: share of pictures that each step answers, the last included.
+      errors: share that left early with a wrong answer where the whole network is right.
+      bound: upper confidence bound of that share.
+    """
+
+    threshold: float
+    leaving: tuple[float, ...]
+    errors: float
+    bound: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Thresholds, and the promise that they keep.
+
+    Attributes:
+      temperatures: of each step but the last: its logits are divided by it.
+      thresholds: confidence from which on the answer of each of these counts.
+      epsilon: of the promise.
+      delta: of the promise.
+      pictures: that the promise rests on.
+      curve: all thresholds that keep it, and the first that does not.
+    """
+
+    temperatures: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    epsilon: float
+    delta: float
+    pictures: int
+    curve: tuple[Point, ...]
+
+    def __str__(self) -> str:
+        chosen = next((p for p in self.curve if p.threshold == self.thresholds[0]), None)
+        promise = (
+            f"with confidence {1 - self.delta:.0%}, at most {self.epsilon:.2%} of the pictures "
+            "leave early with a wrong answer where the whole network is right "
+            f"({self.pictures:,} pictures)"
+        )
+        if chosen is None:
+            return f"no picture leaves early: {promise}"
+        shares = ", ".join(f"{share:.0%}" for share in chosen.leaving)
+        return f"thresholds {', '.join(f'{t:.4f}' for t in self.thresholds)}; {shares}; {promise}"
+
+
+def calibrate(
+    logits: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    epsilon: float,
+    delta: float = 0.1,
+    seed: int = 0,
+) -> Calibration:
+    """Chooses thresholds that keep the promise.
+
+    Args:
+      logits: of each step, the last that of the whole network, (n, classes) each.
+      labels: (n,) integers.
+      epsilon: see above.
+      delta: see above.
+      seed: of the part of the pictures that the temperatures are fitted on.
+
+    Raises:
+      ValueError: epsilon or delta is not in (0, 1), shapes do not fit, or there are too few
+        pictures for any threshold; the message says how many are needed.
+    """
+    for name, value in (("epsilon", epsilon), ("delta", delta)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1. Received: {value}")
+    _check_shapes(logits, labels)
+    count = len(labels)
+    order = np.random.default_rng(seed).permutation(count)
+    fitted, counted = np.split(order, [int(_FOR_TEMPERATURES * count)])
+    needed = fewest_pictures(epsilon, delta)
+    if len(counted) < needed:
+        total = math.ceil(needed / (1 - _FOR_TEMPERATURES))
+        raise ValueError(
+            f"{count} calibration pictures are too few for epsilon={epsilon:g} with "
+            f"delta={delta:g}: at least {total} are needed, however good the network is."
+        )
+    temperatures = tuple(fit_temperature(one[fitted], labels[fitted]) for one in logits[:-1])
+    part = [one[counted] for one in logits]
+    curve, threshold = [], NEVER
+    for candidate in SEQUENCE:
+        point = _point(part, labels[counted], temperatures, candidate, delta)
+        curve.append(point)
+        if point.bound > epsilon:
+            break
+        threshold = candidate
+    return Calibration(
+        temperatures,
+        (threshold,) * len(temperatures),
+        epsilon,
+        delta,
+        len(counted),
+        tuple(curve),
+    )
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature at which probabilities are most likely to be right (arXiv 1706.04599)."""
+    if len(labels) == 0:
+        return 1.0
+    logits = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / math.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        normaliser = np.log(np.exp(scaled).sum(axis=1))
+        return float(np.mean(normaliser - scaled[np.arange(len(labels)), labels]))
+
+    bounds = tuple(map(math.log, _TEMPERATURES))
+    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Probability of the likeliest class, (n,), of logits (n, classes)."""
+    return softmax(logits.astype(np.float32) / np.float32(temperature)).max(axis=1)
+
+
+def leaving_step(
+    logits: Sequence[np.ndarray], temperatures: Sequence[float], thresholds: Sequence[float]
+) -> np.ndarray:
+    """The step that answers each picture, (n,), of the logits of all steps."""
+    found = np.full(len(logits[0]), len(logits) - 1)
+    for step in reversed(range(len(logits) - 1)):
+        is_sure = confidence(logits[step], temperatures[step]) >= thresholds[step]
+        found[is_sure] = step
+    return found
+
+
+def answers(logits: Sequence[np.ndarray], steps: np.ndarray) -> np.ndarray:
+    """The logits (n, classes) of the step that answers each picture."""
+    return np.stack(logits)[steps, np.arange(len(steps))]
+
+
+def upper_bound(errors: int, pictures: int, delta: float) -> float:
+    """Clopper and Pearson's upper bound of a share, which holds with probability 1 - delta."""
+    if errors >= pictures:
+        return 1.0
+    return float(stats.beta.ppf(1 - delta, errors + 1, pictures - errors))
+
+
+def fewest_pictures(epsilon: float, delta: float) -> int:
+    """So many pictures without a single error are needed for the promise."""
+    return math.ceil(math.log(delta) / math.log1p(-epsilon))
+
+
+def expected_calibration_error(
+    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = 15
+) -> float:
+    """Mean distance of confidence and accuracy over equal bins of confidence, 0..1."""
+    sure = confidence(logits, temperature)
+    right = logits.argmax(axis=1) == labels
+    places = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs((sure - right)[places == place].sum()) for place in range(bins)]
+    return float(sum(gaps) / len(labels))
+
+
+def _point(
+    logits: Sequence[np.ndarray],
+    labels: np.ndarray,
+    temperatures: Sequence[float],
+    threshold: float,
+    delta: float,
+) -> Point:
+    steps = leaving_step(logits, temperatures, [threshold] * len(temperatures))
+    is_right = answers(logits, steps).argmax(axis=1) == labels
+    is_whole_right = logits[-1].argmax(axis=1) == labels
+    errors = int(np.count_nonzero((steps < len(logits) - 1) & is_whole_right & ~is_right))
+    count = len(labels)
+    leaving = np.bincount(steps, minlength=len(logits)) / count
+    return Point(threshold, tuple(leaving), errors / count, upper_bound(errors, count, delta))
+
+
+def _check_shapes(logits: Sequence[np.ndarray], labels: np.ndarray) -> None:
+    if len(logits) < 2:
+        raise ValueError(f"A classifier in steps has at least two. Received: {len(logits)}")
+    shapes = [one.shape for one in logits]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != len(labels):
+        raise ValueError(
+            "logits must be (pictures, classes), the same for every step, with a label for each "
+            f"picture. Received: {', '.join(map(str, shapes))} and {len(labels)} labels"
+        )

@@ -112,9 +112,9 @@ def _noted(images: keras.KerasTensor) -> keras.KerasTensor:
     return note_layer(ORIGIN)(note_layer(INPUT, known)(images))
 
 
-def average_pool(x: keras.KerasTensor) -> keras.KerasTensor:
+def average_pool(x: keras.KerasTensor, name: str = PRE_LOGITS) -> keras.KerasTensor:
     """Mean over the tokens: (batch, height, width, channels) -> (batch, channels)."""
-    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
+    return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=name)(x)
 
 
 def classification_top(

@@ -1,0 +1,86 @@
+"""Exits of one LeViT: branches that answer from the feature map of an early stage.
+
+Sources: the exit branches of arXiv 2106.15183, and one attention layer as a branch, 2105.09121.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+
+from levit_tf.attention import Attention
+from levit_tf.keras_graph.introspection import classifier_of, variant_of
+from levit_tf.layers import MLP, Classifier
+from levit_tf.model import average_pool
+from levit_tf.names import stage_name
+from levit_tf.variants import STAGE_STRIDE, STAGES, Variant
+
+KINDS = ("pool", "attention")
+WHOLE = "head"  # the output of the whole network
+
+
+def exit_name(stage: int) -> str:
+    """Name of the branch behind `stage`, of its output, and the beginning of its layers' names."""
+    return f"exits_{stage}"
+
+
+def add_exits(model: keras.Model, kinds: Mapping[int, str] | None = None) -> keras.Model:
+    """Gives a LeViT freshly initialised exits, sharing all of its layers.
+
+    Args:
+      model: a LeViT in train form, with its top.
+      kinds: stage -> kind of the branch behind it, one of `KINDS`: "pool" is the mean over the
+        tokens, BatchNorm and a dense layer; "attention" has one of LeViT's own subsampling
+        attentions and an MLP before these. By default attention behind stage 0, the mean behind
+        stage 1.
+
+    Returns:
+      A model of the same input with logits by name, (batch, classes) each: "exits_0", "exits_1"
+      and "head", the whole network, whose logits are to the bit what they were.
+
+    Raises:
+      ValueError: `model` is no LeViT in train form with a top, or there is no such stage or kind.
+    """
+    kinds = {0: "attention", 1: "pool"} if kinds is None else dict(kinds)
+    variant, classifier = variant_of(model), classifier_of(model)
+    if classifier is None:
+        raise ValueError(f"Model {model.name!r} has no classification heads to exit to.")
+    outputs = {}
+    for stage, kind in sorted(kinds.items()):
+        if stage not in range(STAGES - 1) or kind not in KINDS:
+            raise ValueError(
+                f"kinds must give stages 0 to {STAGES - 2} one of {', '.join(KINDS)}. Received: "
+                f"{stage!r}: {kind!r}"
+            )
+        features = model.get_layer(stage_name(stage)).output
+        outputs[exit_name(stage)] = _branch(variant, features, stage, kind, classifier.classes)
+    logits = classifier.output
+    if isinstance(logits, dict):  # of two heads
+        logits = keras.layers.Average(name="mean_of_heads")([logits["head"], logits["head_dist"]])
+    return keras.Model(model.input, {**outputs, WHOLE: logits}, name=f"{model.name}_exits")
+
+
+def exit_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of the branches, which learn while the network stays as it is."""
+    return [layer for layer in model.layers if layer.name.startswith("exits_")]
+
+
+def _branch(variant: Variant, x: keras.KerasTensor, stage: int, kind: str, classes: int):
+    """(batch, height, width, channels) -> (batch, classes)."""
+    name = exit_name(stage)
+    if kind == "attention":
+        dim = variant.embed_dim[stage + 1]
+        x = Attention(
+            num_heads=variant.downsample_num_heads(stage + 1),
+            key_dim=variant.key_dim,
+            value_dim=variant.downsample_attn_ratio * variant.key_dim,
+            output_dim=dim,
+            stride=STAGE_STRIDE,
+            activation=variant.activation,
+            name=f"{name}_attn",
+        )(x)
+        mlp = MLP(variant.mlp_ratio * dim, dim, variant.activation, name=f"{name}_mlp")
+        x = keras.layers.Add(name=f"{name}_mlp_add")([x, mlp(x)])
+    x = average_pool(x, name=f"{name}_pool")
+    return Classifier(classes, "single", name=name)(x)

@@ -1,0 +1,145 @@
+"""A classifier in steps: what each step takes, gives, and when its answer counts.
+
+Two things are one here: the exits inside one LeViT, where a step goes on from the feature map that
+the one before it left, and a cascade of several networks, where each step begins with the picture.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from levit_tf.dynamic.calibration import NEVER, confidence
+from levit_tf.dynamic.exits import WHOLE, exit_name
+from levit_tf.names import stage_name
+
+LOGITS, STATE = "logits", "state"  # of a step's outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The networks of a classifier in steps.
+
+    Attributes:
+      networks: one for each step. The first takes normalised images. Each returns `LOGITS` (batch,
+        classes), and all but the last `STATE`, which the next one takes.
+      names: of the steps, for people: the exit, or the network of a cascade.
+    """
+
+    networks: tuple[keras.Model, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def all_logits(self, images: np.ndarray, batch: int = 32) -> list[np.ndarray]:
+        """Logits of every step for all images, whether they are sure or not.
+
+        Args:
+          images: (n, height, width, channels), normalised.
+          batch: images at once.
+
+        Returns:
+          For each step (n, classes).
+        """
+        found = [[] for _ in self.networks]
+        for start in range(0, len(images), batch):
+            state = images[start : start + batch]
+            for network, rows in zip(self.networks, found, strict=True):
+                outputs = network.predict_on_batch(state)
+                rows.append(np.asarray(outputs[LOGITS]))
+                state = outputs.get(STATE)
+        return [np.concatenate(rows) for rows in found]
+
+    def answer(
+        self, images: np.ndarray, temperatures: Sequence[float], thresholds: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Answers a batch: rows that are sure leave, and only the others go on.
+
+        Args:
+          images: (n, height, width, channels), normalised.
+          temperatures: of each step but the last.
+          thresholds: confidence from which on its answer counts.
+
+        Returns:
+          Logits (n, classes) and the step that gave them, (n,).
+        """
+        state, rows = images, np.arange(len(images))
+        logits = steps = None
+        settings = [*zip(temperatures, thresholds, strict=True), (1.0, 0.0)]
+        for step, (network, (temperature, threshold)) in enumerate(
+            zip(self.networks, settings, strict=True)
+        ):
+            outputs = network.predict_on_batch(state)
+            found = np.asarray(outputs[LOGITS])
+            if logits is None:
+                logits, steps = np.empty_like(found), np.empty(len(images), np.int64)
+            is_sure = confidence(found, temperature) >= threshold
+            logits[rows[is_sure]], steps[rows[is_sure]] = found[is_sure], step
+            rows = rows[~is_sure]
+            if not len(rows):
+                break
+            state = np.asarray(outputs[STATE])[~is_sure]
+        return logits, steps
+
+    @property
+    def never(self) -> tuple[float, ...]:
+        """Thresholds with which no image leaves early."""
+        return (NEVER,) * (len(self) - 1)
+
+
+def steps_of_exits(model: keras.Model) -> Steps:
+    """Cuts a network with exits into its steps.
+
+    Args:
+      model: a result of `levit_tf.dynamic.exits.add_exits`, in train or deploy form.
+
+    Raises:
+      ValueError: it has no exits.
+    """
+    exits = (
+        [name for name in model.output if name != WHOLE] if isinstance(model.output, dict) else []
+    )
+    if not exits or WHOLE not in model.output:
+        raise ValueError(
+            f"Model {model.name!r} has no exits; levit_tf.dynamic.add_exits adds them."
+        )
+    networks, begin = [], model.input
+    for name in sorted(exits):
+        stage = int(name.removeprefix(exit_name(0)[:-1]))
+        state = model.get_layer(stage_name(stage)).output
+        outputs = {LOGITS: model.output[name], STATE: state}
+        networks.append(keras.Model(begin, outputs, name=f"{model.name}_to_{stage_name(stage)}"))
+        begin = state
+    networks.append(keras.Model(begin, {LOGITS: model.output[WHOLE]}, name=f"{model.name}_rest"))
+    return Steps(tuple(networks), (*sorted(exits), WHOLE))
+
+
+def cascade(models: Sequence[keras.Model]) -> Steps:
+    """Several networks, the quickest first, each of which sees the picture.
+
+    Args:
+      models: LeViTs of the same classes and input size, that return logits.
+
+    Raises:
+      ValueError: there are fewer than two, or they do not fit each other.
+    """
+    if len(models) < 2:
+        raise ValueError(f"A cascade has at least two networks. Received: {len(models)}")
+    shapes = {(tuple(model.input_shape), tuple(model.output_shape)) for model in models}
+    if len(shapes) != 1:
+        raise ValueError(
+            "The networks of a cascade take the same images and have the same classes. Received: "
+            + "; ".join(f"{m.name} {m.input_shape} -> {m.output_shape}" for m in models)
+        )
+    networks = []
+    for number, model in enumerate(models):
+        images = keras.Input(model.input_shape[1:], name="images")
+        outputs = {LOGITS: model(images)}
+        if number + 1 < len(models):
+            outputs[STATE] = keras.layers.Identity(name="images_for_the_next")(images)
+        networks.append(keras.Model(images, outputs, name=f"{model.name}_{number}"))
+    return Steps(tuple(networks), tuple(model.name for model in models))

@@ -100,22 +100,21 @@ def steps_of_exits(model: keras.Model) -> Steps:
     Raises:
       ValueError: it has no exits.
     """
-    exits = (
-        [name for name in model.output if name != WHOLE] if isinstance(model.output, dict) else []
-    )
-    if not exits or WHOLE not in model.output:
+    outputs = model.output if isinstance(model.output, dict) else {}
+    exits = sorted(name for name in outputs if name != WHOLE)
+    if not exits or WHOLE not in outputs:
         raise ValueError(
-            f"Model {model.name!r} has no exits; levit_tf.dynamic.add_exits adds them."
+            f"Model {model.name!r} has no exits; levit_tf.dynamic.exits.add_exits adds them."
         )
     networks, begin = [], model.input
-    for name in sorted(exits):
+    for name in exits:
         stage = int(name.removeprefix(exit_name(0)[:-1]))
         state = model.get_layer(stage_name(stage)).output
-        outputs = {LOGITS: model.output[name], STATE: state}
-        networks.append(keras.Model(begin, outputs, name=f"{model.name}_to_{stage_name(stage)}"))
+        step = {LOGITS: outputs[name], STATE: state}
+        networks.append(keras.Model(begin, step, name=f"{model.name}_to_{stage_name(stage)}"))
         begin = state
-    networks.append(keras.Model(begin, {LOGITS: model.output[WHOLE]}, name=f"{model.name}_rest"))
-    return Steps(tuple(networks), (*sorted(exits), WHOLE))
+    networks.append(keras.Model(begin, {LOGITS: outputs[WHOLE]}, name=f"{model.name}_rest"))
+    return Steps(tuple(networks), (*exits, WHOLE))
 
 
 def cascade(models: Sequence[keras.Model]) -> Steps:

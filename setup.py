@@ -123,6 +123,7 @@ setup(
         "pillow>=11,<14",
         "safetensors>=0.8,<1",
         "scikit-learn>=1.5,<2",  # whose pictures every exported file is checked on
+        "scipy>=1.15,<2",  # bounds of a dynamic network's thresholds; scikit-learn needs it anyway
     ],
     extras_require=EXTRAS,
 )

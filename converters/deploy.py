@@ -14,11 +14,12 @@ import numpy as np
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.fusion import rewritten
 from levit_tf.heads import with_heads
-from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of, has_two_heads
+from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of, has_two_heads, have_exits
 from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.notes import note_kind
 from levit_tf.keras_graph.properties import front_of, known_input_range
+from levit_tf.names import WHOLE
 from levit_tf.prediction.network_files import output_names
 from levit_tf.preprocessing import INPUT_RANGES
 
@@ -36,7 +37,7 @@ def deploy_graph(
     Args:
       model: a functional model or a built Sequential of one image: a LeViT in train form with
         whichever heads, one that is fused already, or a model with one in it. It is not changed. Of
-        two heads the mean of the logits is taken.
+        two heads the mean of the logits is taken, of one with exits the whole network.
       batch_size: images in a batch, where a format needs the number to be fixed.
       input_range: what the model takes, where its graph does not say it: a name of
         `levit_tf.preprocessing.INPUT_RANGES`.
@@ -51,10 +52,41 @@ def deploy_graph(
     Raises:
       ValueError: `model` is of another kind or size, or nothing says what it takes.
     """
+    core, activation, images, x = _on_pixels(model, batch_size, input_range, _core)
+    outputs = core(x)
+    if activation is None:
+        return keras.Model(images, outputs, name=GRAPH_NAME)
+    probabilities = keras.layers.Activation(activation, name=PROBABILITIES)(outputs)
+    return keras.Model(images, {LOGITS: outputs, PROBABILITIES: probabilities}, name=GRAPH_NAME)
+
+
+def deploy_exits(
+    model: keras.Model, batch_size: int | None = None, input_range: str | None = None
+) -> keras.Model:
+    """The graph of a network with exits that is shipped.
+
+    Args:
+      model: a result of `levit_tf.dynamic.exits.add_exits`, in train or deploy form.
+      batch_size: see `deploy_graph`.
+      input_range: see `deploy_graph`.
+
+    Returns:
+      As of `deploy_graph`, but the outputs are the logits of `model`, by their names.
+    """
+
+    def core(model, front):
+        return rewritten(model, lambda layer: _is_left_out(layer, front)), None
+
+    core, _, images, x = _on_pixels(model, batch_size, input_range, core)
+    return keras.Model(images, core(x), name=GRAPH_NAME)
+
+
+def _on_pixels(model, batch_size, input_range, make_core):
+    """(core, activation, pixels, what of them goes into the core); see `_core`."""
     takes = known_input_range(model, input_range, f"Model {model.name!r}")
     height, width, channels = _image_shape(model)
     front = front_of(flatten(model))
-    core, activation = _core(model, front.operations if front.is_scaling else frozenset())
+    core, activation = make_core(model, front.operations if front.is_scaling else frozenset())
     images = x = keras.Input(
         batch_shape=(batch_size, height, width, channels), name=INPUT, dtype="float32"
     )
@@ -67,11 +99,7 @@ def deploy_graph(
         scale, offset = scale * front.slope, offset * front.slope + front.offset
     if (scale != 1).any() or offset.any():
         x = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name=NORMALIZE)(x)
-    outputs = core(x)
-    if activation is None:
-        return keras.Model(images, outputs, name=GRAPH_NAME)
-    probabilities = keras.layers.Activation(activation, name=PROBABILITIES)(outputs)
-    return keras.Model(images, {LOGITS: outputs, PROBABILITIES: probabilities}, name=GRAPH_NAME)
+    return core, activation, images, x
 
 
 def core_of(graph: keras.Model) -> keras.Model:
@@ -115,14 +143,12 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
       model: see `deploy_graph`.
       front: names of the operations that are left out.
     """
-
-    def is_left_out(layer):
-        return layer.name in front or note_kind(layer) is not None or is_inactive(layer)
-
+    if have_exits(as_functional(model).output):
+        model = keras.Model(model.input, model.output[WHOLE], name=model.name)
     if has_two_heads(as_functional(model)) and classifier_of(model) is not None:
         model = with_heads(model, "average")  # which is one linear head when it is fused
     names, ending = output_names(model), ending_of(model)
-    core = rewritten(model, is_left_out)
+    core = rewritten(model, lambda layer: _is_left_out(layer, front))
     if has_two_heads(core):
         logits = keras.layers.Average(name="average_heads")(list(core.output.values()))
         return keras.Model(core.inputs[0], logits, name=model.name), SOFTMAX
@@ -141,3 +167,7 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
     else:  # inside of a dense layer, which is a copy
         last.activation = keras.activations.linear
     return keras.Model(core.inputs[0], logits, name=model.name), activation
+
+
+def _is_left_out(layer: keras.layers.Layer, front: frozenset[str]) -> bool:
+    return layer.name in front or note_kind(layer) is not None or is_inactive(layer)

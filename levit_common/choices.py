@@ -7,6 +7,8 @@ What a value means is with the code that does it, which takes its names from her
 INPUT_RANGES = ("pixels", "unit", "symmetric", "normalized")
 # What becomes of two classification heads: see `levit_tf.LeViT`.
 HEADS = ("average", "both", "single")
+# Branches that answer early: see `levit_tf.dynamic.exits.add_exits`.
+EXIT_KINDS = ("pool", "attention")
 # Whose names and layout a state dict has: see `levit_tf.weights.pytorch_names`.
 FLAVOURS = ("official", "timm", "timm_conv", "hf")
 # The teachers of distillation: see `levit_tf.teachers.regnet.REGNETS`.

@@ -9,6 +9,14 @@ STEM = "stem"
 PRE_LOGITS = "pre_logits"
 CLASSIFIER = "classifier"
 PREDICTIONS = "predictions"
+# Outputs of a network with exits: see `levit_tf.dynamic.exits`.
+EXIT_PREFIX = "exits_"
+WHOLE = "head"
+
+
+def exit_name(stage: int) -> str:
+    """Name of the exit behind `stage`, of its output, and the beginning of its layers' names."""
+    return f"{EXIT_PREFIX}{stage}"
 
 
 def stage_name(stage: int) -> str:

@@ -20,6 +20,7 @@ from converters.tflite.conversion import to_tflite
 from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
 from levit_lite.class_names import LABELS_FILE
+from levit_tf.keras_graph.endings import have_exits
 from levit_tf.prediction.predictor import load_predictor
 from training.evaluation import top1
 
@@ -58,8 +59,8 @@ def write_artefacts(
     """Writes a trained network in every format.
 
     Args:
-      model: a LeViT in train form with heads="average", not distributed; or what
-        quantisation-aware training has made.
+      model: a LeViT in train form with heads="average", not distributed; or one with exits, which
+        becomes `.keras` files only; or what quantisation-aware training has made.
       folder: where to; it exists.
       class_names: one for each class.
       calibration_images: see `converters.tflite.conversion.to_tflite`.
@@ -81,6 +82,8 @@ def write_artefacts(
     for path, network in ((final, model), (fused, levit_tf.fuse(model))):
         with atomic_path(path, overwrite) as temporary:
             network.save(temporary)
+    if have_exits(model.output):  # `converters.to_dynamic` ships these, once it knows thresholds
+        return names[:2]
     to_saved_model(
         model,
         saved_model,

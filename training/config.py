@@ -41,6 +41,13 @@ class Config:
         "int8_full"; None for a float network. It begins with the trained network of `init_from`, a
         `.keras` file in train or deploy form, or "imagenet"; and that is the teacher where
         `teacher` names none. --set=qat=true is int8.
+      exits: branches that answer early, "0:attention,1:pool": a stage and the kind of the branch
+        behind it (`levit_tf.dynamic.exits.add_exits`), which learn while the trained network of
+        `init_from` stays to the bit what it was; None for none. They learn the labels, what
+        `distillation` says, and what the whole network answers.
+      exits_end_to_end: whether the network learns along with its exits.
+      exits_weight: weight of each exit's loss then; the whole network has 1.
+      exits_alpha: share of an exit's loss that is its distance from the whole network's answer.
       freeze_batch_norm: whether the network is in inference mode while it learns: moving statistics
         in BatchNorm, no drop_path. The official code fine-tunes so.
       batch_norm_momentum: share of BatchNorm's moving statistics that a step keeps; 0.9 is what
@@ -119,6 +126,10 @@ class Config:
     drop_path: float | None = None
     init_from: str | None = None
     qat: str | None = None
+    exits: str | None = None
+    exits_end_to_end: bool = False
+    exits_weight: float = 0.3
+    exits_alpha: float = 0.5
     freeze_batch_norm: bool | Auto = False
     batch_norm_momentum: float | Auto = 0.9
     epochs: int | Auto = 1000

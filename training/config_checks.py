@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.choices import TARGETS
+from levit_common.choices import EXIT_KINDS
 from levit_common.cli import parse_size
 from levit_common.spelling import did_you_mean
 from training.choices import DISTILLATIONS, PRECISIONS
@@ -104,7 +105,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     )
     check(
         "learning_rate head_rate warmup_learning_rate min_learning_rate weight_decay clip_factor "
-        "mixup cutmix",
+        "mixup cutmix exits_weight",
         lambda value: math.isfinite(value) and value >= 0,
         "at least 0 and finite",
     )
@@ -114,7 +115,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         "in [0, 1)",
     )
     check(
-        "distillation_alpha mixing_probability cutmix_probability erasing flip",
+        "distillation_alpha mixing_probability cutmix_probability erasing flip exits_alpha",
         lambda value: 0 <= value <= 1,
         "in [0, 1]",
     )
@@ -128,6 +129,8 @@ def check_values(values: Mapping[str, Any]) -> None:
             _check_one_of(name, values[name], choices)
     if values.get("rand_augment") not in (None, AUTO):
         parse_rand_augment(values["rand_augment"])
+    if values.get("exits") is not None:
+        parse_exits(values["exits"])
 
 
 def check_network(config: Any) -> None:
@@ -183,6 +186,10 @@ def check_combinations(config: Any) -> None:
         )
     if config.qat is not None:
         _check_qat(config)
+    if config.exits is not None:
+        _check_exits(config)
+    elif config.exits_end_to_end:
+        raise ValueError("exits_end_to_end needs exits: set exits=0:attention,1:pool.")
 
 
 def _check_qat(config: Any) -> None:
@@ -202,6 +209,51 @@ def _check_qat(config: Any) -> None:
                 f"{name}={value} does not go with qat={config.qat!r}: {reason}. Set "
                 f"{name}={str(wanted).lower()}."
             )
+
+
+def _check_exits(config: Any) -> None:
+    if config.qat is not None:
+        raise ValueError(
+            f"qat={config.qat!r} and exits={config.exits!r} do not go together: train the exits "
+            "first; converters.to_dynamic quantises them."
+        )
+    if config.exits_end_to_end:
+        return
+    source = config.init_from
+    if source is None or not (source == RELEASED or source.endswith(".keras")):
+        raise ValueError(
+            f"exits={config.exits!r} are put on a trained network: set init_from to its .keras "
+            f"file, or to imagenet; or train both with exits_end_to_end=true. Received: {source!r}"
+        )
+    for name in ("drop_path", "freeze_batch_norm"):
+        if (value := getattr(config, name)) not in (None, False, AUTO):
+            raise ValueError(
+                f"{name}={value} is about the network, which stays as it is while its exits learn. "
+                f"Leave it out, or set exits_end_to_end=true."
+            )
+
+
+def parse_exits(text: str) -> dict[int, str]:
+    """Reads where exits are and of what kind, "0:attention,1:pool".
+
+    Returns:
+      Stage -> kind, for `levit_tf.dynamic.exits.add_exits`.
+
+    Raises:
+      ValueError: of another form; the message says of which.
+    """
+    pairs = [part.partition(":") for part in text.split(",")]
+    found = {stage: kind for stage, _, kind in pairs}
+    if (
+        len(found) != len(pairs)
+        or not set(found) <= {"0", "1"}
+        or not (set(found.values()) <= set(EXIT_KINDS))
+    ):
+        raise ValueError(
+            f"exits are written as '0:attention,1:pool': stages 0 or 1, each with one of "
+            f"{', '.join(EXIT_KINDS)}. Received: {text!r}"
+        )
+    return {int(stage): found[stage] for stage in sorted(found)}
 
 
 def parse_rand_augment(text: str) -> dict[str, float]:

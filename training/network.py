@@ -115,6 +115,14 @@ def _in_use(config: Config, classes: int) -> keras.Model:
     return _build(config, classes, heads, classifier_activation="softmax")
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> keras.Model:
+    """Gives a network the weights of another of the same layers, by their paths; returns it."""
+    values = {weight.path: weight for weight in source.weights}
+    for weight in target.weights:
+        weight.assign(keras.ops.convert_to_numpy(values[weight.path]))
+    return target
+
+
 def facts(config: Config, data: Dataset, replicas: int) -> Facts:
     """What is known of a run before its networks are built, for `training.plan`.
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_common.json_files import write_json
 from levit_tf.pictures.picture_folders import skipped_text
-from training import network
+from training import exits, network
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoints import folder as run_folder
 from training.checkpoints.checkpoint import BEST, OTHER_WORKERS, Checkpoints
@@ -214,8 +214,9 @@ def _export(session: Session, folder: Path) -> Outcome:
     """
     print("\nexporting and checking every artefact on the held-out pictures ...")
     data = session.data
+    shipped = session.shipped()
     names = write_artefacts(
-        session.shipped(),
+        shipped,
         folder,
         class_names=data.class_names,
         calibration_images=data.calibration_images(CALIBRATION_IMAGES),
@@ -226,6 +227,12 @@ def _export(session: Session, folder: Path) -> Outcome:
     write_json(folder / "artefacts.json", [dataclasses.asdict(report) for report in reports])
     contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
     print(f"\n{format_table(reports)}")
+    if session.config.exits:
+        print(f"\n{exits.format_exits(exits.check_exits(shipped, folder, images, labels))}")
+        print(
+            "\nnext: python -m converters.to_dynamic --models="
+            f"{folder / names[0]} --calibration=DATASET --output=DIR"
+        )
     rows = Log(folder, session.step, writes=False).rows
     found = judge(
         session.config,

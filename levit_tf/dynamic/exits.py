@@ -9,20 +9,15 @@ from collections.abc import Mapping
 
 import keras
 
+from levit_common.choices import EXIT_KINDS
 from levit_tf.attention import Attention
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
+from levit_tf.keras_graph.notes import CLASSES, note_layer
+from levit_tf.keras_graph.properties import class_name_texts, model_properties
 from levit_tf.layers import MLP, Classifier
 from levit_tf.model import average_pool
-from levit_tf.names import stage_name
+from levit_tf.names import EXIT_PREFIX, WHOLE, exit_name, stage_name
 from levit_tf.variants import STAGE_STRIDE, STAGES, Variant
-
-KINDS = ("pool", "attention")
-WHOLE = "head"  # the output of the whole network
-
-
-def exit_name(stage: int) -> str:
-    """Name of the branch behind `stage`, of its output, and the beginning of its layers' names."""
-    return f"exits_{stage}"
 
 
 def add_exits(model: keras.Model, kinds: Mapping[int, str] | None = None) -> keras.Model:
@@ -30,10 +25,10 @@ def add_exits(model: keras.Model, kinds: Mapping[int, str] | None = None) -> ker
 
     Args:
       model: a LeViT in train form, with its top.
-      kinds: stage -> kind of the branch behind it, one of `KINDS`: "pool" is the mean over the
-        tokens, BatchNorm and a dense layer; "attention" has one of LeViT's own subsampling
-        attentions and an MLP before these. By default attention behind stage 0, the mean behind
-        stage 1.
+      kinds: stage -> kind of the branch behind it, one of `levit_common.choices.EXIT_KINDS`: "pool"
+        is the mean over the tokens, BatchNorm and a dense layer; "attention" has one of LeViT's own
+        subsampling attentions and an MLP before these. By default attention behind stage 0, the
+        mean behind stage 1.
 
     Returns:
       A model of the same input with logits by name, (batch, classes) each: "exits_0", "exits_1"
@@ -48,22 +43,24 @@ def add_exits(model: keras.Model, kinds: Mapping[int, str] | None = None) -> ker
         raise ValueError(f"Model {model.name!r} has no classification heads to exit to.")
     outputs = {}
     for stage, kind in sorted(kinds.items()):
-        if stage not in range(STAGES - 1) or kind not in KINDS:
+        if stage not in range(STAGES - 1) or kind not in EXIT_KINDS:
             raise ValueError(
-                f"kinds must give stages 0 to {STAGES - 2} one of {', '.join(KINDS)}. Received: "
-                f"{stage!r}: {kind!r}"
+                f"kinds must give stages 0 to {STAGES - 2} one of {', '.join(EXIT_KINDS)}. "
+                f"Received: {stage!r}: {kind!r}"
             )
         features = model.get_layer(stage_name(stage)).output
         outputs[exit_name(stage)] = _branch(variant, features, stage, kind, classifier.classes)
     logits = classifier.output
-    if isinstance(logits, dict):  # of two heads
-        logits = keras.layers.Average(name="mean_of_heads")([logits["head"], logits["head_dist"]])
+    if classifier.heads == "both":
+        logits = keras.layers.Average(name="mean_of_heads")(keras.tree.flatten(logits))
+    if names := model_properties(model).class_names:
+        logits = note_layer(CLASSES, class_name_texts(names))(logits)
     return keras.Model(model.input, {**outputs, WHOLE: logits}, name=f"{model.name}_exits")
 
 
 def exit_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of the branches, which learn while the network stays as it is."""
-    return [layer for layer in model.layers if layer.name.startswith("exits_")]
+    return [layer for layer in model.layers if layer.name.startswith(EXIT_PREFIX)]
 
 
 def _branch(variant: Variant, x: keras.KerasTensor, stage: int, kind: str, classes: int):

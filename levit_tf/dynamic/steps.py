@@ -13,8 +13,7 @@ import keras
 import numpy as np
 
 from levit_tf.dynamic.calibration import NEVER, confidence
-from levit_tf.dynamic.exits import WHOLE, exit_name
-from levit_tf.names import stage_name
+from levit_tf.names import EXIT_PREFIX, WHOLE, stage_name
 
 LOGITS, STATE = "logits", "state"  # of a step's outputs
 
@@ -108,7 +107,7 @@ def steps_of_exits(model: keras.Model) -> Steps:
         )
     networks, begin = [], model.input
     for name in exits:
-        stage = int(name.removeprefix(exit_name(0)[:-1]))
+        stage = int(name.removeprefix(EXIT_PREFIX))
         state = model.get_layer(stage_name(stage)).output
         step = {LOGITS: outputs[name], STATE: state}
         networks.append(keras.Model(begin, step, name=f"{model.name}_to_{stage_name(stage)}"))

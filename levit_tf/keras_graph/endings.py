@@ -9,6 +9,7 @@ import keras
 from levit_tf.keras_graph.flatten import flatten, is_inactive
 from levit_tf.keras_graph.graph_calls import Call, calls_of
 from levit_tf.layers import Classifier
+from levit_tf.names import EXIT_PREFIX, WHOLE
 
 LINEAR, SOFTMAX, SIGMOID = "linear", "softmax", "sigmoid"
 _ACTIVATIONS = {
@@ -30,12 +31,12 @@ def ending_of(model: keras.Model) -> str | None:
       model: functional, or a built Sequential.
 
     Returns:
-      `LINEAR` for logits, also those of LeViT's two heads; `SOFTMAX` or `SIGMOID` for
+      `LINEAR` for logits, also those of LeViT's two heads and of exits; `SOFTMAX` or `SIGMOID` for
       probabilities; None where the model is no classifier: other outputs than one of shape (batch,
       classes), a single linear value, or something else as its last layer.
     """
     flat = flatten(model)
-    if has_two_heads(flat):
+    if has_two_heads(flat) or have_exits(flat.output):
         return LINEAR
     if not keras.utils.is_keras_tensor(flat.output) or len(flat.output.shape) != 2:
         return None
@@ -48,6 +49,16 @@ def has_two_heads(model: keras.Model) -> bool:
     return _are_two_heads(model.output)
 
 
+def have_exits(outputs: Any) -> bool:
+    """Whether outputs, of a model or of a call, are those of `levit_tf.dynamic.exits`."""
+    return (
+        isinstance(outputs, dict)
+        and WHOLE in outputs
+        and len(outputs) > 1
+        and all(name.startswith(EXIT_PREFIX) for name in outputs if name != WHOLE)
+    )
+
+
 def mean_of_heads(outputs: Any) -> Any:
     """What a model says where one answer is wanted.
 
@@ -55,8 +66,11 @@ def mean_of_heads(outputs: Any) -> Any:
       outputs: of a model: arrays or tensors.
 
     Returns:
-      The mean of the logits of LeViT's two heads; `outputs` of any other model.
+      The mean of the logits of LeViT's two heads, the whole network's logits of one with exits;
+      `outputs` of any other model.
     """
+    if have_exits(outputs):
+        return outputs[WHOLE]
     if not _are_two_heads(outputs):
         return outputs
     head, distilled = (outputs[name] for name in _HEADS)

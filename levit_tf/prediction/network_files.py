@@ -23,7 +23,7 @@ from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.class_names import LABELS_FILE, read_labels
 from levit_lite.prediction.network import Network, checked, image_shape, unexpected_signature
 from levit_lite.prediction.tflite_network import tflite_network
-from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, mean_of_heads
+from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, have_exits, mean_of_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
@@ -92,8 +92,9 @@ def keras_network(
 
     Args:
       model: functional, or a built Sequential, of one image. Of LeViT's two heads the mean of the
-        logits is taken. One output is a classifier's if it ends in a softmax, a sigmoid or a dense
-        layer; other outputs have the names that `output_names` gives them.
+        logits is taken, of one with exits the whole network's. One output is a classifier's if it
+        ends in a softmax, a sigmoid or a dense layer; other outputs have the names that
+        `output_names` gives them.
       source: where it is from, for messages.
       input_range: see `read_network`.
       few: see `run_of`.
@@ -110,7 +111,7 @@ def keras_network(
     takes = known_input_range(flat, input_range, source)
     names = output_names(flat)
     shapes = {name: tuple(x.shape) for name, x in zip(names, flat.outputs, strict=True)}
-    if has_two_heads(flat):
+    if has_two_heads(flat) or have_exits(flat.output):
         shapes = {LOGITS: next(iter(shapes.values()))}
 
     run = run_of(model, few)

@@ -150,3 +150,17 @@ def test_two_replicas_under_xla_have_the_losses_of_one(tmp_path):
     assert len(one) == 6
     np.testing.assert_allclose(two, one, rtol=1e-5)
     np.testing.assert_allclose(compiled, one, rtol=1e-5)
+
+
+def test_two_replicas_teach_exits_as_one_device_does(tmp_path, settings):
+    settings = (*settings, "exits=0:attention,1:pool")
+    folders = tmp_path / "one", tmp_path / "two"
+    one = workers.run(folders[0], settings, "--strategy=onedevice", module=MODULE)
+    two = workers.run(
+        folders[1], settings, "--strategy=mirrored", before=TWO_DEVICES, module=MODULE
+    )
+    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    found, expected = map(workers.checkpoint, reversed(folders))
+    for name, value in expected.items():
+        if "exits_" not in name and name.startswith("model/"):
+            np.testing.assert_array_equal(found[name], value, err_msg=name)

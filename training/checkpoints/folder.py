@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from levit_tf.pictures.run_pictures import PICTURES_FILE
 from training.checkpoints.checkpoint import CHECKPOINTS, OTHER_WORKERS
-from training.checkpoints.record import CONFIG_FILE, PICTURES_FILE, RUN_FILE, Record, read, write
+from training.checkpoints.record import CONFIG_FILE, RUN_FILE, Record, read, write
 from training.checkpoints.record_checks import check_same
 from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
 from training.outcome import RESULT_FILE

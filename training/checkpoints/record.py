@@ -17,13 +17,14 @@ import tensorflow as tf
 import levit_tf
 from levit_common.files import atomic_path
 from levit_common.json_files import write_json
+from levit_tf.pictures.run_pictures import PICTURES_FILE
 from training.checkpoints import manifest
 from training.checkpoints.checkpoint import Restored, checkpoint_folders, has_checkpoints
 from training.config import Config
 from training.data import Dataset
 from training.data.sources import FileEntry
 
-CONFIG_FILE, RUN_FILE, PICTURES_FILE = "config.json", "run.json", "pictures.json.gz"
+CONFIG_FILE, RUN_FILE = "config.json", "run.json"
 
 
 class DifferentRunError(FileExistsError):

@@ -13,7 +13,7 @@ import tensorflow as tf
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
-from training import config_checks, network
+from training import config_checks, exits, network
 from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
@@ -23,7 +23,7 @@ from training.loop.step import StepOptions, make_train_step
 from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
 from training.optim.ema import Ema
-from training.optim.losses import Distillation
+from training.optim.losses import Distillation, ExitsLoss
 from training.optim.mixed_precision import LossScale, precision
 from training.optim.optimizer import AdamW
 from training.optim.schedule import StepCosine, WarmupCosine
@@ -109,9 +109,7 @@ class Session:
                 config.jit_compile and not is_tpu(self.strategy),  # that compiles anyway
                 config.seed,
             ),
-            loss=Distillation(
-                config.distillation, config.distillation_alpha, config.distillation_tau
-            ),
+            loss=make_loss(config),
             teacher=self.teacher,
             ema=self.ema,
         )
@@ -194,9 +192,7 @@ class Session:
         if self.config.qat:
             quantized = self.networks.shipped(trained)
             return dataclasses.replace(quantized, model=self._with_properties(quantized.model))
-        in_use = self._in_use
-        in_use.set_weights(self.networks.shipped(trained).get_weights())
-        return in_use
+        return network.copy_weights(self.networks.shipped(trained), self._in_use)
 
     @functools.cached_property
     def _in_use(self) -> keras.Model:
@@ -258,6 +254,8 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         from training import qat  # which needs packages that no other run does
 
         make_networks = qat.prepare(config, data)
+    elif config.exits:
+        make_networks = exits.prepare(config, data, replicas)
     else:
         make_networks = functools.partial(network.make_networks, config, data.class_names, replicas)
     with strategy.scope(), precision(config.precision):
@@ -328,6 +326,16 @@ def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosin
         config.warmup_learning_rate,
         config.min_learning_rate,
     )
+
+
+def make_loss(config: Config) -> Distillation | ExitsLoss:
+    """What the networks of a run learn by."""
+    base = Distillation(config.distillation, config.distillation_alpha, config.distillation_tau)
+    if config.exits is None:
+        return base
+    if config.exits_end_to_end:
+        return ExitsLoss(base, config.exits_alpha, config.exits_weight, whole_weight=1.0)
+    return ExitsLoss(base, config.exits_alpha)
 
 
 def mixing(config: Config) -> MixingSettings:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from levit_tf.keras_graph.endings import mean_of_heads
+from levit_tf.keras_graph.endings import have_exits, mean_of_heads
 
 
 def make_validator(
@@ -18,17 +18,19 @@ def make_validator(
     """A function that returns the top-1 of a model by its present weights, 0..1.
 
     Args:
-      model: a LeViT that returns logits; of two heads the mean counts.
+      model: a LeViT that returns logits; of two heads the mean counts. Of a network with exits it
+        is the mean of the top-1 of each exit and of the whole.
       strategy: the replicas.
       batches: makes an iterator of distributed (images, labels); pictures of label -1 do not count.
     """
 
     def count(images, labels):
-        outputs = mean_of_heads(model(images, training=False))
-        found = tf.argmax(outputs, axis=1, output_type=labels.dtype)
-        right, real = tf.equal(found, labels), labels >= 0
-        counts = [tf.math.count_nonzero(kind, dtype=tf.int32) for kind in (right, real)]
-        return tf.stack(counts)
+        outputs = model(images, training=False)
+        answers = list(outputs.values()) if have_exits(outputs) else [mean_of_heads(outputs)]
+        found = [tf.argmax(logits, axis=1, output_type=labels.dtype) for logits in answers]
+        right, real = tf.equal(tf.stack(found), labels), labels >= 0
+        pictures = tf.math.count_nonzero(real, dtype=tf.int32) * len(answers)
+        return tf.stack([tf.math.count_nonzero(right, dtype=tf.int32), pictures])
 
     @tf.function(autograph=False)
     def counts_of(images, labels):

@@ -17,7 +17,7 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not training:
+        if not (training and self.trainable):  # as Keras' own: of frozen layers nothing moves
             return super().call(inputs, training=training, mask=mask)
         normalise = self._together if self.synchronized else self._alone
         outputs, mean, unbiased = normalise(inputs)

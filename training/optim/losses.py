@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from levit_tf.names import WHOLE
+
 
 def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Softmax cross-entropy against probabilities.
@@ -52,10 +54,20 @@ def soft_distillation(teacher: tf.Tensor, logits: tf.Tensor, tau: float) -> tf.T
     Returns:
       (batch,), float32.
     """
-    expected = tf.nn.log_softmax(tf.cast(teacher, tf.float32) / tau)
+    return divergence(teacher, logits, tau) * tau**2 / teacher.shape[1]
+
+
+def divergence(expected: tf.Tensor, logits: tf.Tensor, tau: float = 1.0) -> tf.Tensor:
+    """Kullback-Leibler divergence from expected logits (batch, classes) at a temperature: (batch,).
+
+    Args:
+      expected: (batch, classes), logits of who knows.
+      logits: (batch, classes), of who learns.
+      tau: temperature of both.
+    """
+    expected = tf.nn.log_softmax(tf.cast(expected, tf.float32) / tau)
     found = tf.nn.log_softmax(tf.cast(logits, tf.float32) / tau)
-    divergence = tf.reduce_sum(tf.exp(expected) * (expected - found), axis=1)
-    return divergence * tau**2 / teacher.shape[1]
+    return tf.reduce_sum(tf.exp(expected) * (expected - found), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,3 +109,51 @@ class Distillation:
         else:
             taught = soft_distillation(teacher, outputs["head_dist"], self.tau)
         return base * (1 - self.alpha) + taught * self.alpha
+
+
+@dataclasses.dataclass(frozen=True)
+class ExitsLoss:
+    """How the exits of a network learn: from labels, a teacher, and the network's own last answer.
+
+    Attributes:
+      base: of labels and teacher, for each exit and for the whole network.
+      alpha: share of an exit's loss that is its divergence from the whole network's answer.
+      exit_weight: of each exit's loss in the sum.
+      whole_weight: of the whole network's; 0 where that does not learn.
+    """
+
+    base: Distillation
+    alpha: float = 0.5
+    exit_weight: float = 1.0
+    whole_weight: float = 0.0
+
+    def __call__(
+        self,
+        targets: tf.Tensor,
+        outputs: Mapping[str, tf.Tensor],
+        teacher: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The loss of a batch.
+
+        Args:
+          targets: (batch, classes), see `cross_entropy`.
+          outputs: logits (batch, classes) of a model of `levit_tf.dynamic.exits.add_exits`.
+          teacher: (batch, classes), the teacher's logits for the same images.
+
+        Returns:
+          (batch,), float32.
+        """
+        whole = outputs[WHOLE]
+        total = self.whole_weight * self._of_one(targets, whole, teacher)
+        for name, logits in outputs.items():
+            if name != WHOLE:
+                taught = divergence(tf.stop_gradient(whole), logits)
+                base = self._of_one(targets, logits, teacher)
+                total += self.exit_weight * (base * (1 - self.alpha) + taught * self.alpha)
+        return total
+
+    def _of_one(self, targets, logits, teacher):
+        """The base loss of one answer, which learns from labels and teacher alike."""
+        if self.base.kind == "none":
+            return self.base(targets, logits)
+        return self.base(targets, {"head": logits, "head_dist": logits}, teacher)

@@ -6,8 +6,9 @@ import pytest
 
 import levit_tf
 from levit_tf.dynamic.calibration import answers, leaving_step
-from levit_tf.dynamic.exits import WHOLE, add_exits, exit_layers
+from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.dynamic.steps import LOGITS, cascade, steps_of_exits
+from levit_tf.names import WHOLE
 from tests.support.randomize import random_images, randomize_keras
 
 SIZE, CLASSES = (64, 64), 5
@@ -37,6 +38,11 @@ def test_the_whole_network_says_to_the_bit_what_it_said(network, exits):
     np.testing.assert_array_equal(found[WHOLE], expected)
     assert set(found) == {"exits_0", "exits_1", WHOLE}
     assert all(array.shape == (7, CLASSES) for array in found.values())
+
+
+def test_the_names_of_the_classes_stay(network):
+    named = levit_tf.with_properties(network, class_names=list("abcde"))
+    assert levit_tf.model_properties(add_exits(named)).class_names == tuple("abcde")
 
 
 def test_branches_alone_are_new_layers(network, exits):

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from levit_tf.pictures.run_pictures import PICTURES_FILE
 from tests.fault_injector import contents, difference
 from tests.support.training.data_cases import encoded, picture, write_folder
 from tests.support.training.tiny_session import Killed, TinySession
@@ -124,7 +125,7 @@ def test_another_number_of_steps_cannot_go_on(session, run, pictures):
 
 
 def test_without_the_list_of_files_the_numbers_are_said(session, run, pictures):
-    (run / record.PICTURES_FILE).write_bytes(b"\x1f\x8bgarbage")
+    (run / PICTURES_FILE).write_bytes(b"\x1f\x8bgarbage")
     (pictures / "train" / "bee" / "00.jpg").unlink()
     text = refusal(session(), run)
     assert "training: 60 pictures before, 59 now, not the same" in text

@@ -1,0 +1,43 @@
+"""Exits on a trained LeViT, which stays to the bit what it is: easy pictures leave early.
+
+    python -m training.main --config=imagefolder_exits --output=DIR \\
+        --set=dataset=imagefolder:PATH --set=variant=LeViT128S --set=init_from=FILE.keras
+
+FILE.keras is a LeViT in train form of the pictures' classes, such as `final.keras` of another run.
+--set=exits=0:pool,1:pool chooses the branches, --set=teacher=FILE --set=distillation=soft a teacher
+for them. --set=exits_end_to_end=true trains the network along with them, --set=exits_weight=0.3 as
+the weight of each exit beside it; then init_from may be none, and `learning_rate` should be lower.
+
+What comes of it is calibrated and shipped by `converters.to_dynamic`.
+
+Cost: only the branches are differentiated, so an epoch takes about as long as forward passes over
+the pictures; docs/dynamic.md has a measured one, and how good the branches are.
+"""
+
+from training.config import Config
+
+CONFIG = Config(
+    dataset="imagefolder:.",
+    variant="LeViT128S",
+    init_from="final.keras",
+    exits="0:attention,1:pool",
+    epochs=10,
+    batch_size=64,
+    fill_batches=True,
+    learning_rate=1e-3,
+    rate_batch=None,
+    warmup_epochs=0,
+    warmup_steps=50,
+    warmup_learning_rate=0.0,
+    min_learning_rate=1e-5,
+    clip_factor=0.0,
+    ema_decay=0.99,
+    mixup=0.0,
+    cutmix=0.0,
+    rand_augment=None,
+    erasing=0.0,
+    crop_scale=0.35,
+    crop_padding=2,
+    repeats=1,
+    label_smoothing=0.0,
+)

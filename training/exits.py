@@ -1,0 +1,199 @@
+"""The networks of a run that teaches exits: branches on a trained LeViT, or both together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import levit_tf
+from levit_common.json_files import write_json
+from levit_common.markdown import markdown_table
+from levit_tf.dynamic.calibration import expected_calibration_error
+from levit_tf.dynamic.exits import add_exits, exit_layers
+from levit_tf.keras_graph.introspection import classifier_of
+from levit_tf.names import WHOLE
+from levit_tf.preprocessing import preprocess_input
+from levit_tf.weights.loading import load_train_form
+from training import network
+from training.config import Config
+from training.config_checks import RELEASED, parse_exits
+from training.data import Dataset
+from training.network import Networks
+from training.optim.batch_norm import prepare_batch_norm
+
+EXITS_FILE = "exits.json"
+_BATCH = 32
+
+
+def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networks]:
+    """Looks at the trained network of a run.
+
+    Args:
+      config: with `exits`.
+      data: pictures of the network's input size and classes.
+      replicas: how many train together.
+
+    Returns:
+      What builds the networks, to be called in the scope of the strategy.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is of no LeViT that exits can be put on for these pictures.
+    """
+    is_frozen, classes = not config.exits_end_to_end, len(data.class_names)
+    source = _trained(config, data) if is_frozen else None
+    if source is not None:
+        heads = "single" if classifier_of(source).heads == "single" else "average"
+    else:
+        heads = "single" if config.distillation == "none" else "average"
+
+    def build() -> keras.Model:
+        levit = levit_tf.LeViT(
+            config.variant,
+            input_shape=(*network.input_size(config), 3),
+            classes=classes,
+            heads=heads,
+            drop_path_rate=0.0 if is_frozen else config.drop_path,
+            classifier_activation=None,
+        )
+        return add_exits(levit, parse_exits(config.exits))
+
+    def student() -> keras.Model:
+        model = build()
+        if is_frozen:
+            branches = exit_layers(model)
+            for layer in model.layers:
+                layer.trainable = layer in branches
+        prepare_batch_norm(model, replicas, config.batch_norm_momentum)
+        return model
+
+    def make() -> Networks:
+        model = student()
+        if is_frozen:
+            levit_tf.transfer_weights(source, _without_exits(model))
+            beginning = f"exits on {config.init_from}, which stays as it is"
+        else:
+            beginning, _ = network.initialise(config, _without_exits(model), data.class_names)
+        return Networks(
+            model,
+            student() if config.ema_decay else None,
+            beginning=beginning,
+            shipped=lambda trained: network.copy_weights(trained, build()),
+        )
+
+    return make
+
+
+@dataclasses.dataclass(frozen=True)
+class ExitReport:
+    """How one answer of a network with exits did on held-out pictures.
+
+    Attributes:
+      name: of the output.
+      parameters: of its branch; of the whole network those without all branches.
+      top1: share of pictures classified as their label, 0..1.
+      agreement: share of pictures classified as by the whole network, 0..1.
+      calibration_error: expected calibration error, 0..1.
+    """
+
+    name: str
+    parameters: int
+    top1: float
+    agreement: float
+    calibration_error: float
+
+
+def check_exits(
+    model: keras.Model, folder: Path, images: np.ndarray, labels: np.ndarray
+) -> list[ExitReport]:
+    """Answers pictures by every exit, and keeps the result as `exits.json`.
+
+    Args:
+      model: a result of `levit_tf.dynamic.exits.add_exits`.
+      folder: of the run.
+      images: (n, height, width, 3), RGB 0..255.
+      labels: (n,) integers.
+    """
+    answers: dict[str, list[Any]] = {}
+    for start in range(0, len(images), _BATCH):
+        batch = preprocess_input(images[start : start + _BATCH].astype(np.float32))
+        for name, logits in model.predict_on_batch(batch).items():
+            answers.setdefault(name, []).append(np.asarray(logits))
+    found = {name: np.concatenate(rows) for name, rows in answers.items()}
+    whole = found[WHOLE].argmax(axis=1)
+    branches = exit_layers(model)
+    parameters = {
+        name: sum(layer.count_params() for layer in branches if _is_of(layer.name, name))
+        for name in found
+    }
+    parameters[WHOLE] = model.count_params() - sum(parameters.values())
+    reports = [
+        ExitReport(
+            name,
+            parameters[name],
+            float(np.mean(logits.argmax(axis=1) == labels)),
+            float(np.mean(logits.argmax(axis=1) == whole)),
+            expected_calibration_error(logits, labels),
+        )
+        for name, logits in found.items()
+    ]
+    write_json(folder / EXITS_FILE, [dataclasses.asdict(report) for report in reports])
+    return reports
+
+
+def format_exits(reports: list[ExitReport]) -> str:
+    """The reports as a Markdown table."""
+    header = ("answer", "parameters", "top-1, %", "as the whole, %", "calibration error, %")
+    rows = [
+        (
+            report.name,
+            f"{report.parameters:,}",
+            f"{100 * report.top1:.2f}",
+            f"{100 * report.agreement:.2f}",
+            f"{100 * report.calibration_error:.2f}",
+        )
+        for report in reports
+    ]
+    return markdown_table([header, *rows], right=range(1, len(header)))
+
+
+def _trained(config: Config, data: Dataset) -> keras.Model:
+    """The network that exits are put on."""
+    if config.init_from == RELEASED:
+        model = levit_tf.LeViT(config.variant, weights="imagenet")
+    else:
+        model = load_train_form(config.init_from)
+    classifier = classifier_of(model)
+    if classifier is None:
+        raise ValueError(f"init_from={config.init_from}: has no classification heads to exit to.")
+    size, classes = tuple(model.input_shape[1:3]), classifier.classes
+    if (size, classes) != (tuple(data.input_size), len(data.class_names)):
+        raise ValueError(
+            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels and knows {classes} "
+            f"classes; the data are {data.input_size[0]}x{data.input_size[1]} pixels of "
+            f"{len(data.class_names)}. Exits are put on a network that was trained for them; "
+            "exits_end_to_end=true trains both."
+        )
+    known = levit_tf.model_properties(model).class_names
+    if known and list(known) not in (list(data.class_names), list(data.class_ids)):
+        other = next((a, b) for a, b in zip(known, data.class_names, strict=True) if a != b)
+        raise ValueError(
+            f"init_from={config.init_from}: its classes are others than those of the pictures, or "
+            f"in another order: {other[0]!r} there, {other[1]!r} here."
+        )
+    return _without_exits(model)
+
+
+def _without_exits(model: keras.Model) -> keras.Model:
+    """The network inside of one with exits, sharing its layers."""
+    logits = classifier_of(model).output
+    return keras.Model(model.input, logits, name=model.name)
+
+
+def _is_of(layer: str, output: str) -> bool:
+    return layer == output or layer.startswith(f"{output}_")

@@ -3,8 +3,9 @@
     python -m levit_tf.classify --model=FILE_OR_VARIANT [--top=5] [--labels=FILE] PICTURE...
 
 A PICTURE is a JPEG, PNG, GIF, BMP or WebP file, or a folder of them. Prints the name of each
-picture and below it the likeliest classes with their probabilities. A picture that cannot be read
-is reported on stderr, and the others are classified all the same.
+picture, for a dynamic file also which exit answered, and below it the likeliest classes with their
+probabilities. A picture that cannot be read is reported on stderr, and the others are classified
+all the same.
 """
 
 from __future__ import annotations
@@ -80,10 +81,11 @@ def _classify(predictor: Predictor, pictures: Sequence[str], top: int) -> bool:
         except ImageError as error:
             print(f"error: {error}", file=sys.stderr)
     if images:
-        scores = predictor.predict(images)
+        scores, exits = predictor.predict_with_exits(images)
         best = top_classes(scores, min(top, predictor.classes))
-        for picture, row, indices in zip(readable, scores, best, strict=True):
-            print(printable(picture))
+        for number, (picture, row, indices) in enumerate(zip(readable, scores, best, strict=True)):
+            # Which step of a dynamic file was sure enough.
+            print(printable(picture) + ("" if exits is None else f"  (exit {exits[number]})"))
             for index in indices:
                 print(f"  {100 * row[index]:6.2f} %  {predictor.class_names[index]}")
     return len(readable) == len(pictures)

@@ -12,6 +12,10 @@ part; `--split` chooses: a part, `all`, or `test` of a folder without parts for 
 training on it holds out. The protocol is `levit_tf.preprocessing`: resize to 256 for a centre crop
 of 224, bicubic, antialiased. `training.data.load_data` says what data sets there are. With
 `--output` the folder gets `evaluation.json`, `per_class.csv` and `confusion.png`.
+
+Of a dynamic file of `converters.to_dynamic` it tells mean, p50 and p99 of the time, how often each
+exit answers, how good and how well calibrated it is; with `--output` it draws accuracy over mean
+time, `dynamic.png`, and `--beside=a.tflite,b.tflite` puts single networks into the same picture.
 """
 
 from __future__ import annotations
@@ -50,6 +54,9 @@ def main() -> None:
     data = data.with_input_size(predictor.input_size)
     if not is_named(predictor):
         print("  the model's classes have no names: taken in the order of the data set's")
+    if predictor.has_exits:
+        _evaluate_dynamic(predictor, data)
+        return
     start = time.perf_counter()
     try:
         accuracy = evaluate(
@@ -91,12 +98,42 @@ def main() -> None:
         print(f"written: {args.output}")
 
 
+def _evaluate_dynamic(predictor, data) -> None:
+    """What there is to say of a file of `converters.to_dynamic`."""
+    from converters.dynamic.running import open_dynamic
+    from levit_lite.prediction.predictor import load_tflite_predictor
+    from levit_tf.prediction.predictor import load_predictor
+    from training.dynamic_evaluation import evaluate_dynamic, write_dynamic_report
+
+    args = flags.FLAGS
+    beside = [
+        (path, load_tflite_predictor(path, threads=1))
+        if path.endswith(".tflite")
+        else (path, load_predictor(path))
+        for path in args.beside
+    ]
+    report = evaluate_dynamic(
+        open_dynamic(args.model, args.trust, threads=1),
+        predictor,
+        data,
+        beside=beside,
+        limit=args.limit,
+        by_order=args.by_order,
+    )
+    print(report)
+    if args.output:
+        summary = {"model": args.model, "dataset": args.dataset, "split": args.split}
+        write_dynamic_report(Path(args.output), report, summary)
+        print(f"written: {args.output}")
+
+
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "A .keras, .tflite or .onnx file, SavedModel, or variant.")
     flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
     flags.DEFINE_string("split", None, "Part of it: a TFDS split, a folder's part, or all.")
     flags.DEFINE_string("output", None, "Folder for evaluation.json, per_class.csv, confusion.png.")
     flags.DEFINE_string("labels", None, "Names of the model's classes, one a line.")
+    flags.DEFINE_list("beside", [], "Single networks to measure beside a dynamic file.")
     flags.DEFINE_bool("by_order", False, "Take the model's classes in the data set's order.")
     cli.define_input_range()
     cli.define_trust()

@@ -92,6 +92,17 @@ def _write(
     batch_size: int | None,
     class_names: Sequence[str] | None,
 ) -> None:
+    save(onnx_of(graph, opset, batch_size), path, class_names)
+
+
+def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
+    """The ONNX model of a deploy graph.
+
+    Args:
+      graph: see `converters.deploy`.
+      opset: one of `converters.choices.OPSETS`.
+      batch_size: images in a batch; None for any number.
+    """
     import onnx
     import onnx_ir
     from onnx_ir.passes import common
@@ -108,11 +119,18 @@ def _write(
     common.DeduplicateInitializersPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
     _rename(model, set(_layer_names(graph)))
-    if class_names:
-        model.metadata_props[CLASS_NAMES_KEY] = "\n".join(class_names)
     common.ShapeInferencePass(check_type=True, strict_mode=True)(model)
-    onnx.save_model(onnx_ir.to_proto(model), path)
-    onnx.checker.check_model(path, full_check=True)
+    return onnx_ir.to_proto(model)
+
+
+def save(model, path: str | os.PathLike, class_names: Sequence[str] | None) -> None:
+    """Writes an ONNX model with its class names, and checks what was written."""
+    import onnx
+
+    if class_names:
+        onnx.helper.set_model_props(model, {CLASS_NAMES_KEY: "\n".join(class_names)})
+    onnx.save_model(model, os.fspath(path))
+    onnx.checker.check_model(os.fspath(path), full_check=True)
 
 
 def _convert(graph: keras.Model, opset: int):

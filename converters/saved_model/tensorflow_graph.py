@@ -59,7 +59,7 @@ def tensorflow_function(
     if precision not in PRECISIONS:
         raise ValueError(f"Precision must be one of {PRECISIONS}. Received: {precision!r}")
     normalize, probabilities = (layer_or_none(graph, x) for x in (NORMALIZE, PROBABILITIES))
-    core = _respelled(core_of(graph), precision)
+    core = respelled(core_of(graph), precision)
     arrays = [
         [keras.ops.convert_to_numpy(v) for v in variables]
         for variables in (core.trainable_variables, core.non_trainable_variables)
@@ -82,7 +82,7 @@ def tensorflow_function(
     return serve
 
 
-def _respelled(core: keras.Model, precision: str) -> keras.Model:
+def respelled(core: keras.Model, precision: str) -> keras.Model:
     """A copy of the network from normalised pixels to logits, of the layers below."""
     values_bias = {}  # name of an attention layer -> bias of its values
     for layer in core.layers:

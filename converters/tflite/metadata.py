@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from converters.tflite.tflite_graph import Graph
-from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
+from levit_common.shipped_names import EXIT, INPUT, LOGITS, PROBABILITIES
 from levit_lite.class_names import LABELS_FILE
 
 ENTRY = "TFLITE_METADATA"
@@ -32,6 +32,7 @@ _DESCRIPTIONS = {
     INPUT: "Picture, values 0..255, which the network normalises itself.",
     PROBABILITIES: "Probability of each class.",
     LOGITS: "Logit of each class; softmax turns them into probabilities.",
+    EXIT: "Number of the step that answered, from 0.",
 }
 
 

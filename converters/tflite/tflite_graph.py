@@ -114,7 +114,9 @@ class Graph:
           **options: of the op, by their names in the schema's Python classes.
         """
         _, schema = _schema()
-        name = kind.title().replace("_", "") + "Options"  # CONV_2D has Conv2DOptions
+        # CONV_2D has Conv2DOptions, and all reductions the same.
+        name = "Reducer" if kind.startswith("REDUCE_") else kind.title().replace("_", "")
+        name += "Options"
         return schema.OperatorT(
             opcodeIndex=self._code_index(getattr(schema.BuiltinOperator, kind)),
             inputs=inputs,
@@ -122,6 +124,63 @@ class Graph:
             builtinOptionsType=getattr(schema.BuiltinOptions, name),
             builtinOptions=getattr(schema, f"{name}T")(**options),
         )
+
+    def name_of(self, index: int) -> str:
+        """The name of a tensor by its index."""
+        return self._name(index)
+
+    def new_tensor(self, name: str, shape: Sequence[int], dtype: str = "float32", buffer: int = 0):
+        """Makes a tensor, which is to be put into a graph of `of_subgraphs`."""
+        _, schema = _schema()
+        return schema.TensorT(
+            shape=list(shape),
+            type=getattr(schema.TensorType, dtype.upper()),
+            buffer=buffer,
+            name=name.encode(),
+            quantization=schema.QuantizationParametersT(),
+            hasRank=True,
+        )
+
+    def new_constant(self, name: str, value: np.ndarray):
+        """Makes a constant, which is to be put into a graph of `of_subgraphs`."""
+        return self.new_tensor(name, value.shape, value.dtype.name, self._add_buffer(value))
+
+    def of_subgraphs(
+        self,
+        subgraphs: Sequence[tuple[str, list, list, list[int], list[int]]],
+        signatures: Sequence[tuple[str, int, dict[str, int], dict[str, int]]],
+    ) -> Graph:
+        """A file of other graphs, with the constants and the kinds of ops of this one.
+
+        Args:
+          subgraphs: name, tensors, ops, and indices of inputs and outputs of each; the first is the
+            main graph.
+          signatures: name, number of its graph, and index by name of its inputs and its outputs.
+        """
+        _, schema = _schema()
+
+        def maps(named):
+            return [
+                schema.TensorMapT(name=name.encode(), tensorIndex=index)
+                for name, index in named.items()
+            ]
+
+        self.model.subgraphs = [
+            schema.SubGraphT(
+                name=name.encode(), tensors=tensors, operators=ops, inputs=inputs, outputs=outputs
+            )
+            for name, tensors, ops, inputs, outputs in subgraphs
+        ]
+        self.model.signatureDefs = [
+            schema.SignatureDefT(
+                signatureKey=name.encode(),
+                subgraphIndex=number,
+                inputs=maps(inputs),
+                outputs=maps(outputs),
+            )
+            for name, number, inputs, outputs in signatures
+        ]
+        return Graph(self.content_as_it_is())
 
     def reshape(self, source: int, target: int):
         """Makes the RESHAPE from one tensor to another, both by their index."""
@@ -189,8 +248,12 @@ class Graph:
 
     def content(self) -> bytes:
         """The file, with its constants inside the flatbuffer and aligned."""
-        flatbuffer_utils, _ = _schema()
         self._drop_unused()
+        return self.content_as_it_is()
+
+    def content_as_it_is(self) -> bytes:
+        """The same with what nothing uses."""
+        flatbuffer_utils, _ = _schema()
         buffers = self.model.buffers
         self.model.buffers = [_Aligned(buffer) for buffer in buffers]
         try:
@@ -207,16 +270,7 @@ class Graph:
         return len(self.model.buffers) - 1
 
     def _add_tensor(self, name: str, shape: Sequence[int], dtype: str, buffer: int) -> int:
-        _, schema = _schema()
-        tensor = schema.TensorT(
-            shape=list(shape),
-            type=getattr(schema.TensorType, dtype.upper()),
-            buffer=buffer,
-            name=name.encode(),
-            quantization=schema.QuantizationParametersT(),
-            hasRank=True,
-        )
-        return self._append(tensor)
+        return self._append(self.new_tensor(name, shape, dtype, buffer))
 
     def _append(self, tensor) -> int:
         name = tensor.name.decode()
@@ -231,7 +285,8 @@ class Graph:
 
     def _drop_unused(self) -> None:
         """Drops tensors that no op reads or writes, constants and kinds of ops that none uses."""
-        graph, signatures = self._graph, self.model.signatureDefs or []
+        graph = self._graph
+        signatures = [s for s in self.model.signatureDefs or [] if s.subgraphIndex == 0]
         used = {*graph.inputs, *graph.outputs}
         for operator in graph.operators:
             used |= {index for index in (*operator.inputs, *operator.outputs) if index >= 0}

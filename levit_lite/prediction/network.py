@@ -47,8 +47,12 @@ class Network:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Plain RGB pictures -> (n, classes) probabilities, of a classifier."""
-        found = self.outputs(images)
-        return found[PROBABILITIES] if PROBABILITIES in found else softmax(found[LOGITS])
+        return probabilities_in(self.outputs(images))
+
+
+def probabilities_in(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n, classes) probabilities in what a classifier returns."""
+    return outputs[PROBABILITIES] if PROBABILITIES in outputs else softmax(outputs[LOGITS])
 
 
 def checked(network: Network) -> Network:

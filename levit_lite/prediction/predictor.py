@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from levit_common.regular_files import ModelFileError
+from levit_common.shipped_names import EXIT
 from levit_lite.class_names import (
     LABELS_FILE,
     check_class_names,
     imagenet_class_names,
     read_labels,
 )
-from levit_lite.prediction.network import Network, checked
+from levit_lite.prediction.network import Network, checked, probabilities_in
 from levit_lite.prediction.tflite_network import tflite_network
 
 # Images that go through a network at once where its file does not say: enough to keep a CPU busy.
@@ -29,6 +30,7 @@ class Predictor:
       input_size: (height, width) of the pictures it takes, pixels.
       classes: number of classes.
       class_names: their names, in the order of the probabilities.
+      has_exits: whether it is a dynamic file, which tells which step has answered.
     """
 
     def __init__(self, network: Network, class_names: Sequence[str], name: str = "the network"):
@@ -38,6 +40,7 @@ class Predictor:
         self.input_size = network.input_shape[1:3]
         self.classes = class_count(network)
         self.class_names = list(class_names)
+        self.has_exits = EXIT in network.output_shapes
 
     def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities of the classes.
@@ -52,6 +55,16 @@ class Predictor:
         Raises:
           ValueError: `images` has another shape; or the network answers with NaN.
         """
+        return self.predict_with_exits(images)[0]
+
+    def predict_with_exits(
+        self, images: np.ndarray | Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Probabilities as of `predict`, and which step of a dynamic file gave them.
+
+        Returns:
+          (n, classes) and (n,), numbers from 0; None in its place of a file without steps.
+        """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
         if images.ndim != 4 or images.shape[1:] != expected:
@@ -60,13 +73,16 @@ class Predictor:
                 f"Received: shape {images.shape}"
             )
         rows = [np.zeros((0, self.classes), np.float32)]
+        exits = [np.zeros(0, np.int64)]
         step = self._batch_size or BATCH_SIZE
         for start in range(0, len(images), step):
             batch = images[start : start + step].astype(np.float32)
             count = len(batch)
             if self._batch_size is not None:
                 batch = np.pad(batch, [(0, step - count), (0, 0), (0, 0), (0, 0)])
-            scores = self._network.run(batch)[:count].astype(np.float32)
+            found = self._network.outputs(batch)
+            scores = probabilities_in(found)[:count].astype(np.float32)
+            exits.append(found.get(EXIT, np.zeros(0))[:count].astype(np.int64))
             # One output of a sigmoid is the probability of the second of two classes.
             rows.append(scores if scores.shape[1] > 1 else np.concatenate([1 - scores, scores], 1))
         scores = np.concatenate(rows)
@@ -75,7 +91,7 @@ class Predictor:
                 f"{self._name}: the network answers NaN for {bad} of {len(scores)} pictures: its "
                 "weights are damaged, or come of a training that diverged."
             )
-        return scores
+        return scores, np.concatenate(exits) if self.has_exits else None
 
 
 def class_count(network: Network) -> int:

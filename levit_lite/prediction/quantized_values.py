@@ -29,7 +29,7 @@ def dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
       x: as LiteRT returns them.
       details: of the tensor, see `quantize`.
     """
-    if not np.issubdtype(x.dtype, np.integer):
-        return x.astype(np.float32)
     scale, zero_point = details["quantization"]
+    if not np.issubdtype(x.dtype, np.integer) or not scale:  # 0: plain integers
+        return x.astype(np.float32)
     return np.float32(scale) * (x.astype(np.float32) - zero_point)

@@ -102,22 +102,17 @@ def calibrate(
     for name, value in (("epsilon", epsilon), ("delta", delta)):
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie between 0 and 1. Received: {value}")
-    _check_shapes(logits, labels)
-    count = len(labels)
-    order = np.random.default_rng(seed).permutation(count)
-    fitted, counted = np.split(order, [int(_FOR_TEMPERATURES * count)])
+    temperatures, part, counted = split_and_fit(logits, labels, seed)
     needed = fewest_pictures(epsilon, delta)
     if len(counted) < needed:
         total = math.ceil(needed / (1 - _FOR_TEMPERATURES))
         raise ValueError(
-            f"{count} calibration pictures are too few for epsilon={epsilon:g} with "
+            f"{len(labels)} calibration pictures are too few for epsilon={epsilon:g} with "
             f"delta={delta:g}: at least {total} are needed, however good the network is."
         )
-    temperatures = tuple(fit_temperature(one[fitted], labels[fitted]) for one in logits[:-1])
-    part = [one[counted] for one in logits]
     curve, threshold = [], NEVER
     for candidate in SEQUENCE:
-        point = _point(part, labels[counted], temperatures, candidate, delta)
+        point = try_threshold(part, counted, temperatures, candidate, delta)
         curve.append(point)
         if point.bound > epsilon:
             break
@@ -130,6 +125,24 @@ def calibrate(
         len(counted),
         tuple(curve),
     )
+
+
+def split_and_fit(
+    logits: Sequence[np.ndarray], labels: np.ndarray, seed: int
+) -> tuple[tuple[float, ...], list[np.ndarray], np.ndarray]:
+    """Fits temperatures on a part of the pictures.
+
+    Returns:
+      A temperature for each step but the last; logits and labels of the other pictures.
+
+    Raises:
+      ValueError: shapes do not fit.
+    """
+    _check_shapes(logits, labels)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    fitted, counted = np.split(order, [int(_FOR_TEMPERATURES * len(labels))])
+    temperatures = tuple(fit_temperature(one[fitted], labels[fitted]) for one in logits[:-1])
+    return temperatures, [one[counted] for one in logits], labels[counted]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -192,13 +205,14 @@ def expected_calibration_error(
     return float(sum(gaps) / len(labels))
 
 
-def _point(
+def try_threshold(
     logits: Sequence[np.ndarray],
     labels: np.ndarray,
     temperatures: Sequence[float],
     threshold: float,
     delta: float,
 ) -> Point:
+    """What one threshold for all steps does; see `Point`."""
     steps = leaving_step(logits, temperatures, [threshold] * len(temperatures))
     is_right = answers(logits, steps).argmax(axis=1) == labels
     is_whole_right = logits[-1].argmax(axis=1) == labels

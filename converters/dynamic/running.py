@@ -1,0 +1,157 @@
+"""Opens a dynamic file of any format as one function: pixels and thresholds -> answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from converters.dynamic.paths import Answer, AnswerOne
+from levit_common.regular_files import ModelFileError
+from levit_common.shipped_names import (
+    EXIT,
+    INPUT,
+    LOGITS,
+    PROBABILITIES,
+    SIGNATURE,
+    THRESHOLDS,
+    THRESHOLDS_SIGNATURE,
+)
+from levit_lite.prediction.tflite_network import open_tflite
+from levit_tf.prediction.network_files import open_onnx, open_saved_model
+
+_ANSWER = (LOGITS, PROBABILITIES, EXIT)
+
+
+class DynamicFile:
+    """A dynamic file that was opened.
+
+    Attributes:
+      path: of the file.
+      steps: how many there are.
+      input_size: (height, width), pixels.
+      answer: pixels and thresholds -> the answer.
+      plain: pixels (1, height, width, channels) -> (probabilities, exits), by the thresholds that
+        are in the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        steps: int,
+        input_size: tuple[int, int],
+        answer: AnswerOne,
+        plain: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    ):
+        self.path = path
+        self.steps = steps
+        self.input_size = input_size
+        self.answer = answer
+        self.plain = plain
+
+
+def open_dynamic(
+    path: str | os.PathLike, trust: bool = False, threads: int | None = None
+) -> DynamicFile:
+    """Opens a file that `converters.to_dynamic` has written.
+
+    Args:
+      path: TFLite with IF, ONNX with `If`, or a SavedModel.
+      trust: whether a SavedModel may have operations that reach beyond it.
+      threads: that it computes with; of TFLite.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is damaged, or no dynamic one.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file. Expected a dynamic .tflite, .onnx file or "
+            "SavedModel, which converters.to_dynamic writes."
+        )
+    if path.is_dir():
+        return _saved_model(path, trust)
+    if path.suffix.lower() == ".tflite":
+        return _tflite(path, threads)
+    if path.suffix.lower() == ".onnx":
+        return _onnx(path)
+    raise _no_dynamic(path)
+
+
+def of_interpreter(path: Path, interpreter) -> DynamicFile:
+    """A dynamic TFLite file by the interpreter that has it."""
+    signatures = interpreter.get_signature_list()
+    if THRESHOLDS_SIGNATURE not in signatures:
+        raise _no_dynamic(path)
+    given = interpreter.get_signature_runner(THRESHOLDS_SIGNATURE)
+    served = interpreter.get_signature_runner(SIGNATURE)
+    details = given.get_input_details()
+
+    def answer(images, thresholds):
+        found = given(**{INPUT: images.astype(np.float32), THRESHOLDS: thresholds})
+        return Answer(*(found[name] for name in _ANSWER))
+
+    def plain(images):
+        found = served(**{INPUT: images.astype(np.float32)})
+        return found[PROBABILITIES], found[EXIT]
+
+    size = tuple(map(int, details[INPUT]["shape"][1:3]))
+    return DynamicFile(path, int(details[THRESHOLDS]["shape"][0]) + 1, size, answer, plain)
+
+
+def _tflite(path: Path, threads: int | None) -> DynamicFile:
+    return of_interpreter(path, open_tflite(path, threads))
+
+
+def _onnx(path: Path) -> DynamicFile:
+    session = open_onnx(path)
+    optional = {one.name: one for one in session.get_overridable_initializers()}
+    if THRESHOLDS not in optional:
+        raise _no_dynamic(path)
+    (image,) = session.get_inputs()
+
+    def answer(images, thresholds):
+        inputs = {INPUT: images.astype(np.float32), THRESHOLDS: thresholds}
+        return Answer(*session.run(list(_ANSWER), inputs))
+
+    def plain(images):
+        found = session.run([PROBABILITIES, EXIT], {INPUT: images.astype(np.float32)})
+        return found[0], found[1]
+
+    steps = optional[THRESHOLDS].shape[0] + 1
+    return DynamicFile(path, steps, tuple(image.shape[1:3]), answer, plain)
+
+
+def _saved_model(path: Path, trust: bool) -> DynamicFile:
+    loaded, spec = open_saved_model(path, trust)
+    if THRESHOLDS_SIGNATURE not in loaded.signatures:
+        raise _no_dynamic(path)
+    thresholds = loaded.signatures[THRESHOLDS_SIGNATURE].structured_input_signature[1][THRESHOLDS]
+
+    def answer(images, thresholds):
+        import tensorflow as tf
+
+        inputs = {INPUT: images, THRESHOLDS: thresholds}
+        found = loaded.signatures[THRESHOLDS_SIGNATURE](
+            **{name: tf.constant(value, tf.float32) for name, value in inputs.items()}
+        )
+        return Answer(*(found[name].numpy() for name in _ANSWER))
+
+    def plain(images):
+        import tensorflow as tf
+
+        found = loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images, tf.float32)})
+        return found[PROBABILITIES].numpy(), found[EXIT].numpy()
+
+    steps = int(thresholds.shape[0]) + 1
+    return DynamicFile(path, steps, tuple(map(int, spec.shape[1:3])), answer, plain)
+
+
+def _no_dynamic(path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"{path}: no dynamic file. Expected one that converters.to_dynamic has written, with "
+        f"{EXIT!r} among its outputs and {THRESHOLDS!r} among what it may be given."
+    )

@@ -1,0 +1,82 @@
+"""New thresholds for a dynamic file, by pictures of your own; nothing is trained.
+
+    python -m converters.recalibrate --file=DIR/int8.tflite --calibration=imagefolder:PATH \\
+        --epsilon=0.02
+    python -m converters.recalibrate --file=DIR/int8.tflite --calibration=... --budget_ms=5
+    python -m converters.recalibrate --file=DIR/int8.tflite --thresholds=0.9,0.95
+
+The file, TFLite with IF, ONNX or a SavedModel of `converters.to_dynamic`, is changed in its place.
+Thresholds that are given as numbers come without a promise.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from converters.to_dynamic import check_calibration, define_calibration
+from levit_common import cli
+from levit_common.files import check_exists
+
+
+def main() -> None:
+    from pathlib import Path
+
+    from converters.choices import FOLDER_PREFIX
+    from converters.dynamic.recalibration import recalibrate, set_by_hand
+    from levit_tf.pictures.labelled_pictures import labelled_pictures
+    from levit_tf.pictures.run_pictures import seen_in_training
+    from levit_tf.prediction.predictor import load_predictor
+
+    args = flags.FLAGS
+    path = Path(args.file)
+    if args.thresholds is not None:
+        set_by_hand(path, [float(value) for value in args.thresholds], args.trust)
+        print(f"written: {path}: thresholds {', '.join(args.thresholds)}, without a promise")
+        return
+    predictor = load_predictor(path, args.labels, trust=args.trust)
+    pictures = labelled_pictures(
+        args.calibration.removeprefix(FOLDER_PREFIX),
+        predictor.class_names,
+        predictor.input_size,
+        seen_in_training(path),
+    )
+    found = recalibrate(
+        path,
+        pictures,
+        epsilon=args.epsilon,
+        delta=args.delta,
+        budget_ms=args.budget_ms,
+        statistic=args.budget_of,
+        trust=args.trust,
+    )
+    print(f"written: {path}: {found}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("file", None, "A dynamic .tflite or .onnx file, or SavedModel.")
+    define_calibration()
+    flags.DEFINE_list("thresholds", None, "Confidences to set as they are, one for each exit.")
+    flags.DEFINE_string("labels", None, "Names of the classes, one a line.")
+    cli.define_trust()
+    flags.mark_flags_as_required(["file"])
+
+
+def check() -> None:
+    args = flags.FLAGS
+    check_exists(args.file, "a dynamic file of converters.to_dynamic")
+    if (args.thresholds is None) == (args.calibration is None):
+        raise ValueError("Give one of --calibration and --thresholds.")
+    if args.calibration is not None:
+        check_calibration()
+        return
+    for value in args.thresholds:
+        try:
+            float(value)
+        except ValueError as error:
+            raise ValueError(f"--thresholds: expected numbers. Received: {value!r}") from error
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
+if __name__ == "__main__":
+    COMMAND.run()

@@ -1,0 +1,151 @@
+"""Labelled pictures of a folder for a network that knows its classes, without training code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from levit_common.picture_files import printable
+from levit_lite.class_names import imagenet_classes
+from levit_lite.images import ImageError, load_image
+from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
+from levit_tf.pictures.picture_folders import reason_of, scan_folders, skipped_text
+from levit_tf.pictures.run_pictures import picture_key
+from levit_tf.preprocessing import resize_and_center_crop
+
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures in files.
+
+    Attributes:
+      folder: where they are.
+      paths: of the files.
+      labels: one for each, the number of the network's class.
+      size: (height, width) that they are brought to.
+    """
+
+    folder: str
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def only(self, indices: Sequence[int]) -> LabelledPictures:
+        """Some of the pictures."""
+        paths = tuple(self.paths[index] for index in indices)
+        return dataclasses.replace(self, paths=paths, labels=self.labels[list(indices)])
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """RGB 0..255 (n, height, width, 3) float32 and labels; damaged pictures are left out."""
+        damaged = []
+        for start in range(0, len(self.paths), _BATCH):
+            images, labels = [], []
+            for path, label in zip(
+                self.paths[start : start + _BATCH], self.labels[start:], strict=False
+            ):
+                try:
+                    images.append(resize_and_center_crop(load_image(path), self.size))
+                    labels.append(label)
+                except ImageError as error:
+                    damaged.append((path, reason_of(path, error)))
+            if images:
+                yield np.stack(images), np.array(labels)
+        if damaged:
+            print(f"  found damaged and skipped: {skipped_text(damaged)}", flush=True)
+
+    def sha256(self) -> str:
+        """A checksum of the pictures' names, labels and sizes."""
+        digest = hashlib.sha256()
+        for path, label in zip(self.paths, self.labels, strict=True):
+            name, size = picture_key(path, os.path.getsize(path))
+            digest.update(f"{name}\t{label}\t{size}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def labelled_pictures(
+    folder: str | os.PathLike,
+    class_names: Sequence[str],
+    size: tuple[int, int],
+    seen: Mapping[tuple[str, int], Path] | None = None,
+) -> LabelledPictures:
+    """Finds the pictures of a folder and their labels.
+
+    Args:
+      folder: has a sub-folder for each class, by the network's name of it or, of ImageNet's
+        classes, the WordNet id; or the parts of a data set, of which the validation or the test
+        part is taken.
+      class_names: the network's, in their order.
+      size: (height, width) that the network takes.
+      seen: pictures that training has seen, see `levit_tf.pictures.run_pictures`.
+
+    Raises:
+      ValueError: there is no such folder, a sub-folder is no class of the network, there is no
+        picture, or training has seen one of them.
+    """
+    root = _held_out_part(folder)
+    names = class_folders(root)
+    labels = {name: _label(name, class_names) for name in names}
+    unknown = [name for name, label in labels.items() if label is None]
+    if unknown:
+        raise ValueError(
+            f"{root}: the folder {unknown[0]!r} is none of the network's {len(class_names)} "
+            f"classes: {', '.join(map(printable, class_names[:5]))}"
+            f"{', ...' if len(class_names) > 5 else ''}. Rename it."
+        )
+    paths, found, skipped = [], [], []
+    scanned = scan_folders([root / name for name in names])
+    for name, (pictures, left_out) in zip(names, scanned, strict=True):
+        paths += [picture.path for picture in pictures]
+        found += [labels[name]] * len(pictures)
+        skipped += left_out
+    if not paths:
+        raise ValueError(f"{root}: no picture that can be read.")
+    print(f"calibration: {len(paths):,} pictures of {len(names)} classes in {printable(str(root))}")
+    if skipped:
+        print(f"  skipped: {skipped_text(skipped)}", flush=True)
+    keys = {picture_key(path, os.path.getsize(path)): path for path in paths}
+    known = [key for key in keys if key in (seen or {})]
+    if known:
+        raise ValueError(
+            f"{root}: {len(known):,} of {len(paths):,} pictures are among those that training has "
+            f"seen ({seen[known[0]]}), such as {printable(keys[known[0]])}. The promise holds only "
+            "for pictures that it has not: give others."
+        )
+    return LabelledPictures(str(root), tuple(paths), np.array(found), tuple(size))
+
+
+def _held_out_part(folder: str | os.PathLike) -> Path:
+    if not os.path.isdir(folder):
+        raise ValueError(f"{os.fspath(folder)}: no such folder of pictures.")
+    layout = find_layout(folder)
+    if not layout.parts:
+        return Path(layout.root)
+    part = layout.of_kind(VALIDATION) or layout.of_kind(TEST)
+    if part is None:
+        raise ValueError(
+            f"{os.fspath(folder)}: has no validation or test part. Found: "
+            f"{', '.join(sorted(layout.parts))}."
+        )
+    return Path(layout.root) / part
+
+
+def _label(name: str, class_names: Sequence[str]) -> int | None:
+    """Number of the class that a folder is named after."""
+    names = list(class_names)
+    if name in names:
+        return names.index(name)
+    known = dict(imagenet_classes()).get(name)
+    if known in names:
+        return names.index(known)
+    numbered = [f"class {n}" for n in range(len(names))]  # a network without names
+    return int(name) if names == numbered and name.isdecimal() and int(name) < len(names) else None

@@ -1,0 +1,1 @@
+"""Dynamic files: every path of every format."""

@@ -12,13 +12,27 @@ All return `classes`, string (batch, k), and `scores`, float32 (batch, k): the l
 name, best first, with their probabilities. The first two return `probabilities`, float32
 (batch, classes), in the order of the classes, and `image_tensor` also `logits` of that shape.
 
+A classifier in steps (`levit_tf.dynamic`) returns `exit`, int32 (batch,), by the first two: which
+step answered. Its fourth signature, `with_thresholds`, is `image_tensor` with `thresholds`, float32
+(steps - 1,), in place of those that it was exported with.
+
 The names that a SavedModel or a TFLite file of the converters has too are theirs. No package that
 is slow to start is imported here, so that a client starts quickly.
 """
 
 from __future__ import annotations
 
-from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import (
+    EXIT,
+    INPUT,
+    LOGITS,
+    PROBABILITIES,
+    SIGNATURE,
+    THRESHOLDS,
+    THRESHOLDS_SIGNATURE,
+)
+
+__all__ = ["EXIT", "LOGITS", "PROBABILITIES", "THRESHOLDS", "THRESHOLDS_SIGNATURE"]
 
 SERVING_DEFAULT = SIGNATURE
 IMAGE_TENSOR = "image_tensor"
@@ -42,6 +56,13 @@ OUTPUTS = {
     IMAGE_TENSOR: (CLASSES, SCORES, PROBABILITIES, LOGITS),
     CLASSIFY: (CLASSES, SCORES),
 }
+
+
+def outputs_of(signature: str, is_dynamic: bool) -> tuple[str, ...]:
+    """The outputs of a signature; a classifier in steps tells which one answered."""
+    known = OUTPUTS[IMAGE_TENSOR if signature == THRESHOLDS_SIGNATURE else signature]
+    return (*known, EXIT) if is_dynamic and signature != CLASSIFY else known
+
 
 TFLITE_OUTPUTS = (PROBABILITIES, LOGITS)  # of IMAGE_TENSOR in a `model.tflite`
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from levit_tf.dynamic.calibration import Calibration, Point
@@ -45,6 +48,27 @@ def calibration_of(content: Mapping[str, Any]) -> Calibration:
         return Calibration(**values, curve=curve)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"no calibration of a dynamic network: {error}") from error
+
+
+def read_calibration(path: str | os.PathLike, name: str = "fp32") -> Calibration:
+    """A calibration of a `dynamic.json`.
+
+    Args:
+      path: the file, or the folder that it is in.
+      name: whose: "fp32", "int8", or a file that was calibrated anew.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no record, or has no calibration of that name.
+    """
+    path = Path(path)
+    path = path / RECORD_FILE if path.is_dir() else path
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file. Expected a {RECORD_FILE} of to_dynamic.")
+    try:
+        return calibration_of(json.loads(path.read_text(encoding="utf-8"))["calibration"][name])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: no record of converters.to_dynamic: {error}") from error
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:

@@ -47,19 +47,8 @@ def write_steps(
       thresholds: confidence from which on the answer of each of these counts.
       input_range: see `converters.deploy.deploy_graph`.
     """
-    steps = _steps(models, input_range)
-    shape = models[0].inputs[0].shape[1:]
-    count = len(thresholds)
-    images_spec = tf.TensorSpec((None, *shape), tf.float32, name=INPUT)
-    thresholds_spec = tf.TensorSpec((count,), tf.float32, name=THRESHOLDS)
-
-    @tf.function(input_signature=[images_spec, thresholds_spec], autograph=False)
-    def answer(images, given):
-        images = checked_batch(images, INPUT, shape)
-        factors = tf.constant(np.float32(sharpness), name=SHARPNESS)
-        return _from_step(steps, 0, images, given, factors)
-
-    shared = answer.get_concrete_function()
+    shared = steps_function(models, sharpness, input_range)
+    images_spec, thresholds_spec = shared.structured_input_signature[0]
 
     @tf.function(input_signature=[images_spec], autograph=False)
     def serve(images):
@@ -72,6 +61,34 @@ def write_steps(
 
     signatures = {SIGNATURE: serve, THRESHOLDS_SIGNATURE: serve_with_thresholds}
     tf.saved_model.save(tf.Module(), os.fspath(path), signatures=signatures)
+
+
+def steps_function(
+    models: Sequence[keras.Model], sharpness: Sequence[float], input_range: str | None = None
+) -> tf.types.experimental.ConcreteFunction:
+    """The function (images, thresholds) -> logits, probabilities and exits that is served.
+
+    Args:
+      models: see `write_steps`.
+      sharpness: see `write_steps`.
+      input_range: see `write_steps`.
+
+    Returns:
+      One function, which several signatures share, so that a SavedModel holds the weights once.
+    """
+    steps = _steps(models, input_range)
+    shape = models[0].inputs[0].shape[1:]
+    images_spec = tf.TensorSpec((None, *shape), tf.float32, name=INPUT)
+    thresholds_spec = tf.TensorSpec((len(steps) - 1,), tf.float32, name=THRESHOLDS)
+
+    @tf.function(input_signature=[images_spec, thresholds_spec], autograph=False)
+    def answer(images, thresholds):
+        images = checked_batch(images, INPUT, shape)
+        thresholds = tf.ensure_shape(thresholds, thresholds_spec.shape)
+        factors = tf.constant(np.float32(sharpness), name=SHARPNESS)
+        return _from_step(steps, 0, images, thresholds, factors)
+
+    return answer.get_concrete_function()
 
 
 class _Step:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from converters.layer_names import block_in
+from converters.tflite.tflite_graph import Graph
 from levit_common.regular_files import ModelFileError
 from levit_lite.prediction.tflite_network import open_tflite
 
 _DELEGATE = "DELEGATE"
+_CALLING = ("IF", "WHILE")  # ops that call other graphs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,23 @@ class Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Branch:
+    """A graph of the file beside the main one, such as what an IF calls.
+
+    Attributes:
+      name: of the graph.
+      ops: how many it has.
+      taken: how many of them XNNPACK runs.
+      partitions: in how many partitions.
+    """
+
+    name: str
+    ops: int
+    taken: int
+    partitions: int
+
+
+@dataclasses.dataclass(frozen=True)
 class TFLiteFile:
     """A file.
 
@@ -55,6 +74,7 @@ class TFLiteFile:
       weights: block (None: of no block) -> type -> bytes of constants, in the order of the network.
       inputs: of the main graph.
       outputs: of the main graph.
+      branches: the other graphs; all else is about the main one.
     """
 
     path: str
@@ -64,6 +84,7 @@ class TFLiteFile:
     weights: dict[str | None, dict[str, int]]
     inputs: list[Tensor]
     outputs: list[Tensor]
+    branches: list[Branch] = dataclasses.field(default_factory=list)
 
 
 def read_tflite(path: str | os.PathLike) -> TFLiteFile:
@@ -120,7 +141,29 @@ def read_tflite(path: str | os.PathLike) -> TFLiteFile:
         weights=dict(sorted(weights.items(), key=lambda item: last[item[0]])),
         inputs=[_tensor(tensor) for tensor in interpreter.get_input_details()],
         outputs=[_tensor(tensor) for tensor in interpreter.get_output_details()],
+        branches=[_branch(*other) for other in Graph(path.read_bytes()).other_graphs()],
     )
+
+
+def _branch(name: str, graph: Graph) -> Branch:
+    """What XNNPACK takes of a branch, looked at as a file of its own, up to the next IF."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    ops = [op for op in graph.operators if graph.kind(op) not in _CALLING]
+    made = {name for op in ops for name in graph.outputs_of(op)}
+    read = {name for op in graph.operators if op not in ops for name in graph.inputs_of(op)}
+    ends = [name for name in dict.fromkeys([*graph.outputs(), *sorted(read)]) if name in made]
+    if not ends:
+        return Branch(name, len(graph.operators), 0, 0)
+    content, _ = graph.part(ops, ends)
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    listed = interpreter._get_ops_details()
+    details = [op for op in listed if op["op_name"] != _DELEGATE]
+    delegates = [op for op in listed if op["op_name"] == _DELEGATE]
+    producer = {int(tensor): n for n, op in enumerate(details) for tensor in op["outputs"]}
+    taken = {op for delegate in delegates for op in _members(delegate, details, producer)}
+    return Branch(name, len(graph.operators), len(taken), len(delegates))
 
 
 def _interpreter(path: Path):

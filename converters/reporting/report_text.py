@@ -58,6 +58,11 @@ def as_text(
             lines.append(f"{side:7} {tensor.name}  {shape} {tensor.type}")
     partitions = "1 partition" if file.partitions == 1 else f"{file.partitions} partitions"
     lines.append(f"XNNPACK runs {taken} of {len(file.ops)} ops, in {partitions}")
+    for branch in file.branches:
+        lines.append(
+            f"branch {branch.name}: XNNPACK runs {branch.taken} of {branch.ops} ops, in "
+            f"{branch.partitions} partition{'' if branch.partitions == 1 else 's'}"
+        )
     if times is not None:
         kernels = sum(kernel.milliseconds for kernel in times.kernels)
         threads = "1 thread" if times.threads == 1 else f"{times.threads} threads"
@@ -127,6 +132,7 @@ def as_json(
         "xnnpack_partitions": file.partitions,
         "ops": _ops(file),
         "parts": _blocks(file, times),
+        "branches": [dataclasses.asdict(branch) for branch in file.branches],
     }
     if times is not None:
         content["milliseconds"] = times.whole

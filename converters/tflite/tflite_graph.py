@@ -34,6 +34,14 @@ class Graph:
         }
         self.tensors = {tensor.name.decode(): tensor for tensor in self._graph.tensors}
 
+    def other_graphs(self) -> Iterator[tuple[str, Graph]]:
+        """(name, graph) of the file's other graphs: the branches of control flow, mostly."""
+        for subgraph in self.model.subgraphs[1:]:
+            other = copy.copy(self)
+            other._graph = subgraph
+            other.tensors = {tensor.name.decode(): tensor for tensor in subgraph.tensors}
+            yield (subgraph.name or b"").decode(), other
+
     @property
     def operators(self) -> list:
         """The ops, in the order in which they run."""

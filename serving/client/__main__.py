@@ -3,9 +3,9 @@
     python -m serving.client PICTURE... [--server=localhost:8500] [--model=levit256] [--rest]
         [--version=N | --label=NAME] [--top=5]
 
-Prints the name of each picture and below it the likeliest classes with their probabilities. A
-picture that cannot be read, here or by the server, is reported on stderr, and the others are
-classified all the same.
+Prints the name of each picture, of a classifier in steps also which exit answered, and below it the
+likeliest classes with their probabilities. A picture that cannot be read, here or by the server, is
+reported on stderr, and the others are classified all the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(picture: str, *pictures: str) -> int:
 def _classify(client: Client, picture: str, top: int) -> bool:
     """Classifies one picture and prints it. Returns whether it was one."""
     try:
-        (found,) = client.classify([picture])
+        ((found, step),) = client.classify_with_exits([picture])
     except RequestError as error:
         if error.code != "INVALID_ARGUMENT":  # not the fault of this picture
             raise
@@ -58,7 +58,7 @@ def _classify(client: Client, picture: str, top: int) -> bool:
     except ValueError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return False
-    print(printable(picture))
+    print(printable(picture) + ("" if step is None else f"  (exit {step})"))
     for name, probability in found[:top]:
         print(printable(f"  {100 * probability:6.2f} %  {name}"))
     return True

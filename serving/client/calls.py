@@ -61,6 +61,11 @@ class Codec(Protocol):
     def classify(self, target: Target, pictures: Sequence[bytes]) -> Call[list[list[Prediction]]]:
         """Classifies contents of picture files."""
 
+    def classify_with_exits(
+        self, target: Target, pictures: Sequence[bytes]
+    ) -> Call[list[tuple[list[Prediction], int | None]]]:
+        """The same, and which step of a classifier in steps answered each."""
+
     def predict(
         self,
         target: Target,
@@ -76,6 +81,21 @@ class Codec(Protocol):
 
     def metadata(self, target: Target) -> Call[Metadata]:
         """Signatures."""
+
+
+def with_exits(
+    found: Sequence[list[Prediction]], exits: Sequence[int] | None
+) -> list[tuple[list[Prediction], int | None]]:
+    """Each picture's predictions with the number of the step that gave them, None without steps.
+
+    Raises:
+      ReplyError: there are more steps than pictures, or fewer.
+    """
+    if not exits:
+        return [(one, None) for one in found]
+    if len(exits) != len(found):
+        raise ReplyError(f"expected {len(found)} exits. Received: {len(exits)}")
+    return list(zip(found, map(int, exits), strict=True))
 
 
 def predictions(classes: np.ndarray, scores: np.ndarray, count: int) -> list[list[Prediction]]:

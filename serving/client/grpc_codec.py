@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from serving import signatures
 from serving.client import messages
-from serving.client.calls import Call, Target, output, predictions
+from serving.client.calls import Call, Target, output, predictions, with_exits
 from serving.client.errors import ReplyError
 from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
 from serving.client.tensors import from_proto, tensor_spec, to_proto
@@ -32,6 +32,17 @@ class GrpcCodec:
             arrays = _outputs(reply)
             classes, scores = (output(arrays, name) for name in outputs)
             return predictions(classes, scores, len(pictures))
+
+        return Call(PREDICT, body, parse)
+
+    def classify_with_exits(
+        self, target: Target, pictures: Sequence[bytes]
+    ) -> Call[list[tuple[list[Prediction], int | None]]]:
+        plain = self.classify(target, pictures)
+        body = picture_request(target, pictures)  # without a filter, which would name the exits
+
+        def parse(reply: bytes) -> list[tuple[list[Prediction], int | None]]:
+            return with_exits(plain.parse(reply), exits_in(reply))
 
         return Call(PREDICT, body, parse)
 
@@ -115,6 +126,12 @@ def picture_request(
     strings = np.fromiter(pictures, object, len(pictures))
     request.inputs[input_name].CopyFrom(to_proto(strings))
     return request.SerializeToString()
+
+
+def exits_in(reply: bytes) -> list[int]:
+    """Which steps answered the pictures of a Predict call; none of an ordinary model."""
+    found = _outputs(reply).get(signatures.EXIT)
+    return [] if found is None else found.ravel().tolist()
 
 
 def _spec(target: Target, signature_name: str = "") -> Any:

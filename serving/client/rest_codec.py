@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from serving import signatures
-from serving.client.calls import Call, Target, output, predictions
+from serving.client.calls import Call, Target, output, predictions, with_exits
 from serving.client.errors import ReplyError
 from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
 from serving.client.tensors import encode, from_json, to_json
@@ -43,6 +43,16 @@ class RestCodec:
             return predictions(classes, scores, len(pictures))
 
         return Call(predict_path(target), body, parse)
+
+    def classify_with_exits(
+        self, target: Target, pictures: Sequence[bytes]
+    ) -> Call[list[tuple[list[Prediction], int | None]]]:
+        plain = self.classify(target, pictures)
+
+        def parse(reply: bytes) -> list[tuple[list[Prediction], int | None]]:
+            return with_exits(plain.parse(reply), exits_in(reply))
+
+        return Call(plain.path, plain.body, parse)
 
     def predict(
         self,
@@ -105,6 +115,12 @@ class RestCodec:
                 raise ReplyError(f"the metadata are no metadata: {_quoted(reply)}") from error
 
         return Call(f"{_path(target)}/metadata", None, parse)
+
+
+def exits_in(reply: bytes) -> list[int]:
+    """See `grpc_codec.exits_in`."""
+    outputs = _parsed(reply, "outputs")
+    return list(outputs.get(signatures.EXIT, [])) if isinstance(outputs, dict) else []
 
 
 def predict_path(target: Target) -> str:

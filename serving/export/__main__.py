@@ -4,6 +4,9 @@
     python -m serving.export --model=LeViT256 --name=levit256 --repository=models \\
         --precision=bfloat16
 
+    python -m serving.export --model=exits.keras --dynamic=DIR/dynamic.json --name=levit \\
+        --repository=models
+
 The version, with the signatures of `serving.signatures`, its labels and warm-up records, is loaded
 as TensorFlow Serving loads it, compared with Keras, and only then given its number. models.config
 and the files to start a server with are written beside it, or brought up to date.
@@ -26,7 +29,14 @@ def main() -> None:
     from serving.export.exporting import export, load_model
 
     args = flags.FLAGS
-    model, folders = load_model(args.model)
+    *names, last = args.model.split(",") if args.dynamic else [args.model]
+    quicker = [load_model(name)[0] for name in names]
+    model, folders = load_model(last)
+    calibration = None
+    if args.dynamic:
+        from converters.dynamic.record import read_calibration
+
+        calibration = read_calibration(args.dynamic)
     done = export(
         model,
         args.name,
@@ -40,6 +50,8 @@ def main() -> None:
         tflite=args.tflite,
         base=args.base,
         overwrite=args.overwrite,
+        quicker=quicker,
+        calibration=calibration,
     )
     checks = done.checks
     print(
@@ -63,6 +75,12 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string(
         "model", None, "LeViT of either form, a .keras file; or a variant, for released weights."
+    )
+    flags.DEFINE_string(
+        "dynamic",
+        None,
+        "dynamic.json of converters.to_dynamic, for a model with exits; or for a cascade, whose "
+        "networks --model then lists, the quickest first.",
     )
     flags.DEFINE_string("name", None, "Name of the served model.")
     flags.DEFINE_string("repository", None, "Folder of models.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from converters.dynamic.paths import forcing
 from converters.verification.verify_artefact import BFLOAT16, FLOAT32, Artefact
 from levit_tf.pictures.images import load_images
 from serving.export.export_graph import Signature
@@ -18,6 +20,7 @@ from serving.signatures import (
     CLASSIFY,
     ENCODED_FEATURE,
     EXAMPLES,
+    EXIT,
     IMAGE_BYTES,
     IMAGE_TENSOR,
     IMAGES,
@@ -25,6 +28,8 @@ from serving.signatures import (
     PROBABILITIES,
     SCORES,
     SERVING_DEFAULT,
+    THRESHOLDS,
+    THRESHOLDS_SIGNATURE,
 )
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 
@@ -59,6 +64,7 @@ def check_version(
     reference: Artefact,
     signatures: dict[str, Signature],
     precision: str,
+    steps: Sequence[Artefact] = (),
 ) -> Checks:
     """Loads a version as TensorFlow Serving does and compares its answers.
 
@@ -68,6 +74,8 @@ def check_version(
         `converters.verification.verify_keras.model_artefact`.
       signatures: the functions that it was made from.
       precision: what these compute in.
+      steps: of a classifier in steps what each of them should say, see
+        `converters.dynamic.paths.references`.
 
     Returns:
       The differences found, all within the tolerances.
@@ -77,19 +85,23 @@ def check_version(
     """
     try:
         with SavedModelSession(version) as session:
-            return _check(session, version, reference, signatures, precision)
+            return _check(session, version, reference, signatures, precision, steps)
     except TensorFlowError as error:
         raise ValueError(f"The version does not work in TensorFlow's session: {error}") from error
 
 
-def _check(session, version, reference, signatures, precision) -> Checks:
+def _check(session, version, reference, signatures, precision, steps) -> Checks:
     files = sample_files()
     pictures = np.array(list(files.values()), object)
     images = load_images(list(files.values()), reference.network.input_shape[1:3])
     answers = _run(session, IMAGE_TENSOR, IMAGES, images)
     by_function = signatures[IMAGE_TENSOR](tf.constant(images))[LOGITS].numpy()
-    by_keras = reference.outputs(images)
-    compared = LOGITS if LOGITS in by_keras else PROBABILITIES
+    if steps:
+        compared, of_keras = LOGITS, _largest_of_paths(session, images, steps)
+    else:
+        by_keras = reference.outputs(images)
+        compared = LOGITS if LOGITS in by_keras else PROBABILITIES
+        of_keras = _relative(answers[compared], by_keras[compared])
     from_bytes = _run(session, SERVING_DEFAULT, IMAGE_BYTES, pictures)
     from_examples = _run(session, CLASSIFY, EXAMPLES, _examples(pictures))
     requests = 0
@@ -98,7 +110,7 @@ def _check(session, version, reference, signatures, precision) -> Checks:
         requests += 1
     checks = Checks(
         function=_largest(answers[LOGITS] - by_function),
-        keras=_largest(answers[compared] - by_keras[compared]) / _largest(by_keras[compared]),
+        keras=of_keras,
         bytes=_largest(from_bytes[PROBABILITIES] - answers[PROBABILITIES]),
         requests=requests,
     )
@@ -119,11 +131,36 @@ def _check(session, version, reference, signatures, precision) -> Checks:
     return checks
 
 
+def _largest_of_paths(session, images, steps) -> float:
+    """How far the logits of any step are from Keras', relative to the largest."""
+    found = []
+    for step, reference in enumerate(steps):
+        thresholds = forcing(step, len(steps))
+        inputs = {IMAGES: images, THRESHOLDS: thresholds}
+        answers = _run_all(session, THRESHOLDS_SIGNATURE, inputs)
+        if set(answers[EXIT]) != {step}:
+            raise ValueError(
+                f"Thresholds that should have it answer at step {step} have it answer at "
+                f"{sorted(set(answers[EXIT]))}."
+            )
+        found.append(_relative(answers[LOGITS], reference.outputs(images)[LOGITS]))
+    return max(found)
+
+
+def _relative(found: np.ndarray, expected: np.ndarray) -> float:
+    return _largest(found - expected) / _largest(expected)
+
+
 def _run(session: SavedModelSession, name: str, key: str, values) -> dict[str, np.ndarray]:
+    return _run_all(session, name, {key: values})
+
+
+def _run_all(session: SavedModelSession, name: str, inputs) -> dict[str, np.ndarray]:
     signature = session.signature_defs[name]
     outputs = list(signature.outputs)
     found = session.run(
-        {signature.inputs[key].name: values}, [signature.outputs[output].name for output in outputs]
+        {signature.inputs[key].name: values for key, values in inputs.items()},
+        [signature.outputs[output].name for output in outputs],
     )
     return dict(zip(outputs, found, strict=True))
 

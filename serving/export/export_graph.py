@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from converters.deploy import class_count
@@ -19,18 +21,33 @@ from serving.signatures import (
     CLASSIFY_METHOD,
     ENCODED_FEATURE,
     EXAMPLES,
+    EXIT,
     IMAGE_BYTES,
     IMAGE_TENSOR,
     IMAGES,
     LOGITS,
-    OUTPUTS,
     PROBABILITIES,
     SCORES,
     SERVING_DEFAULT,
+    THRESHOLDS,
+    THRESHOLDS_SIGNATURE,
     TOP_K,
+    outputs_of,
 )
 
-Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+Signature = Callable[..., dict[str, tf.Tensor]]
+
+
+class Dynamic(NamedTuple):
+    """A classifier in steps.
+
+    Attributes:
+      function: see `converters.dynamic.saved_model_steps.steps_function`.
+      thresholds: confidence from which on the answer of each step but the last counts.
+    """
+
+    function: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+    thresholds: Sequence[float]
 
 
 def serving_signatures(
@@ -39,14 +56,16 @@ def serving_signatures(
     *,
     precision: str = "float32",
     top_k: int = TOP_K,
+    dynamic: Dynamic | None = None,
 ) -> dict[str, Signature]:
-    """Builds the three signatures around one network.
+    """Builds the signatures around one network.
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
       class_names: one for each class.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       top_k: how many classes are named; all of them where there are fewer.
+      dynamic: a classifier in steps that answers in place of `graph`, which is the whole of it.
 
     Returns:
       A `tf.function` for each signature. The network with its weights is one function that they
@@ -59,17 +78,26 @@ def serving_signatures(
     names = check_class_names(class_names, classes, "class_names")
     if top_k < 1:
         raise ValueError(f"The number of classes to name must be positive. Received: {top_k}")
-    network = tensorflow_function(graph, precision).get_concrete_function()
+    if dynamic is None:
+        network = tensorflow_function(graph, precision).get_concrete_function()
+    else:
+
+        def network(images):
+            return dynamic.function(images, tf.constant(np.float32(dynamic.thresholds)))
+
     height, width = graph.input.shape[1:3]
     decode = batch_decoder((height, width)).get_concrete_function()
 
-    def answer(images):
-        outputs = network(images)
+    def named(outputs):
         logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
         # Equal scores come in class order, as in levit_lite.class_names.top_classes.
         scores, indices = tf.math.top_k(probabilities, min(top_k, classes))
         labels = tf.gather(tf.constant(names), indices)
-        return {CLASSES: labels, SCORES: scores, PROBABILITIES: probabilities, LOGITS: logits}
+        found = {CLASSES: labels, SCORES: scores, PROBABILITIES: probabilities, LOGITS: logits}
+        return {**found, EXIT: outputs[EXIT]} if dynamic else found
+
+    def answer(images):
+        return named(network(images))
 
     def of_bytes(contents):
         return answer(decode(contents))
@@ -82,18 +110,29 @@ def serving_signatures(
     def signature(name, function, spec):
         def serve(x):
             outputs = function(x)
-            return {output: outputs[output] for output in OUTPUTS[name]}
+            return {output: outputs[output] for output in outputs_of(name, dynamic is not None)}
 
         return tf.function(serve, input_signature=[spec], autograph=False)
 
     contents = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
     images = tf.TensorSpec([None, height, width, 3], tf.float32, name=IMAGES)
     examples = tf.TensorSpec([None], tf.string, name=EXAMPLES)
-    return {
+    signatures = {
         SERVING_DEFAULT: signature(SERVING_DEFAULT, of_bytes, contents),
         IMAGE_TENSOR: signature(IMAGE_TENSOR, answer, images),
         CLASSIFY: signature(CLASSIFY, of_examples, examples),
     }
+    if dynamic is not None:
+
+        def of_thresholds(images, thresholds):
+            outputs = named(dynamic.function(images, thresholds))
+            return {output: outputs[output] for output in outputs_of(IMAGE_TENSOR, True)}
+
+        thresholds = tf.TensorSpec([len(dynamic.thresholds)], tf.float32, name=THRESHOLDS)
+        signatures[THRESHOLDS_SIGNATURE] = tf.function(
+            of_thresholds, input_signature=[images, thresholds], autograph=False
+        )
+    return signatures
 
 
 def write_saved_model(path: str | os.PathLike, signatures: dict[str, Signature]) -> None:

@@ -13,15 +13,18 @@ from pathlib import Path
 import keras
 
 from converters.deploy import class_count, deploy_graph
+from converters.dynamic.paths import forcing, references
+from converters.dynamic.saved_model_steps import steps_function
 from converters.saved_model.conversion import write_labels
 from converters.verification.verify_keras import model_artefact
 from levit_lite.prediction.predictor import class_names_for
+from levit_tf.dynamic.calibration import Calibration
 from levit_tf.model import LeViT
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file
 from serving.export import deployment
 from serving.export.export_check import Checks, check_version
-from serving.export.export_graph import serving_signatures, write_saved_model
+from serving.export.export_graph import Dynamic, serving_signatures, write_saved_model
 from serving.export.tflite_version import write_tflite_model
 from serving.export.warmup_requests import tflite_logs, warmup_logs, write_warmup
 from serving.repository import Repository
@@ -61,6 +64,8 @@ def export(
     tflite: bool = False,
     base: str | None = None,
     overwrite: bool = False,
+    quicker: Sequence[keras.Model] = (),
+    calibration: Calibration | None = None,
 ) -> Export:
     """Publishes a LeViT as a version of a served model.
 
@@ -81,6 +86,9 @@ def export(
       base: the repository as the server sees it, an absolute path or a URI; by default what
         models.config says of this model, or the repository's path.
       overwrite: whether an existing version may be replaced.
+      quicker: the networks of a cascade that are asked before `model`, the quickest first.
+      calibration: of a classifier in steps: `model` has exits, or there are quicker ones. None for
+        an ordinary network, or the whole one of a model with exits.
 
     Returns:
       What was published.
@@ -100,15 +108,27 @@ def export(
         _check_served(graph)
         own = reference.network.class_names
         names = class_names_for(class_names, label_folders, class_count(graph), own)
-        signatures = serving_signatures(graph, names, precision=precision, top_k=top_k)
+        models, dynamic, steps = [*quicker, model], None, ()
+        if calibration is not None:
+            if precision != "float32" or tflite:
+                raise ValueError("A classifier in steps is served in float32, as a SavedModel.")
+            steps = references(models, input_range)
+            sharpness = [1 / temperature for temperature in calibration.temperatures]
+            function = steps_function(models, sharpness, input_range)
+            dynamic = Dynamic(function, calibration.thresholds)
+        signatures = serving_signatures(
+            graph, names, precision=precision, top_k=top_k, dynamic=dynamic
+        )
         write_saved_model(draft.path, signatures)
         (draft.path / LABELS_ASSET).parent.mkdir(exist_ok=True)
         write_labels(draft.path / LABELS_ASSET, names)
         size = graph.input.shape[1:3]
         if tflite:
             write_tflite_model(draft.path, model, names, input_range)
-        write_warmup(draft.path, tflite_logs(name, size) if tflite else warmup_logs(name, size))
-        checks = check_version(draft.path, reference, signatures, precision)
+        paths = [forcing(step, len(steps)) for step in range(len(steps))]
+        logs = tflite_logs(name, size) if tflite else warmup_logs(name, size, paths)
+        write_warmup(draft.path, logs)
+        checks = check_version(draft.path, reference, signatures, precision, steps)
     with repository.edited_model(name, base and f"{base}/{name}") as served:
         base = served.base_path.removesuffix(f"/{name}")
     written = deployment.write_deployment(repository.path, base)

@@ -27,6 +27,8 @@ from serving.signatures import (
     OUTPUTS,
     SERVING_DEFAULT,
     TFLITE_OUTPUTS,
+    THRESHOLDS,
+    THRESHOLDS_SIGNATURE,
     WARMUP_RECORDS,
 )
 from serving.tensorflow_c.c_api import SavedModelSession
@@ -70,12 +72,15 @@ def classify_request(
     return request
 
 
-def warmup_logs(name: str, size: tuple[int, int]) -> list[PredictionLog]:
+def warmup_logs(
+    name: str, size: tuple[int, int], paths: Sequence[np.ndarray] = ()
+) -> list[PredictionLog]:
     """Records of all signatures and of `BATCH_SIZES`.
 
     Args:
       name: of the model.
       size: (height, width) that the network takes, pixels.
+      paths: of a classifier in steps thresholds with which each of them answers.
     """
     picture = encode(sample_pixels(), "JPEG")
     logs = []
@@ -86,6 +91,13 @@ def warmup_logs(name: str, size: tuple[int, int]) -> list[PredictionLog]:
         of_pixels.predict_log.request.CopyFrom(grey_request(name, batch, size))
         of_examples.classify_log.request.CopyFrom(classify_request(name, pictures))
         logs += [of_bytes, of_pixels, of_examples]
+        for thresholds in paths:
+            request = grey_request(name, batch, size)
+            request.model_spec.signature_name = THRESHOLDS_SIGNATURE
+            request.inputs[THRESHOLDS].CopyFrom(tf.make_tensor_proto(thresholds, tf.float32))
+            of_path = PredictionLog()
+            of_path.predict_log.request.CopyFrom(request)
+            logs.append(of_path)
     return logs
 
 

@@ -12,8 +12,9 @@ import asyncio
 import gc
 import multiprocessing
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Load:
       timeout_s: after how many seconds from its time a request is given up.
       seed: of times and of the choice of bodies.
       tls: encryption, see `serving.client.Tls`.
+      exits_in: reads of an answer which steps gave it; None for ordinary models.
     """
 
     server: str
@@ -57,6 +59,7 @@ class Load:
     timeout_s: float = 10.0
     seed: int = 0
     tls: Tls | None = None
+    exits_in: Callable[[bytes], list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class Samples:
       codes: n statuses by gRPC's name, "OK" for an answer.
       messages: status -> the first message that came with it.
       cpu_s: processor time of the generator.
+      exits: number of a step -> how many pictures it answered.
     """
 
     intended: np.ndarray
@@ -78,6 +82,7 @@ class Samples:
     codes: np.ndarray
     messages: dict[str, str]
     cpu_s: float
+    exits: dict[int, int] = field(default_factory=dict)
 
 
 def generate(load: Load, processes: int = 1) -> Samples:
@@ -155,6 +160,7 @@ def _merged(parts: Sequence[Samples]) -> Samples:
         *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS),
         {code: text for part in parts for code, text in part.messages.items()},
         sum(part.cpu_s for part in parts),
+        dict(sum((Counter(part.exits) for part in parts), Counter())),
     )
 
 
@@ -184,6 +190,7 @@ class _Run:
         self._senders = senders
         self._rows: list[tuple[float, float, float, str]] = []
         self._messages: dict[str, str] = {}
+        self._exits: Counter[int] = Counter()
         self._choices = np.random.default_rng((load.seed, 1))
         self._cpu = time.process_time()
         self._start = time.monotonic()
@@ -217,17 +224,19 @@ class _Run:
         sent = time.monotonic() - start
         code = OK
         try:
-            await self._senders[index % len(self._senders)].send(
+            reply = await self._senders[index % len(self._senders)].send(
                 load.path, load.bodies[body], max(1e-3, intended + load.timeout_s - sent)
             )
         except TransportError as error:
             code = error.code
             self._messages.setdefault(code, error.message)
         self._rows.append((intended, sent, time.monotonic() - start, code))
+        if code == OK and load.exits_in is not None and intended >= load.warmup_s:
+            self._exits.update(load.exits_in(reply))
 
     def samples(self) -> Samples:
         columns = list(zip(*self._rows, strict=True)) or [(), (), (), ()]
         intended, sent, done = (np.array(column, np.float64) for column in columns[:3])
         codes = np.array(columns[3], dtype="U32")
         cpu = time.process_time() - self._cpu
-        return Samples(intended, sent, done, codes, self._messages, cpu)
+        return Samples(intended, sent, done, codes, self._messages, cpu, dict(self._exits))

@@ -38,6 +38,7 @@ class Report:
       kept_up: whether the generator kept to the times.
       cpu_ms: processor time of the generator for one request, milliseconds.
       latencies_ms: every single one of the latencies.
+      exits: of a classifier in steps: number of a step -> pictures that it answered.
     """
 
     requests: int
@@ -51,6 +52,7 @@ class Report:
     kept_up: bool
     cpu_ms: float
     latencies_ms: np.ndarray = field(repr=False)
+    exits: Mapping[int, int] = field(default_factory=dict)
 
 
 def make_report(load: Load, samples: Samples) -> Report:
@@ -85,6 +87,7 @@ def make_report(load: Load, samples: Samples) -> Report:
         kept_up=late_ms["p99"] <= allowed,
         cpu_ms=1e3 * samples.cpu_s / len(samples.intended),
         latencies_ms=latencies,
+        exits=dict(sorted(samples.exits.items())),
     )
 
 
@@ -107,6 +110,9 @@ def to_text(report: Report) -> str:
         lines.append(f"latency     {_row(report.latency_ms)} ms")
     lines.append(f"sent late   {_row(report.late_ms)} ms")
     lines.append(f"generator   {report.cpu_ms:.2f} ms of processor time a request")
+    total = sum(report.exits.values())
+    for step, count in report.exits.items():
+        lines.append(f"exit {step}      {count:,} pictures, {100 * count / total:.1f} %")
     for code, count in report.errors.items():
         lines.append(f"error       {count:,} x {code}: {report.messages[code]}")
     if not report.kept_up:

@@ -24,9 +24,10 @@ from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
 from serving.server.models import inference
 from serving.server.models.models import Models
+from serving.server.models.tensors import int32_values
 from serving.server.options import Options
 from serving.server.statuses import status_of
-from serving.signatures import SERVING_DEFAULT
+from serving.signatures import EXIT, SERVING_DEFAULT
 
 
 class ServerCore:
@@ -90,7 +91,10 @@ class ServerCore:
         entrypoint: str = "REST",
     ) -> predict_pb2.PredictResponse:
         """Answers Predict, within `timeout_s` seconds if given; counted for `entrypoint`."""
-        return self._infer("Predict", inference.predict, request, timeout_s, entrypoint)
+        response = self._infer("Predict", inference.predict, request, timeout_s, entrypoint)
+        if EXIT in response.outputs:
+            self.metrics.exits(request.model_spec.name, int32_values(response.outputs[EXIT]))
+        return response
 
     def classify(
         self,

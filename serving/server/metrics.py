@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -10,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 _PREFIX = ":tensorflow:serving:"
 # Microseconds, from 10 on each 1.8 times the last: about 20 minutes in the end.
 _LATENCIES = tuple(10 * 1.8**n for n in range(33))
+_EXITS = tuple(map(float, range(8)))
 _EXAMPLES = tuple(float(2**n) for n in range(15))
 # prometheus_client ends the name of a counter in _total, and says when it began; neither is in
 # TensorFlow Serving's names.
@@ -46,6 +48,13 @@ class Metrics:
             "The number of tensorflow.Examples per request.",
             ["model"],
             buckets=_EXAMPLES,
+            registry=registry,
+        )
+        self._exits = Histogram(
+            f"{_PREFIX}stand_in_exit",
+            "Which step of a classifier in steps answered, counted from 0.",
+            ["model"],
+            buckets=_EXITS,
             registry=registry,
         )
         self._load_attempts = Counter(
@@ -101,6 +110,11 @@ class Metrics:
     def examples(self, model: str, count: int) -> None:
         """Records the number of examples of a request."""
         self._examples.labels(model).observe(count)
+
+    def exits(self, model: str, steps: Iterable[int]) -> None:
+        """Records which steps answered the pictures of a request."""
+        for step in steps:
+            self._exits.labels(model).observe(step)
 
     def load(self, model: str, version: int, status: str, seconds: float) -> None:
         """Records an attempt to load a version; its path stays inside the server."""

@@ -173,7 +173,10 @@ async function classify(blob) {
     const milliseconds = Math.round(performance.now() - start);
     if (!latest()) return;
     showClasses(ranked(prediction));
-    $("status").textContent = `Answered in ${milliseconds} ms; ${megabytes(text.length)} were sent.`;
+    // Of a classifier in steps: which of them was sure enough.
+    const exit = Number.isInteger(prediction.exit) ? ` by exit ${prediction.exit}` : "";
+    const sent = `${megabytes(text.length)} were sent`;
+    $("status").textContent = `Answered in ${milliseconds} ms${exit}; ${sent}.`;
     $("note").textContent = note;
   } catch (error) {
     if (!latest()) return;

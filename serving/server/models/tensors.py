@@ -50,6 +50,13 @@ def fill_tensor(proto: TensorProto, array: np.ndarray, as_content: bool = False)
         getattr(proto, field).extend(array.ravel().tolist())
 
 
+def int32_values(proto: TensorProto) -> list[int]:
+    """The values of an int32 tensor of a response, flat; none of any other type."""
+    if proto.dtype != tf.int32.as_datatype_enum:
+        return []
+    return tf.make_ndarray(proto).ravel().tolist()
+
+
 @functools.cache
 def _data_type(dtype: np.dtype) -> int:
     return tf.dtypes.as_dtype(dtype).as_datatype_enum

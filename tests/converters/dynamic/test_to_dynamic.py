@@ -17,6 +17,8 @@ from converters.dynamic.graph import dynamic_graph
 from converters.dynamic.paths import forcing, references
 from converters.dynamic.recalibration import recalibrate, set_by_hand
 from converters.dynamic.running import open_dynamic
+from converters.reporting.report_graph import read_tflite
+from converters.reporting.report_text import as_text
 from levit_common.regular_files import ModelFileError
 from levit_tf import classify
 from levit_tf.dynamic.exits import add_exits, exit_layers
@@ -289,3 +291,13 @@ def test_wrong_flags_are_answered(command, arguments, message, tmp_path, capsys)
         arguments = ["--models=a.keras", f"--output={tmp_path}/x", *arguments]
     assert call(command, arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_the_report_shows_one_xnnpack_partition_in_each_branch(written):
+    for name in ("fp32.tflite", "int8.tflite"):
+        branches = {one.name: one for one in read_tflite(written[0] / name).branches}
+        steps = [branches["from_step_1"], branches["from_step_2"]]
+        assert [one.partitions for one in steps] == [1, 1]
+        assert all(one.taken >= one.ops - 6 for one in steps)  # what decides is LiteRT's own
+        assert branches["leave_at_0"].ops == 0
+        assert "branch from_step_1: XNNPACK runs" in as_text(read_tflite(written[0] / name))

@@ -248,6 +248,8 @@ class _Writer:
         found = graph.activation(name, [1])
         index = graph.constant(f"index_{number}", np.int32([number]))
         graph.op("GATHER", [vector, index], [found], axis=0, batchDims=0)
+        # First of all: between the others it would cut XNNPACK's partition in two.
+        graph.operators.insert(0, graph.operators.pop())
         return found
 
     def _leaving(self, graph: _Subgraph, handed: Sequence[int], step: int) -> int:

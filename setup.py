@@ -39,6 +39,7 @@ EXTRAS = {
     ],
     # What `serving.edge` needs, beside a levit_tf that was installed with --no-deps.
     "edge": ["numpy>=2.1,<3", "pillow>=11,<14", "ai-edge-litert>=2.3,<2.4"],
+    "hub": ["huggingface_hub>=2.4,<3"],
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],
@@ -47,6 +48,7 @@ EXTRAS = {
 EXTRAS["train"] += EXTRAS["tflite"]
 EXTRAS["test"] = [
     *(EXTRAS["train"] + EXTRAS["qat"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["serve"]),
+    *EXTRAS["hub"],
     "hypothesis>=6.170,<7",
     "import-linter>=2.5,<3",
     "pytest>=9.2,<10",

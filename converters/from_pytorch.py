@@ -1,6 +1,7 @@
 """A PyTorch LeViT checkpoint to a Keras model: official, timm or Hugging Face.
 
     python -m converters.from_pytorch --checkpoint=LeViT-256-13b5763e.pth --output=levit256.keras
+    python -m converters.from_pytorch --checkpoint=hf://facebook/levit-256 --output=levit256.keras
 
 The codebase that wrote the checkpoint, and the variant, are recognised, also in what training
 scripts save: prefixes such as `module.` are removed, and of several networks in the file the
@@ -48,7 +49,9 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("checkpoint", None, f"PyTorch checkpoint: {', '.join(PYTORCH_FILES)}.")
+    flags.DEFINE_string(
+        "checkpoint", None, f"PyTorch checkpoint: {', '.join(PYTORCH_FILES)}, or hf://OWNER/NAME."
+    )
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_string("model", None, "Variant, such as LeViT256; recognised by default.")
     flags.DEFINE_string("input_size", None, "HxW or one number; the checkpoint's by default.")
@@ -66,7 +69,8 @@ def check() -> None:
     check_suffix(args.output, ".keras")
     for size in (args.input_size, args.checkpoint_size):
         _size(size)
-    check_exists(args.checkpoint, "a PyTorch checkpoint")
+    if not args.checkpoint.startswith("hf://"):
+        check_exists(args.checkpoint, "a PyTorch checkpoint, or hf://OWNER/NAME")
     check_new(args.output, args.overwrite)
 
 

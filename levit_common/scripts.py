@@ -20,6 +20,7 @@ CONVERTERS = (
     "from-pytorch-regnet",
     "qat",
     "report",
+    "to-hub",
     "to-onnx",
     "to-pytorch",
     "to-saved-model",

@@ -12,6 +12,7 @@ import keras
 
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant
+from levit_tf.weights.hub.addresses import is_hub_address
 from levit_tf.weights.packaged import default_weights
 
 
@@ -41,6 +42,9 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
     def application(*args, **kwargs) -> keras.Model:
         bound = signature.bind(*args, **kwargs)
+        # A network on the hub has its own number of classes, where nobody says another.
+        if is_hub_address(bound.arguments.get("weights")):
+            bound.arguments.setdefault("classes", None)
         bound.apply_defaults()
         return LeViT(variant, **bound.arguments)
 

@@ -19,6 +19,8 @@ from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
 from levit_tf.layers import MLP, Classifier, ConvBN, DropPath
 from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, STEM, stage_name
 from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
+from levit_tf.weights.hub.addresses import is_hub_address
+from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.loading import load_weights
 from levit_tf.weights.packaged import find_packaged
 
@@ -49,14 +51,17 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       include_top: whether the classification heads are part of the model.
       weights: None for the reference's random initialisation; "imagenet" for the released weights
         (the five paper variants); "imagenette" for those of LeViTMini, which come with the
-        package; or a file: `.keras` of a LeViT, or `.weights.h5`.
+        package; a file: `.keras` of a LeViT, or `.weights.h5`; or a repository on the Hugging Face
+        hub, "hf://OWNER/NAME", with "@REVISION" behind it for a certain one. Such a network says
+        its own classes, input size and normalisation, which are the defaults then.
       input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
       input_shape: (height, width, channels), or one number for the sides of a square RGB picture;
-        the variant's square RGB by default. Height and width
+        by default the variant's square RGB, or what a repository on the hub says. Height and width
         must be multiples of the stem's stride, since the attention biases belong to a grid.
       pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
         last feature map (batch, height, width, channels).
-      classes: number of classes, with the top; by default 1000, or the 10 of "imagenette".
+      classes: number of classes, with the top; by default 1000, the 10 of "imagenette", or those of
+        a repository on the hub.
       classifier_activation: activation on the logits, None to return them as they are. With
         `weights` only "softmax" or None, and `heads="both"` always returns logits.
       heads: "average" of the two heads' logits; "both" for {"head", "head_dist"}, both logits;
@@ -71,13 +76,20 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       ValueError: an argument, or a combination, that cannot be built; the message says which can.
     """
     variant = get_variant(variant)
-    packaged = find_packaged(weights, variant)
+    if is_hub_address(weights):
+        weights = open_hub_checkpoint(weights)
+    on_hub = weights if isinstance(weights, HubCheckpoint) else None
+    packaged = None if on_hub else find_packaged(weights, variant)
     known = packaged.classes if packaged else IMAGENET_CLASSES
+    if on_hub:
+        known = on_hub.info.classes or IMAGENET_CLASSES
+        input_shape = input_shape or _own_shape(on_hub)
     classes = known if classes is None else classes
     _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads)
-    if include_top and (packaged or weights == "imagenet") and classes != known:
+    if include_top and (packaged or on_hub or weights == "imagenet") and classes != known:
+        shown = str(on_hub.address) if on_hub else weights
         raise ValueError(
-            f"weights={weights!r} with include_top=True has {known} classes. Received: "
+            f"weights={shown!r} with include_top=True has {known} classes. Received: "
             f"classes={classes}. Build with {known} and call "
             f"levit_tf.reset_classifier(model, {classes}), or use include_top=False."
         )
@@ -102,6 +114,11 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     if weights is not None:
         load_weights(model, weights, variant, blank=LeViT)
     return model
+
+
+def _own_shape(found: HubCheckpoint) -> tuple[int, int, int] | None:
+    size = found.input_size
+    return None if size is None else (*size, found.info.channels)
 
 
 def _noted(images: keras.KerasTensor) -> keras.KerasTensor:

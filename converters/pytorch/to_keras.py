@@ -12,6 +12,8 @@ from levit_tf import LeViT
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.properties import write_notes
 from levit_tf.weights.checkpoint_files import read_checkpoint
+from levit_tf.weights.hub.addresses import is_hub_address
+from levit_tf.weights.hub.checkpoints import open_hub_checkpoint
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
 from levit_tf.weights.pytorch_weights import ImportReport, load_state_dict
 
@@ -32,7 +34,8 @@ def convert(
     """Writes the Keras model, in train form, of a PyTorch checkpoint.
 
     Args:
-      checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
+      checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file, or a repository on the Hugging
+        Face hub, `hf://OWNER/NAME`, which says its class names, input size and normalisation.
       output: the `.keras` file to write.
       model: name of the variant; recognised by default.
       input_size: (height, width) of the images of the new model, pixels; those of the checkpoint by
@@ -45,7 +48,8 @@ def convert(
         are freshly initialised.
       heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
         checkpoint has two heads and "single" where it has one.
-      class_names: one for each class; by default ImageNet's where there are 1000, else none.
+      class_names: one for each class; by default the repository's, else ImageNet's where there are
+        1000, else none.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
@@ -53,15 +57,22 @@ def convert(
 
     Raises:
       FileExistsError: `output` exists and `overwrite` is false.
+      PermissionError, ConnectionError, ImportError: see `open_hub_checkpoint`.
       ValueError: the checkpoint cannot be read, does not fit, or an argument is out of range.
         Nothing is written then.
     """
     output = os.fspath(output)
     check_suffix(output, ".keras")
     with atomic_path(output, overwrite) as temporary:
-        state = read_checkpoint(checkpoint, checkpoint_key)
+        on_hub = None
+        if is_hub_address(checkpoint):
+            on_hub = open_hub_checkpoint(checkpoint, checkpoint_key, model)
+            state, checkpoint_size = on_hub.state, checkpoint_size or on_hub.input_size
+            checkpoint = str(on_hub.address)
+        else:
+            state = read_checkpoint(checkpoint, checkpoint_key)
         source = "; ".join([os.fspath(checkpoint), *state.notes])
-        info = recognise(state, variant=model, source=source)
+        info = on_hub.info if on_hub else recognise(state, variant=model, source=source)
         new_heads = classes is not None and classes != info.classes
         if info.classes is None and not new_heads:
             without = f" (recognised: {info})" if info.left_out else ""
@@ -84,13 +95,18 @@ def convert(
             new_heads=new_heads,
             source=source,
         )
+        names = class_names
+        if names is None and on_hub and not new_heads:
+            names = on_hub.class_names
         # ImageNet's order is the same in all these codebases.
-        is_imagenet = classifier_of(network).classes == len(imagenet_class_names())
-        names = class_names or (imagenet_class_names() if is_imagenet else None)
+        if names is None and classifier_of(network).classes == len(imagenet_class_names()):
+            names = imagenet_class_names()
+        file = f"{info.variant.name}, {info.flavour} checkpoint {Path(checkpoint).name}"
         write_notes(
             network,
             class_names=names,
-            origin=f"{info.variant.name}, {info.flavour} checkpoint {Path(checkpoint).name}",
+            input_range=on_hub and on_hub.input_range,
+            origin=on_hub.origin if on_hub else file,
         )
         network.save(temporary)
     return report

@@ -15,8 +15,11 @@ from levit_lite.prediction.predictor import (
     class_names_for,
 )
 from levit_tf.applications import with_default_weights
+from levit_tf.model import LeViT
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
 from levit_tf.variants import get_variant, list_variants
+from levit_tf.weights.hub.addresses import is_hub_address
+from levit_tf.weights.hub.checkpoints import open_hub_checkpoint
 from levit_tf.weights.keras_files import ModelFileError, model_path
 
 
@@ -31,8 +34,9 @@ def load_predictor(
     Args:
       path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
         the signature of `levit_common.shipped_names`; the folder of a run of `training.main`, for
-        its final network; or the name of a variant: "LeViT256" for its released ImageNet weights,
-        "LeViTMini" for those of the package. A file of that name comes first.
+        its final network; a repository on the Hugging Face hub, `hf://OWNER/NAME`; or the name of a
+        variant: "LeViT256" for its released ImageNet weights, "LeViTMini" for those of the package.
+        A file of that name comes first.
       class_names: names in the order of the outputs, or a file with one a line. By default
         `labels.txt` in the SavedModel or beside the file; else the names that the file itself has;
         else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
@@ -50,8 +54,10 @@ def load_predictor(
         `.keras` model takes, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
-    path = Path(model_path(path))
-    if path.exists():
+    if is_hub_address(path):
+        network, folders = _on_hub(os.fspath(path)), ()
+        path = os.fspath(path)
+    elif (path := Path(model_path(path))).exists():
         network, folders = read_network(path, input_range, trust), (path, path.parent)
     else:
         network, folders = _released(str(path)), ()
@@ -93,6 +99,12 @@ def labels_for(given: str | os.PathLike | None, model: Path) -> list[str] | None
     if given is None and not beside.is_file():
         return None
     return read_labels(given or beside)
+
+
+def _on_hub(address: str) -> Network:
+    found = open_hub_checkpoint(address)
+    heads = "average" if found.info.has_head_dist else "single"
+    return keras_network(LeViT(found.info.variant, weights=found, heads=heads), address)
 
 
 def _released(name: str) -> Network:

@@ -1,4 +1,4 @@
-"""What `weights=` of a LeViT takes: "imagenet", a `.keras` file, or a `.weights.h5` file."""
+"""What `weights=` of a LeViT takes: "imagenet", a repository on the hub, or a file of Keras."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_
 from levit_tf.keras_graph.properties import copy_notes, write_notes
 from levit_tf.variants import Variant
 from levit_tf.weights.assignment import SourceArrays, TransferReport, assign, source_grids
+from levit_tf.weights.hub.checkpoints import HubCheckpoint
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from levit_tf.weights.packaged import find_packaged, read_packaged
 from levit_tf.weights.pytorch_names import name_table
+from levit_tf.weights.pytorch_weights import load_state_dict
 from levit_tf.weights.weights_file import read_weights_file
 
 
 def load_weights(
     model: keras.Model,
-    weights: str | os.PathLike,
+    weights: str | os.PathLike | HubCheckpoint,
     variant: Variant,
     blank: Callable[[Variant], keras.Model],
 ) -> TransferReport:
@@ -34,7 +36,8 @@ def load_weights(
     Args:
       model: a LeViT in train form.
       weights: "imagenet", a name of `packaged.PACKAGED`, a `.keras` file of a LeViT in train form,
-        a `.weights.h5` file, or the folder of a run of `training.main`.
+        a `.weights.h5` file, the folder of a run of `training.main`, or an opened checkpoint of the
+        hub.
       variant: the model's variant.
       blank: builds a LeViT without weights, into which the released ones are read once.
 
@@ -47,6 +50,8 @@ def load_weights(
       ValueError: the source does not fit the model; everything that does not is listed, and the
         model is unchanged.
     """
+    if isinstance(weights, HubCheckpoint):
+        return _load_hub(model, weights, variant)
     if os.fspath(weights) == "imagenet":
         # Here, so that models with weights of their own never need what fetches the released ones.
         from levit_tf.weights.pretrained import released_weights
@@ -91,6 +96,30 @@ def _load_file(model: keras.Model, path: str, variant: Variant) -> TransferRepor
     report = assign(model, variant, SourceArrays(path, arrays, grids, unexpected))
     if saved is not None:
         copy_notes(saved, model, with_class_names=classifier_of(model) is not None)
+    return report
+
+
+def _load_hub(model: keras.Model, found: HubCheckpoint, variant: Variant) -> TransferReport:
+    if found.info.variant.name != variant.name:
+        raise ValueError(
+            f"weights={str(found.address)!r} are those of {found.info.variant.name}. Received: "
+            f"{variant.name}"
+        )
+    classifier = classifier_of(model)
+    if classifier is not None and classifier.heads != "single" and not found.info.has_head_dist:
+        raise ValueError(
+            f"weights={str(found.address)!r} have one head. Received: heads={classifier.heads!r}; "
+            'give heads="single".'
+        )
+    report = load_state_dict(
+        model,
+        found.state,
+        info=found.info,
+        checkpoint_size=found.input_size,
+        source=str(found.address),
+    )
+    names = found.class_names if classifier is not None else None
+    write_notes(model, class_names=names, input_range=found.input_range, origin=found.origin)
     return report
 
 

@@ -1,0 +1,143 @@
+"""What the files of a network answer and how long they take, for its card."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from converters.verification.verify_pictures import comparison_pictures
+from levit_common.arrays import standard_error
+from levit_lite.images import ImageError
+from levit_lite.prediction.predictor import Predictor
+from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
+from levit_tf.pictures.images import load_images
+from levit_tf.pictures.picture_folders import pictures_in
+
+_TIMED = 20  # runs of one picture, after two
+_BATCH = 32
+
+
+class LabelledPictures(NamedTuple):
+    """Pictures whose classes are known, or not.
+
+    Attributes:
+      images: (n, height, width, 3), RGB 0..255.
+      labels: (n,) numbers of classes; None where they are not known.
+      text: what they are, for the card.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    text: str
+
+
+class FileFigures(NamedTuple):
+    """Of one file.
+
+    Attributes:
+      name: of the file.
+      bytes: its size.
+      agreement: share of pictures that it puts into the class that the Keras model does.
+      top1: share of pictures that it puts into their class; None where that is not known.
+      milliseconds: for one picture, the median.
+    """
+
+    name: str
+    bytes: int
+    agreement: float
+    top1: float | None
+    milliseconds: float
+
+
+def labelled_pictures(
+    folder: str | os.PathLike | None,
+    class_names: Sequence[str],
+    size: tuple[int, int],
+    limit: int,
+) -> LabelledPictures:
+    """The pictures that figures are measured on.
+
+    Args:
+      folder: with a sub-folder for each class, named as in `class_names`; of a folder with parts
+        the test part, else the validation part. None for those that come with scikit-learn.
+      class_names: in the order of the outputs.
+      size: (height, width) that the network takes.
+      limit: at most so many, evenly spread over each class.
+
+    Raises:
+      ValueError: no such folder, a class that the network does not have, or no picture.
+    """
+    if folder is None:
+        images = comparison_pictures(None, size)
+        return LabelledPictures(images, None, f"{len(images)} pictures that come with scikit-learn")
+    layout = find_layout(folder)
+    part = layout.of_kind(TEST) or layout.of_kind(VALIDATION)
+    root = Path(folder, part or "")
+    names = class_folders(root)
+    unknown = [name for name in names if name not in class_names]
+    if unknown:
+        raise ValueError(
+            f"{root}: {unknown[0]!r} is none of the network's {len(class_names)} classes. Expected "
+            f"sub-folders named as its classes, such as {class_names[0]!r}."
+        )
+    each = max(1, limit // len(names))
+    images, labels = [], []
+    for name in names:
+        paths, _ = pictures_in(root / name, "--pictures")
+        chosen = [paths[n] for n in np.unique(np.linspace(0, len(paths) - 1, each).astype(int))]
+        for path in chosen:
+            try:
+                images.append(load_images([path], size)[0])
+            except ImageError:  # damage that only decoding finds
+                continue
+            labels.append(list(class_names).index(name))
+    return LabelledPictures(
+        np.stack(images), np.array(labels), f"{len(images):,} pictures of {root.name}"
+    )
+
+
+def measure(
+    predictor: Predictor, path: Path, pictures: LabelledPictures, expected: np.ndarray | None
+) -> tuple[FileFigures, np.ndarray]:
+    """Runs one file on the pictures.
+
+    Args:
+      predictor: of the file.
+      path: the file.
+      pictures: what it is run on.
+      expected: (n,) the classes that the Keras model says; None for the model itself.
+
+    Returns:
+      The figures, and the classes (n,) that this file says.
+    """
+    found = np.concatenate(
+        [
+            predictor.predict(pictures.images[start : start + _BATCH]).argmax(axis=1)
+            for start in range(0, len(pictures.images), _BATCH)
+        ]
+    )
+    times = []
+    for _ in range(_TIMED + 2):
+        start = time.perf_counter()
+        predictor.predict(pictures.images[:1])
+        times.append(time.perf_counter() - start)
+    figures = FileFigures(
+        path.name,
+        path.stat().st_size,
+        1.0 if expected is None else float(np.mean(found == expected)),
+        None if pictures.labels is None else float(np.mean(found == pictures.labels)),
+        1000 * float(np.median(times[2:])),
+    )
+    return figures, found
+
+
+def top1_text(figures: FileFigures, count: int) -> str:
+    """Top-1 with its standard error, in percent; a dash where it is not known."""
+    if figures.top1 is None:
+        return "-"
+    return f"{100 * figures.top1:.2f} ± {100 * standard_error(figures.top1, count):.2f}"

@@ -1,0 +1,119 @@
+"""The card of a network, README.md of its repository."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+
+import levit_tf
+from converters.hub.figures import FileFigures, LabelledPictures, top1_text
+from levit_common.markdown import markdown_table
+from levit_tf.keras_graph.properties import ModelProperties
+from levit_tf.variants import Variant
+
+_SHOWN_NAMES = 10
+_PAPER = "https://arxiv.org/abs/2104.01136"
+
+
+def model_card(
+    name: str,
+    variant: Variant,
+    properties: ModelProperties,
+    flavour: str,
+    figures: Sequence[FileFigures],
+    pictures: LabelledPictures,
+    license_name: str,
+    parameters: int,
+    distilled: bool,
+) -> str:
+    """README.md: what the network is, how it is used, and what was measured.
+
+    Args:
+      name: of the repository, "owner/name", or of the folder.
+      variant: of the network.
+      properties: what it says of itself.
+      flavour: "timm" or "hf".
+      figures: of its files, the Keras model first.
+      pictures: what they were measured on.
+      license_name: as the hub names it.
+      parameters: how many.
+      distilled: whether there are two heads.
+    """
+    single = "" if distilled else ', heads="single"'
+    library = "timm" if flavour == "timm" else "transformers"
+    height, width = properties.input_size
+    head = {
+        "license": license_name,
+        "library_name": library,
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "levit", "keras", "tflite", library],
+    }
+    # JSON is YAML, too, and has one way only to quote what somebody called a repository.
+    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
+    names = properties.class_names or ()
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    if len(names) > _SHOWN_NAMES:
+        shown += f" and {len(names) - _SHOWN_NAMES} more"
+    rows = [["file", "size, kB", "top-1, %", "agreement with Keras, %", "ms per picture"]]
+    rows += [
+        [
+            found.name,
+            f"{found.bytes / 1e3:,.0f}",
+            top1_text(found, len(pictures.images)),
+            f"{100 * found.agreement:.2f}",
+            f"{found.milliseconds:.2f}",
+        ]
+        for found in figures
+    ]
+    today = datetime.date.today().isoformat()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    return f"""---
+{front}
+---
+
+# {name}
+
+{variant.name}, a [LeViT]({_PAPER}) of {parameters / 1e6:.1f} million parameters for pictures of
+{height}x{width} pixels{f" and {len(names)} classes: {shown}" if names else ""}.
+
+Weights: {properties.origin or "of unknown origin"}. The input is RGB, {properties.input_range};
+`model.tflite` and `model-int8.tflite` take plain RGB 0..255 and have the class names inside.
+
+## Measured
+
+On {pictures.text}, {machine}, {today}, levit_tf {levit_tf.__version__}, by
+`python -m converters.to_hub`:
+
+{markdown_table(rows, right=(1, 2, 3, 4))}
+
+## Use
+
+```python
+import levit_tf
+
+model = levit_tf.LeViT("{variant.name}", weights="hf://{name}"{single})
+```
+
+{_library_example(name, library)}
+
+```sh
+python -m serving.edge --model=model.tflite photo.jpg   # numpy, Pillow and LiteRT alone
+```
+"""
+
+
+def _library_example(name: str, library: str) -> str:
+    if library == "timm":
+        return f"""```python
+import timm
+
+model = timm.create_model("hf-hub:{name}", pretrained=True)
+```"""
+    return f"""```python
+from transformers import pipeline
+
+classify = pipeline("image-classification", model="{name}")
+```"""

@@ -1,0 +1,124 @@
+"""Writes a folder that the hub's upload takes: weights for PyTorch, Keras, TFLite, and a card."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from converters.hub.configs import timm_architecture, timm_config, transformers_configs
+from converters.hub.figures import FileFigures, labelled_pictures, measure
+from converters.hub.model_card import model_card
+from converters.pytorch import from_keras
+from converters.tflite.calibration import calibration_images
+from converters.to_tflite import to_tflite
+from levit_common.files import atomic_path
+from levit_common.json_files import write_json
+from levit_tf.keras_graph.introspection import classifier_of, variant_of
+from levit_tf.keras_graph.properties import known_input_range, model_properties
+from levit_tf.prediction.predictor import load_predictor
+from levit_tf.weights.loading import load_train_form
+
+KERAS, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
+_PICTURES = 2000
+
+
+class UploadFolder(NamedTuple):
+    """What was written.
+
+    Attributes:
+      flavour: "timm" or "hf".
+      figures: of each file that classifies.
+    """
+
+    flavour: str
+    figures: list[FileFigures]
+
+
+def write_upload_folder(
+    model: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    name: str,
+    flavour: str | None = None,
+    pictures: str | os.PathLike | None = None,
+    calibration: str | None = None,
+    license_name: str = "apache-2.0",
+    overwrite: bool = False,
+) -> UploadFolder:
+    """Writes the folder.
+
+    Args:
+      model: a `.keras` file of a LeViT in train form, with a head.
+      output: the folder.
+      name: of the repository, "owner/name".
+      flavour: "timm" or "hf" (transformers); by default timm where it has the variant.
+      pictures: what the figures are measured on, see `figures.labelled_pictures`.
+      calibration: see `calibration_images`; with it there is an int8 file, too.
+      license_name: as the hub names it.
+      overwrite: whether an existing folder is replaced.
+
+    Raises:
+      FileNotFoundError, FileExistsError: no `model`, or `output` exists.
+      ValueError: the model is none that the flavour can hold. Nothing is written then.
+    """
+    network = load_train_form(model)
+    variant, flavour = variant_of(network), flavour or _flavour(network)
+    if classifier_of(network) is None:
+        raise ValueError(f"{model}: has no classification head, which the hub's formats have.")
+    if flavour == "timm" and timm_architecture(variant) is None:
+        raise ValueError(f"{model}: timm has no {variant.name}; --format=hf can describe it.")
+    found = model_properties(network)
+    input_range = known_input_range(network, None, str(model))
+    size = (*found.input_size, found.channels)
+    heads = classifier_of(network).heads
+    classes = classifier_of(network).classes
+    with atomic_path(output, overwrite) as temporary:
+        folder = Path(temporary)
+        folder.mkdir()
+        network.save(folder / KERAS)
+        from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
+        described = (variant, size, classes, found.class_names, input_range)
+        if flavour == "timm":
+            write_json(folder / "config.json", timm_config(*described))
+        else:
+            config, preprocessor = transformers_configs(*described, heads != "single")
+            write_json(folder / "config.json", config)
+            write_json(folder / "preprocessor_config.json", preprocessor)
+        files = [KERAS, FLOAT]
+        to_tflite(network, folder / FLOAT)
+        if calibration is not None:
+            images = calibration_images(calibration, found.input_size)
+            to_tflite(network, folder / INT8, recipe="int8", calibration_images=images)
+            files.append(INT8)
+        # What the exports say of themselves is in the card.
+        for about in folder.glob("*.tflite.json"):
+            about.unlink()
+        figures, expected, seen = [], None, None
+        for file in files:
+            predictor = load_predictor(folder / file)
+            seen = seen or labelled_pictures(
+                pictures, predictor.class_names, predictor.input_size, _PICTURES
+            )
+            measured, answers = measure(predictor, folder / file, seen, expected)
+            expected = answers if expected is None else expected
+            figures.append(measured)
+        card = model_card(
+            name,
+            variant,
+            found,
+            flavour,
+            figures,
+            seen,
+            license_name,
+            network.count_params(),
+            heads != "single",
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return UploadFolder(flavour, figures)
+
+
+def _flavour(network: keras.Model) -> str:
+    return "hf" if timm_architecture(variant_of(network)) is None else "timm"

@@ -1,0 +1,66 @@
+"""A Keras LeViT as a folder for the Hugging Face hub.
+
+    python -m converters.to_hub --model=levit256.keras --name=OWNER/NAME --output=upload
+
+The folder has the weights as timm's or transformers' safetensors with config.json, the `.keras`
+file, a `.tflite` file, with --calibration one in int8, and a model card with what was measured:
+top-1 on --pictures, a folder with a sub-folder for each class. Nothing is uploaded:
+
+    hf upload OWNER/NAME upload
+"""
+
+from __future__ import annotations
+
+import re
+
+from absl import flags
+
+from converters.choices import CALIBRATION
+from levit_common import cli
+from levit_common.files import check_exists, check_new
+
+_FORMATS = ("timm", "hf")
+
+
+def main() -> None:
+    from converters.hub.upload_folder import write_upload_folder
+
+    args = flags.FLAGS
+    done = write_upload_folder(
+        args.model,
+        args.output,
+        name=args.name,
+        flavour=args.format,
+        pictures=args.pictures,
+        calibration=args.calibration,
+        license_name=args.license,
+        overwrite=args.overwrite,
+    )
+    print(f"written: {args.output}, in {done.flavour} naming")
+    print(f"upload it by: hf upload {args.name} {args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "Keras file of a LeViT in train form, ending in .keras.")
+    flags.DEFINE_string("output", None, "Folder to write.")
+    flags.DEFINE_string("name", None, "Of the repository: OWNER/NAME.")
+    flags.DEFINE_enum("format", None, _FORMATS, "By default timm where it has the variant.")
+    flags.DEFINE_string("pictures", None, "To measure on: a folder with a sub-folder a class.")
+    flags.DEFINE_string("calibration", None, f"For an int8 file, too: {CALIBRATION}.")
+    flags.DEFINE_string("license", "apache-2.0", "As the hub names it.")
+    cli.define_overwrite()
+    flags.mark_flags_as_required(["model", "output", "name"])
+
+
+def check() -> None:
+    args = flags.FLAGS
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.name):
+        raise ValueError(f"--name: expected OWNER/NAME. Received: {args.name!r}")
+    check_exists(args.model, "a .keras file")
+    check_new(args.output, args.overwrite)
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
+if __name__ == "__main__":
+    COMMAND.run()

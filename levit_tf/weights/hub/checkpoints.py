@@ -1,0 +1,120 @@
+"""A repository's LeViT: its weights, and what the repository says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from levit_lite.class_names import check_class_names, imagenet_class_names
+from levit_tf.preprocessing import INPUT_RANGES, InputRange
+from levit_tf.weights.checkpoint_files import Checkpoint, read_checkpoint
+from levit_tf.weights.hub.addresses import HubAddress, parse_address
+from levit_tf.weights.hub.configs import MAX_CONFIG_BYTES, HubConfig, read_config
+from levit_tf.weights.hub.files import commit_of, fetch
+from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
+
+# The first that there is. Of pickles nothing but tensors is read.
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth", "pytorch_model.pth")
+
+
+@dataclasses.dataclass(frozen=True)
+class HubCheckpoint:
+    """A LeViT on the hub.
+
+    Attributes:
+      address: where it is, with the commit.
+      state: its weights.
+      info: what these are.
+      class_names: the repository's; ImageNet's for 1000 classes without names; None where there are
+        none.
+      input_size: (height, width) that it was trained on, pixels; None where nothing says it.
+      input_range: what its input holds.
+    """
+
+    address: HubAddress
+    state: Checkpoint
+    info: CheckpointInfo
+    class_names: tuple[str, ...] | None
+    input_size: tuple[int, int] | None
+    input_range: InputRange
+
+    @property
+    def origin(self) -> str:
+        """Where the weights are from, as a model notes it."""
+        return f"{self.info.variant.name}, {self.info.flavour} checkpoint {self.address}"
+
+
+def open_hub_checkpoint(
+    address: str | os.PathLike, key: str | None = None, variant: str | None = None
+) -> HubCheckpoint:
+    """Fetches a LeViT, or takes it from huggingface_hub's cache.
+
+    Args:
+      address: see `levit_tf.weights.hub.addresses`.
+      key: which network of a file with several, see `read_checkpoint`.
+      variant: its name where it is known.
+
+    Raises:
+      ImportError: huggingface_hub is not installed.
+      PermissionError: there is no such repository, or not for whoever asks.
+      ConnectionError: it is neither in the cache nor reachable.
+      ValueError: it holds no LeViT, is damaged, or contradicts itself.
+    """
+    wanted = parse_address(os.fspath(address))
+    config_file = fetch(wanted, "config.json")
+    # All files are of one commit, also if somebody pushes another one in between.
+    commit = None if config_file is None else commit_of(config_file)
+    pinned = dataclasses.replace(wanted, revision=commit or wanted.revision)
+    weights = _weights(pinned)
+    config = _config(pinned, config_file)
+    state = read_checkpoint(weights, key)
+    info = recognise(state, variant=variant, source=str(pinned))
+    if config.classes not in (None, info.classes) and info.classes is not None:
+        raise ValueError(
+            f"{pinned}: config.json says {config.classes} classes, and the weights have "
+            f"{info.classes}."
+        )
+    names = config.class_names
+    if names is not None and info.classes is not None:
+        check_class_names(names, info.classes, f"{pinned}: config.json")
+    if names is None and info.classes == len(imagenet_class_names()):
+        names = tuple(imagenet_class_names())  # whose order is the same in all codebases
+    return HubCheckpoint(
+        pinned,
+        state,
+        info,
+        names,
+        config.input_size or (None if info.square_size is None else (info.square_size,) * 2),
+        config.input_range or INPUT_RANGES["normalized"],
+    )
+
+
+def _weights(address: HubAddress) -> str:
+    names = WEIGHT_FILES if address.file is None else (address.file,)
+    for name in names:
+        path = fetch(address, name)
+        if path is not None:
+            return path
+    raise ValueError(
+        f"{address}: the repository has no checkpoint. Looked for: {', '.join(names)}; another one "
+        "is named by hf://OWNER/NAME/FILE."
+    )
+
+
+def _config(address: HubAddress, file: str | None) -> HubConfig:
+    if file is None:
+        return HubConfig()
+    preprocessor = fetch(address, "preprocessor_config.json")
+    return read_config(
+        _text(file, address), preprocessor and _text(preprocessor, address), str(address)
+    )
+
+
+def _text(file: str, address: HubAddress) -> str:
+    if os.path.getsize(file) > MAX_CONFIG_BYTES:
+        raise ValueError(f"{address}: {Path(file).name} is larger than {MAX_CONFIG_BYTES:,} bytes.")
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{address}: {Path(file).name} is no UTF-8 text.") from error

@@ -1,7 +1,9 @@
 """LeViT's attention, and its subsampling attention, with the attention bias.
 
 Works on feature maps of shape (batch, height, width, channels) and flattens them to tokens inside.
-The table that says which bias belongs to which pair of tokens is `levit_tf.attention_bias`.
+The table that says which bias belongs to which pair of tokens is `levit_tf.attention_bias`; grids
+of other sizes than the table's are `levit_tf.attention_sizes`, windows
+`levit_tf.attention_windows`.
 
 Source: levit.py of facebookresearch/LeViT; paper, sections 4.2 and 4.3.
 """
@@ -11,12 +13,156 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from levit_tf.attention_bias import attention_bias_index
+from levit_tf import attention_windows as windows
+from levit_tf.attention_bias import Grid
+from levit_tf.attention_sizes import attention_bias_at, spread
 from levit_tf.layers import DenseBN, register
 
 
+class TableAttention(keras.layers.Layer):
+    """What every attention with a bias table has: the table, its grid, and the cut into windows.
+
+    Args:
+      num_heads: attention heads.
+      stride: 1, or 2 to subsample.
+      table_grid: (height, width) of the grid that the bias table is for; by default the input's.
+        On every other grid the table is resized when the layer is called.
+      window: tokens on a side of the windows that attend to themselves, see
+        `levit_tf.attention_windows`; None for the whole map. The table is not resized then.
+      is_shifted: whether the windows begin half a window before the map.
+
+    Raises:
+      ValueError: the windows would cut apart what a query stands for.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        stride: int = 1,
+        table_grid: Grid | None = None,
+        window: int | None = None,
+        is_shifted: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.stride = stride
+        self.window = window
+        self.is_shifted = is_shifted
+        self._given_grid = None if table_grid is None else tuple(table_grid)
+        if window is not None and (window < 1 or window % stride or (is_shifted and stride > 1)):
+            raise ValueError(
+                f"{self.name}: a window must be a positive multiple of the stride, {stride}, and "
+                f"is not shifted where that is more than 1. Received: window={window}, "
+                f"is_shifted={is_shifted}"
+            )
+
+    def add_table(self, grid: tuple[int | None, int | None]) -> None:
+        """Makes the table; for `build`.
+
+        Args:
+          grid: (height, width) of the layer's input.
+
+        Raises:
+          ValueError: a side is open and there is no `table_grid`; or the windows have offsets that
+            the table lacks.
+        """
+        self.grid = tuple(grid)
+        self.table_grid = self._given_grid or self.grid
+        if None in self.table_grid:
+            raise ValueError(
+                f"{self.name}: attention needs an input of shape (batch, height, width, channels) "
+                f"with a fixed height and width, or a table_grid. Received: (height, width) = "
+                f"{self.grid}"
+            )
+        if self.window and self.window > min(self.table_grid):
+            raise ValueError(
+                f"{self.name}: its bias table is for {self.table_grid[0]}x{self.table_grid[1]} "
+                f"tokens, so a window can have {min(self.table_grid)} on a side at most. Received: "
+                f"{self.window}"
+            )
+        self.attention_biases = self.add_weight(
+            name="attention_biases",
+            shape=(self.num_heads, self.table_grid[0] * self.table_grid[1]),
+            initializer="zeros",
+        )
+
+    def cuts(self, grid) -> tuple[windows.Cut, windows.Cut] | None:
+        """How the rows and the columns of a grid are cut into windows; None without windows."""
+        if self.window is None:
+            return None
+        return tuple(windows.cut(side, self.window, self.is_shifted) for side in grid)
+
+    def attention_bias(self, grid=None):
+        """The bias added to the scores, of shape (heads, queries, keys).
+
+        Args:
+          grid: (height, width) of the keys, or of a window of them where the layer has windows; by
+            default what the layer was built for.
+        """
+        if self.window is None:
+            grid = tuple(grid or self.grid)
+            return attention_bias_at(self.attention_biases, self.table_grid, grid, self.stride)
+        if grid is None:
+            grid = [min(self.window, side or self.window) for side in self.grid]
+        return spread(self.attention_biases, tuple(grid), self.table_grid[1], self.stride)
+
+    def mix(self, maps, strides, split, scale: float = 1.0):
+        """Attention over maps: (batch, output height, output width, heads * value_dim).
+
+        Args:
+          maps: projected maps; those of stride 1 are the whole grid.
+          strides: for each, how many tokens of the grid one of it stands for.
+          split: maps of one grid, whole or a window -> q (batch, heads, queries, D), k (batch,
+            heads, D, keys) and v (batch, heads, keys, V).
+          scale: of the scores.
+        """
+        grid = map_sides(maps[strides.index(1)])
+        cuts = self.cuts(grid)
+        if cuts is not None:
+            maps = [
+                windows.to_windows(x, *(windows.subsampled(part, stride) for part in cuts))
+                for x, stride in zip(maps, strides, strict=True)
+            ]
+            grid = tuple(part.size for part in cuts)
+        q, k, v = split(*maps)
+        weights = self.weigh(q, k, grid, cuts, scale)
+        x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
+        channels = self.num_heads * x.shape[-1]
+        x = ops.transpose(x, (0, 2, 1, 3))  # (batch, queries, heads, value_dim)
+        # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
+        x = ops.reshape(x, (-1, *subsampled_sides(grid, self.stride), channels))
+        if cuts is not None:
+            x = windows.from_windows(x, *(windows.subsampled(part, self.stride) for part in cuts))
+        return x
+
+    def weigh(self, q, k, grid, cuts, scale: float = 1.0):
+        """softmax(scale * q k + bias), (batch, heads, queries, keys)."""
+        scores = ops.matmul(q, k)
+        if scale != 1:
+            scores = scores * scale
+        scores = scores + self.attention_bias(grid)
+        if cuts is not None and windows.has_filling(*cuts):
+            mask = ops.cast(windows.key_mask(*cuts), scores.dtype)
+            scores = windows.masked(scores, mask)
+        return _softmax(scores)
+
+    def compute_grid(self, input_shape) -> tuple[int | None, int | None]:
+        """(height, width) of the output for an input of some shape."""
+        return subsampled_sides(input_shape[1:3], self.stride)
+
+    def get_config(self):
+        config = {**super().get_config(), "num_heads": self.num_heads, "stride": self.stride}
+        # Only what is not usual: files of usual networks stay those of older versions.
+        if self._given_grid is not None:
+            config["table_grid"] = list(self._given_grid)
+        if self.window is not None:
+            config.update(window=self.window, is_shifted=self.is_shifted)
+        return config
+
+
 @register
-class Attention(keras.layers.Layer):
+class Attention(TableAttention):
     """Multi-head attention with an attention bias; with `stride` 2 LeViT's subsampling attention.
 
     `softmax(q k^T / sqrt(key_dim) + bias) v`, activation, projection. With stride 1, q, k and v
@@ -32,13 +178,14 @@ class Attention(keras.layers.Layer):
       stride: 1, or 2 to subsample.
       activation: Keras name of the activation before the projection.
       gamma: initial BatchNorm scale of the projection; 0 where attention is a residual branch.
+      **kwargs: `table_grid`, `window` and `is_shifted` as in `TableAttention`, and a layer's.
 
-    Input shape: (batch, height, width, channels), height and width known.
+    Input shape: (batch, height, width, channels); height and width may be open with a `table_grid`.
     Output shape: (batch, ceil(height / stride), ceil(width / stride), output_dim).
 
     Raises:
-      ValueError: the input's height or width is not known when the layer is built; the bias table
-        has one entry for each offset on the grid.
+      ValueError: the input's height or width is not known when the layer is built, and there is no
+        `table_grid`; or the windows do not fit, see `TableAttention`.
     """
 
     def __init__(
@@ -52,12 +199,10 @@ class Attention(keras.layers.Layer):
         gamma: float = 1.0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
+        super().__init__(num_heads, stride, **kwargs)
         self.key_dim = key_dim
         self.value_dim = value_dim
         self.output_dim = output_dim
-        self.stride = stride
         self.gamma = gamma
         self.activation = keras.activations.get(activation)
         dtype = self.dtype_policy
@@ -69,38 +214,25 @@ class Attention(keras.layers.Layer):
         self.proj = DenseBN(output_dim, gamma=gamma, dtype=dtype, name="proj")
 
     def build(self, input_shape):
-        batch, *grid, _ = input_shape
-        if len(grid) != 2 or None in grid:
+        if len(input_shape) != 4:
             raise ValueError(
-                f"{self.name}: attention needs an input of shape (batch, height, width, channels) "
-                f"with a fixed height and width. Received: {tuple(input_shape)}"
+                f"{self.name}: attention needs an input of shape (batch, height, width, channels). "
+                f"Received: {tuple(input_shape)}"
             )
-        self.grid = tuple(grid)
-        self.output_grid = tuple(-(-side // self.stride) for side in grid)
+        batch, *grid, channels = input_shape
+        self.output_grid = self.compute_grid(input_shape)
         if self.stride == 1:
             self.qkv.build(input_shape)
         else:
             self.kv.build(input_shape)
-            self.q.build((batch, *self.output_grid, input_shape[-1]))
+            self.q.build((batch, *self.output_grid, channels))
         self.proj.build((batch, *self.output_grid, self.num_heads * self.value_dim))
-        self.attention_biases = self.add_weight(
-            name="attention_biases",
-            shape=(self.num_heads, self.grid[0] * self.grid[1]),
-            initializer="zeros",
-        )
-        self._bias_index = attention_bias_index(self.grid, self.stride)
+        self.add_table(grid)
 
     def call(self, x, training=None):
-        q, k, v = self._query_key_value(x, training)
-        x = ops.matmul(self._weights(q, k), v)  # (batch, heads, queries, value_dim)
-        x = ops.transpose(x, (0, 2, 1, 3))  # (batch, queries, heads, value_dim)
-        # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
-        x = ops.reshape(x, (-1, *self.output_grid, self.num_heads * self.value_dim))
+        maps, strides = self._projected(x, training)
+        x = self.mix(maps, strides, self._split, self.key_dim**-0.5)
         return self.proj(self.activation(x), training=training)
-
-    def attention_bias(self):
-        """The bias added to the scores, of shape (heads, queries, keys)."""
-        return ops.take(self.attention_biases, self._bias_index, axis=1)
 
     def attention_weights(self, x):
         """How much each query takes of each key, at inference.
@@ -110,50 +242,103 @@ class Attention(keras.layers.Layer):
 
         Returns:
           (batch, heads, queries, keys); over the keys they sum to 1.
+
+        Raises:
+          ValueError: the layer has windows, each of which has keys of its own.
         """
-        q, k, _ = self._query_key_value(x, training=False)
-        return self._weights(q, k)
+        if self.window is not None:
+            raise ValueError(
+                f"{self.name}: attention is cut into windows of {self.window}, so a query has no "
+                "weights over the whole map. Build the model without attention_window."
+            )
+        maps, _ = self._projected(x, training=False)
+        q, k, _ = self._split(*maps)
+        return self.weigh(q, k, map_sides(x), None, self.key_dim**-0.5)
 
-    def _weights(self, q, k):
-        scores = ops.matmul(q, k) * self.key_dim**-0.5  # (batch, heads, queries, keys)
-        return _softmax(scores + self.attention_bias())
+    def _projected(self, x, training):
+        """Maps, and the stride of each: q, k and v in one; or the queries, and k and v in one."""
+        if self.stride == 1:
+            return [self.qkv(x, training=training)], [1]
+        kv = self.kv(x, training=training)
+        subsampled = x[:, :: self.stride, :: self.stride]
+        return [self.q(subsampled, training=training), kv], [self.stride, 1]
 
-    def _query_key_value(self, x, training):
+    def _split(self, *maps):
         """q (batch, heads, queries, D), k (batch, heads, D, keys), v (batch, heads, keys, V)."""
         if self.stride == 1:
-            qkv = self._split_heads(self.qkv(x, training=training))
+            qkv = split_heads(maps[0], self.num_heads)
             q, k, v = ops.split(qkv, [self.key_dim, 2 * self.key_dim], axis=-1)
         else:
-            kv = self._split_heads(self.kv(x, training=training))
+            q, kv = (split_heads(x, self.num_heads) for x in maps)
             k, v = ops.split(kv, [self.key_dim], axis=-1)
-            subsampled = x[:, :: self.stride, :: self.stride]
-            q = self._split_heads(self.q(subsampled, training=training))
-        return (
-            ops.transpose(q, (0, 2, 1, 3)),  # (batch, queries, heads, D) -> (b, heads, queries, D)
-            ops.transpose(k, (0, 2, 3, 1)),  # (batch, keys, heads, D) -> (batch, heads, D, keys)
-            ops.transpose(v, (0, 2, 1, 3)),  # (batch, keys, heads, V) -> (batch, heads, keys, V)
-        )
-
-    def _split_heads(self, x):
-        """(batch, height, width, heads * n) -> (batch, height * width, heads, n)."""
-        _, height, width, channels = x.shape
-        return ops.reshape(x, (-1, height * width, self.num_heads, channels // self.num_heads))
+        return by_head(q, k, v)
 
     def compute_output_shape(self, input_shape):
-        grid = (-(-side // self.stride) for side in input_shape[1:3])
-        return (input_shape[0], *grid, self.output_dim)
+        return (input_shape[0], *self.compute_grid(input_shape), self.output_dim)
 
     def get_config(self):
         return {
             **super().get_config(),
-            "num_heads": self.num_heads,
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,
             "output_dim": self.output_dim,
-            "stride": self.stride,
             "activation": keras.activations.serialize(self.activation),
             "gamma": self.gamma,
         }
+
+
+@register
+class MapAttention(TableAttention):
+    """The part of attention between the projections, for maps of a size that is open.
+
+    The deploy graph of a network for every size has it, since Keras' own layers cannot resize a
+    table by the size of their input. Otherwise `levit_tf.fuse` spells attention in Keras' layers.
+
+    Args: as in `TableAttention`.
+
+    Input: [q, k, v], maps (batch, height, width, heads * n), q already scaled and, with a stride,
+      subsampled.
+    Output shape: that of q, with the channels of v.
+    """
+
+    def build(self, input_shape):
+        self.add_table(input_shape[1][1:3])
+
+    def call(self, maps):
+        return self.mix(maps, [self.stride, 1, 1], self._split)
+
+    def _split(self, *maps):
+        return by_head(*(split_heads(x, self.num_heads) for x in maps))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], input_shape[2][-1])
+
+
+def map_sides(x) -> tuple:
+    """(height, width) of a map: numbers where they are known, scalar tensors in an open graph."""
+    if None in x.shape[1:3]:
+        return tuple(ops.shape(x)[1:3])
+    return tuple(x.shape[1:3])
+
+
+def subsampled_sides(sides, stride: int) -> tuple:
+    """Of every `stride`-th token in each direction; None stays None."""
+    return tuple(None if side is None else (side + stride - 1) // stride for side in sides)
+
+
+def split_heads(x, heads: int):
+    """(batch, height, width, heads * n) -> (batch, height * width, heads, n)."""
+    height, width = map_sides(x)
+    return ops.reshape(x, (-1, height * width, heads, x.shape[-1] // heads))
+
+
+def by_head(q, k, v):
+    """Each (batch, tokens, heads, n), to what the matrix products of attention take."""
+    return (
+        ops.transpose(q, (0, 2, 1, 3)),  # (batch, queries, heads, D) -> (b, heads, queries, D)
+        ops.transpose(k, (0, 2, 3, 1)),  # (batch, keys, heads, D) -> (batch, heads, D, keys)
+        ops.transpose(v, (0, 2, 1, 3)),  # (batch, keys, heads, V) -> (batch, heads, keys, V)
+    )
 
 
 def _softmax(scores):

@@ -73,14 +73,14 @@ def resize_attention_bias(table: np.ndarray, source: Grid, target: Grid) -> np.n
             f"An attention bias table for a {source[0]}x{source[1]} grid has shape (heads, "
             f"{source[0] * source[1]}). Received: {table.shape}"
         )
-    rows = _interpolation(source[0], target[0])
-    columns = _interpolation(source[1], target[1])
+    rows = interpolation(source[0], target[0])
+    columns = interpolation(source[1], target[1])
     picture = table.reshape(heads, *source)  # (heads, h*w) -> (heads, h, w)
     resized = np.einsum("ab,hbd,cd->hac", rows, picture, columns)
     return resized.reshape(heads, -1).astype(table.dtype)  # (heads, H, W) -> (heads, H*W)
 
 
-def _interpolation(source: int, target: int) -> np.ndarray:
+def interpolation(source: int, target: int) -> np.ndarray:
     """(target, source) matrix of linear interpolation with aligned corners."""
     position = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
     lower = np.minimum(position.astype(int), max(source - 2, 0))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from levit_tf.attention import Attention
+from levit_tf.attention_windows import subsampled
 from levit_tf.keras_graph.flatten import as_functional
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import MLP, Classifier, ConvBN, DenseBN
@@ -114,8 +115,9 @@ def _levit_flops(layer: Any, outputs: list[Shape]) -> int | None:
         points = _product(layer, outputs[0][1:3])
         return points * (_kernel_size(layer.ln1) + _kernel_size(layer.ln2))
     if isinstance(layer, Attention):
-        keys, queries = math.prod(layer.grid), math.prod(layer.output_grid)
-        products = layer.num_heads * queries * keys * (layer.key_dim + 1 + layer.value_dim)
+        queries = _product(layer, outputs[0][1:3])
+        keys, pairs = math.prod(layer.grid), _pairs(layer)
+        products = layer.num_heads * pairs * (layer.key_dim + 1 + layer.value_dim)
         if layer.stride == 1:
             projections = keys * _kernel_size(layer.qkv)
         else:
@@ -124,6 +126,14 @@ def _levit_flops(layer: Any, outputs: list[Shape]) -> int | None:
     if isinstance(layer, Classifier):
         return sum(_kernel_size(head) for head in (layer.head, layer.head_dist) if head)
     return None
+
+
+def _pairs(layer: Attention) -> int:
+    """Of a query and a key, all of those that are computed, the filling of windows included."""
+    cuts = layer.cuts(layer.grid)
+    if cuts is None:
+        return math.prod(layer.grid) * math.prod(layer.output_grid)
+    return math.prod(part.count * part.size * subsampled(part, layer.stride).size for part in cuts)
 
 
 def _kernel_size(projection: keras.layers.Layer) -> int:

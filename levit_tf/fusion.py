@@ -6,7 +6,9 @@ Each LeViT layer is replaced by built-in Keras layers that compute the same func
 - D^-0.5 is folded into q, and k has no bias, since softmax does not see a constant along the keys;
 - q, k and v are separate 1x1 convolutions and the subsampled q one of stride 2, because CPU
   delegates take neither SPLIT nor strided slices: the network stays in one XNNPACK partition;
-- the bias table is expanded to the constant (heads, queries, keys);
+- the bias table is expanded to the constant (heads, queries, keys), resized for the grid where it
+  is another one; in networks for every size it is the weight of a `MapAttention`, the only layer
+  here that is not Keras' own;
 - the mean of two linear heads is one linear head.
 
 The rewriting is local to a layer, so it works on any functional or Sequential model with LeViT
@@ -15,15 +17,16 @@ layers in it: feature extractors, other heads on top, other layers before, a LeV
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import keras
 import numpy as np
 from keras import ops
 
+from levit_tf import attention_windows as windows
 from levit_tf import layers as levit_layers
-from levit_tf.attention import Attention
-from levit_tf.attention_bias import expand_attention_bias
+from levit_tf.attention import Attention, MapAttention
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.graph_calls import copy_weights
 
@@ -175,35 +178,70 @@ def _mlp(layer: levit_layers.MLP, x):
 
 def _attention(layer: Attention, x):
     name = layer.name
-    keys = layer.grid[0] * layer.grid[1]
     query, key, value = _query_key_value(layer)
-    # Over a single key the softmax is 1 and attention is the value itself.
-    weights = _attention_weights(layer, x, query, key) if keys > 1 else None
-    x = _pointwise(x, *value, f"{name}_v")
-    if weights is not None:
-        v = _tokens(x, layer.num_heads, (2, 1, 3), f"{name}_v")  # (batch, heads, keys, value_dim)
-        x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
-        # (batch, heads, queries, value_dim) -> (batch, queries, heads, value_dim)
-        x = keras.layers.Permute((2, 1, 3), name=f"{name}_merge_transpose")(x)
-        # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
-        merged = (*layer.output_grid, layer.num_heads * layer.value_dim)
-        x = keras.layers.Reshape(merged, name=f"{name}_merge_heads")(x)
+    values = functools.partial(_pointwise, x, *value, f"{name}_v")
+    if None in layer.grid:
+        x = _open_attention(layer, _queries_and_keys(layer, x, query, key), values())
+    elif layer.grid == (1, 1):
+        x = values()  # over a single key the softmax is 1 and attention is the value itself
+    else:
+        maps = _queries_and_keys(layer, x, query, key)
+        x = _fixed_attention(layer, x, maps, values)
     x = _activation(x, layer.activation, f"{name}_act")
     return _dense_bn(layer.proj, x, f"{name}_proj")
 
 
-def _attention_weights(layer: Attention, x, query, key):
-    """softmax(q k^T / sqrt(key_dim) + bias), (batch, heads, queries, keys)."""
-    name, heads = layer.name, layer.num_heads
+def _queries_and_keys(layer: Attention, x, query, key):
+    """The maps of q, scaled and subsampled, and of k."""
     scale = layer.key_dim**-0.5
     q_kernel, q_bias = query
     k_kernel, _ = key  # softmax does not see what its bias adds to all keys of a query
-    q = _pointwise(x, q_kernel * scale, q_bias * scale, f"{name}_q", stride=layer.stride)
-    k = _pointwise(x, k_kernel, None, f"{name}_k")
+    q = _pointwise(x, q_kernel * scale, q_bias * scale, f"{layer.name}_q", stride=layer.stride)
+    return q, _pointwise(x, k_kernel, None, f"{layer.name}_k")
+
+
+def _open_attention(layer: Attention, maps, values):
+    mixing = MapAttention(
+        layer.num_heads,
+        layer.stride,
+        table_grid=layer.table_grid,
+        window=layer.window,
+        is_shifted=layer.is_shifted,
+        dtype="float32",
+        name=f"{layer.name}_mix",
+    )
+    return _with_weights(mixing, [*maps, values], ops.convert_to_numpy(layer.attention_biases))
+
+
+def _fixed_attention(layer: Attention, x, maps, values):
+    """softmax(q k + bias) v over maps of a known size, as a map, in Keras' own layers."""
+    name, heads, grid = layer.name, layer.num_heads, layer.grid
+    cuts = layer.cuts(grid)
+    is_cut = cuts is not None and any(part.count > 1 for part in cuts)
+    q, k = maps
+    if is_cut:
+        q_cuts = [windows.subsampled(part, layer.stride) for part in cuts]
+        q, k = windows.to_windows(q, *q_cuts), windows.to_windows(k, *cuts)
     q = _tokens(q, heads, (2, 1, 3), f"{name}_q")  # (batch, heads, queries, key_dim)
     k = _tokens(k, heads, (2, 3, 1), f"{name}_k")  # (batch, heads, key_dim, keys)
-    scores = ops.add(ops.matmul(q, k), _attention_bias_constant(layer, x))
-    return _activation(scores, "softmax", f"{name}_softmax")
+    bias = ops.convert_to_numpy(layer.attention_bias(cuts and [part.size for part in cuts]))
+    scores = ops.add(ops.matmul(q, k), _constant(bias, x, f"{name}_attention_bias"))
+    if is_cut and windows.has_filling(*cuts):
+        mask = _constant(windows.key_mask(*cuts)[0], x, f"{name}_attention_mask")
+        scores = windows.masked(scores, mask)
+    weights = _activation(scores, "softmax", f"{name}_softmax")
+    v = values()
+    if is_cut:
+        v = windows.to_windows(v, *cuts)
+    v = _tokens(v, heads, (2, 1, 3), f"{name}_v")  # (batch, heads, keys, value_dim)
+    x = ops.matmul(weights, v)  # (batch, heads, queries, value_dim)
+    # (batch, heads, queries, value_dim) -> (batch, queries, heads, value_dim)
+    x = keras.layers.Permute((2, 1, 3), name=f"{name}_merge_transpose")(x)
+    # (batch, queries, heads, value_dim) -> (batch, height, width, heads * value_dim)
+    sides = [part.size for part in q_cuts] if is_cut else layer.output_grid
+    merged = (*sides, heads * layer.value_dim)
+    x = keras.layers.Reshape(merged, name=f"{name}_merge_heads")(x)
+    return windows.from_windows(x, *q_cuts) if is_cut else x
 
 
 def _tokens(x, heads: int, order: tuple[int, int, int], name: str):
@@ -231,22 +269,17 @@ def _query_key_value(layer: Attention):
     return [*split(layer.q, layer.key_dim), *split(layer.kv, layer.key_dim, layer.value_dim)]
 
 
-def _attention_bias_constant(layer: Attention, x):
-    """The expanded bias, (1, heads, queries, keys), as the only row of an Embedding.
+def _constant(array: np.ndarray, x, name: str):
+    """A constant (1, ...) in the graph of `x`, as the only row of an Embedding.
 
     A constant in the graph itself would be written to the `.keras` file as text, and the adding
     layers of Keras multiply by a kernel too. A look-up of row 0 costs one copy of the bias for a
     batch, and converters fold it away.
     """
-    table = ops.convert_to_numpy(layer.attention_biases)
-    bias = expand_attention_bias(table, layer.grid, layer.stride)
     row = ops.zeros_like(x[:1, 0, 0, 0], dtype="int32")  # (1,), always 0
-    look_up = keras.layers.Embedding(
-        1, bias.size, dtype="float32", name=f"{layer.name}_attention_bias"
-    )
-    constant = _with_weights(look_up, row, bias.reshape(1, -1))  # (1, heads * queries * keys)
-    # (1, heads * queries * keys) -> (1, heads, queries, keys)
-    return keras.layers.Reshape(bias.shape, name=f"{layer.name}_attention_bias_reshape")(constant)
+    look_up = keras.layers.Embedding(1, array.size, dtype="float32", name=name)
+    constant = _with_weights(look_up, row, array.reshape(1, -1))  # (1, size)
+    return keras.layers.Reshape(array.shape, name=f"{name}_reshape")(constant)  # (1, ...)
 
 
 def _head_affine(head: levit_layers.BNDense) -> tuple[np.ndarray, np.ndarray]:

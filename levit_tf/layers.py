@@ -12,6 +12,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from levit_tf.variants import check_sides
+
 BATCH_NORM_EPSILON = 1e-5
 # Keras weighs the old statistics with this; PyTorch's "momentum" of 0.1 weighs the new ones.
 BATCH_NORM_MOMENTUM = 0.9
@@ -32,6 +34,43 @@ def _batch_norm(dtype, gamma: float = 1.0) -> keras.layers.BatchNormalization:
         gamma_initializer=keras.initializers.Constant(gamma),
         name="bn",
     )
+
+
+@register
+class DivisibleSides(keras.layers.Layer):
+    """Passes on images whose sides the stem can divide, and refuses all others.
+
+    First in networks for every size. Where the size is known, the error says what would fit. A
+    graph learns it only when it is run, perhaps where no TensorFlow is: there the refusal is that
+    of a reshape that only fits such sides, in a layer of this name.
+
+    Args:
+      stride: pixels that a side must be a multiple of.
+
+    Input and output shape: (batch, height, width, channels).
+
+    Raises:
+      ValueError: a side is no positive multiple.
+    """
+
+    def __init__(self, stride: int, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, x):
+        check_sides(f"{self.name}: the images'", x.shape[1:3], self.stride)
+        if None not in x.shape[1:3]:
+            return x
+        batch, *sides, channels = ops.shape(x)
+        # Batch and all, so that nothing but these very sides fits.
+        fitting = (side // self.stride * self.stride for side in sides)
+        return ops.reshape(x, (batch, *fitting, channels))
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "stride": self.stride}
 
 
 @register

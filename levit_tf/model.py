@@ -14,11 +14,12 @@ import keras
 
 from levit_common.choices import HEADS
 from levit_tf.attention import Attention
+from levit_tf.attention_bias import Grid
 from levit_tf.keras_graph.notes import CLASSES, INPUT, ORIGIN, note_layer
 from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
-from levit_tf.layers import MLP, Classifier, ConvBN, DropPath
-from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, STEM, stage_name
-from levit_tf.variants import STAGE_STRIDE, Variant, get_variant
+from levit_tf.layers import MLP, Classifier, ConvBN, DivisibleSides, DropPath
+from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, SIDES, STEM, stage_name
+from levit_tf.variants import STAGE_STRIDE, STAGES, Variant, get_variant
 from levit_tf.weights.hub.addresses import is_hub_address
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.loading import load_weights
@@ -40,6 +41,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     heads: str = "average",
     drop_path_rate: float | None = None,
     name: str | None = None,
+    bias_size: Sequence[int] | int | None = None,
+    attention_window: int | None = None,
 ) -> keras.Model:
     """Builds a LeViT, with the arguments of keras.applications.
 
@@ -57,7 +60,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
       input_shape: (height, width, channels), or one number for the sides of a square RGB picture;
         by default the variant's square RGB, or what a repository on the hub says. Height and width
-        must be multiples of the stem's stride, since the attention biases belong to a grid.
+        must be multiples of the stem's stride, since the attention biases belong to a grid. None
+        for either leaves it open: one model for every such size.
       pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
         last feature map (batch, height, width, channels).
       classes: number of classes, with the top; by default 1000, the 10 of "imagenette", or those of
@@ -68,6 +72,14 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
         "single" for a model without the distillation head.
       drop_path_rate: stochastic depth of all residual branches; the variant's own by default.
       name: model name; the variant's by default.
+      bias_size: (height, width) in pixels, or one number for both, of the pictures whose grids the
+        tables of attention biases are for. By default the size of the input and, where that is
+        open, the variant's own. On pictures of every other size the tables are resized when the
+        model is called, by the rule of `levit_tf.transfer_weights`.
+      attention_window: tokens on a side of the windows that the first stage attends in, half of
+        it in the second stage, see `levit_tf.attention_windows`; an even number, at most the first
+        stage's grid for `bias_size`. None for attention over the whole map. The last stage, and the
+        subsampling that leads into it, always have the whole map.
 
     Returns:
       A `keras.Model`.
@@ -99,7 +111,11 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
         raise ValueError(f"drop_path_rate must lie in [0, 1). Received: {drop_path_rate!r}")
 
     inputs = _image_input(variant, input_tensor, input_shape)
-    x = _backbone(variant, _noted(inputs), drop_path_rate)
+    tables = _table_grids(variant, inputs.shape[1:3], bias_size, attention_window)
+    x = _noted(inputs)
+    if None in inputs.shape[1:3]:
+        x = DivisibleSides(variant.stem_stride, name=SIDES)(x)
+    x = _backbone(variant, x, drop_path_rate, tables, attention_window)
     if include_top:
         x = classification_top(average_pool(x), classes, heads, classifier_activation)
     elif pooling == "avg":
@@ -180,7 +196,40 @@ def _is_softmax_or_none(activation) -> bool:
     return activation in (None, "softmax", keras.activations.softmax)
 
 
-def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> keras.KerasTensor:
+def _table_grids(variant, sizes, bias_size, window) -> list[Grid] | None:
+    """The grids of the bias tables of each stage; None where they are those of the input."""
+    if bias_size is None and None in sizes:
+        bias_size = variant.input_size
+    if isinstance(bias_size, numbers.Integral):
+        bias_size = (bias_size, bias_size)
+    if bias_size is not None and (len(bias_size) != 2 or not all(map(_is_count, bias_size))):
+        raise ValueError(
+            "bias_size must be (height, width) in pixels, two positive integers, or one for both. "
+            f"Received: {bias_size!r}"
+        )
+    grids = variant.grids(tuple(map(int, sizes if bias_size is None else bias_size)))
+    largest = min(grids[0]) // 2 * 2
+    if window is not None and not (_is_count(window) and window % 2 == 0 and window <= largest):
+        raise ValueError(
+            "attention_window must be an even number of tokens, as every second is a query of the "
+            f"next stage, and at most {largest}, as the bias tables are for "
+            f"{grids[0][0]}x{grids[0][1]} tokens. Received: {window!r}"
+            + ("" if not _is_count(window) else f"; the nearest is {_nearest(window, largest)}.")
+        )
+    return None if bias_size is None or tuple(bias_size) == tuple(sizes) else grids
+
+
+def _nearest(window: int, largest: int) -> int:
+    return max(2, min(window // 2 * 2, largest))
+
+
+def _backbone(
+    variant: Variant,
+    x: keras.KerasTensor,
+    drop_path_rate: float,
+    tables: Sequence[Grid] | None,
+    window: int | None,
+) -> keras.KerasTensor:
     """Image (batch, height, width, channels) -> last map (batch, height/64, width/64, C)."""
     activation = variant.activation
     for n, filters in enumerate(variant.stem_filters, start=1):
@@ -198,6 +247,13 @@ def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> 
     def mlp(x, dim, name):
         return residual(x, MLP(variant.mlp_ratio * dim, dim, activation, name=name))
 
+    def sizes(keys, queries, block=0):
+        """What attention from the map of stage `keys` to that of stage `queries` is cut into."""
+        found = {} if tables is None else {"table_grid": tables[keys]}
+        if window is not None and queries < STAGES - 1:
+            found.update(window=window // STAGE_STRIDE**keys, is_shifted=block % 2 == 1)
+        return found
+
     for stage, dim in enumerate(variant.embed_dim):
         prefix = stage_name(stage)
         if stage > 0:
@@ -209,6 +265,7 @@ def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> 
                 stride=STAGE_STRIDE,
                 activation=activation,
                 name=f"{prefix}_downsample_attn",
+                **sizes(stage - 1, stage),
             )(x)
             x = mlp(x, dim, f"{prefix}_downsample_mlp")
         for block in range(variant.depth[stage]):
@@ -220,6 +277,7 @@ def _backbone(variant: Variant, x: keras.KerasTensor, drop_path_rate: float) -> 
                 activation=activation,
                 gamma=0.0,
                 name=f"{prefix}_blocks_{block}_attn",
+                **sizes(stage, stage, block),
             )
             x = residual(x, attention)
             x = mlp(x, dim, f"{prefix}_blocks_{block}_mlp")
@@ -246,14 +304,16 @@ def _image_input(variant, input_tensor, input_shape) -> keras.KerasTensor:
         input_shape = (variant.input_size, variant.input_size, 3)
     is_list = isinstance(input_shape, Iterable)
     sizes = tuple(input_shape) if is_list else (input_shape, input_shape, 3)
-    if len(sizes) != 3 or not all(map(_is_count, sizes)):
+    given = [size for size in sizes if size is not None]
+    if len(sizes) != 3 or sizes[2] is None or not all(map(_is_count, given)):
         raise ValueError(
-            "input_shape must be (height, width, channels), three positive integers, or one for "
-            "the sides of a square: the attention biases belong to a fixed grid. Received: "
-            f"{input_shape!r}"
+            "input_shape must be (height, width, channels), three positive integers, of which "
+            "height and width may be None to leave them open, or one for the sides of a square. "
+            f"Received: {input_shape!r}"
         )
-    input_shape = tuple(map(int, sizes))
-    variant.grids(tuple(input_shape[:2]))  # raises for sides that the stem cannot divide
+    input_shape = tuple(None if size is None else int(size) for size in sizes)
+    # Raises for sides that the stem cannot divide.
+    variant.grids(tuple(side or variant.stem_stride for side in input_shape[:2]))
     return input_tensor if input_tensor is not None else keras.Input(input_shape, name="images")
 
 

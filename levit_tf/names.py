@@ -5,6 +5,7 @@ They are timm's module names with underscores for dots.
 
 from __future__ import annotations
 
+SIDES = "sides_are_multiples"
 STEM = "stem"
 PRE_LOGITS = "pre_logits"
 CLASSIFIER = "classifier"

@@ -113,14 +113,7 @@ class Variant:
             its attention biases by `side // stride`, which is wrong for any other side.
         """
         stride = self.stem_stride
-        for axis, side in zip(("height", "width"), input_size, strict=True):
-            if side < stride or side % stride:
-                lower = max(side // stride * stride, stride)
-                raise ValueError(
-                    f"{self.name}: the input's {axis} must be a positive multiple of the stem's "
-                    f"stride of {stride} pixels. Received: {side}; the nearest that fit are "
-                    f"{lower} and {lower + stride}."
-                )
+        check_sides(f"{self.name}: the input's", input_size, stride)
         grids = [(input_size[0] // stride, input_size[1] // stride)]
         for _ in range(STAGES - 1):
             grids.append(tuple(math.ceil(side / STAGE_STRIDE) for side in grids[-1]))
@@ -244,6 +237,23 @@ _VARIANTS = {
         ),
     )
 }
+
+
+def check_sides(whose: str, sizes: tuple[int | None, int | None], stride: int) -> None:
+    """Raises ValueError for a (height, width) of which a side is no multiple of the stem's stride.
+
+    Args:
+      whose: the beginning of the message.
+      sizes: pixels; None for a side that is not known.
+      stride: pixels.
+    """
+    for axis, side in zip(("height", "width"), sizes, strict=True):
+        if side is not None and (side < stride or side % stride):
+            lower = max(side // stride * stride, stride)
+            raise ValueError(
+                f"{whose} {axis} must be a positive multiple of the stem's stride of {stride} "
+                f"pixels. Received: {side}; the nearest that fit are {lower} and {lower + stride}."
+            )
 
 
 def list_variants() -> list[str]:

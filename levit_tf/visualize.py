@@ -49,7 +49,7 @@ def draw_attention_biases(model: keras.Model, path: Path) -> None:
             if head >= layer.num_heads:
                 axes.set_visible(False)
                 continue
-            picture = bias_picture(tables[head], layer.grid)
+            picture = bias_picture(tables[head], layer.table_grid)
             largest = max(float(np.abs(picture).max()), np.finfo(np.float32).tiny)
             axes.imshow(picture, cmap="RdBu_r", vmin=-largest, vmax=largest)
             axes.set(xticks=[], yticks=[])

@@ -61,13 +61,13 @@ def classifier_of(model: keras.Model) -> Classifier | None:
 
 
 def grids_of(model: keras.Model) -> list[tuple[int, int]]:
-    """Token grid (height, width) of each stage.
+    """Token grid (height, width) of each stage, for which its bias tables are.
 
     Raises:
       ValueError: `model` is not a LeViT in train form.
     """
     return [
-        _layer(model, f"{stage_name(stage)}_blocks_0_attn", Attention).grid
+        _layer(model, f"{stage_name(stage)}_blocks_0_attn", Attention).table_grid
         for stage in range(STAGES)
     ]
 

@@ -30,7 +30,10 @@ _ENDINGS = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dense)
 
 
 def deploy_graph(
-    model: keras.Model, batch_size: int | None = None, input_range: str | None = None
+    model: keras.Model,
+    batch_size: int | None = None,
+    input_range: str | None = None,
+    is_open: bool = False,
 ) -> keras.Model:
     """Builds the graph that is shipped: fused, normalisation in front, named outputs.
 
@@ -41,6 +44,7 @@ def deploy_graph(
       batch_size: images in a batch, where a format needs the number to be fixed.
       input_range: what the model takes, where its graph does not say it: a name of
         `levit_tf.preprocessing.INPUT_RANGES`.
+      is_open: whether the format takes a network for pictures of every size.
 
     Returns:
       A model of built-in layers, which share nothing with `model`. Input "images": (batch, height,
@@ -84,7 +88,7 @@ def deploy_exits(
 def _on_pixels(model, batch_size, input_range, make_core):
     """(core, activation, pixels, what of them goes into the core); see `_core`."""
     takes = known_input_range(model, input_range, f"Model {model.name!r}")
-    height, width, channels = _image_shape(model)
+    height, width, channels = _image_shape(model, is_open)
     front = front_of(flatten(model))
     core, activation = make_core(model, front.operations if front.is_scaling else frozenset())
     images = x = keras.Input(
@@ -124,12 +128,14 @@ def class_count(model: keras.Model) -> int | None:
     return output.shape[-1]
 
 
-def _image_shape(model: keras.Model) -> tuple[int, int, int]:
+def _image_shape(model: keras.Model, is_open: bool) -> tuple[int | None, int | None, int]:
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
+    needed = slice(3, None) if is_open else slice(1, None)
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][needed]:
         raise ValueError(
             f"Model {model.name!r} cannot be exported: expected one input (batch, height, width, "
-            f"channels) of images of a fixed size. Received: {shapes}"
+            f"channels) of images of {'any' if is_open else 'a fixed'} size. Received: {shapes}"
+            + ("" if is_open else ". levit_tf.with_input_size fixes it.")
         )
     return shapes[0][1:]
 

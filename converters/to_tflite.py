@@ -3,6 +3,8 @@
     python -m converters.to_tflite --model=levit256.keras --recipe=fp16 --output=levit256.tflite
     python -m converters.to_tflite --model=levit256.keras --recipe=int8 --output=levit256.tflite \\
         --calibration=imagefolder:/path/to/pictures
+    python -m converters.to_tflite --model=levit256.keras --input_sizes=224,288x384 \\
+        --output=levit256.tflite
 
 The file takes one plain RGB picture, 0..255, and returns probabilities or, with --outputs, logits
 or both, by the names of `levit_common.shipped_names`. It carries the metadata that MediaPipe and
@@ -13,7 +15,10 @@ Keras.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -44,6 +49,33 @@ def main() -> None:
 
     args = flags.FLAGS
     model = load_keras_file(args.model)
+    options = {
+        "recipe": args.recipe,
+        "outputs": args.outputs,
+        "io_dtype": args.io_dtype,
+        "calibration_method": args.calibration_method,
+        "class_names": labels_for(args.labels, Path(args.model)),
+        "input_range": args.input_range,
+        "source": args.model,
+    }
+    if args.input_sizes:
+        from converters.tflite.several_sizes import to_tflite_of_sizes
+
+        load = None
+        if args.calibration is not None:
+            load = functools.partial(calibration_images, args.calibration)
+        about = to_tflite_of_sizes(
+            model,
+            args.output,
+            _sizes(args.input_sizes),
+            calibration_images=load,
+            overwrite=args.overwrite,
+            **options,
+        )
+        print(f"written: {args.output}, {about['bytes'] / 1e6:.1f} MB")
+        for name, signature in about["signatures"].items():
+            print(f"  {name}: {_comparison(signature['compared_with_keras'], about)}")
+        return
     images = None
     if args.calibration is not None:
         # Whatever else was loaded is refused here, in words.
@@ -52,22 +84,25 @@ def main() -> None:
     about = to_tflite(
         model,
         args.output,
-        recipe=args.recipe,
-        outputs=args.outputs,
-        io_dtype=args.io_dtype,
         calibration_images=images,
-        calibration_method=args.calibration_method,
-        class_names=labels_for(args.labels, Path(args.model)),
-        input_range=args.input_range,
-        source=args.model,
         overwrite=args.overwrite,
+        **options,
     )
-    found = about["compared_with_keras"]
+    print(
+        f"written: {args.output}, {about['bytes'] / 1e6:.1f} MB; "
+        f"{_comparison(about['compared_with_keras'], about)}"
+    )
+
+
+def _sizes(texts: Sequence[str]) -> list[tuple[int, int]]:
+    return [cli.parse_size(text) for text in texts]
+
+
+def _comparison(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     name = next(name for name in (LOGITS, PROBABILITIES, *about["outputs"]) if name in found)
     same = f"{found['same_top1']:.1%} of the answers are those of Keras, "
-    print(
-        f"written: {args.output}, {about['bytes'] / 1e6:.1f} MB; on {found['pictures']} pictures "
-        f"{same if 'same_top1' in found else ''}{name} differ by "
+    return (
+        f"on {found['pictures']} pictures {same if 'same_top1' in found else ''}{name} differ by "
         f"{found[name]['relative_difference']:.1e} of the largest"
     )
 
@@ -78,6 +113,12 @@ def define_flags() -> None:
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
     flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
+    flags.DEFINE_list(
+        "input_sizes",
+        None,
+        "Pictures of these sizes, such as 224,288x384: one signature for each in one file, and the "
+        "weights once. The model is a LeViT in train form, for whichever size.",
+    )
     flags.DEFINE_string("io_dtype", None, "Input and outputs of int8_full: uint8 (usual) or int8.")
     flags.DEFINE_string(
         "calibration",
@@ -101,6 +142,7 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     check_suffix(args.output, ".tflite")
+    _sizes(args.input_sizes or [])
     check_recipe(args.recipe, args.io_dtype, args.calibration is not None)
     check_calibration_method(args.calibration_method, args.recipe)
     check_exists(args.model, "a .keras file")

@@ -18,6 +18,7 @@ from levit_tf.keras_graph.properties import ModelProperties, model_properties, w
 from levit_tf.model import LeViT
 from levit_tf.pictures import digits
 from levit_tf.preprocessing import InputRange, preprocess_input
+from levit_tf.sizes import with_input_size
 from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
 from levit_tf.variants import Variant, get_variant, list_variants
@@ -50,5 +51,6 @@ __all__ = [
     "summary_table",
     "transfer_weights",
     "with_heads",
+    "with_input_size",
     "with_properties",
 ]

@@ -67,7 +67,7 @@ def to_onnx(
     _check_packages()
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
-        graph = deploy_graph(model, input_range=input_range)
+        graph = deploy_graph(model, input_range=input_range, is_open=True)
         names = exported_class_names(class_names, reference.network)
         _write(graph, temporary, opset, batch_size, names)
         return check_export(reference, onnx_artefact(Path(temporary)), images, TOLERANCE, path)
@@ -112,9 +112,10 @@ def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
     proto = onnx.shape_inference.infer_shapes(_convert(graph, opset))
     proto.graph.name = graph.name
     model = onnx_ir.from_proto(proto)
-    to_channels_first(model)
+    if not is_open_graph(graph):  # the rules are about known grids
+        to_channels_first(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    _set_batch_size(model, batch_size)
+    _set_sizes(model, batch_size, graph)
     common.RemoveUnusedNodesPass()(model)  # and constants
     common.DeduplicateInitializersPass()(model)
     common.RemoveUnusedOpsetsPass()(model)
@@ -138,7 +139,9 @@ def _convert(graph: keras.Model, opset: int):
     import tensorflow as tf
     import tf2onnx
 
-    spec = tf.TensorSpec((_TRACED_BATCH, *graph.input.shape[1:]), tf.float32, name=INPUT)
+    # Where sides are open, all shapes are computed from the input's, that of the batch too.
+    batch = None if is_open_graph(graph) else _TRACED_BATCH
+    spec = tf.TensorSpec((batch, *graph.input.shape[1:]), tf.float32, name=INPUT)
     function = tf.function(
         lambda images: graph(images, training=False), input_signature=[spec], autograph=False
     )
@@ -146,11 +149,26 @@ def _convert(graph: keras.Model, opset: int):
     return proto
 
 
-def _set_batch_size(model, batch_size: int | None) -> None:
-    """Replaces the batch size that the graph was traced with, which only shapes contain."""
+def is_open_graph(graph: keras.Model) -> bool:
+    """Whether a deploy graph takes pictures of every size."""
+    return None in graph.input.shape[1:3]
+
+
+def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
+    """Replaces the batch size that the graph was traced with, and names the sides that are open."""
     import onnx_ir
 
     graph = model.graph
+    names = ["height", "width"]
+    sides = [side or name for side, name in zip(deployed.input.shape[1:3], names, strict=True)]
+    if is_open_graph(deployed):
+        for value in graph.inputs:
+            value.shape = onnx_ir.Shape(
+                [batch_size or _BATCH_DIMENSION, *sides, deployed.input.shape[3]]
+            )
+        for value in graph.outputs:
+            value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *_named(value.shape[1:])])
+        return
     for node in graph:
         shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
         if shape[0] == _TRACED_BATCH:
@@ -164,6 +182,11 @@ def _set_batch_size(model, batch_size: int | None) -> None:
                 value.shape = None  # of the old batch; inferred anew
     for value in (*graph.inputs, *graph.outputs):
         value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *value.shape[1:]])
+
+
+def _named(sides) -> list[int | str | None]:
+    """Sides of an output: numbers where they are known, the rest open."""
+    return [side if isinstance(side, int) else None for side in sides]
 
 
 def _layer_names(graph: keras.Model) -> Iterator[str]:

@@ -58,7 +58,7 @@ def to_saved_model(
     """
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
-        graph = deploy_graph(model, input_range=input_range)
+        graph = deploy_graph(model, input_range=input_range, is_open=True)
         names = exported_class_names(class_names, reference.network)
         function = tensorflow_function(graph, precision)
         tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})

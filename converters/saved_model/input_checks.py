@@ -16,14 +16,14 @@ _SHOWN = 32  # sides of a wrong shape in an error
 
 
 def checked_batch(
-    x: tf.Tensor, name: str, shape: Sequence[int], most: int | None = None
+    x: tf.Tensor, name: str, shape: Sequence[int | None], most: int | None = None
 ) -> tf.Tensor:
     """Passes a batch through, if it is one.
 
     Args:
       x: what a client sent, of whatever rank and size it really is.
       name: of the input, for the error.
-      shape: of one element of the batch.
+      shape: of one element of the batch; None for a side that is open.
       most: elements of a batch; None: any number.
 
     Returns:
@@ -35,11 +35,18 @@ def checked_batch(
     real = tf.raw_ops.PlaceholderWithDefault(input=x, shape=tf.TensorShape(None))
     sizes = tf.shape(real)
     # Sizes of unequal number are unequal, and no error.
+    wanted = [-1 if side is None else side for side in shape]
     same = tf.raw_ops.Equal(
-        x=sizes[1:], y=tf.constant(shape, tf.int32, [len(shape)]), incompatible_shape_error=False
+        x=sizes[1:], y=tf.constant(wanted, tf.int32, [len(shape)]), incompatible_shape_error=False
     )
+    if None in shape:
+        same |= tf.constant([side is None for side in shape])
     is_batch = tf.equal(tf.size(sizes), 1 + len(shape)) & tf.reduce_all(same)
-    expected = ", ".join(["(batch", *map(str, shape)]) + ("" if shape else ",") + ")"
+    expected = (
+        ", ".join(["(batch", *("any" if side is None else str(side) for side in shape)])
+        + ("" if shape else ",")
+        + ")"
+    )
     expected = f"{name}: expected {expected}, got the shape"
     # Plain assertions of numbers, which XLA leaves out: it can neither make texts nor fail.
     checks = [

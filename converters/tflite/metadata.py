@@ -77,9 +77,21 @@ def with_metadata(
         ),
     )
     content = graph.content()
-    if not class_names:
-        return content
+    return with_labels(content, class_names) if class_names else content
+
+
+def with_labels(content: bytes, class_names: Sequence[str]) -> bytes:
+    """Packs class names into a TFLite file."""
     return _with_archive(content, LABELS_FILE, "\n".join(class_names) + "\n")
+
+
+def packed_labels(content: bytes) -> list[str] | None:
+    """The class names in a file of `with_labels`; None where there are none."""
+    archive = io.BytesIO(content)
+    if not zipfile.is_zipfile(archive):
+        return None
+    with zipfile.ZipFile(archive) as reader:
+        return reader.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n")
 
 
 # What follows are tables of the schema: number of a field -> its value.

@@ -26,6 +26,7 @@ class Network:
       outputs: (n, height, width, channels) float32, plain pixels 0..255 -> float32 arrays by name,
         n first. A classifier has `LOGITS`, `PROBABILITIES` or both.
       input_shape: (batch or None, height, width, channels); a batch that is not None is the only n.
+        None for a height or width that is open.
       output_shapes: of the outputs, by name, the batch first.
       class_names: those that the file has; None without.
       opened: what the file was opened as, for those who look further into it: an `OpenedKeras`, or
@@ -34,7 +35,7 @@ class Network:
 
     source: str
     outputs: Callable[[np.ndarray], dict[str, np.ndarray]]
-    input_shape: tuple[int | None, int, int, int]
+    input_shape: tuple[int | None, int | None, int | None, int]
     output_shapes: Mapping[str, Sequence[int | None]]
     class_names: tuple[str, ...] | None = None
     opened: Any = None
@@ -91,11 +92,13 @@ def unexpected_signature(found: dict, path: Path) -> ModelFileError:
     )
 
 
-def image_shape(shape: Sequence[int | None], path: Path) -> tuple[int | None, int, int, int]:
+def image_shape(
+    shape: Sequence[int | None], path: Path
+) -> tuple[int | None, int | None, int | None, int]:
     shape = tuple(shape)
-    if len(shape) != 4 or None in shape[1:]:
+    if len(shape) != 4 or shape[3] is None:
         raise ModelFileError(
             f"{path}: expected an input of shape (batch, height, width, channels) with a fixed "
-            f"height and width. Found: {shape}"
+            f"number of channels. Found: {shape}"
         )
     return shape

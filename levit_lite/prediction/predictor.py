@@ -173,3 +173,8 @@ def check_classifier(network: Network) -> None:
             f"{network.source}: takes {network.input_shape[3]} channels; pictures from files have "
             "3."
         )
+    if None in network.input_shape[1:3]:
+        raise ModelFileError(
+            f"{network.source}: takes pictures of every size, and nothing says which to resize "
+            "yours to. levit_tf.with_input_size(model, (height, width)) makes a network for one."
+        )

@@ -1,0 +1,74 @@
+"""`with_input_size()`: a network for pictures of another size, or of every size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from levit_tf.attention import TableAttention
+from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.graph_calls import calls_of, copy_weights
+from levit_tf.layers import ConvBN, DivisibleSides
+from levit_tf.names import SIDES
+from levit_tf.variants import check_sides
+
+
+def with_input_size(
+    model: keras.Model, input_size: Sequence[int | None] | int | None
+) -> keras.Model:
+    """Copies a network for pictures of another size.
+
+    The tables of attention biases stay those that were trained, and are resized by every call. (For
+    tables of the new size, to train them on, build a LeViT and `levit_tf.transfer_weights`.)
+
+    Args:
+      model: a LeViT in train form, or a functional or Sequential model of one image with one in it.
+      input_size: (height, width) in pixels, or one number for both; None for a side, or for both,
+        leaves it open.
+
+    Returns:
+      A model of the same name, with layers and weights of its own.
+
+    Raises:
+      ValueError: there is no LeViT in train form in `model`, or its stem cannot divide the size, or
+        a layer of `model` takes no other size than its own.
+    """
+    flat = flatten(model)
+    if not any(isinstance(layer, TableAttention) for layer in flat.layers):
+        raise ValueError(
+            f"Model {model.name!r} has no LeViT in train form in it. A fused network for one size "
+            "is bound to it: fuse what this function returns."
+        )
+    if input_size is None or isinstance(input_size, int):
+        input_size = (input_size, input_size)
+    stride = 2 ** sum(isinstance(layer, ConvBN) for layer in flat.layers)
+    check_sides(f"{model.name}: the input's", tuple(input_size), stride)
+    (old,) = flat.inputs
+    image = keras.Input((*input_size, old.shape[-1]), old.shape[0], old.dtype, name=old.name)
+    has_check = any(isinstance(layer, DivisibleSides) for layer in flat.layers)
+    first = next(call.operation for call in calls_of(flat) if isinstance(call.operation, ConvBN))
+    copies = []
+
+    def copy(layer):
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation without state
+        config = layer.get_config()
+        if isinstance(layer, TableAttention):
+            config["table_grid"] = layer.table_grid
+        copies.append((type(layer).from_config(config), layer))
+        return copies[-1][0]
+
+    def call(layer, *args, **kwargs):
+        if layer.name == first.name and None in input_size and not has_check:
+            args = (DivisibleSides(stride, name=SIDES)(args[0]), *args[1:])
+        return layer(*args, **kwargs)
+
+    result = keras.models.clone_model(
+        flat,
+        input_tensors=keras.tree.pack_sequence_as(flat.input, [image]),
+        clone_function=copy,
+        call_function=call,
+    )
+    copy_weights(copies)
+    return result

@@ -207,11 +207,11 @@ class Config:
         return "\n".join(f"{name:{width}} {value!s}" for name, value in fields.items())
 
 
-def override(config: Config, settings: Iterable[str]) -> Config:
+def override(config: Any, settings: Iterable[str]) -> Any:
     """Changes fields, as `--set` does.
 
     Args:
-      config: the configuration to start from.
+      config: the configuration to start from, a `Config` or one of another kind of run.
       settings: see `parse_settings`.
 
     Returns:
@@ -220,15 +220,16 @@ def override(config: Config, settings: Iterable[str]) -> Config:
     Raises:
       ValueError: as `parse_settings`, or the fields do not go together.
     """
-    return dataclasses.replace(config, **parse_settings(settings))
+    return dataclasses.replace(config, **parse_settings(settings, type(config)))
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+def parse_settings(settings: Iterable[str], kind: type = Config) -> dict[str, Any]:
     """Reads the values of `--set`, without Keras.
 
     Args:
       settings: each "field=value"; "none" for None, "auto" for what `training.plan` chooses, a size
         as "224" or "224x320". "init" is short for "init_from".
+      kind: the dataclass whose fields they are.
 
     Returns:
       Field -> value.
@@ -237,7 +238,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
       ValueError: not of this form, an unknown field (the message names the nearest), or a value of
         another type or out of range.
     """
-    known = [field.name for field in dataclasses.fields(Config)]
+    known = [field.name for field in dataclasses.fields(kind)]
     values = {}
     for setting in settings:
         field, separator, text = setting.partition("=")
@@ -249,13 +250,13 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
                 f"--set: unknown field {field!r}.{did_you_mean(field, known)} Known: "
                 f"{', '.join(known)}."
             )
-        values[field] = config_checks.parse(Config, field, text)
+        values[field] = config_checks.parse(kind, field, text)
     config_checks.check_values(values)
     return values
 
 
-def load_config(name: str) -> Config:
-    """Loads a configuration of `training.configs` by name.
+def load_config(name: str) -> Any:
+    """Loads a configuration of `training.configs` by name: a `Config`, or that of another task.
 
     Raises:
       ValueError: there is none of this name; the message lists them.

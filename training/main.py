@@ -31,6 +31,11 @@ def main() -> None:
 
     args = flags.FLAGS
     settings = config.override(config.load_config(args.config), args.set)
+    if not isinstance(settings, config.Config):
+        from training.keypoints.run import run as run_keypoints
+
+        run_keypoints(settings, args.output, overwrite=args.overwrite)
+        return
     try:
         strategy = make_strategy(args.strategy, args.tpu, args.tpu_zone, args.gcp_project)
     except TPUNotFoundError as error:
@@ -83,7 +88,7 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     config.check_config_name(args.config)
-    config.parse_settings(args.set)
+    config.parse_settings(args.set, type(config.load_config(args.config)))
     check_strategy(args.strategy, args.tpu, args.tpu_zone, args.gcp_project)
 
 

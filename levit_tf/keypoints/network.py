@@ -1,0 +1,138 @@
+"""A LeViT that finds joints: a neck that joins its three maps, and one of two heads.
+
+SimCC (arXiv 2107.03332) tells x and y apart: a joint's map is flattened, and two linear layers say
+how likely each of many places on a side is. A heatmap says it of each cell of a grid, which the
+neck enlarges first. Both are trained towards a Gaussian around the joint and read in the same way,
+see `levit_tf.keypoints.decoding`.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from levit_tf.heads import feature_extractor
+from levit_tf.keypoints.decoding import KEYPOINTS, DecodeHeatmap, DecodeSimCC
+from levit_tf.keypoints.skeletons import Skeleton
+from levit_tf.layers import DenseBN
+from levit_tf.names import stage_name
+from levit_tf.variants import STAGES
+
+HEADS = ("simcc", "heatmap")
+DECODER = "decode"
+NECK_CHANNELS = 128
+HIDDEN = 256  # between a joint's map and its places
+BINS_PER_PIXEL = 2
+HEATMAP_STRIDE = 4  # pixels
+
+
+def keypoint_network(
+    backbone: keras.Model,
+    skeleton: Skeleton,
+    head: str = "simcc",
+    sigma: float | None = None,
+) -> keras.Model:
+    """Puts a head for joints on a LeViT, whose layers it shares.
+
+    Args:
+      backbone: a LeViT for pictures of a fixed size, with or without its top, which is left out.
+      skeleton: the joints.
+      head: one of `HEADS`.
+      sigma: standard deviation of the Gaussian that is learned, pixels; by default a 32nd of the
+        longer side.
+
+    Returns:
+      A model of the same input. Its output "keypoints", (batch, joints, 3), is x and y in pixels of
+      the input, the middle of the first being 0, and confidence 0..1. `logits_of` is what learns.
+
+    Raises:
+      ValueError: another head, or `backbone` is no LeViT, or of an open size.
+    """
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {HEADS}. Received: {head!r}")
+    size = backbone.input_shape[1:3]
+    if None in size:
+        raise ValueError(
+            f"Model {backbone.name!r}: joints are found in pictures of a fixed size. Received: "
+            f"{size}. levit_tf.with_input_size fixes it."
+        )
+    sigma = max(size) / 32 if sigma is None else sigma
+    maps = feature_extractor(backbone).output
+    activation = keras.activations.serialize(
+        backbone.get_layer(f"{stage_name(0)}_blocks_0_mlp").activation
+    )
+    grid = maps[stage_name(0)].shape[1:3]
+    x = _neck([maps[stage_name(stage)] for stage in range(STAGES)], grid, activation)
+    count = len(skeleton.joints)
+    if head == "simcc":
+        x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
+        x = keras.layers.Reshape((grid[0] * grid[1], count), name="joints_flat")(x)
+        x = keras.layers.Permute((2, 1), name="joints_first")(x)  # (batch, joints, tokens)
+        x = keras.layers.Dense(HIDDEN, activation=activation, name="joints_hidden")(x)
+        logits = {
+            axis: keras.layers.Dense(side * BINS_PER_PIXEL, name=axis)(x)
+            for axis, side in (("x", size[1]), ("y", size[0]))
+        }
+        decode = DecodeSimCC(size, sigma, skeleton.joints, name=DECODER, dtype="float32")
+    else:
+        cells = tuple(side // HEATMAP_STRIDE for side in size)
+        while x.shape[1] < cells[0]:
+            larger = [min(2 * side, most) for side, most in zip(x.shape[1:3], cells, strict=True)]
+            x = _convolved(_resized(x, larger, f"enlarge_{larger[0]}"), activation, larger[0])
+        x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
+        x = keras.layers.Reshape((cells[0] * cells[1], count), name="joints_flat")(x)
+        logits = keras.layers.Permute((2, 1), name="heatmap")(x)  # (batch, joints, cells)
+        decode = DecodeHeatmap(size, cells, sigma, skeleton.joints, name=DECODER, dtype="float32")
+    return keras.Model(backbone.input, {KEYPOINTS: decode(logits)}, name=f"{backbone.name}_{head}")
+
+
+def logits_of(model: keras.Model) -> keras.Model:
+    """What of a `keypoint_network` learns: the same up to the logits, sharing its layers.
+
+    Returns:
+      A model whose outputs are {"x", "y"} or {"heatmap"}, see `levit_tf.keypoints.decoding`.
+    """
+    is_simcc = isinstance(model.get_layer(DECODER), DecodeSimCC)
+    logits = {
+        name: model.get_layer(name).output for name in (("x", "y") if is_simcc else ("heatmap",))
+    }
+    return keras.Model(model.input, logits, name=model.name)
+
+
+def joints_of(model: keras.Model) -> tuple[str, ...]:
+    """The names of the joints that a network finds, in any form of it.
+
+    Raises:
+      ValueError: it finds none.
+    """
+    kinds = (DecodeSimCC, DecodeHeatmap)
+    found = next((layer for layer in model.layers if isinstance(layer, kinds)), None)
+    if found is None:
+        raise ValueError(
+            f"Model {model.name!r} finds no joints. Expected one that ends in {DECODER!r}, such as "
+            "python -m training.main --config=keypoints writes."
+        )
+    return found.joints
+
+
+def _neck(maps, grid, activation):
+    """The sum of all stages on the grid of the first, and a convolution over it."""
+    parts = []
+    for stage, x in enumerate(maps):
+        x = DenseBN(NECK_CHANNELS, name=f"neck_{stage}")(x)
+        parts.append(_resized(x, grid, f"neck_{stage}_resize"))
+    x = keras.layers.Add(name="neck")(parts)
+    x = keras.layers.Activation(activation, name="neck_act")(x)
+    return _convolved(x, activation, grid[0])
+
+
+def _resized(x, size, name: str):
+    if tuple(x.shape[1:3]) == tuple(size):
+        return x
+    return keras.layers.Resizing(
+        *size, interpolation="bilinear", data_format="channels_last", name=name
+    )(x)
+
+
+def _convolved(x, activation, size: int):
+    x = keras.layers.Conv2D(NECK_CHANNELS, 3, padding="same", name=f"neck_conv_{size}")(x)
+    return keras.layers.Activation(activation, name=f"neck_conv_{size}_act")(x)

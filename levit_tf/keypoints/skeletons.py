@@ -1,0 +1,122 @@
+"""Skeletons: the joints of a data set by name, and what is known of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from levit_common.spelling import did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class Skeleton:
+    """The joints of a body, in the order in which a data set lists them.
+
+    Attributes:
+      name: of the skeleton.
+      joints: names; those of a left and a right one begin with "left_" and "right_".
+      limbs: pairs of names that a drawing connects.
+      torso: two joints whose distance is the measure of PCK; None where there are none.
+      head: two joints whose distance is the measure of PCKh; None where there are none.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...] = ()
+    torso: tuple[str, str] | None = None
+    head: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        named = [
+            joint for pair in (*self.limbs, self.torso or (), self.head or ()) for joint in pair
+        ]
+        unknown = [joint for joint in named if joint not in self.joints]
+        if unknown or len(set(self.joints)) < len(self.joints) or not self.joints:
+            raise ValueError(
+                f"Skeleton {self.name!r}: joints need names that differ, and limbs, torso and head "
+                f"name joints. Received: {self.joints}" + (f"; no {unknown[0]}" if unknown else "")
+            )
+
+    @property
+    def mirrored(self) -> list[int]:
+        """For each joint the index of the one that takes its place in a mirrored picture."""
+        return [self.joints.index(_other_side(name, self.joints)) for name in self.joints]
+
+    def pair(self, names: tuple[str, str]) -> tuple[int, int]:
+        """Indices of two joints."""
+        return self.joints.index(names[0]), self.joints.index(names[1])
+
+
+def _other_side(name: str, joints: Sequence[str]) -> str:
+    for here, there in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(here) and there + name.removeprefix(here) in joints:
+            return there + name.removeprefix(here)
+    return name
+
+
+_ARMS_AND_LEGS = tuple(
+    (f"{side}_{start}", f"{side}_{end}")
+    for side in ("left", "right")
+    for start, end in (
+        ("hip", "knee"),
+        ("knee", "ankle"),
+        ("shoulder", "elbow"),
+        ("elbow", "wrist"),
+    )
+)
+_TRUNK = (
+    ("left_shoulder", "right_shoulder"),
+    ("left_hip", "right_hip"),
+    ("left_shoulder", "left_hip"),
+    ("right_shoulder", "right_hip"),
+)
+_TORSO = ("left_shoulder", "right_hip")
+
+LSP = Skeleton(
+    "lsp",
+    (
+        *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
+        *("right_wrist", "right_elbow", "right_shoulder"),
+        *("left_shoulder", "left_elbow", "left_wrist"),
+        *("neck", "head_top"),
+    ),
+    (*_ARMS_AND_LEGS, *_TRUNK, ("neck", "head_top")),
+    _TORSO,
+    ("neck", "head_top"),
+)
+COCO = Skeleton(
+    "coco",
+    (
+        *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+        *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow"),
+        *("left_wrist", "right_wrist", "left_hip", "right_hip"),
+        *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    ),
+    (*_ARMS_AND_LEGS, *_TRUNK, ("nose", "left_eye"), ("nose", "right_eye")),
+    _TORSO,
+)
+DHP19 = Skeleton(
+    "dhp19",
+    (
+        *("head", "right_shoulder", "left_shoulder", "right_elbow", "left_elbow"),
+        *("left_hip", "right_hip", "right_wrist", "left_wrist"),
+        *("right_knee", "left_knee", "right_ankle", "left_ankle"),
+    ),
+    (*_ARMS_AND_LEGS, *_TRUNK),
+    _TORSO,
+)
+_SKELETONS = {skeleton.name: skeleton for skeleton in (LSP, COCO, DHP19)}
+
+
+def get_skeleton(name: str) -> Skeleton:
+    """Looks a skeleton up by name.
+
+    Raises:
+      ValueError: unknown name; the message lists all.
+    """
+    if name not in _SKELETONS:
+        raise ValueError(
+            f"Unknown skeleton {name!r}.{did_you_mean(name, list(_SKELETONS))} Known: "
+            f"{', '.join(_SKELETONS)}."
+        )
+    return _SKELETONS[name]

@@ -1,0 +1,171 @@
+"""Joints: decoding reads what a head says, measures are those of the definition."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import levit_tf
+from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC, places
+from levit_tf.keypoints.drawing import draw_skeleton
+from levit_tf.keypoints.measures import measure
+from levit_tf.keypoints.network import joints_of, keypoint_network, logits_of
+from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, get_skeleton
+from tests.support.parity import relative_error
+from tests.support.randomize import random_images, randomize_keras
+
+SIZE = (48, 64)
+SIGMA = 3.0
+
+
+@functools.cache
+def _network(head):
+    backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=64)
+    model = keypoint_network(backbone, LSP, head)
+    randomize_keras(logits_of(model))
+    return model
+
+
+def _gaussian(place, middle):
+    return -((place - middle) ** 2) / (2 * SIGMA**2)
+
+
+POINTS = [(0.0, 0.0), (31.5, 20.25), (63.0, 47.0), (10.3, 40.8)]
+
+
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_a_gaussian_over_each_side_is_read_where_its_middle_is(point):
+    x, y = (
+        _gaussian(places(side, 2 * side), middle)
+        for side, middle in zip((64, 48), point, strict=True)
+    )
+    decode = DecodeSimCC(SIZE, SIGMA)
+    logits = {"x": x[None, None].astype(np.float32), "y": y[None, None].astype(np.float32)}
+    found = keras.ops.convert_to_numpy(decode(logits))[0, 0]
+    is_inside = all(SIGMA < p < side - SIGMA for p, side in zip(point, (64, 48), strict=True))
+    np.testing.assert_allclose(found[:2], point, atol=0.1 if is_inside else SIGMA)
+    assert found[2] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("point", POINTS, ids=str)
+def test_a_gaussian_over_cells_is_read_where_its_middle_is(point):
+    grid = (12, 16)
+    square = _gaussian(places(48, 12), point[1])[:, None] + _gaussian(places(64, 16), point[0])
+    decode = DecodeHeatmap(SIZE, grid, SIGMA)
+    found = keras.ops.convert_to_numpy(decode(square.reshape(1, 1, -1).astype(np.float32)))[0, 0]
+    is_inside = all(2 * SIGMA < p < side - 6 for p, side in zip(point, (64, 48), strict=True))
+    np.testing.assert_allclose(found[:2], point, atol=0.7 if is_inside else SIGMA)
+    assert 0.6 < found[2] <= 1
+
+
+def test_of_two_equal_peaks_one_is_taken_and_not_their_middle():
+    logits = np.zeros((1, 1, 128), np.float32)
+    logits[..., [10, 100]] = 50
+    found = DecodeSimCC((64, 64), SIGMA)({"x": logits, "y": logits})
+    assert keras.ops.convert_to_numpy(found)[0, 0, 0] == pytest.approx(places(64, 128)[10])
+
+
+def test_what_is_nowhere_likely_has_little_confidence():
+    logits = np.zeros((1, 1, 128), np.float32)
+    found = DecodeSimCC((64, 64), SIGMA)({"x": logits, "y": logits})
+    assert keras.ops.convert_to_numpy(found)[0, 0, 2] < 0.15
+
+
+@pytest.mark.parametrize("head", ["simcc", "heatmap"])
+def test_a_network_finds_all_joints_and_keeps_its_answers_when_fused_and_saved(head, tmp_path):
+    model = _network(head)
+    levit_tf.fuse(model).save(tmp_path / "fused.keras")
+    fused = keras.models.load_model(tmp_path / "fused.keras")
+    assert joints_of(fused) == LSP.joints
+    images = random_images((64, 64))
+    expected = keras.ops.convert_to_numpy(model(images, training=False)["keypoints"])
+    assert expected.shape == (2, 14, 3)
+    found = keras.ops.convert_to_numpy(fused(images, training=False)["keypoints"])
+    assert relative_error(found, expected) <= 1e-3
+    logits = [logits_of(model), logits_of(fused)]
+    for name in logits[0].output:
+        pair = [keras.ops.convert_to_numpy(m(images, training=False)[name]) for m in logits]
+        assert relative_error(pair[1], pair[0]) <= 1e-5
+
+
+def test_the_backbone_of_an_open_size_is_refused():
+    backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match="with_input_size fixes it"):
+        keypoint_network(backbone, LSP)
+
+
+def test_a_classifier_finds_no_joints():
+    with pytest.raises(ValueError, match="finds no joints"):
+        joints_of(levit_tf.LeViT("LeViTNano"))
+
+
+def _people():
+    labelled = np.zeros((2, 14, 3))
+    labelled[..., :2] = np.random.default_rng(0).uniform(0, 100, (2, 14, 2))
+    labelled[..., 2] = 1
+    first, second = LSP.pair(LSP.torso)
+    labelled[:, first, :2], labelled[:, second, :2] = (0, 0), (0, 50)  # 0.2 of it is 10 pixels
+    return labelled
+
+
+def test_pck_counts_what_is_within_a_fifth_of_the_torso():
+    labelled = _people()
+    found = labelled.copy()
+    found[0, :7, 0] += 9.9
+    found[1, :7, 0] += 10.1
+    labelled[1, 0, 2] = 0  # not labelled, and not counted
+    quality = measure(found, labelled, LSP)
+    assert quality.pck == pytest.approx((14 + 7) / 27)
+    assert quality.mpjpe == pytest.approx((7 * 9.9 + 6 * 10.1) / 27)
+    assert (quality.joints, quality.people) == (27, 2)
+    assert quality.by_joint["right_knee"] == 0.5
+
+
+def test_people_without_a_torso_count_for_the_distance_only():
+    labelled = _people()
+    labelled[1, LSP.pair(LSP.torso)[0], 2] = 0
+    quality = measure(labelled[..., :2], labelled, LSP)
+    assert (quality.people, quality.joints) == (1, 27)
+    assert measure(np.zeros((1, 13, 2)), np.ones((1, 13, 3)), DHP19).mpjpe == pytest.approx(2**0.5)
+
+
+def test_measures_refuse_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="Received: .* and"):
+        measure(np.zeros((1, 13, 3)), np.ones((1, 14, 3)), LSP)
+    with pytest.raises(ValueError, match="None of the joints"):
+        measure(np.zeros((1, 14, 3)), np.zeros((1, 14, 3)), LSP)
+    with pytest.raises(ValueError, match="not numbers"):
+        measure(np.full((1, 14, 3), np.nan), np.ones((1, 14, 3)), LSP)
+
+
+@pytest.mark.parametrize("skeleton", [LSP, COCO, DHP19], ids=lambda s: s.name)
+def test_mirroring_twice_is_nothing_and_changes_sides(skeleton):
+    mirrored = skeleton.mirrored
+    assert [mirrored[n] for n in mirrored] == list(range(len(skeleton.joints)))
+    for here, there in zip(skeleton.joints, mirrored, strict=True):
+        other = skeleton.joints[there]
+        assert (here.split("_")[0], other.split("_")[0]) in {
+            ("left", "right"),
+            ("right", "left"),
+            (here.split("_")[0], here.split("_")[0]),
+        }
+        if here.startswith(("left_", "right_")):
+            assert other != here
+
+
+def test_skeletons_are_checked():
+    with pytest.raises(ValueError, match="no tail"):
+        Skeleton("cat", ("head",), (("head", "tail"),))
+    with pytest.raises(ValueError, match="Did you mean"):
+        get_skeleton("coca")
+
+
+def test_a_drawing_changes_pixels_at_the_joints_only_where_they_are_sure():
+    picture = np.zeros((100, 100, 3), np.uint8)
+    joints = np.zeros((14, 3))
+    joints[:, :2] = 50
+    joints[0] = (20, 30, 0.9)
+    drawn = draw_skeleton(picture, joints, LSP)
+    assert drawn[30, 20].any()
+    assert not drawn[50, 50].any()

@@ -1,0 +1,1 @@
+"""Training a LeViT to find joints: data sets with joints, augmentation that moves them, losses."""

@@ -1,0 +1,52 @@
+"""What a network finds in people that were cut out, in pixels of their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from levit_tf.keypoints.measures import Quality, measure
+from levit_tf.keypoints.skeletons import Skeleton
+from training.keypoints.people import Crops
+
+BATCH = 32
+
+
+def inputs_of(crops: Crops, size: tuple[int, int]) -> np.ndarray:
+    """What a network sees of the crops: their middles, (people, *size, 3) float32, RGB 0..255."""
+    top, left = (
+        (have - want) // 2 for have, want in zip(crops.pixels.shape[1:3], size, strict=True)
+    )
+    return crops.pixels[:, top : top + size[0], left : left + size[1]].astype(np.float32)
+
+
+def in_pictures(found: np.ndarray, crops: Crops, size: tuple[int, int]) -> np.ndarray:
+    """Joints in pixels of `inputs_of`, (people, joints, 3), to pixels of the pictures."""
+    top, left = (
+        (have - want) // 2 for have, want in zip(crops.pixels.shape[1:3], size, strict=True)
+    )
+    scale, offset = crops.to_picture[:, None, :1], crops.to_picture[:, None, 1:]
+    places = scale * (found[..., :2] + [left, top]) + offset
+    return np.concatenate([places, found[..., 2:]], axis=-1)
+
+
+def evaluate(
+    run: Callable[[np.ndarray], np.ndarray],
+    crops: Crops,
+    size: tuple[int, int],
+    skeleton: Skeleton,
+    batch: int = BATCH,
+) -> Quality:
+    """Measures a network.
+
+    Args:
+      run: plain pixels (n, *size, 3) -> joints (n, joints, 3) in them.
+      crops: people.
+      size: (height, width) of its input.
+      skeleton: the joints.
+      batch: people at a time.
+    """
+    images = inputs_of(crops, size)
+    found = np.concatenate([run(images[n : n + batch]) for n in range(0, len(images), batch)])
+    return measure(in_pictures(found, crops, size), crops.in_picture, skeleton)

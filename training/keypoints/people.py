@@ -1,0 +1,193 @@
+"""People in pictures, with labelled joints: what every data set of joints becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from levit_tf.keypoints.skeletons import Skeleton
+from levit_tf.pictures.images import ImageError, load_image
+
+# A box is that much larger than its joints, so that hands and feet are in it.
+_BOX_MARGIN = 1.25
+# What is kept around a box for augmentation to turn and move the picture without an edge.
+ROOM = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """A person in a picture.
+
+    Attributes:
+      source: the picture's file, or what else tells it apart.
+      joints: (joints, 3) float: x, y in pixels of the picture, the middle of the first being 0, and
+        1 where the joint is labelled, else 0.
+      box: (left, top, width, height) of the person, pixels; None for that of the labelled joints.
+      read: reads the picture, uint8 RGB (height, width, 3); None for the file `source`.
+    """
+
+    source: str
+    joints: np.ndarray
+    box: tuple[float, float, float, float] | None = None
+    read: Callable[[], np.ndarray] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class JointSet:
+    """A data set of people.
+
+    Attributes:
+      skeleton: their joints.
+      train: to train on.
+      validation: to choose by.
+      test: to judge by.
+      skipped: what was left out and why, a line each.
+    """
+
+    skeleton: Skeleton
+    train: Sequence[Person]
+    validation: Sequence[Person]
+    test: Sequence[Person]
+    skipped: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Crops:
+    """People cut out of their pictures, in memory.
+
+    Attributes:
+      pixels: (people, height, width, 3) uint8, `ROOM` times the input of a network.
+      joints: (people, joints, 3) float32: x, y in pixels of `pixels`, and whether labelled.
+      to_picture: (people, 3) float32: scale, x and y: a place p in `pixels` is scale * p + (x, y)
+        of the picture.
+      in_picture: (people, joints, 3) float32: the labels as they are in the pictures.
+    """
+
+    pixels: np.ndarray
+    joints: np.ndarray
+    to_picture: np.ndarray
+    in_picture: np.ndarray
+
+
+def checked_person(person: Person, count: int) -> Person | str:
+    """A person whose labels can be used, or why they cannot.
+
+    A joint that is labelled and is not a number is an error of the labels; one that lies outside of
+    the picture is legal, and is left out where pictures are cut.
+    """
+    joints = np.asarray(person.joints, np.float64)
+    if joints.shape != (count, 3):
+        return f"{person.source}: {len(joints)} joints, expected {count}"
+    there = joints[:, 2] > 0
+    if not there.any():
+        return f"{person.source}: no joint is labelled"
+    if not np.isfinite(joints[there]).all():
+        return f"{person.source}: a labelled joint is not a number"
+    joints = np.where(there[:, None], joints, 0)
+    joints[:, 2] = there
+    return dataclasses.replace(person, joints=joints)
+
+
+def usable(people: Sequence[Person], count: int) -> tuple[list[Person], list[str]]:
+    """Those whose labels can be used, and a line for each of the others.
+
+    Raises:
+      ValueError: there is none left.
+    """
+    found = [checked_person(person, count) for person in people]
+    skipped = [text for text in found if isinstance(text, str)]
+    kept = [person for person in found if isinstance(person, Person)]
+    if not kept:
+        first = f" The first: {skipped[0]}." if skipped else ""
+        raise ValueError(f"There is nobody with labelled joints.{first}")
+    return kept, skipped
+
+
+def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, list[str]]:
+    """Reads pictures and cuts people out.
+
+    Args:
+      people: with joints of the same skeleton.
+      size: (height, width) of a network's input.
+
+    Returns:
+      The crops, and a line for each picture that cannot be read, which is left out.
+
+    Raises:
+      ValueError: no picture can be read.
+    """
+    kept, skipped = [], []
+    for person in people:
+        try:
+            picture = person.read() if person.read else load_image(person.source)
+        except ImageError as error:
+            skipped.append(str(error))
+            continue
+        person = _within(person, picture.shape[:2])
+        if person is None:
+            skipped.append("no labelled joint lies in its picture")
+            continue
+        kept.append((person, *_cut(picture, box_of(person), size)))
+    if not kept:
+        raise ValueError(f"No picture can be read. The first: {skipped[0]}")
+    to_picture = np.float32([transform for _, _, transform in kept])
+    labels = np.float32([person.joints for person, _, _ in kept])
+    joints = labels.copy()
+    joints[..., :2] = (labels[..., :2] - to_picture[:, None, 1:]) / to_picture[:, :1, None]
+    crops = Crops(np.stack([pixels for _, pixels, _ in kept]), joints, to_picture, labels)
+    return crops, skipped
+
+
+def _within(person: Person, sides: tuple[int, int]) -> Person | None:
+    """A person without the joints that lie outside of the picture; None where no joint is left."""
+    x, y, there = np.moveaxis(person.joints, -1, 0)
+    inside = (there > 0) & (x > -0.5) & (y > -0.5) & (x < sides[1] - 0.5) & (y < sides[0] - 0.5)
+    if not inside.any():
+        return None
+    joints = np.where(inside[:, None], person.joints, 0)
+    joints[:, 2] = inside
+    return dataclasses.replace(person, joints=joints)
+
+
+def box_of(person: Person) -> tuple[float, float, float, float]:
+    """(left, top, width, height): the box of a person, or that of the labelled joints."""
+    if person.box is not None:
+        return person.box
+    there = person.joints[person.joints[:, 2] > 0, :2]
+    low, high = there.min(axis=0), there.max(axis=0)
+    return (*low, *(high - low))
+
+
+def whole_picture(height: int, width: int) -> tuple[float, float, float, float]:
+    """The box for which the region that a network sees is the whole picture."""
+    inner = [side / _BOX_MARGIN for side in (width, height)]
+    return (width - inner[0]) / 2 - 0.5, (height - inner[1]) / 2 - 0.5, *inner
+
+
+def region_of(box, size: tuple[int, int], room: float = 1.0) -> tuple[float, float, float]:
+    """(left, top, scale) of the region that is shown to a network for a box.
+
+    It has the shape of the input, the box in its middle with a margin, and is `room` times as
+    large; a pixel of the input is `scale` pixels of the picture.
+    """
+    left, top, width, height = box
+    scale = max(_BOX_MARGIN * max(width / size[1], height / size[0]), 1e-3)
+    sides = scale * room * size[1], scale * room * size[0]
+    return left + width / 2 - sides[0] / 2, top + height / 2 - sides[1] / 2, scale
+
+
+def _cut(picture: np.ndarray, box, size) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Pixels of the region around a box, and the transform back to the picture."""
+    rows, columns = (round(ROOM * side) for side in size)
+    left, top, scale = region_of(box, size, ROOM)
+    edges = [round(edge) for edge in (left, top, left + scale * columns, top + scale * rows)]
+    right, bottom = max(edges[2], edges[0] + 1), max(edges[3], edges[1] + 1)
+    region = Image.fromarray(picture).crop((edges[0], edges[1], right, bottom))
+    pixels = np.asarray(region.resize((columns, rows), Image.Resampling.BILINEAR))
+    scale = (right - edges[0]) / columns
+    # The middle of the first pixel is 0 in both.
+    offset = 0.5 * scale - 0.5
+    return pixels, (scale, edges[0] + offset, edges[1] + offset)

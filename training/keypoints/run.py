@@ -1,0 +1,248 @@
+"""One training for joints, from a configuration to checked artefacts in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import levit_tf
+from converters.saved_model.conversion import to_saved_model
+from converters.tflite.calibration import CALIBRATION_IMAGES
+from converters.tflite.conversion import to_tflite
+from levit_common.json_files import write_json
+from levit_common.markdown import markdown_table
+from levit_tf.keypoints.decoding import KEYPOINTS
+from levit_tf.keypoints.drawing import draw_sheet
+from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
+from levit_tf.prediction.network_files import read_network
+from levit_tf.preprocessing import preprocess_input
+from levit_tf.variants import get_variant
+from levit_tf.weights.loading import load_train_form
+from training.checkpoints.folder import locked
+from training.keypoints.augment import Ranges, moved
+from training.keypoints.config import KeypointConfig
+from training.keypoints.evaluation import evaluate, inputs_of
+from training.keypoints.losses import AxisLoss, HeatmapLoss
+from training.keypoints.people import Crops, cut_out
+from training.keypoints.sources import load_joint_set
+
+CONFIG_FILE, RESULT_FILE, BEST_FILE = "config.json", "result.json", "best.weights.h5"
+ARTEFACTS = ("final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite")
+_SHOWN = 12
+
+
+def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Trains, exports, and measures every artefact on the test part.
+
+    A folder with an earlier run of the same configuration goes on after its last whole epoch.
+
+    Args:
+      config: what to train.
+      output: folder of the run; it is created.
+      overwrite: whether to begin anew where there is a run already.
+
+    Raises:
+      FileExistsError: `output` has a run of another configuration, or one in progress.
+      FileNotFoundError, ValueError: the data set or the initial weights do not fit.
+    """
+    folder = Path(output)
+    with locked(folder):
+        _prepare(config, folder, overwrite)
+        keras.utils.set_random_seed(config.seed)
+        data = load_joint_set(config.dataset)
+        size = config.input_size or (get_variant(config.variant).input_size,) * 2
+        parts, skipped = {}, list(data.skipped)
+        for name in ("train", "validation", "test"):
+            parts[name], left_out = cut_out(getattr(data, name), size)
+            skipped += left_out
+            print(f"{name}: {len(parts[name].pixels)} people", flush=True)
+        if skipped:
+            print(f"skipped: {len(skipped)}, the first: {skipped[0]}")
+        model = _network(config, data.skeleton, size)
+        print(config, flush=True)
+        _train(config, model, parts, data.skeleton, size, folder)
+        _export(model, parts, data.skeleton, size, folder)
+
+
+def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    path = folder / CONFIG_FILE
+    is_other = path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted
+    if is_other and not overwrite:
+        raise FileExistsError(
+            f"{folder}: has a run of another configuration. --overwrite begins anew, or name "
+            "another folder."
+        )
+    if overwrite:
+        for old in ("backup", "log.csv", BEST_FILE):
+            target = folder / old
+            if target.is_dir():
+                tf.io.gfile.rmtree(str(target))
+            else:
+                target.unlink(missing_ok=True)
+    write_json(path, wanted)
+
+
+def _network(config: KeypointConfig, skeleton, size) -> keras.Model:
+    backbone = levit_tf.LeViT(
+        config.variant, include_top=False, input_shape=(*size, 3), drop_path_rate=0.0
+    )
+    if config.init_from == "imagenet":
+        levit_tf.transfer_weights(levit_tf.LeViT(config.variant, weights="imagenet"), backbone)
+    elif config.init_from is not None:
+        levit_tf.transfer_weights(load_train_form(config.init_from), backbone)
+    return keypoint_network(backbone, skeleton, config.head, config.sigma or None)
+
+
+def _train(config, model, parts, skeleton, size, folder: Path) -> None:
+    learner = logits_of(model)
+    decoder = model.get_layer(DECODER)
+    if config.head == "simcc":
+        losses = {
+            axis: AxisLoss(n, size[1 - n], decoder.sigma) for n, axis in enumerate(("x", "y"))
+        }
+    else:
+        losses = {"heatmap": HeatmapLoss(size, decoder.grid, decoder.sigma)}
+    steps = max(1, len(parts["train"].pixels) // config.batch_size)
+    optimizer = keras.optimizers.AdamW(
+        _Rate(config.learning_rate, steps, config.epochs * steps),
+        weight_decay=config.weight_decay,
+        global_clipnorm=5.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "attention_biases"])
+    learner.compile(optimizer, losses)
+    looks = _Looks(model, parts["validation"], size, skeleton, folder)
+    learner.fit(
+        _batches(config, parts["train"], skeleton, size, list(losses)).repeat(),
+        epochs=config.epochs,
+        steps_per_epoch=steps,
+        verbose=2,
+        shuffle=False,  # the batches are
+        callbacks=[
+            keras.callbacks.BackupAndRestore(str(folder / "backup")),
+            looks,
+            keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+    )
+    if not (folder / BEST_FILE).exists():
+        raise ValueError("The loss became infinite or not a number: try a lower learning_rate.")
+    model.load_weights(folder / BEST_FILE)
+
+
+def _batches(config, crops: Crops, skeleton, size, outputs) -> tf.data.Dataset:
+    """Augmented people, in a new order every epoch."""
+    ranges = Ranges(
+        rotation=config.rotation,
+        scale=(1 - config.scale_change, 1 + config.scale_change),
+        shift=config.shift,
+        flip=config.flip,
+    )
+    count = len(crops.pixels)
+    pixels, joints = crops.pixels, tf.constant(crops.joints)
+
+    def take(indices):
+        return pixels[indices]
+
+    def batch(indices, seed):
+        chosen = tf.numpy_function(take, [indices], tf.uint8, stateful=False)
+        chosen = tf.ensure_shape(chosen, [None, *pixels.shape[1:]])
+        images, found = moved(chosen, tf.gather(joints, indices), size, skeleton, ranges, seed)
+        return images, dict.fromkeys(outputs, found)
+
+    order = tf.data.Dataset.range(count).shuffle(count, seed=config.seed)
+    order = order.batch(min(config.batch_size, count), drop_remainder=True)
+    seeds = tf.data.Dataset.random(config.seed).batch(2)
+    pairs = tf.data.Dataset.zip((order, seeds.map(lambda pair: tf.cast(pair, tf.int32))))
+    return pairs.map(batch, num_parallel_calls=2).prefetch(2)
+
+
+@keras.saving.register_keras_serializable(package="levit_tf.training")
+class _Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear growth over the first epoch, then a cosine to a hundredth."""
+
+    def __init__(self, highest: float, warmup: int, steps: int):
+        self.highest, self.warmup, self.steps = highest, warmup, steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        share = tf.clip_by_value((step - self.warmup) / max(1, self.steps - self.warmup), 0, 1)
+        cosine = 0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * share))
+        return self.highest * tf.minimum((step + 1) / self.warmup, cosine)
+
+    def get_config(self):
+        return {"highest": self.highest, "warmup": self.warmup, "steps": self.steps}
+
+
+class _Looks(keras.callbacks.Callback):
+    """Measures on the validation part after each epoch, and keeps the best weights."""
+
+    def __init__(self, network, crops, size, skeleton, folder):
+        super().__init__()
+        self._network, self._crops, self._size = network, crops, size
+        self._skeleton, self._folder = skeleton, folder
+        self._best = -math.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        found = evaluate(_runner(self._network), self._crops, self._size, self._skeleton)
+        logs["val_mpjpe"] = found.mpjpe
+        if found.pck is not None:
+            logs["val_pck"] = found.pck
+        score = -found.mpjpe if found.pck is None else found.pck
+        if score > self._best:
+            self._best = score
+            self._network.save_weights(self._folder / BEST_FILE)
+
+
+def _runner(model: keras.Model):
+    predict = tf.function(lambda x: model(x, training=False)[KEYPOINTS])
+    return lambda pixels: predict(preprocess_input(pixels)).numpy()
+
+
+def _export(model: keras.Model, parts, skeleton, size, folder: Path) -> None:
+    """Writes the network in every format, and measures each on the test part."""
+    joints = list(skeleton.joints)
+    model.save(folder / "final.keras")
+    levit_tf.fuse(model).save(folder / "fused.keras")
+    images = inputs_of(parts["train"], size)
+    images = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    options = {"class_names": joints, "overwrite": True}
+    to_saved_model(model, folder / "saved_model", images=images, **options)
+    for recipe in ("fp32", "int8"):
+        to_tflite(
+            model, folder / f"{recipe}.tflite", recipe=recipe, calibration_images=images, **options
+        )
+    rows, found = [], {}
+    for name in ARTEFACTS:
+        network = read_network(folder / name)
+        batch = network.input_shape[0] or 32
+        quality = evaluate(
+            lambda x, network=network: network.outputs(x)[KEYPOINTS],
+            parts["test"],
+            size,
+            skeleton,
+            batch,
+        )
+        found[name] = dataclasses.asdict(quality)
+        shares = [quality.pck, quality.pckh]
+        rows.append(
+            [
+                name,
+                *("-" if s is None else f"{100 * s:.2f}" for s in shares),
+                f"{quality.mpjpe:.2f}",
+            ]
+        )
+    write_json(folder / RESULT_FILE, found)
+    header = ["artefact", "PCK@0.2, %", "PCKh@0.5, %", "MPJPE, px"]
+    print(markdown_table([header, *rows], right=(1, 2, 3)))
+    few = np.linspace(0, len(parts["test"].pixels) - 1, _SHOWN).astype(int)
+    shown = inputs_of(parts["test"], size)[few]
+    draw_sheet(shown, _runner(model)(shown), skeleton, folder / "predictions.png")
+    print(f"written: {folder}")

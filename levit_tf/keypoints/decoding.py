@@ -11,6 +11,8 @@ from keras import ops
 from levit_tf.layers import register
 
 KEYPOINTS = "keypoints"  # name of the output of a network with decoding
+# A coordinate is the mean over what lies so many sigma around the likeliest place.
+_REACH = 2
 
 
 def places(pixels: int, count: int) -> np.ndarray:
@@ -89,7 +91,7 @@ class DecodeHeatmap(keras.layers.Layer):
         near = 1.0
         for place, sides, index in ((x, columns, best - row * len(columns)), (y, rows, row)):
             middle = sides[0] + index * _step(sides)
-            near = near * ops.cast(ops.abs(place - middle) <= self.sigma, share.dtype)
+            near = near * ops.cast(ops.abs(place - middle) <= _REACH * self.sigma, share.dtype)
         weights = share * near
         total = ops.sum(weights, axis=-1)
         cell = self.input_size[0] * self.input_size[1] / (self.grid[0] * self.grid[1])
@@ -111,7 +113,7 @@ def _peak(logits, place: np.ndarray, sigma: float):
     """Mean place around the likeliest bin of (batch, joints, bins), and how likely that is."""
     share = ops.softmax(logits, axis=-1)
     best = place[0] + _first_best(share) * _step(place)
-    weights = share * ops.cast(ops.abs(place - best) <= sigma, share.dtype)
+    weights = share * ops.cast(ops.abs(place - best) <= _REACH * sigma, share.dtype)
     mean = ops.sum(weights * place, axis=-1) / ops.sum(weights, axis=-1)
     top = _step(place) / (math.sqrt(2 * math.pi) * sigma)
     return mean, ops.minimum(ops.max(share, axis=-1) / top, 1.0)

@@ -131,7 +131,7 @@ def test_people_without_a_torso_count_for_the_distance_only():
 
 
 def test_measures_refuse_what_cannot_be_compared():
-    with pytest.raises(ValueError, match="Received: .* and"):
+    with pytest.raises(ValueError, match=r"Received: .* and"):
         measure(np.zeros((1, 13, 3)), np.ones((1, 14, 3)), LSP)
     with pytest.raises(ValueError, match="None of the joints"):
         measure(np.zeros((1, 14, 3)), np.zeros((1, 14, 3)), LSP)

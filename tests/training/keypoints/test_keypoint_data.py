@@ -170,7 +170,7 @@ def test_dhp19_of_other_numbers_is_refused(tmp_path):
     _dhp19(tmp_path)
     with h5py.File(tmp_path / "S3_session1_mov1_7500events_label.h5", "w") as file:
         file["XYZ"] = np.zeros((3, 3, 13))
-    with pytest.raises(ValueError, match="S3_session1.*expected XYZ of shape"):
+    with pytest.raises(ValueError, match=r"S3_session1.*expected XYZ of shape"):
         load_joint_set(f"dhp19:{tmp_path}")
 
 

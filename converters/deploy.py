@@ -56,7 +56,7 @@ def deploy_graph(
     Raises:
       ValueError: `model` is of another kind or size, or nothing says what it takes.
     """
-    core, activation, images, x = _on_pixels(model, batch_size, input_range, _core)
+    core, activation, images, x = _on_pixels(model, batch_size, input_range, _core, is_open)
     outputs = core(x)
     if activation is None:
         return keras.Model(images, outputs, name=GRAPH_NAME)
@@ -85,7 +85,7 @@ def deploy_exits(
     return keras.Model(images, core(x), name=GRAPH_NAME)
 
 
-def _on_pixels(model, batch_size, input_range, make_core):
+def _on_pixels(model, batch_size, input_range, make_core, is_open=False):
     """(core, activation, pixels, what of them goes into the core); see `_core`."""
     takes = known_input_range(model, input_range, f"Model {model.name!r}")
     height, width, channels = _image_shape(model, is_open)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from levit_lite.images import ImageError, load_image
 from levit_tf.keypoints.skeletons import Skeleton
-from levit_tf.pictures.images import ImageError, load_image
 
 # A box is that much larger than its joints, so that hands and feet are in it.
 _BOX_MARGIN = 1.25

@@ -27,6 +27,8 @@ def main() -> None:
 
     args = flags.FLAGS
     settings = config.override(config.load_config(args.config), args.set)
+    if not isinstance(settings, config.Config):
+        raise ValueError(f"--config={args.config} has no teacher. Choose one of a classifier.")
     data = load_config_data(settings)
     session = make_session(settings, data, make_strategy("default"))
     with stop_on_signals() as stop_wanted:

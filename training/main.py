@@ -88,7 +88,13 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     config.check_config_name(args.config)
-    config.parse_settings(args.set, type(config.load_config(args.config)))
+    kind = type(config.load_config(args.config))
+    config.parse_settings(args.set, kind)
+    if kind is not config.Config and (args.strategy != "default" or args.changed_pictures):
+        raise ValueError(
+            f"--config={args.config} trains on one device: --strategy and --changed_pictures are "
+            "for classifiers."
+        )
     check_strategy(args.strategy, args.tpu, args.tpu_zone, args.gcp_project)
 
 

@@ -169,11 +169,19 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
         for value in graph.outputs:
             value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *_named(value.shape[1:])])
         return
+    first = {
+        node: node.inputs[0].shape[0]
+        for node in graph
+        if node.op_type == "Reshape" and node.inputs[0].shape is not None
+    }
     for node in graph:
         shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
-        if shape[0] == _TRACED_BATCH:
-            # A zero keeps the input's dimension.
-            array = np.array([0, *shape[1:]], np.int64)
+        is_of_batch = [size == _TRACED_BATCH for size in (first.get(node), shape[0])]
+        if shape[0] == _TRACED_BATCH or (is_of_batch[0] and shape[0] not in (None, 0, -1)):
+            # A zero keeps the input's dimension. Where the batch is joined with what follows it, or
+            # set apart again, the dimension is what is left over.
+            kept_or_rest = 0 if all(is_of_batch) or -1 in shape[1:] else -1
+            array = np.array([kept_or_rest, *shape[1:]], np.int64)
             kept = onnx_ir.Value(name=f"{node.name}/shape", const_value=onnx_ir.tensor(array))
             graph.register_initializer(kept)
             node.replace_input_with(1, kept)

@@ -9,6 +9,7 @@ import pytest
 import levit_tf
 from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC, places
 from levit_tf.keypoints.drawing import draw_skeleton
+from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
 from levit_tf.keypoints.network import joints_of, keypoint_network, logits_of
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, get_skeleton
@@ -169,3 +170,45 @@ def test_a_drawing_changes_pixels_at_the_joints_only_where_they_are_sure():
     drawn = draw_skeleton(picture, joints, LSP)
     assert drawn[30, 20].any()
     assert not drawn[50, 50].any()
+
+
+def test_joints_are_found_in_pixels_of_the_picture_by_every_file(tmp_path):
+    from converters.onnx.conversion import to_onnx
+    from converters.tflite.conversion import to_tflite
+
+    model = _network("simcc")
+    model.save(tmp_path / "joints.keras")
+    names = list(LSP.joints)
+    to_tflite(model, tmp_path / "joints.tflite", class_names=names)
+    to_onnx(model, tmp_path / "joints.onnx", class_names=names)
+    picture = np.random.default_rng(0).integers(0, 255, (90, 150, 3)).astype(np.uint8)
+    expected = load_finder(tmp_path / "joints.keras").find(picture, (30, 20, 60, 50))
+    # The region is a square of 1.25 * 60 pixels around the box's middle.
+    assert (np.abs(expected[:, 0] - 60) <= 38).all()
+    assert (np.abs(expected[:, 1] - 45) <= 38).all()
+    for name in ("joints.tflite", "joints.onnx"):
+        finder = load_finder(tmp_path / name)
+        assert finder.skeleton == LSP
+        np.testing.assert_allclose(finder.find(picture, (30, 20, 60, 50)), expected, atol=0.01)
+
+
+def test_the_command_prints_and_draws_the_joints(tmp_path, run_command):
+    from PIL import Image
+
+    _network("simcc").save(tmp_path / "joints.keras")
+    Image.new("RGB", (80, 60)).save(tmp_path / "photo.jpg")
+    model = f"--model={tmp_path}/joints.keras"
+    done = run_command(
+        "levit_tf.keypoints", model, f"--output={tmp_path}/drawn", str(tmp_path / "photo.jpg")
+    )
+    assert done.returncode == 0
+    assert "right_ankle" in done.stdout
+    with Image.open(tmp_path / "drawn" / "photo-joints.png") as drawn:
+        assert drawn.size == (80, 60)
+    photo = str(tmp_path / "photo.jpg")
+    done = run_command("levit_tf.keypoints", model, "--box=90,0,5,5", photo)
+    assert (done.returncode, "which has 80x60" in done.stderr) == (1, True)
+    done = run_command("levit_tf.keypoints", model, "--box=1,2,3", photo)
+    assert (done.returncode, "--box: expected LEFT" in done.stderr) == (1, True)
+    done = run_command("levit_tf.keypoints", model, str(tmp_path / "none.jpg"))
+    assert (done.returncode, "no such file" in done.stderr) == (1, True)

@@ -4,6 +4,9 @@
         --set=init_from=BACKBONE.keras
 
 docs/keypoints.md has the data sets, and what was measured.
+
+Cost: an epoch of the 8,000 people of LSPET is 8,000 pictures of 128x128 forwards and backwards,
+about two minutes on two free cores.
 """
 
 from training.keypoints.config import KeypointConfig

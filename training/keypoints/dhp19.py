@@ -17,8 +17,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from levit_tf.keypoints.regions import whole_picture
 from levit_tf.keypoints.skeletons import DHP19
-from training.keypoints.people import JointSet, Person, usable, whole_picture
+from training.keypoints.people import JointSet, Person, usable
 
 HEIGHT = 260
 CAMERAS = (2, 3)

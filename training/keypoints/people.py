@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from levit_lite.images import ImageError, load_image
+from levit_tf.keypoints.regions import cut
 from levit_tf.keypoints.skeletons import Skeleton
 
-# A box is that much larger than its joints, so that hands and feet are in it.
-_BOX_MARGIN = 1.25
 # What is kept around a box for augmentation to turn and move the picture without an edge.
 ROOM = 1.5
 
@@ -130,7 +128,7 @@ def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, lis
         if person is None:
             skipped.append("no labelled joint lies in its picture")
             continue
-        kept.append((person, *_cut(picture, box_of(person), size)))
+        kept.append((person, *cut(picture, box_of(person), size, ROOM)))
     if not kept:
         raise ValueError(f"No picture can be read. The first: {skipped[0]}")
     to_picture = np.float32([transform for _, _, transform in kept])
@@ -159,35 +157,3 @@ def box_of(person: Person) -> tuple[float, float, float, float]:
     there = person.joints[person.joints[:, 2] > 0, :2]
     low, high = there.min(axis=0), there.max(axis=0)
     return (*low, *(high - low))
-
-
-def whole_picture(height: int, width: int) -> tuple[float, float, float, float]:
-    """The box for which the region that a network sees is the whole picture."""
-    inner = [side / _BOX_MARGIN for side in (width, height)]
-    return (width - inner[0]) / 2 - 0.5, (height - inner[1]) / 2 - 0.5, *inner
-
-
-def region_of(box, size: tuple[int, int], room: float = 1.0) -> tuple[float, float, float]:
-    """(left, top, scale) of the region that is shown to a network for a box.
-
-    It has the shape of the input, the box in its middle with a margin, and is `room` times as
-    large; a pixel of the input is `scale` pixels of the picture.
-    """
-    left, top, width, height = box
-    scale = max(_BOX_MARGIN * max(width / size[1], height / size[0]), 1e-3)
-    sides = scale * room * size[1], scale * room * size[0]
-    return left + width / 2 - sides[0] / 2, top + height / 2 - sides[1] / 2, scale
-
-
-def _cut(picture: np.ndarray, box, size) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """Pixels of the region around a box, and the transform back to the picture."""
-    rows, columns = (round(ROOM * side) for side in size)
-    left, top, scale = region_of(box, size, ROOM)
-    edges = [round(edge) for edge in (left, top, left + scale * columns, top + scale * rows)]
-    right, bottom = max(edges[2], edges[0] + 1), max(edges[3], edges[1] + 1)
-    region = Image.fromarray(picture).crop((edges[0], edges[1], right, bottom))
-    pixels = np.asarray(region.resize((columns, rows), Image.Resampling.BILINEAR))
-    scale = (right - edges[0]) / columns
-    # The middle of the first pixel is 0 in both.
-    offset = 0.5 * scale - 0.5
-    return pixels, (scale, edges[0] + offset, edges[1] + offset)

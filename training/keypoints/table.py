@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton
+from levit_tf.keypoints.finding import skeleton_of
 from training.keypoints.parts import drawn_parts
 from training.keypoints.people import JointSet, Person, usable
 
@@ -42,17 +42,9 @@ def load_table(path: str | Path) -> JointSet:
         people = [
             _person(row, joints, path.parent, f"{path}, line {reader.line_num}") for row in reader
         ]
-    skeleton = _skeleton(joints)
+    skeleton = skeleton_of(joints)
     people, skipped = usable(people, len(joints))
     return JointSet(skeleton, *drawn_parts(people), skipped)
-
-
-def _skeleton(joints: tuple[str, ...]) -> Skeleton:
-    for known in (LSP, COCO, DHP19):
-        if set(joints) == set(known.joints):
-            return Skeleton(known.name, joints, known.limbs, known.torso, known.head)
-    torso = COCO.torso if set(COCO.torso) <= set(joints) else None
-    return Skeleton("joints", joints, torso=torso)
 
 
 def _person(row, joints, folder: Path, place: str) -> Person:

@@ -91,6 +91,7 @@ setup(
         "levit_lite": ["imagenet_classes.txt"],
         "levit_tf": ["weights/files/*"],
         "serving": ["web/*"],
+        "training": ["keypoints/lspet_split.json"],
     },
     entry_points={
         "console_scripts": [

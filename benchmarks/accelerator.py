@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import results
-from benchmarks.turns import Contender, Times, race, serve_turns
+from converters.speed.turns import Contender, Times, race, serve_turns
 from levit_common import cli
 
 PEAK = "matmul"

@@ -27,8 +27,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import results, runtimes
-from benchmarks.turns import Contender, Times, race, serve_turns
+from benchmarks import peers, results
+from converters.speed import runtimes
+from converters.speed.turns import Contender, Times, race, serve_turns
 from levit_common import cli
 
 TFLITE = ("tflite_fp32", "tflite_dynamic", "tflite_int8", "tflite_int8_full", "tflite_fp16_compute")
@@ -68,7 +69,7 @@ def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
         rng, shape = np.random.default_rng(1), (1, *model.input_shape[1:])
         # Random ones, as time does not depend on them.
         batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(30)]
-        runtimes.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", batches)
+        peers.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", batches)
     for name in {_recipe(name) for name in contenders if name in TFLITE}:
         images = None
         if RECIPES[name].calibrated:
@@ -108,7 +109,7 @@ def prepare(
     if contender == "kecam":
         return _kecam(variant, images, threads)
     form = {"torch_traced": "traced", "torch_compiled": "compiled"}.get(contender, "eager")
-    return runtimes.open_torch(_torch_module(contender, variant), images, threads, form)
+    return peers.open_torch(_torch_module(contender, variant), images, threads, form)
 
 
 def _torch_module(contender: str, variant: str):
@@ -143,7 +144,7 @@ def measure(variant: str, batch: int, threads: int, contenders: list[str], folde
     """Lets the contenders for one variant, batch size and number of threads take turns.
 
     Returns:
-      Name -> `benchmarks.turns.Times`, with that of `PEAK`.
+      Name -> `converters.speed.turns.Times`, with that of `PEAK`.
     """
     args = flags.FLAGS
     wanted = [name for name in contenders if batch == 1 or name in _ANY_BATCH]

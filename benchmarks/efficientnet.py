@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import results, runtimes
+from benchmarks import results
 from benchmarks.published import (
     Network,
     networks,
@@ -37,7 +37,8 @@ from benchmarks.published import (
     write_int8_tflite,
     write_saved_model,
 )
-from benchmarks.turns import Contender, environment, race, serve_turns
+from converters.speed import runtimes
+from converters.speed.turns import Contender, environment, race, serve_turns
 from levit_common import cli
 
 TFLITE_FP32, TFLITE_INT8 = "TFLite fp32", "TFLite int8"

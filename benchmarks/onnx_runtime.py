@@ -22,11 +22,12 @@ import numpy as np
 from absl import flags
 
 import levit_tf
-from benchmarks import results, runtimes
-from benchmarks.turns import processor_ms
+from benchmarks import results
 from converters.choices import DEFAULT_OPSET
 from converters.onnx import onnx_layout
 from converters.onnx.conversion import to_onnx
+from converters.speed import runtimes
+from converters.speed.turns import processor_ms
 from levit_common import cli
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant

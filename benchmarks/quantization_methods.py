@@ -156,9 +156,9 @@ def quantize_for_onnxruntime(path: Path, output: Path, calibration: np.ndarray) 
 
 def quantize_for_openvino(path: Path, output: Path, calibration: np.ndarray) -> None:
     """An ONNX file to OpenVINO's own in int8, by NNCF."""
-    from benchmarks import runtimes
+    from benchmarks import peers
 
-    runtimes.quantize_for_openvino(path, output, list(ones(calibration)))
+    peers.quantize_for_openvino(path, output, list(ones(calibration)))
 
 
 def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterator[tuple]:

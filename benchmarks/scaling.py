@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import results, runtimes
-from benchmarks.turns import Contender, race, serve_turns
+from benchmarks import results
+from converters.speed import runtimes
+from converters.speed.turns import Contender, race, serve_turns
 from levit_common import cli
 
 PARTS = ("batch", "resolution", "startup")

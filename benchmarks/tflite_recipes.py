@@ -27,7 +27,7 @@ from absl import flags
 
 import levit_tf
 from benchmarks import results
-from benchmarks.turns import processor_ms
+from converters.speed.turns import processor_ms
 from converters.tflite.calibration import calibration_images
 from converters.tflite.conversion import to_tflite
 from converters.tflite.recipes import RECIPES

@@ -15,11 +15,14 @@ from levit_common.spelling import did_you_mean
 
 # Of `levit-convert`.
 CONVERTERS = (
+    "choose",
     "from-pytorch",
     "from-pytorch-efficientnet-lite",
     "from-pytorch-regnet",
     "qat",
+    "recalibrate",
     "report",
+    "to-dynamic",
     "to-hub",
     "to-onnx",
     "to-pytorch",

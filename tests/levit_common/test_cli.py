@@ -16,6 +16,7 @@ atexit.register(lambda: print("imported:", *(name for name in heavy if name in s
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 CONVERTERS = {
+    "converters.choose": "--model=x.keras --threads=0",
     "converters.from_pytorch": "--checkpoint=x.pth",
     "converters.from_pytorch_efficientnet_lite": "--checkpoint=x.pth --output=x.h5",
     "converters.from_pytorch_regnet": "--checkpoint=x.pth",

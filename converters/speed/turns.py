@@ -116,8 +116,8 @@ class Contender:
 
     def stop(self) -> Times:
         """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # which closes the pipes and waits
+            pass
         # The first turn was one call, to find out how long it takes.
         skip = 1 if len(self._wall) > 1 else 0
         return Times(self._wall[skip:], self._cpu[skip:], self._memory)

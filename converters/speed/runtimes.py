@@ -1,13 +1,16 @@
-"""Runs a file in a CPU runtime: `open_file` gives a function that classifies one batch again."""
+"""Runs a file in a CPU runtime: what opens it returns a function that runs one batch again.
+
+That function returns the last output, (batch, ...): of the files of this package the probabilities.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-Run = Callable[[], object]
+Run = Callable[[], np.ndarray]
 
 
 def open_tflite(path: Path, images: np.ndarray, threads: int) -> Run:
@@ -17,12 +20,16 @@ def open_tflite(path: Path, images: np.ndarray, threads: int) -> Run:
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     (details,) = interpreter.get_input_details()
+    output = interpreter.get_output_details()[-1]["index"]
     pictures = images.astype(details["dtype"])[:, np.newaxis]  # (batch, 1, height, width, 3)
 
     def run():
+        found = []
         for picture in pictures:
             interpreter.set_tensor(details["index"], picture)
             interpreter.invoke()
+            found.append(interpreter.get_tensor(output))
+        return np.concatenate(found)
 
     return run
 
@@ -49,7 +56,12 @@ def open_saved_model(
     (serve,) = loaded.signatures.values()
     ((name, _),) = serve.structured_input_signature[1].items()
     images = tf.constant(images)
-    return lambda: (loaded, [y.numpy() for y in serve(**{name: images}).values()])
+
+    def run():
+        return [y.numpy() for y in serve(**{name: images}).values()][-1]
+
+    run.model = loaded  # which owns the variables
+    return run
 
 
 def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
@@ -61,24 +73,8 @@ def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     (name,) = (x.name for x in session.get_inputs())
-    first = session.get_outputs()[0].name
-    return lambda: session.run([first], {name: images})
-
-
-def quantize_for_openvino(path: Path, output: Path, batches: Sequence[np.ndarray]) -> None:
-    """An ONNX file to OpenVINO's own, int8 by NNCF with its settings for transformers.
-
-    Args:
-      path: the ONNX file.
-      output: ends in ".xml"; the weights go beside it.
-      batches: inputs to calibrate with.
-    """
-    import nncf
-    import openvino
-
-    model = openvino.Core().read_model(path)
-    model = nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER)
-    openvino.save_model(model, output)
+    last = session.get_outputs()[-1].name
+    return lambda: session.run([last], {name: images})[0]
 
 
 def open_openvino(path: Path, images: np.ndarray, threads: int, precision: str = "f32") -> Run:
@@ -101,32 +97,4 @@ def open_openvino(path: Path, images: np.ndarray, threads: int, precision: str =
     }
     request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
     request.set_input_tensor(openvino.Tensor(images))
-    return lambda: request.infer(share_outputs=True)
-
-
-def open_torch(module, images: np.ndarray, threads: int, form: str = "eager") -> Run:
-    """A PyTorch module in evaluation mode.
-
-    Args:
-      module: takes normalised pictures, (batch, 3, height, width).
-      images: (batch, height, width, 3).
-      threads: of an operation.
-      form: "eager", "traced" (frozen, as the official speed_test.py traces), or "compiled".
-    """
-    import torch
-
-    torch.set_num_threads(threads)
-    # (batch, height, width, 3) -> (batch, 3, height, width)
-    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))) / 255
-    module = module.eval()
-    with torch.inference_mode():
-        if form == "traced":
-            module = torch.jit.freeze(torch.jit.trace(module, x))
-        elif form == "compiled":
-            module = torch.compile(module)
-
-    def run():
-        with torch.inference_mode():
-            return module(x)
-
-    return run
+    return lambda: list(request.infer(share_outputs=True).values())[-1]

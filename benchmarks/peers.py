@@ -1,0 +1,54 @@
+"""What only peers need: OpenVINO's quantiser, and PyTorch as a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converters.speed.runtimes import Run
+
+
+def quantize_for_openvino(path: Path, output: Path, batches: Sequence[np.ndarray]) -> None:
+    """An ONNX file to OpenVINO's own, int8 by NNCF with its settings for transformers.
+
+    Args:
+      path: the ONNX file.
+      output: ends in ".xml"; the weights go beside it.
+      batches: inputs to calibrate with.
+    """
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    model = nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER)
+    openvino.save_model(model, output)
+
+
+def open_torch(module, images: np.ndarray, threads: int, form: str = "eager") -> Run:
+    """A PyTorch module in evaluation mode.
+
+    Args:
+      module: takes normalised pictures, (batch, 3, height, width).
+      images: (batch, height, width, 3).
+      threads: of an operation.
+      form: "eager", "traced" (frozen, as the official speed_test.py traces), or "compiled".
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    # (batch, height, width, 3) -> (batch, 3, height, width)
+    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))) / 255
+    module = module.eval()
+    with torch.inference_mode():
+        if form == "traced":
+            module = torch.jit.freeze(torch.jit.trace(module, x))
+        elif form == "compiled":
+            module = torch.compile(module)
+
+    def run():
+        with torch.inference_mode():
+            return module(x)
+
+    return run

@@ -1,0 +1,116 @@
+"""Measures what a model can become on this machine, and recommends one.
+
+    python -m converters.choose --model=mine.keras --calibration=imagefolder:pictures
+    python -m converters.choose --model=mine.keras --target=tf-serving --threads=2 --batch=16
+
+Every candidate is made, compared on the pictures with what the model itself says, and timed in a
+process of its own; they take turns, and times are medians. The one that is recommended is the
+quickest that puts the pictures into the model's classes; with it comes the command that makes it.
+Measure while nothing else runs. What a phone takes is not what this machine takes: docs/android.md
+says how to measure there.
+"""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from converters.choices import CALIBRATION, PLACES
+from levit_common import cli
+from levit_common.files import check_exists
+
+
+def main() -> None:
+    from converters.deploy import deploy_graph
+    from converters.speed import choice
+    from converters.tflite.calibration import calibration_images
+    from levit_common.markdown import markdown_table
+    from levit_tf.weights.keras_files import load_keras_file
+
+    args = flags.FLAGS
+    model = load_keras_file(args.model)
+    size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
+    images = calibration_images(args.calibration, size)
+    if missing := choice.missing_for(args.target):
+        print(f"left out, as not installed: {', '.join(missing)}")
+    names = choice.names_for(args.target)
+    print(f"measuring {', '.join(names)} ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = choice.measure(
+            model,
+            args.target,
+            images,
+            Path(folder),
+            threads=args.threads,
+            batch=args.batch,
+            turns=args.turns,
+            seconds=args.seconds,
+            input_range=args.input_range,
+        )
+    print(markdown_table(choice.table(measured), right=range(1, 7)))
+    print(
+        f"{args.batch} at a time, {args.threads} thread{'s' if args.threads > 1 else ''}; same "
+        f"class as the model on {min(len(images), choice.COMPARED)} pictures"
+    )
+    found = choice.choose(measured, args.least_same)
+    if found is None:
+        raise ValueError(
+            f"none of them puts {args.least_same:.0%} of the pictures into the model's classes. "
+            "Give pictures like those it will see (--calibration), or a lower --least_same."
+        )
+    print(f"recommended: {found.name}\n  {_command(found.name)}")
+    if args.target == "android":
+        print("measured on this machine, not on a phone; docs/android.md has how to measure there")
+
+
+def _command(name: str) -> str:
+    """What a user types to get the file."""
+    from converters.speed.candidates import CANDIDATES
+
+    args, candidate = flags.FLAGS, CANDIDATES[name]
+    if args.target == "tf-serving":
+        precision = candidate.command.rpartition("=")[2]
+        return (
+            f"python -m serving.export --model={shlex.quote(args.model)} --precision={precision} "
+            "--name=NAME --repository=models"
+        )
+    words = ["python", "-m", *candidate.command.split()]
+    words += [f"--model={args.model}", f"--output={Path(args.model).stem}-{candidate.file}"]
+    if "int8" in candidate.file:
+        words.append(f"--calibration={args.calibration}")
+    if args.input_range:
+        words.append(f"--input_range={args.input_range}")
+    return shlex.join(words)
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "A classifier with a LeViT in it: a .keras file.")
+    flags.DEFINE_enum("target", PLACES[0], PLACES, "Where it is to run.")
+    flags.DEFINE_integer("threads", 1, "That a candidate may use.", lower_bound=1)
+    flags.DEFINE_integer("batch", 1, "Pictures at a time.", lower_bound=1)
+    flags.DEFINE_string(
+        "calibration",
+        "photographs",
+        "Pictures to compare answers on, which int8 also learns its ranges from: "
+        f"{CALIBRATION}. Best those that the network will see.",
+    )
+    flags.DEFINE_float(
+        "least_same", 0.95, "Share of answers that must be the model's own.", 0.0, 1.0
+    )
+    flags.DEFINE_integer("turns", 7, "Of each candidate.", lower_bound=1)
+    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
+    cli.define_input_range()
+    flags.mark_flags_as_required(["model"])
+
+
+def check() -> None:
+    check_exists(flags.FLAGS.model, "a .keras file")
+
+
+COMMAND = cli.Command(main, define_flags, check)
+
+if __name__ == "__main__":
+    COMMAND.run()

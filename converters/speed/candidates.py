@@ -1,0 +1,121 @@
+"""What a Keras model can become: the file, the runtime that runs it, the command that makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converters.choices import PLACES
+from converters.speed import runtimes
+
+if TYPE_CHECKING:
+    import keras
+
+THIS_MACHINE, ANDROID, TF_SERVING = PLACES
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One way to ship a model.
+
+    Attributes:
+      name: for people: runtime and numbers.
+      places: those of `PLACES` that it is for.
+      file: its name in a folder; candidates of the same file share it.
+      command: what makes the file, less the flags that all commands have.
+      write: (model, path, calibration pictures, what all converters take) -> writes the file.
+      run: opens it for pictures and a number of threads.
+      is_exact: whether it computes in float32.
+      package: which it needs beyond those of the converters.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    file: str
+    command: str
+    write: Callable[[keras.Model, Path, np.ndarray, dict[str, Any]], object]
+    run: Callable[[Path, np.ndarray, int], runtimes.Run]
+    is_exact: bool = False
+    package: str | None = None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its runtime can be imported."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+
+def _tflite(recipe: str, places: tuple[str, ...]) -> Candidate:
+    def write(model, path, images, options):
+        from converters.tflite.conversion import to_tflite
+
+        to_tflite(model, path, recipe=recipe, calibration_images=images, **options)
+
+    return Candidate(
+        f"TFLite {recipe}",
+        places,
+        f"{recipe}.tflite",
+        f"converters.to_tflite --recipe={recipe}",
+        write,
+        runtimes.open_tflite,
+        is_exact=recipe == "fp32",
+    )
+
+
+def _saved_model(precision: str) -> Candidate:
+    def write(model, path, images, options):
+        from converters.saved_model.conversion import to_saved_model
+
+        to_saved_model(model, path, precision=precision, **options)
+
+    return Candidate(
+        f"TensorFlow {precision}",
+        (THIS_MACHINE, TF_SERVING),
+        f"saved_model_{precision}",
+        f"converters.to_saved_model --precision={precision}",
+        write,
+        runtimes.open_saved_model,
+        is_exact=precision == "float32",
+    )
+
+
+def _onnx(name: str, package: str, run: Callable, is_exact: bool = True) -> Candidate:
+    def write(model, path, images, options):
+        from converters.onnx.conversion import to_onnx
+
+        to_onnx(model, path, **options)
+
+    return Candidate(
+        name,
+        (THIS_MACHINE,),
+        "model.onnx",
+        "converters.to_onnx",
+        write,
+        run,
+        is_exact,
+        package,
+    )
+
+
+def _openvino_bfloat16(path: Path, images: np.ndarray, threads: int) -> runtimes.Run:
+    return runtimes.open_openvino(path, images, threads, "bf16")
+
+
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in (
+        _tflite("fp32", (THIS_MACHINE, ANDROID)),
+        _tflite("fp16", (ANDROID,)),
+        _tflite("dynamic", (THIS_MACHINE, ANDROID)),
+        _tflite("int8", (THIS_MACHINE, ANDROID)),
+        _onnx("ONNX Runtime", "onnxruntime", runtimes.open_onnxruntime),
+        _onnx("OpenVINO float32", "openvino", runtimes.open_openvino),
+        _onnx("OpenVINO bfloat16", "openvino", _openvino_bfloat16, is_exact=False),
+        _saved_model("float32"),
+        _saved_model("bfloat16"),
+    )
+}

@@ -1,0 +1,66 @@
+"""The process of a candidate. Keras is not started here, so that memory and time are its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from converters.speed.candidates import CANDIDATES
+from converters.speed.turns import Contender, environment, serve_turns
+
+MODULE = "converters.speed.worker"
+_PICTURES = "pictures.npy"
+_ANSWERS = "answers.npy"
+
+
+def give_pictures(folder: Path, images: np.ndarray) -> None:
+    """Puts pictures, (n, height, width, channels) float32, where candidates find them."""
+    np.save(folder / _PICTURES, images)
+
+
+def start(name: str, folder: Path, threads: int, batch: int) -> Contender:
+    """Starts the process of a candidate that waits for its turns.
+
+    Args:
+      name: of `CANDIDATES`.
+      folder: with its file and the pictures.
+      threads: that it may use.
+      batch: pictures in a call.
+    """
+    return Contender(MODULE, [name, str(folder), str(threads), str(batch)], threads)
+
+
+def answers(name: str, folder: Path, threads: int) -> np.ndarray:
+    """The class, (n,), of each of the pictures by a candidate, in a process that then ends.
+
+    Raises:
+      ValueError: it cannot be run; its own messages are on stderr.
+    """
+    command = [sys.executable, "-m", MODULE, name, str(folder), str(threads)]
+    if subprocess.run(command, env=environment(legacy_keras=False), check=False).returncode:
+        raise ValueError(f"{name}: cannot be run; see above")
+    return np.load(folder / _ANSWERS)
+
+
+def classes_of(scores: np.ndarray) -> np.ndarray:
+    """(n, classes) -> (n,); a single probability says yes or no."""
+    scores = np.asarray(scores)
+    return (scores[:, 0] > 0.5).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
+
+
+def main(name: str, folder: str, threads: str, batch: str | None = None) -> None:
+    """What the process does: with a batch it waits for turns, without it answers."""
+    candidate = CANDIDATES[name]
+    images = np.load(Path(folder, _PICTURES))
+    run = candidate.run(Path(folder, candidate.file), images[: batch and int(batch)], int(threads))
+    if batch is None:
+        np.save(Path(folder, _ANSWERS), classes_of(run()))
+    else:
+        serve_turns(run)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

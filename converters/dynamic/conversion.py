@@ -5,6 +5,7 @@ The command is `python -m converters.to_dynamic`.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,27 +15,32 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters.choices import DEFAULT_CALIBRATION_METHOD, DEFAULT_OPSET
+from converters.choices import (
+    DEFAULT_CALIBRATION_METHOD,
+    DEFAULT_OPSET,
+    LEAST_CALIBRATION_IMAGES,
+)
 from converters.dynamic import onnx_branches, tflite_branches
 from converters.dynamic.graph import answer_name, dynamic_graph, step_names
 from converters.dynamic.paths import check_paths, references
 from converters.dynamic.record import RECORD_FILE, calibration_json
-from converters.dynamic.running import of_interpreter, open_dynamic
+from converters.dynamic.running import open_dynamic
 from converters.dynamic.saved_model_steps import write_steps
+from converters.dynamic.steps_file import run_steps
 from converters.onnx.conversion import onnx_of, save
 from converters.saved_model.conversion import write_labels
 from converters.tflite.conversion import float32_graph
 from converters.tflite.metadata import with_metadata
 from converters.tflite.quantize import quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
-from converters.verification.verify_artefact import FLOAT32, INT8
+from converters.verification.verify_artefact import FLOAT32, INT8, Precision
 from levit_common.arrays import spread_indices
 from levit_common.files import atomic_path
 from levit_common.json_files import write_json
 from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_lite.class_names import LABELS_FILE
 from levit_lite.prediction.tflite_network import open_tflite
-from levit_tf.dynamic.calibration import Calibration, calibrate
+from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
 FORMATS = ("tflite", "saved_model", "onnx")
@@ -108,109 +114,128 @@ def to_dynamic(
         path of a file does not compute what Keras does. Nothing is written then.
     """
 
-    def usual(logits, labels):
-        return calibrate(logits, labels, epsilon=epsilon, delta=delta)
-
-    choose = choose or usual
+    if choose is None:
+        check_enough(len(pictures), epsilon, delta)  # before the pictures are looked at
+        choose = functools.partial(calibrate, epsilon=epsilon, delta=delta)
     with atomic_path(path, overwrite) as temporary:
         folder = Path(temporary)
         folder.mkdir()
-        expected = references(models, input_range)
-        some = _some(pictures, _RANGES_FROM)
-        checked = some[spread_indices(len(some), _CHECKED)]
-        graph = dynamic_graph(models, input_range=input_range)
-        logits = _keras_logits(graph, pictures)
-        found = {"fp32": choose(logits.steps, logits.labels)}
-        sharpness = {"fp32": _sharpness(found["fp32"])}
-        record: dict[str, Any] = {
-            "steps": step_names(models),
-            "models": [Path(source).name for source in sources],
-            "version": levit_tf.__version__,
-            "calibration": {},
-            "files": {},
-        }
-
-        def note(name, recipe, differences):
-            size = _size(folder / name)
-            record["files"][name] = {
-                "calibration": recipe,
-                "bytes": size,
-                "relative_difference_of_each_path": differences,
-            }
-
         names = list(class_names or ())
         if names:
             write_labels(folder / LABELS_FILE, names)
+        files = _Files(models, folder, pictures, names, input_range, choose)
         if "tflite" in formats:
             for recipe in recipes:
-                lite = float32_graph(dynamic_graph(models, 1, input_range))
-                precision = FLOAT32
-                if recipe == "int8":
-                    precision = INT8
-                    method = DEFAULT_CALIBRATION_METHOD if len(some) >= 8 else "min_max"
-                    lite = quantize_mixed_int8(lite, some, None, method)
-                    own = _tflite_logits(lite, len(expected), pictures, folder)
-                    found[recipe] = choose(own.steps, own.labels)
-                    sharpness[recipe] = _sharpness(found[recipe])
-                content = lite.content()
-                branches = tflite_branches.with_branches(
-                    Graph(content), sharpness[recipe], found[recipe].thresholds
-                )
-                description = f"{recipe}; {found[recipe]}"
-                file = folder / tflite_name(recipe)
-                file.write_bytes(
-                    with_metadata(
-                        branches,
-                        name=models[0].name,
-                        description=description,
-                        class_names=names or None,
-                    )
-                )
-                opened = of_interpreter(file, open_tflite(file, 1))
-                note(
-                    file.name,
-                    recipe,
-                    check_paths(expected, opened.answer, precision, checked, file.name),
-                )
-                steps = tflite_branches.with_steps(Graph(content), sharpness[recipe])
-                file = folder / steps_name(recipe)
-                file.write_bytes(
-                    with_metadata(
-                        steps,
-                        name=models[0].name,
-                        description=description,
-                        class_names=names or None,
-                    )
-                )
-                _check_steps(file, content, len(expected), checked)
-                note(file.name, recipe, None)
+                files.write_tflite(recipe)
         if "saved_model" in formats:
-            file = folder / SAVED_MODEL
-            write_steps(models, file, sharpness["fp32"], found["fp32"].thresholds, input_range)
-            if names:
-                write_labels(file / LABELS_FILE, names)
-            opened = open_dynamic(file)
-            note(
-                file.name,
-                "fp32",
-                check_paths(expected, opened.answer, FLOAT32, checked, file.name),
-            )
+            files.write_saved_model()
         if "onnx" in formats:
-            model = onnx_of(dynamic_graph(models, input_range=input_range), DEFAULT_OPSET, 1)
-            onnx_branches.with_branches(model, sharpness["fp32"], found["fp32"].thresholds)
-            file = folder / ONNX
-            save(model, file, names or None)
-            opened = open_dynamic(file)
-            note(
-                file.name,
-                "fp32",
-                check_paths(expected, opened.answer, FLOAT32, checked, file.name),
-            )
-        record["calibration"] = {
-            recipe: calibration_json(one, pictures) for recipe, one in found.items()
+            files.write_onnx()
+        record = {
+            "steps": step_names(models),
+            "models": [Path(source).name for source in sources],
+            "version": levit_tf.__version__,
+            "calibration": {
+                recipe: calibration_json(one, pictures) for recipe, one in files.found.items()
+            },
+            "files": files.written,
         }
         write_json(folder / RECORD_FILE, record)
     return record
+
+
+class _Files:
+    """The files of one folder, in the making.
+
+    Attributes:
+      found: recipe -> its calibration.
+      written: name of a file -> what the record says about it.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[keras.Model],
+        folder: Path,
+        pictures: LabelledPictures,
+        class_names: Sequence[str],
+        input_range: str | None,
+        choose: Choose,
+    ):
+        self._models = models
+        self._folder = folder
+        self._pictures = pictures
+        self._names = list(class_names) or None
+        self._input_range = input_range
+        self._choose = choose
+        self._expected = references(models, input_range)
+        self._some = _some(pictures, _RANGES_FROM)
+        self._checked = self._some[spread_indices(len(self._some), _CHECKED)]
+        logits = _keras_logits(self._graph(), pictures)
+        self.found = {"fp32": choose(logits.steps, logits.labels)}
+        self.written: dict[str, dict[str, Any]] = {}
+
+    def write_tflite(self, recipe: str) -> None:
+        """Writes the file with IF and the one with a signature for each step."""
+        lite = float32_graph(self._graph(1))
+        if recipe == "int8":
+            is_enough = len(self._some) >= LEAST_CALIBRATION_IMAGES
+            method = DEFAULT_CALIBRATION_METHOD if is_enough else "min_max"
+            lite = quantize_mixed_int8(lite, self._some, None, method)
+            own = _tflite_logits(lite, self._pictures, self._folder)
+            self.found[recipe] = self._choose(own.steps, own.labels)
+        content, found = lite.content(), self.found[recipe]
+        branches = tflite_branches.with_branches(
+            Graph(content), _sharpness(found), found.thresholds
+        )
+        file = self._write_lite(tflite_name(recipe), branches, recipe)
+        self._check(file, INT8 if recipe == "int8" else FLOAT32, recipe)
+        steps = tflite_branches.with_steps(Graph(content), _sharpness(found))
+        file = self._write_lite(steps_name(recipe), steps, recipe)
+        _check_steps(file, content, len(self._expected), self._checked)
+        self._note(file, recipe, None)
+
+    def write_saved_model(self) -> None:
+        file, found = self._folder / SAVED_MODEL, self.found["fp32"]
+        write_steps(self._models, file, _sharpness(found), found.thresholds, self._input_range)
+        if self._names:
+            write_labels(file / LABELS_FILE, self._names)
+        self._check(file, FLOAT32, "fp32")
+
+    def write_onnx(self) -> None:
+        file, found = self._folder / ONNX, self.found["fp32"]
+        model = onnx_of(self._graph(), DEFAULT_OPSET, 1)
+        save(
+            onnx_branches.with_branches(model, _sharpness(found), found.thresholds),
+            file,
+            self._names,
+        )
+        self._check(file, FLOAT32, "fp32")
+
+    def _graph(self, batch_size: int | None = None) -> keras.Model:
+        return dynamic_graph(self._models, batch_size, self._input_range)
+
+    def _write_lite(self, name: str, graph: Graph, recipe: str) -> Path:
+        content = with_metadata(
+            graph,
+            name=self._models[0].name,
+            description=f"{recipe}; {self.found[recipe]}",
+            class_names=self._names,
+        )
+        (self._folder / name).write_bytes(content)
+        return self._folder / name
+
+    def _check(self, file: Path, precision: Precision, recipe: str) -> None:
+        """Compares each path of a file with Keras, and notes the file."""
+        opened = open_dynamic(file, threads=1)
+        found = check_paths(self._expected, opened.answer, precision, self._checked, file.name)
+        self._note(file, recipe, found)
+
+    def _note(self, file: Path, recipe: str, differences: list[float] | None) -> None:
+        self.written[file.name] = {
+            "calibration": recipe,
+            "bytes": _size(file),
+            "relative_difference_of_each_path": differences,
+        }
 
 
 def _sharpness(found: Calibration) -> list[float]:
@@ -232,7 +257,7 @@ def _keras_logits(graph: keras.Model, pictures: LabelledPictures) -> _Logits:
     return _joined(rows, labels)
 
 
-def _tflite_logits(lite: Graph, steps: int, pictures: LabelledPictures, folder: Path) -> _Logits:
+def _tflite_logits(lite: Graph, pictures: LabelledPictures, folder: Path) -> _Logits:
     """What all steps of a graph that has not been cut say."""
     runner = _plain_runner(lite.content(), folder)
     rows, labels = [], []
@@ -262,8 +287,6 @@ def _plain_runner(content: bytes, folder: Path):
 
 def _check_steps(path: Path, content: bytes, steps: int, images: np.ndarray) -> None:
     """Refuses a file of steps that does not say to the bit what the uncut graph says."""
-    from converters.dynamic.steps_file import run_steps
-
     runner = _plain_runner(content, path.parent)
     interpreter = open_tflite(path, 1)
     for image in images:

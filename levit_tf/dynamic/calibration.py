@@ -99,17 +99,8 @@ def calibrate(
       ValueError: epsilon or delta is not in (0, 1), shapes do not fit, or there are too few
         pictures for any threshold; the message says how many are needed.
     """
-    for name, value in (("epsilon", epsilon), ("delta", delta)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie between 0 and 1. Received: {value}")
+    check_enough(len(labels), epsilon, delta)
     temperatures, part, counted = split_and_fit(logits, labels, seed)
-    needed = fewest_pictures(epsilon, delta)
-    if len(counted) < needed:
-        total = math.ceil(needed / (1 - _FOR_TEMPERATURES))
-        raise ValueError(
-            f"{len(labels)} calibration pictures are too few for epsilon={epsilon:g} with "
-            f"delta={delta:g}: at least {total} are needed, however good the network is."
-        )
     curve, threshold = [], NEVER
     for candidate in SEQUENCE:
         point = try_threshold(part, counted, temperatures, candidate, delta)
@@ -125,6 +116,25 @@ def calibrate(
         len(counted),
         tuple(curve),
     )
+
+
+def check_enough(pictures: int, epsilon: float, delta: float) -> None:
+    """Checks that there may be a threshold that keeps a promise.
+
+    Raises:
+      ValueError: epsilon or delta is not in (0, 1), or there are too few calibration pictures; the
+        message says how many are needed.
+    """
+    for name, value in (("epsilon", epsilon), ("delta", delta)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie between 0 and 1. Received: {value}")
+    needed = fewest_pictures(epsilon, delta)
+    if pictures - int(_FOR_TEMPERATURES * pictures) < needed:
+        total = math.ceil(needed / (1 - _FOR_TEMPERATURES))
+        raise ValueError(
+            f"{pictures} calibration pictures are too few for epsilon={epsilon:g} with "
+            f"delta={delta:g}: at least {total} are needed, however good the network is."
+        )
 
 
 def split_and_fit(

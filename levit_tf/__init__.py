@@ -18,6 +18,7 @@ from levit_tf.keras_graph.properties import ModelProperties, model_properties, w
 from levit_tf.model import LeViT
 from levit_tf.pictures import digits
 from levit_tf.preprocessing import InputRange, preprocess_input
+from levit_tf.pyramid import PyramidBackbone, backbone
 from levit_tf.sizes import with_input_size
 from levit_tf.summary import summary_table
 from levit_tf.transfer import transfer_weights
@@ -36,8 +37,10 @@ __all__ = [
     "LeViT384",
     "LeViTMini",
     "ModelProperties",
+    "PyramidBackbone",
     "TransferReport",
     "Variant",
+    "backbone",
     "count_flops",
     "decode_predictions",
     "digits",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
@@ -159,7 +160,7 @@ def _batches(config, crops: Crops, skeleton, size, outputs) -> tf.data.Dataset:
 
     order = tf.data.Dataset.range(count).shuffle(count, seed=config.seed)
     order = order.batch(min(config.batch_size, count), drop_remainder=True)
-    seeds = tf.data.Dataset.random(config.seed).batch(2)
+    seeds = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
     pairs = tf.data.Dataset.zip((order, seeds.map(lambda pair: tf.cast(pair, tf.int32))))
     return pairs.map(batch, num_parallel_calls=2).prefetch(2)
 
@@ -188,7 +189,7 @@ class _Looks(keras.callbacks.Callback):
         super().__init__()
         self._network, self._crops, self._size = network, crops, size
         self._skeleton, self._folder = skeleton, folder
-        self._best = -math.inf
+        self._best = _best_so_far(folder)
 
     def on_epoch_end(self, epoch, logs=None):
         found = evaluate(_runner(self._network), self._crops, self._size, self._skeleton)
@@ -199,6 +200,16 @@ class _Looks(keras.callbacks.Callback):
         if score > self._best:
             self._best = score
             self._network.save_weights(self._folder / BEST_FILE)
+
+
+def _best_so_far(folder: Path) -> float:
+    """The best score of a run that goes on."""
+    if not (folder / "log.csv").exists() or not (folder / BEST_FILE).exists():
+        return -math.inf
+    with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    scores = [float(r["val_pck"]) if r.get("val_pck") else -float(r["val_mpjpe"]) for r in rows]
+    return max(scores, default=-math.inf)
 
 
 def _runner(model: keras.Model):

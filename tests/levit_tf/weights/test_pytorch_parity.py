@@ -55,6 +55,43 @@ def test_non_square_and_odd_grids_agree(variant, size):
     assert_small(inference_errors(reference, ported(reference, variant, size), size))
 
 
+@pytest.mark.parametrize(
+    ("variant", "sizes"),
+    [
+        ("LeViTNano", [(96, 160), (64, 64)]),
+        slow("LeViT128S", [(192, 256), (224, 320), (288, 288), (448, 800)]),
+    ],
+    ids=["LeViTNano", "LeViT128S"],
+)
+def test_one_network_for_every_size_is_timms_built_for_each(variant, sizes):
+    """timm's tables are resized by PyTorch, from those that it was trained with."""
+    import torch
+
+    variant = levit_tf.get_variant(variant)
+    trained_size = (variant.input_size,) * 2
+    reference = references.timm_reference(variant, trained_size)
+    model = levit_tf.with_input_size(ported(reference, variant, trained_size), None)
+    trained, grids = reference.module.state_dict(), variant.grids(trained_size)
+    for size in sizes:
+        built = references.timm_reference(variant, size)
+        state = {}
+        for key, wanted in built.module.state_dict().items():
+            state[key] = trained.get(key, wanted)
+            if key.endswith("attention_biases"):
+                stage = next(n for n, g in enumerate(grids) if g[0] * g[1] == trained[key].shape[1])
+                picture = trained[key].reshape(1, -1, *grids[stage])
+                target = variant.grids(size)[stage]
+                state[key] = torch.nn.functional.interpolate(
+                    picture, size=target, mode="bilinear", align_corners=True
+                ).reshape(len(trained[key]), -1)
+            elif key.endswith("attention_bias_idxs"):
+                state[key] = wanted
+        built.module.load_state_dict(state)
+        errors = inference_errors(built, model, size)
+        print(size, errors)
+        assert_small(errors)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "variant", ["LeViT256D", "LeViT512", "LeViT512D", "LeViT384S8", "LeViT512S8"]

@@ -112,7 +112,8 @@ format: $(VENV)/.test
 
 # The core must run where TensorFlow is not installed, so these have environments of their own.
 BACKEND_TESTS = $(patsubst %,tests/levit_tf/test_%.py, \
-	attention_bias model layers fusion heads transfer preprocessing)
+	attention_bias attention_sizes attention_windows model layers fusion heads transfer \
+	preprocessing)
 GOLDEN = .venv-backends/golden
 
 test-backends: $(VENV)/.test .venv-backends/jax/.done .venv-backends/torch/.done

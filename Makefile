@@ -21,7 +21,7 @@ MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 
 COVERAGE = coverage==7.17.3
 
-.PHONY: help demo test test-slow test-slow-all test-pythons test-resolver test-backends test-arm64 bazel-test \
+.PHONY: help demo test test-slow test-slow-all test-pythons test-resolver test-backends test-arm64 test-batch bazel-test \
 	wheel-test coverage docs-test bench fuzz lint format clean
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make coverage       the lines that the fast tests leave out"
 	@echo "make test-backends  the core on Keras' JAX and PyTorch backends, without TensorFlow"
 	@echo "make test-arm64     the TFLite files on an emulated ARM64 CPU against this one"
+	@echo "make test-batch     the pipeline of serving.batch, in an environment of its own"
 	@echo "make bazel-test     build every target and run the fast tests with Bazel"
 	@echo "make wheel-test     the wheel in a clean environment, outside the repository"
 	@echo "make docs-test      every command and code block of the documentation"
@@ -151,6 +152,16 @@ $(ARM64)/files/.done: tests/arm64/files.py tests/support/randomize.py \
 		$(shell find levit_tf converters -name "*.py") | $(VENV)/.test
 	$(VENV)/bin/python -m tests.arm64.files --folder=$(@D)
 
+# Apache Beam, whose protobuf is older than the tested set's.
+test-batch: $(VENV)/.test .venv-beam/.done
+	$(VENV)/bin/python -m pytest -m slow tests/serving/batch
+
+.venv-beam/.done: setup.py
+	$(python) -m venv .venv-beam
+	.venv-beam/bin/python -m pip install $(PIP_FLAGS) "apache-beam>=2.77,<3" pyarrow numpy pillow \
+		ai-edge-litert
+	@touch $@
+
 BAZEL_TARGETS ?= //...
 
 bazel-test: $(VENV)/.test
@@ -175,5 +186,5 @@ bench: .venv-bench/.done
 
 clean:
 	@chmod -R u+w .venv-bazel 2>/dev/null || true  # Bazel protects what it made
-	rm -rf .venv .venv-pythons .venv-backends .venv-bench .venv-arm64 .venv-bazel
+	rm -rf .venv .venv-pythons .venv-backends .venv-bench .venv-arm64 .venv-bazel .venv-beam
 	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache

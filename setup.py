@@ -40,6 +40,9 @@ EXTRAS = {
     # What `serving.edge` needs, beside a levit_tf that was installed with --no-deps.
     "edge": ["numpy>=2.1,<3", "pillow>=11,<14", "ai-edge-litert>=2.3,<2.4"],
     "hub": ["huggingface_hub>=2.4,<3"],
+    # With which neither TensorFlow nor "test" resolves: an environment of its own, as docs/batch.md
+    # has it.
+    "beam": ["apache-beam>=2.77,<3", "numpy>=2.1,<3", "pillow>=11,<14", "ai-edge-litert>=2.3,<2.4"],
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],
@@ -67,7 +70,9 @@ EXTRAS["bench"] = [
     "openvino>=2026.4,<2026.5",
     "transformers>=5.23,<6",
 ]
-EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["all"] = sorted(
+    {requirement for name, extra in EXTRAS.items() if name != "beam" for requirement in extra}
+)
 
 setup(
     name="levit_tf",
@@ -90,7 +95,7 @@ setup(
     package_data={
         "levit_lite": ["imagenet_classes.txt"],
         "levit_tf": ["weights/files/*"],
-        "serving": ["web/*"],
+        "serving": ["web/*", "web_app/page/*"],
         "training": ["keypoints/lspet_split.json"],
     },
     entry_points={

@@ -1,18 +1,16 @@
 // Sends a picture to the REST API of TensorFlow Serving and shows what it answers.
-"use strict";
+import {
+  $, REENCODED_QUALITY, TOP, clear, closeCamera, complain, connect, preview, show, showClasses,
+} from "./page.js";
 
-const TOP = 5;
 const TIMEOUT_MS = 60_000;
 const REENCODED_SIDE = 1600; // pixels; far more than the network looks at
-const REENCODED_QUALITY = 0.92;
 // What TensorFlow decodes; a browser decodes more.
 const SERVER_FORMATS = ["image/jpeg", "image/png", "image/gif", "image/bmp"];
 
-const $ = (id) => document.getElementById(id);
 const query = new URLSearchParams(location.search);
 
 let maxBodyBytes = Infinity;
-let cameraStream = null;
 let requests = 0; // only the answer to the latest one is shown
 
 // ---- Which server and which model ------------------------------------------------------------
@@ -190,128 +188,4 @@ async function classify(blob) {
   }
 }
 
-// ---- Showing ---------------------------------------------------------------------------------
-
-function show(...ids) {
-  for (const id of ids) $(id).hidden = false;
-}
-
-function hide(...ids) {
-  for (const id of ids) $(id).hidden = true;
-}
-
-function element(tag, className, text = "") {
-  const result = document.createElement(tag);
-  result.className = className;
-  result.textContent = text; // labels come from a model's files: never as HTML
-  return result;
-}
-
-function showClasses(classes) {
-  for (const { name, share } of classes) {
-    const row = document.createElement("li");
-    const track = element("div", "track");
-    const bar = element("div", "bar");
-    bar.style.width = `${Math.min(100, Math.max(0, 100 * share))}%`;
-    track.setAttribute("aria-hidden", "true");
-    track.append(bar);
-    const percent = element("span", "percent", `${(100 * share).toFixed(1)} %`);
-    row.append(element("span", "name", name), percent, track);
-    $("classes").append(row);
-  }
-}
-
-function clear() {
-  hide("error");
-  $("error").textContent = "";
-  $("status").textContent = "";
-  $("note").textContent = "";
-  $("classes").replaceChildren();
-}
-
-function complain(message) {
-  $("error").textContent = message;
-  show("error");
-}
-
-function preview(blob) {
-  const image = $("preview");
-  URL.revokeObjectURL(image.src);
-  hide("hint");
-  image.onload = () => show("preview");
-  image.onerror = () => hide("preview"); // of a format that this browser does not show
-  image.src = URL.createObjectURL(blob);
-}
-
-// ---- Where pictures come from ----------------------------------------------------------------
-
-for (const id of ["file", "capture"]) {
-  $(id).addEventListener("change", (event) => {
-    const [file] = event.target.files;
-    event.target.value = ""; // or the same file could not be chosen again
-    if (file) classify(file);
-  });
-}
-
-let dragDepth = 0;
-document.addEventListener("dragenter", () => $("drop").classList.toggle("over", ++dragDepth > 0));
-document.addEventListener("dragleave", () => $("drop").classList.toggle("over", --dragDepth > 0));
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  dragDepth = 0;
-  $("drop").classList.remove("over");
-  const [file] = event.dataTransfer.files;
-  if (file) classify(file);
-  else complain("That was no file. Save the picture and drop the file, or choose it.");
-});
-document.addEventListener("paste", (event) => {
-  const [file] = event.clipboardData.files;
-  if (file) classify(file);
-});
-
-$("camera").addEventListener("click", async () => {
-  clear();
-  // Browsers let only pages of this machine or over https see the camera; a phone's file chooser
-  // takes a photograph for any page.
-  if (!navigator.mediaDevices?.getUserMedia) return $("capture").click();
-  try {
-    cameraStream = await navigator.mediaDevices.getUserMedia({
-      video: { facingMode: "environment" },
-    });
-  } catch (error) {
-    return complain(
-      error.name === "NotAllowedError"
-        ? "The camera may not be used. Allow it for this page in the browser's settings."
-        : "No camera was found. Choose a picture instead.",
-    );
-  }
-  $("video").srcObject = cameraStream;
-  await $("video").play();
-  hide("preview", "hint", "choose", "camera");
-  show("video", "shoot", "close");
-  $("shoot").focus();
-});
-
-function closeCamera() {
-  for (const track of cameraStream?.getTracks() ?? []) track.stop();
-  cameraStream = null;
-  $("video").srcObject = null;
-  hide("video", "shoot", "close");
-  show("choose", "camera");
-}
-
-$("close").addEventListener("click", () => {
-  closeCamera();
-  $("camera").focus();
-});
-
-$("shoot").addEventListener("click", async () => {
-  const canvas = document.createElement("canvas");
-  canvas.width = $("video").videoWidth;
-  canvas.height = $("video").videoHeight;
-  canvas.getContext("2d").drawImage($("video"), 0, 0);
-  const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", REENCODED_QUALITY));
-  if (blob) classify(blob);
-  else complain("The camera shows no picture yet. Try again.");
-});
+connect(classify);

@@ -5,7 +5,6 @@ import http.server
 import io
 import json
 import re
-import shutil
 import threading
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 import serving
 from serving.server.rest.rest import RestOptions
+from tests.support.browser import complaints
 from tests.support.serving.serving_rest_cases import CLASS_NAMES, FakeBackend, call, rest_server
 
 WEB = Path(serving.__file__).parent / "web"
@@ -45,6 +45,7 @@ def port():
         ("/?model=m&server=x", "text/html"),
         ("/style.css", "text/css"),
         ("/classify.js", "text/javascript"),
+        ("/page.js", "text/javascript"),
         ("/icon.svg", "image/svg+xml"),
     ],
 )
@@ -67,7 +68,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_has_no_inline_code():
     assert sources
     assert all((WEB / source).is_file() for source in sources)
     assert not re.search(r"<style|style=|\son\w+=|<script(?! src)", page)
-    script = (WEB / "classify.js").read_text()
+    script = (WEB / "classify.js").read_text() + (WEB / "page.js").read_text()
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\b", script)
 
 
@@ -95,37 +96,6 @@ def photograph(height=120, width=160, format="JPEG"):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format)
     return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs the programs chromium and chromedriver")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1000,900",
-        "use-fake-device-for-media-stream",
-        "use-fake-ui-for-media-stream",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(driver)
-    browser = webdriver.Chrome(options, service)
-    yield browser
-    browser.quit()
 
 
 def open_page(browser, port, query=""):
@@ -158,11 +128,6 @@ EXPECTED = [
     [name.replace("_", " "), f"{share} %"]
     for name, share in zip(CLASS_NAMES, ["60.0", "20.0", "10.0", "6.0", "4.0"], strict=False)
 ]
-
-
-def complaints(browser):
-    """What the browser itself found wrong: violations of the policy, missing files."""
-    return [entry["message"] for entry in browser.get_log("browser")]
 
 
 @pytest.mark.slow

@@ -1,0 +1,105 @@
+"""A shard's files: whole, or not there. One of what was answered, one of what could not be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+OUTPUT_FORMATS = ("jsonl", "tfrecord", "parquet")
+BAD = "bad"  # folder of what could not be read
+TEMPORARY = ".tmp-"
+
+
+def shard_path(output: str, name: str, output_format: str) -> str:
+    """Where a shard's answers go."""
+    return FileSystems.join(output, f"part-{name}.{output_format}")
+
+
+def bad_path(output: str, name: str) -> str:
+    """Where the reasons of a shard's bad pictures go."""
+    return FileSystems.join(output, BAD, f"part-{name}.jsonl")
+
+
+def write_shard(
+    output: str,
+    name: str,
+    output_format: str,
+    answers: Sequence[dict[str, Any]],
+    bad: Sequence[dict[str, Any]],
+) -> None:
+    """Writes a shard. Its answers come last: when they are there, the shard is finished."""
+    if bad:
+        _write(output, bad_path(output, name), _json_lines(bad))
+    content = _ENCODERS[output_format](answers)
+    _write(output, shard_path(output, name, output_format), content)
+
+
+def written_count(output: str, name: str, output_format: str) -> int | None:
+    """How many pictures a finished shard has, bad ones included; None if it is not finished."""
+    path = shard_path(output, name, output_format)
+    if not FileSystems.exists(path):
+        return None
+    count = _COUNTERS[output_format](path)
+    bad = bad_path(output, name)
+    return count + (_lines(bad) if FileSystems.exists(bad) else 0)
+
+
+def _write(output: str, path: str, content: bytes) -> None:
+    temporary = FileSystems.join(output, f"{TEMPORARY}{uuid.uuid4().hex}")
+    plain = CompressionTypes.UNCOMPRESSED
+    with FileSystems.create(temporary, compression_type=plain) as file:
+        file.write(content)
+    if FileSystems.exists(path):  # another try of the same shard, which wrote the same
+        FileSystems.delete([path])
+    FileSystems.rename([temporary], [path])
+
+
+def _json_lines(rows: Sequence[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _tfrecord(rows: Sequence[dict[str, Any]]) -> bytes:
+    from apache_beam.io.tfrecordio import _TFRecordUtil
+
+    file = io.BytesIO()
+    for row in rows:
+        _TFRecordUtil.write_record(file, json.dumps(row).encode())
+    return file.getvalue()
+
+
+def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), file)
+    return file.getvalue()
+
+
+def _lines(path: str) -> int:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
+
+
+def _records(path: str) -> int:
+    from apache_beam.io.tfrecordio import _TFRecordUtil
+
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return sum(1 for _ in iter(lambda: _TFRecordUtil.read_record(file), None))
+
+
+def _rows(path: str) -> int:
+    import pyarrow.parquet
+
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).metadata.num_rows
+
+
+_ENCODERS = {"jsonl": _json_lines, "tfrecord": _tfrecord, "parquet": _parquet}
+_COUNTERS = {"jsonl": _lines, "tfrecord": _records, "parquet": _rows}

@@ -1,0 +1,90 @@
+"""What an output was made with: the same command goes on with it, another one is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from serving.batch.outputs import BAD, TEMPORARY
+
+SETTINGS_FILE, SUMMARY_FILE = "settings.json", "summary.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides about the answers.
+
+    Attributes:
+      model: SHA-256 of the file.
+      input: the patterns.
+      input_format: one of `sources.INPUT_FORMATS`.
+      output_format: one of `outputs.OUTPUT_FORMATS`.
+      shards: how many files of answers pictures are spread over.
+      top: how many classes are named.
+      level: the output that is written as the embedding.
+      labels: class names, where they are not the file's.
+    """
+
+    model: str
+    input: tuple[str, ...]
+    input_format: str
+    output_format: str
+    shards: int
+    top: int
+    level: str | None
+    labels: tuple[str, ...] | None
+
+
+def digest_of(path: str) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def open_output(output: str, settings: Settings) -> None:
+    """Makes the output's folder, or goes on with one of the same settings.
+
+    Raises:
+      FileExistsError: it is finished, has other settings, or is something else.
+    """
+    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
+    path = FileSystems.join(output, SETTINGS_FILE)
+    if FileSystems.exists(FileSystems.join(output, SUMMARY_FILE)):
+        raise FileExistsError(f"{output} exists already and is finished; name another --output.")
+    if FileSystems.exists(path):
+        found = json.loads(_read(path))
+        other = [key for key in wanted if found.get(key) != wanted[key]]
+        if other:
+            raise FileExistsError(
+                f"{output} was begun with another {', '.join(other)}; name another --output."
+            )
+        (left,) = FileSystems.match([FileSystems.join(output, f"{TEMPORARY}*")])
+        if left.metadata_list:
+            FileSystems.delete([entry.path for entry in left.metadata_list])
+        return
+    (found,) = FileSystems.match([FileSystems.join(output, "*")])
+    if found.metadata_list:
+        raise FileExistsError(f"{output} exists already and is no output of this command.")
+    for folder in (output, FileSystems.join(output, BAD)):
+        if not FileSystems.exists(folder):
+            FileSystems.mkdirs(folder)
+    write_json(path, wanted)
+
+
+def write_json(path: str, content: dict) -> None:
+    """Writes a JSON file on any file system."""
+    plain = CompressionTypes.UNCOMPRESSED
+    with FileSystems.create(path, compression_type=plain) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
+def _read(path: str) -> bytes:
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return file.read()

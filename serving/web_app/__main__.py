@@ -1,0 +1,51 @@
+"""A static page that classifies pictures, a camera or a video in the browser itself.
+
+    python -m serving.web_app --model=levit.tflite --output=site
+    python -m http.server --directory=site
+
+Nothing in the folder asks for anything outside of it. LiteRT.js, 12 MB, is fetched by npm when the
+first page is written, and kept; --packages names a folder that has it already.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from levit_common import cli
+from levit_common.files import check_exists, check_new
+
+
+def main() -> None:
+    from serving.web_app.site import write_site
+
+    args = flags.FLAGS
+    written = write_site(
+        args.model,
+        args.output,
+        labels=args.labels,
+        packages=args.packages,
+        overwrite=args.overwrite,
+    )
+    print(f"written: {args.output}, {written / 1e6:.1f} MB")
+    print(f"look at it by: python -m http.server --directory={args.output}")
+
+
+def define_flags() -> None:
+    flags.DEFINE_string("model", None, "A .tflite file of a classifier.")
+    flags.DEFINE_string("output", None, "Folder to write.")
+    flags.DEFINE_string("labels", None, "Class names, one a line; the file's by default.")
+    flags.DEFINE_string("packages", None, "Folder of npm's archives; a cache by default.")
+    cli.define_overwrite()
+    flags.mark_flags_as_required(["model", "output"])
+
+
+def check() -> None:
+    args = flags.FLAGS
+    check_exists(args.model, "a .tflite file")
+    check_new(args.output, args.overwrite)
+
+
+COMMAND = cli.Command(main, define_flags, check, starts_keras=False)
+
+if __name__ == "__main__":
+    COMMAND.run()

@@ -1,0 +1,197 @@
+"""`python -m serving.batch` answers every picture once, also where it was killed in the middle.
+
+Apache Beam has an environment of its own, which `make test-batch` makes; these skip without.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from levit_lite.images import load_cropped
+from levit_tf.prediction.predictor import load_predictor
+from tests.support.artefacts import NAMES, Artefacts
+from tests.support.commands import ENVIRONMENT
+from tests.support.shared_folder import SHARED_FOLDER
+from tests.support.training.data_cases import encoded, picture
+
+ROOT = Path(__file__).resolve().parents[3]
+PYTHON = Path(os.environ.get("BEAM_PYTHON", ROOT / ".venv-beam/bin/python"))
+PICTURES, BAD = 12, 3
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PYTHON.exists(), reason="make test-batch makes Beam's environment"),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Artefacts(Path(os.environ[SHARED_FOLDER], "artefacts"))["fp32.tflite"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for n in range(PICTURES):
+        (folder / f"{n:02}.jpg").write_bytes(encoded(picture(n)))
+    for n in range(BAD):
+        (folder / f"bad{n}.jpg").write_bytes(encoded(picture(n))[: 200 + n])
+    return folder
+
+
+def command(model, pattern, output, *arguments):
+    options = [f"--model={model}", f"--input={pattern}", f"--output={output}", "--shards=4"]
+    return [str(PYTHON), "-m", "serving.batch", *options, *map(str, arguments)]
+
+
+def run(*arguments):
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+    )
+
+
+def lines(folder, pattern="part-*.jsonl"):
+    return [
+        json.loads(line)
+        for file in sorted(Path(folder).glob(pattern))
+        for line in file.read_text().splitlines()
+    ]
+
+
+def names(rows):
+    return sorted(Path(row["name"]).name for row in rows)
+
+
+def check_answers(model, rows):
+    predictor = load_predictor(model)
+    for row in rows:
+        image = load_cropped(row["name"], predictor.input_size)
+        (expected,) = predictor.predict(image[None])
+        best = np.argsort(-expected, kind="stable")[: len(row["top"])]
+        assert [entry["class"] for entry in row["top"]] == [NAMES[n] for n in best]
+
+
+def test_every_picture_is_answered_once_and_the_bad_ones_are_told(model, pictures, tmp_path):
+    done = run(model, pictures / "*.jpg", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = lines(tmp_path / "out")
+    assert sorted(Path(row["name"]).name for row in rows) == [
+        f"{n:02}.jpg" for n in range(PICTURES)
+    ]
+    check_answers(model, rows)
+    bad = lines(tmp_path / "out", "bad/part-*.jsonl")
+    assert names(bad) == [f"bad{n}.jpg" for n in range(BAD)]
+    assert all("truncated" in row["error"] for row in bad)
+    counters = json.loads(done.stdout.splitlines()[-1])
+    assert (counters["pictures"], counters["bad"]) == (PICTURES, BAD)
+    again = run(model, pictures / "*.jpg", tmp_path / "out")
+    assert again.returncode == 1
+    assert "exists already and is finished" in again.stderr
+
+
+def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for n in range(400):
+        shutil.copy(pictures / f"{n % PICTURES:02}.jpg", many / f"{n:03}.jpg")
+    output = tmp_path / "out"
+    with subprocess.Popen(
+        command(model, many / "*.jpg", output),
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        start_new_session=True,
+    ) as process:
+        while process.poll() is None and not list(output.glob("part-*")):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    kept = {file: file.stat().st_mtime_ns for file in output.glob("part-*")}
+    assert len(kept) > 0
+    assert not (output / "summary.json").exists()
+    other = run(model, many / "*.jpg", output, "--top=2")
+    assert other.returncode == 1
+    assert "was begun with another top" in other.stderr
+    done = run(model, many / "*.jpg", output)
+    assert done.returncode == 0, done.stderr
+    assert names(lines(output)) == [f"{n:03}.jpg" for n in range(400)]
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    assert not list(output.glob(".tmp-*"))
+
+
+def test_records_come_in_and_go_out(model, pictures, tmp_path):
+    record = str(tmp_path / "in.tfrecord")
+    with tf.io.TFRecordWriter(record) as writer:
+        for n in range(3):
+            content = (pictures / f"{n:02}.jpg").read_bytes()
+            features = {"image/encoded": content, "image/filename": f"picture {n}".encode()}
+            example = tf.train.Example(
+                features=tf.train.Features(
+                    feature={
+                        key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                        for key, value in features.items()
+                    }
+                )
+            )
+            writer.write(example.SerializeToString())
+    done = run(model, record, tmp_path / "a", "--input_format=tfrecord", "--output_format=tfrecord")
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "a").glob("part-*.tfrecord")
+    rows = [json.loads(r.numpy()) for r in tf.data.TFRecordDataset(str(file))]
+    assert [row["name"] for row in rows] == ["picture 0", "picture 1", "picture 2"]
+
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    contents = [(pictures / f"{n:02}.jpg").read_bytes() for n in range(3)]
+    table = pyarrow.table({"image": contents, "name": ["a", "b", "c"]})
+    parquet.write_table(table, tmp_path / "in.parquet")
+    done = run(
+        model,
+        tmp_path / "in.parquet",
+        tmp_path / "b",
+        "--input_format=parquet",
+        "--output_format=parquet",
+        "--embedding=probabilities",
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "b").glob("part-*.parquet")
+    found = parquet.read_table(file).to_pylist()
+    assert [row["name"] for row in found] == ["a", "b", "c"]
+    for row, other in zip(found, rows, strict=True):
+        assert row["top"] == other["top"]
+        assert max(row["embedding"]) == pytest.approx(row["top"][0]["probability"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{model}", "{pictures}/*.webp", "{out}"), "--input: nothing matches"),
+        (("{model}", "{pictures}/*.jpg", "{pictures}"), "exists already and is no output"),
+        (("gone.tflite", "{pictures}/*.jpg", "{out}"), "gone.tflite: no such file"),
+        (
+            ("{model}", "{pictures}/*.jpg", "{out}", "--embedding=x"),
+            "has no output 'x'",
+        ),
+        (("{model}", "{pictures}/*.jpg", "{out}", "--top=0"), "--top: expected at least 1"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(
+    arguments, message, model, pictures, tmp_path
+):
+    places = {"model": model, "pictures": pictures, "out": tmp_path / "out"}
+    done = run(*(text.format(**places) for text in arguments))
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,195 @@
+"""The static page answers in a browser what Keras answers, also without a network."""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from levit_lite.images import load_cropped
+from levit_tf.prediction.predictor import load_predictor
+from serving.web_app import __main__ as command
+from serving.web_app.packages import LITERT, WASM_UTILS, Package, archive_of
+from serving.web_app.site import write_site
+from tests.support.artefacts import NAMES, Artefacts
+from tests.support.browser import complaints
+from tests.support.cases import slow
+from tests.support.commands import call
+from tests.support.shared_folder import SHARED_FOLDER
+from tests.support.static_server import ASK, static_server
+
+
+@pytest.fixture(scope="module")
+def artefacts():
+    return Artefacts(Path(os.environ[SHARED_FOLDER], "artefacts"))
+
+
+@pytest.fixture(scope="module")
+def packages():
+    try:
+        for package in (LITERT, WASM_UTILS):
+            archive_of(package)
+    except (OSError, ValueError) as error:
+        pytest.skip(str(error))
+
+
+def photographs(count):
+    """JPEG and PNG files of many sizes, some of them turned by their EXIF orientation."""
+    rng = np.random.default_rng(0)
+    for n in range(count):
+        coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        size = (int(rng.integers(40, 300)), int(rng.integers(40, 300)))
+        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = 6 if n % 5 == 0 else 1
+        image.save(file, "PNG" if n % 3 == 0 else "JPEG", quality=95, exif=exif)
+        yield file.getvalue()
+
+
+def test_nothing_in_the_folder_asks_for_anything_outside(artefacts, packages, tmp_path):
+    write_site(artefacts["fp32.tflite"], tmp_path / "site")
+    page = (tmp_path / "site/index.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert sources
+    assert all((tmp_path / "site" / source).is_file() for source in sources)
+    assert "connect-src 'self';" in page
+    assert "unsafe-inline" not in page
+    assert "server" not in page.lower().replace("observer", "")
+    for name in ("app.js", "pixels.js", "page.js", "service-worker.js", "litert/index.js"):
+        script = (tmp_path / "site" / name).read_text()
+        imported = re.findall(r'^import .*?from "([^"]*)"', script, re.MULTILINE | re.DOTALL)
+        for other in imported:
+            assert (tmp_path / "site" / name).parent.joinpath(other).is_file(), (name, other)
+    config = json.loads((tmp_path / "site/config.json").read_text())
+    assert config["labels"] == list(NAMES)
+    worker = (tmp_path / "site/service-worker.js").read_text()
+    listed = json.loads(re.search(r"const FILES = (\[.*\]);", worker)[1])
+    on_disk = {
+        p.relative_to(tmp_path / "site").as_posix() for p in (tmp_path / "site").rglob("*.*")
+    }
+    assert set(listed) == (on_disk | {"./"}) - {"service-worker.js"}
+
+
+def test_a_package_of_other_content_is_refused(tmp_path):
+    package = Package("@a/b", "1.0", base64.b64encode(hashlib.sha512(b"x").digest()).decode())
+    (tmp_path / package.archive).write_bytes(b"x")
+    assert archive_of(package, tmp_path).name == "a-b-1.0.tgz"
+    (tmp_path / package.archive).write_bytes(b"y")
+    with pytest.raises(ValueError, match=r"a-b-1.0.tgz: not @a/b 1.0: its SHA-512 is"):
+        archive_of(package, tmp_path)
+
+
+def test_without_npm_the_file_to_bring_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"npm.*is not installed.*npm pack @litertjs/core@"):
+        archive_of(LITERT, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_leaves_no_folder(artefacts, tmp_path, capsys):
+    (tmp_path / "there").mkdir()
+    for arguments, message in (
+        ([f"--model={tmp_path / 'gone.tflite'}", f"--output={tmp_path / 'a'}"], "no such file"),
+        ([f"--model={artefacts['fp32.tflite']}", f"--output={tmp_path / 'there'}"], "exists alrea"),
+        ([f"--model={artefacts['model.keras']}", f"--output={tmp_path / 'a'}"], "TFLite file"),
+    ):
+        assert call(command, arguments) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["fp32", "int8", slow("int8_full")])
+def test_the_browser_answers_as_python_does(recipe, artefacts, packages, browser, tmp_path):
+    model = artefacts[f"{recipe}.tflite"]
+    write_site(model, tmp_path / "site")
+    predictor = load_predictor(model)
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        browser.set_script_timeout(60)
+        for picture in photographs(20):
+            found = browser.execute_async_script(ASK, base64.b64encode(picture).decode())
+            assert "error" not in found, found
+            image = load_cropped(picture, predictor.input_size)
+            (expected,) = predictor.predict(image[None])
+            np.testing.assert_allclose(
+                found["scores"], expected, atol=0.02 if recipe == "fp32" else 0.06
+            )
+        assert complaints(browser) == []
+
+
+@pytest.mark.slow
+def test_the_page_works_without_a_network_on_a_phones_screen(
+    artefacts, packages, browser, tmp_path
+):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    write_site(artefacts["fp32.tflite"], tmp_path / "site")
+    (picture,) = photographs(1)
+    (tmp_path / "picture.png").write_bytes(picture)
+    browser.set_window_size(500, 800)
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wait = WebDriverWait(browser, 60)
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        wait.until(lambda b: "is ready" in b.find_element("id", "status").text)
+        browser.execute_async_script("navigator.serviceWorker.ready.then(arguments[0])")
+        browser.execute_async_script(
+            "const done = arguments[0];"
+            "const look = () => navigator.serviceWorker.controller ? done() : setTimeout(look, 50);"
+            "look();"
+        )
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(_host(address), 1):
+        pass
+    browser.get_log("browser")
+    browser.get(address)
+    wait.until(lambda b: "is ready" in b.find_element("id", "status").text)
+    browser.find_element("id", "file").send_keys(str(tmp_path / "picture.png"))
+    wait.until(lambda b: "on this device" in b.find_element("id", "status").text)
+    rows = browser.find_elements("css selector", "#classes li")
+    assert len(rows) == 5
+    assert browser.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    assert complaints(browser) == []
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    browser.find_element("id", "file").send_keys(str(tmp_path / "no.png"))
+    wait.until(lambda b: b.find_element("id", "error").text)
+    assert "no picture that the browser can read" in browser.find_element("id", "error").text
+    browser.find_element("id", "camera").click()
+    wait.until(lambda b: "on this device" in b.find_element("id", "status").text)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def _host(address):
+    match = re.match(r"http://([^:]+):(\d+)", address)
+    return match[1], int(match[2])
+
+
+@pytest.mark.slow
+def test_a_network_that_the_browser_cannot_run_is_told(artefacts, packages, browser, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    write_site(artefacts["fp32.tflite"], tmp_path / "site")
+    model = tmp_path / "site/model.tflite"
+    model.write_bytes(model.read_bytes()[:2000])
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        WebDriverWait(browser, 60).until(lambda b: b.find_element("id", "error").text)
+        assert "cannot run the network" in browser.find_element("id", "error").text
+
+
+def test_the_package_has_the_pages_files():
+    from importlib.resources import files
+
+    page = files("serving.web_app") / "page"
+    assert {"app.js", "pixels.js", "service-worker.js"} <= {p.name for p in page.iterdir()}

@@ -4,8 +4,8 @@
 
 The network in float32 and in mixed int8, in Chromium without a window: how often its likeliest
 class is that of Keras on the same file, and the milliseconds of one picture beside LiteRT's in
-Python with one thread, which is what a page without threads has, too. Needs chromium, chromedriver and
-selenium.
+Python with one thread, which is what a page without threads has, too. Needs chromium, chromedriver
+and selenium.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         import apache_beam as beam
     except ImportError as error:
         raise ImportError(
-            "A batch needs Apache Beam, in an environment of its own: pip install apache-beam numpy "
-            "pillow ai-edge-litert; pip install --no-deps levit_tf"
+            "A batch needs Apache Beam, in an environment of its own: pip install apache-beam "
+            "numpy pillow ai-edge-litert; pip install --no-deps levit_tf"
         ) from error
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -24,6 +24,12 @@ _SHARED = Path(__file__).parents[1] / "web"
 _SHARED_FILES = ("page.js", "style.css", "icon.svg")
 # Of LiteRT's WebAssembly what a page without threads loads, by what the browser can.
 _WASM = re.compile(r"wasm/litert_wasm(_compat)?_internal\.(js|wasm)")
+_CHANGES = (
+    # A browser finds modules by their address, not by the package's name.
+    (f'"{WASM_UTILS.name}"'.encode(), b'"./wasm-utils.js"'),
+    # It looks for a graphics adapter, which is not used here, and complains where there is none.
+    (b"await Environment.create()", b"await Environment.create({ webGpuDevice: null })"),
+)
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
     "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
@@ -134,11 +140,11 @@ def _html() -> str:
 def _write_litert(folder: Path, packages: str | os.PathLike | None) -> None:
     for name, content in files_in(archive_of(LITERT, packages)):
         if name == "dist/index.js":
-            # A browser finds modules by their address, not by the package's name.
-            own, other = f'"{WASM_UTILS.name}"'.encode(), b'"./wasm-utils.js"'
-            if content.count(own) != 1:
-                raise RuntimeError(f"{LITERT.name}: {name} imports {WASM_UTILS.name} otherwise")
-            (folder / "index.js").write_bytes(_without_map(content.replace(own, other)))
+            for own, other in _CHANGES:
+                if content.count(own) != 1:
+                    raise RuntimeError(f"{LITERT.name}: {name} has {own!r} not once")
+                content = content.replace(own, other)
+            (folder / "index.js").write_bytes(_without_map(content))
         elif _WASM.fullmatch(name):
             (folder / name).write_bytes(content)
     for name, content in files_in(archive_of(WASM_UTILS, packages)):

@@ -8,11 +8,10 @@ const LARGEST_SIDE = 16_384; // of a canvas
 let watched = 0; // the video that is looked at now has the latest number
 let requests = 0;
 
-// LiteRT looks for a graphics adapter, which is not used here, and complains where there is none.
-if (navigator.gpu) Object.defineProperty(navigator, "gpu", { value: undefined });
-
 async function start() {
   const config = await (await fetch("config.json")).json();
+  // What LiteRT takes over when it is loaded; its messages are errors in the browser's eyes.
+  self.Module = { printErr: (text) => /^(INFO|WARNING):/.test(text) || console.error(text) };
   await loadLiteRt("litert/wasm/");
   const model = await loadAndCompile("model.tflite", { accelerator: "wasm" });
   return { config, model };

@@ -158,7 +158,7 @@ test-batch: $(VENV)/.test .venv-beam/.done
 
 .venv-beam/.done: setup.py
 	$(python) -m venv .venv-beam
-	.venv-beam/bin/python -m pip install $(PIP_FLAGS) "apache-beam>=2.77,<3" pyarrow numpy pillow \
+	.venv-beam/bin/python -m pip install $(PIP_FLAGS) "apache-beam>=2.77,<3" google-crc32c pyarrow numpy pillow \
 		ai-edge-litert
 	@touch $@
 

@@ -42,7 +42,13 @@ EXTRAS = {
     "hub": ["huggingface_hub>=2.4,<3"],
     # With which neither TensorFlow nor "test" resolves: an environment of its own, as docs/batch.md
     # has it.
-    "beam": ["apache-beam>=2.77,<3", "numpy>=2.1,<3", "pillow>=11,<14", "ai-edge-litert>=2.3,<2.4"],
+    "beam": [
+        "apache-beam>=2.77,<3",
+        "google-crc32c",
+        "numpy>=2.1,<3",
+        "pillow>=11,<14",
+        "ai-edge-litert>=2.3,<2.4",
+    ],
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],

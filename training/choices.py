@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+KEYPOINT_CONFIGS = ("keypoints",)  # those whose networks find joints, not classes
 STRATEGIES = ("default", "onedevice", "mirrored", "multiworker", "tpu")
 DISTILLATIONS = ("none", "soft", "hard")
 PRECISIONS = ("float32", "bfloat16", "float16")

@@ -19,8 +19,9 @@ from absl import flags
 
 from levit_common import cli
 from training import config
-from training.choices import STRATEGIES, check_strategy
+from training.choices import KEYPOINT_CONFIGS, STRATEGIES, check_strategy
 from training.config_checks import INIT_FROM
+from training.keypoints.config import KeypointConfig
 
 NO_TPU, INTERRUPTED = 2, 130  # exit codes
 
@@ -88,9 +89,9 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     config.check_config_name(args.config)
-    kind = type(config.load_config(args.config))
-    config.parse_settings(args.set, kind)
-    if kind is not config.Config and (args.strategy != "default" or args.changed_pictures):
+    finds_joints = args.config in KEYPOINT_CONFIGS
+    config.parse_settings(args.set, KeypointConfig if finds_joints else config.Config)
+    if finds_joints and (args.strategy != "default" or args.changed_pictures):
         raise ValueError(
             f"--config={args.config} trains on one device: --strategy and --changed_pictures are "
             "for classifiers."

@@ -246,7 +246,7 @@ def test_a_variant_stands_for_its_released_weights(monkeypatch):
         asked.update(variant=variant.name, weights=weights)
         return levit_tf.LeViT("LeViTNano")
 
-    monkeypatch.setattr("levit_tf.prediction.predictor.LeViT", fake_levit)
+    monkeypatch.setattr("levit_tf.applications.LeViT", fake_levit)
     predictor = load_predictor("levit_256")
     assert asked == {"variant": "LeViT256", "weights": "imagenet"}
     assert predictor.input_size == (64, 64)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from levit_tf import list_variants
+from training.choices import KEYPOINT_CONFIGS
 from training.config import AUTO, Config, config_names, load_config, override
 from training.config_checks import parse_rand_augment
 from training.loop.session import augmentation
@@ -136,6 +137,11 @@ def test_every_config_loads_and_says_how_to_run_it(name):
     config = make_plan(config, facts).config
     assert config.planned == []
     assert augmentation(config).size[0] > 0
+
+
+def test_those_that_find_joints_are_known_by_their_names():
+    found = {name for name in config_names() if not isinstance(load_config(name), Config)}
+    assert found == set(KEYPOINT_CONFIGS)
 
 
 def test_the_papers_networks_have_a_config_each():

@@ -192,7 +192,8 @@ class Session:
         if self.config.qat:
             quantized = self.networks.shipped(trained)
             return dataclasses.replace(quantized, model=self._with_properties(quantized.model))
-        return network.copy_weights(self.networks.shipped(trained), self._in_use)
+        in_use = self._in_use  # before it is asked for these weights: the first time it asks, too
+        return network.copy_weights(self.networks.shipped(trained), in_use)
 
     @functools.cached_property
     def _in_use(self) -> keras.Model:

@@ -13,6 +13,7 @@ from converters.saved_model.conversion import to_saved_model
 from converters.tflite.conversion import to_tflite
 from converters.tflite.several_sizes import to_tflite_of_sizes
 from levit_tf.prediction.network_files import read_network
+from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 
 SIZES = [(64, 64), (96, 160)]
@@ -41,9 +42,14 @@ def _probabilities(model, pixels):
     return keras.ops.convert_to_numpy(model(normalized, training=False))
 
 
-@pytest.mark.parametrize("kind", ["plain", "windows"])
 @pytest.mark.parametrize(
-    ("convert", "name"), [(to_saved_model, "saved_model"), (to_onnx, "levit.onnx")]
+    ("convert", "name", "kind"),
+    [
+        (to_saved_model, "saved_model", "windows"),
+        (to_onnx, "levit.onnx", "plain"),
+        slow(to_saved_model, "saved_model", "plain"),
+        slow(to_onnx, "levit.onnx", "windows"),
+    ],
 )
 def test_an_export_for_every_size_answers_as_keras_at_each(convert, name, kind, tmp_path):
     model = _in_windows() if kind == "windows" else levit_tf.with_input_size(_trained(), None)
@@ -89,7 +95,7 @@ def test_sizes_of_a_tflite_file_are_checked(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+@pytest.mark.parametrize("recipe", [slow("fp32"), "int8"])
 def test_windows_are_one_partition_of_xnnpack(recipe, tmp_path):
     from converters.reporting.report_graph import read_tflite
 

@@ -11,6 +11,7 @@ import levit_tf
 from levit_tf.dynamic.exits import exit_layers
 from levit_tf.dynamic.steps import steps_of_exits
 from levit_tf.names import WHOLE
+from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 from training import exits
 from training.config import load_config, override
@@ -29,7 +30,7 @@ def digits():
     return load_data("digits", input_size=(32, 32))
 
 
-@pytest.fixture(scope="module", params=["single", "both"])
+@pytest.fixture(scope="module", params=[slow("single"), "both"])
 def backbone(request, tmp_path_factory):
     """(file, logits of `IMAGES`) of a network with BatchNorm statistics of its own."""
     model = levit_tf.LeViT("LeViTTiny", classes=10, heads=request.param, classifier_activation=None)

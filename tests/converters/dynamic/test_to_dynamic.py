@@ -166,6 +166,7 @@ def test_classify_prints_the_exit(written, folder, capsys):
     assert "  (exit " in capsys.readouterr().out.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_cascade_is_one_file_too(tmp_path, pictures, images):
     models = [network("LeViTTiny", 3), network()]
     record = to_dynamic(

@@ -58,6 +58,8 @@ DEFAULT_CALIBRATION_METHOD = "similarity"
 LEAST_CALIBRATION_IMAGES = 8  # of which anything but extremes can be said
 # Recipes that a network can be trained for.
 TARGETS = ("int8", "int8_full")
+# What `converters.to_dynamic` writes.
+STEP_FORMATS = ("tflite", "saved_model", "onnx")
 # Where a model is to run: what `converters.choose` measures candidates for.
 PLACES = ("this-machine", "android", "tf-serving")
 # What a TFLite file of a classifier returns.

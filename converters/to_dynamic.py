@@ -19,11 +19,9 @@ from __future__ import annotations
 
 from absl import flags
 
-from converters.choices import FOLDER_PREFIX
+from converters.choices import FOLDER_PREFIX, STEP_FORMATS
 from levit_common import cli
 from levit_common.files import check_exists, check_new
-
-FORMATS = ("tflite", "saved_model", "onnx")
 
 
 def main() -> None:
@@ -84,7 +82,7 @@ def define_flags() -> None:
     )
     define_calibration()
     flags.DEFINE_string("output", None, "Folder to write.")
-    flags.DEFINE_list("formats", list(FORMATS), f"Some of {', '.join(FORMATS)}.")
+    flags.DEFINE_list("formats", list(STEP_FORMATS), f"Some of {', '.join(STEP_FORMATS)}.")
     flags.DEFINE_string("labels", None, "Names of the classes, one a line.")
     cli.define_input_range()
     cli.define_overwrite()
@@ -122,8 +120,8 @@ def check() -> None:
     args = flags.FLAGS
     check_calibration()
     for name in args.formats:
-        if name not in FORMATS:
-            raise ValueError(f"--formats: some of {', '.join(FORMATS)}. Received: {name!r}")
+        if name not in STEP_FORMATS:
+            raise ValueError(f"--formats: some of {', '.join(STEP_FORMATS)}. Received: {name!r}")
     for path in args.models:
         check_exists(path, "a .keras file")
     check_new(args.output, args.overwrite)

@@ -12,6 +12,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def top1_of(probabilities: np.ndarray) -> np.ndarray:
+    """(n, classes) -> (n,) the class of each; a single probability says yes, 1, or no, 0."""
+    if probabilities.shape[1] == 1:
+        return (probabilities[:, 0] > 0.5).astype(np.int64)
+    return probabilities.argmax(axis=1)
+
+
 def spread_indices(size: int, count: int | None) -> np.ndarray:
     """At most `count` indices below `size`, evenly spread, both ends included; None: all of them.
 

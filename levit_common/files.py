@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 # What keeps a file that could be opened from being written.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -98,6 +99,13 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
             raise
         reason = os.strerror(error.errno)
         raise OSError(f"{path}: cannot be written: {reason}.") from error
+
+
+def size_of(path: str | os.PathLike) -> int:
+    """Bytes of a file, or of all files of a directory."""
+    path = Path(path)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def _umask() -> int:

@@ -17,7 +17,7 @@ from converters.qat.conversion import export
 from converters.qat.qat_model import QuantizedModel
 from converters.saved_model.conversion import to_saved_model, write_labels
 from converters.tflite.conversion import to_tflite
-from levit_common.files import atomic_path
+from levit_common.files import atomic_path, size_of
 from levit_common.markdown import markdown_table
 from levit_lite.class_names import LABELS_FILE
 from levit_tf.keras_graph.endings import have_exits
@@ -144,7 +144,7 @@ def check_artefacts(
         reports.append(
             ArtefactReport(
                 name=name,
-                bytes=_size(folder / name),
+                bytes=size_of(folder / name),
                 top1=top1(probabilities, labels),
                 agreement=top1(probabilities, reference.argmax(axis=1)),
                 ms_per_image=1000 * _seconds(predictor.predict, images),
@@ -169,11 +169,6 @@ def format_table(reports: Sequence[ArtefactReport]) -> str:
         ),
     ]
     return markdown_table(rows, right=range(1, len(rows[0])))
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
 
 
 def _seconds(predict, images: np.ndarray) -> float:

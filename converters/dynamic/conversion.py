@@ -19,6 +19,7 @@ from converters.choices import (
     DEFAULT_CALIBRATION_METHOD,
     DEFAULT_OPSET,
     LEAST_CALIBRATION_IMAGES,
+    STEP_FORMATS,
 )
 from converters.dynamic import onnx_branches, tflite_branches
 from converters.dynamic.graph import answer_name, dynamic_graph, step_names
@@ -35,7 +36,7 @@ from converters.tflite.quantize import quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import FLOAT32, INT8, Precision
 from levit_common.arrays import spread_indices
-from levit_common.files import atomic_path
+from levit_common.files import atomic_path, size_of
 from levit_common.json_files import write_json
 from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_lite.class_names import LABELS_FILE
@@ -43,7 +44,6 @@ from levit_lite.prediction.tflite_network import open_tflite
 from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
-FORMATS = ("tflite", "saved_model", "onnx")
 RECIPES = ("fp32", "int8")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
 _CHECKED = 8  # pictures that each path is compared on
@@ -78,7 +78,7 @@ def to_dynamic(
     epsilon: float,
     delta: float = 0.1,
     class_names: Sequence[str] | None = None,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = STEP_FORMATS,
     recipes: Sequence[str] = RECIPES,
     input_range: str | None = None,
     sources: Sequence[str | os.PathLike] = (),
@@ -97,7 +97,7 @@ def to_dynamic(
       epsilon: see `levit_tf.dynamic.calibration`.
       delta: see `levit_tf.dynamic.calibration`.
       class_names: one for each class; by default those of the first model.
-      formats: some of `FORMATS`.
+      formats: some of `converters.choices.STEP_FORMATS`.
       recipes: some of `RECIPES`, for TFLite.
       input_range: see `converters.deploy.deploy_graph`.
       sources: the files that the models are from, for the record.
@@ -233,7 +233,7 @@ class _Files:
     def _note(self, file: Path, recipe: str, differences: list[float] | None) -> None:
         self.written[file.name] = {
             "calibration": recipe,
-            "bytes": _size(file),
+            "bytes": size_of(file),
             "relative_difference_of_each_path": differences,
         }
 
@@ -298,8 +298,3 @@ def _check_steps(path: Path, content: bytes, steps: int, images: np.ndarray) -> 
                     f"{path.name}: not written, as step {step} differs from the uncut graph by "
                     f"{difference:.1e}."
                 )
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)

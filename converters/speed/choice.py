@@ -18,7 +18,8 @@ from converters.deploy import class_count
 from converters.speed import worker
 from converters.speed.candidates import CANDIDATES
 from converters.speed.turns import race
-from levit_common.arrays import spread_indices
+from levit_common.arrays import spread_indices, top1_of
+from levit_common.files import size_of
 from levit_common.quiet import held_stderr
 from levit_tf.prediction.network_files import keras_network
 
@@ -111,7 +112,7 @@ def measure(
     for candidate in chosen:
         same = float(np.mean(answers[candidate.name] == expected))
         of_it = times[candidate.name]
-        size = _size(folder / candidate.file)
+        size = size_of(folder / candidate.file)
         found.append(
             Measured(candidate.name, of_it.ms / batch, of_it.spread, same, size, of_it.memory)
         )
@@ -125,12 +126,8 @@ def names_for(target: str) -> list[str]:
 
 def missing_for(target: str) -> list[str]:
     """Packages of a target's candidates that are not installed."""
-    missing = (c.package for c in CANDIDATES.values() if target in c.places)
-    return sorted({package for package in missing if package} - _installed(target))
-
-
-def _installed(target: str) -> set[str | None]:
-    return {CANDIDATES[name].package for name in names_for(target)}
+    candidates = CANDIDATES.values()
+    return sorted({c.package for c in candidates if target in c.places and not c.is_installed})
 
 
 def choose(measured: Sequence[Measured], least_same: float) -> Measured | None:
@@ -156,12 +153,7 @@ def choose(measured: Sequence[Measured], least_same: float) -> Measured | None:
 def _classes_of_model(model: keras.Model, images: np.ndarray, input_range: str | None):
     """(n,) what the model itself says, called as its user calls it."""
     network = keras_network(model, f"Model {model.name!r}", input_range)
-    return np.concatenate([worker.classes_of(network.run(image[np.newaxis])) for image in images])
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files if not file.name.endswith(".json"))
+    return np.concatenate([top1_of(network.run(image[np.newaxis])) for image in images])
 
 
 def table(measured: Sequence[Measured]) -> list[Mapping[str, str]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.speed.candidates import CANDIDATES
 from converters.speed.turns import Contender, environment, serve_turns
+from levit_common.arrays import top1_of
 
 MODULE = "converters.speed.worker"
 _PICTURES = "pictures.npy"
@@ -45,19 +46,13 @@ def answers(name: str, folder: Path, threads: int) -> np.ndarray:
     return np.load(folder / _ANSWERS)
 
 
-def classes_of(scores: np.ndarray) -> np.ndarray:
-    """(n, classes) -> (n,); a single probability says yes or no."""
-    scores = np.asarray(scores)
-    return (scores[:, 0] > 0.5).astype(int) if scores.shape[1] == 1 else scores.argmax(axis=1)
-
-
 def main(name: str, folder: str, threads: str, batch: str | None = None) -> None:
     """What the process does: with a batch it waits for turns, without it answers."""
     candidate = CANDIDATES[name]
     images = np.load(Path(folder, _PICTURES))
     run = candidate.run(Path(folder, candidate.file), images[: batch and int(batch)], int(threads))
     if batch is None:
-        np.save(Path(folder, _ANSWERS), classes_of(run()))
+        np.save(Path(folder, _ANSWERS), top1_of(run()))
     else:
         serve_turns(run)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.verification.verify_artefact import FLOAT32, Artefact, Run
 from converters.verification.verify_pictures import comparison_pictures
-from levit_common.arrays import softmax
+from levit_common.arrays import softmax, top1_of
 from levit_common.shipped_names import LOGITS, PROBABILITIES
 
 # Pictures that go through both networks before the next ones; fewer where layers take memory.
@@ -132,17 +132,10 @@ def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDiffe
             if name in found_b:
                 totals.setdefault(name, _Total()).add(found_a[name], found_b[name])
         if is_classifier:
-            top = [_top1(found[PROBABILITIES]) for found in (found_a, found_b)]
+            top = [top1_of(found[PROBABILITIES]) for found in (found_a, found_b)]
             same += int(np.sum(top[0] == top[1]))
     differences = {name: total.difference() for name, total in totals.items()}
     return OutputDifferences(differences, same if is_classifier else None, len(images))
-
-
-def _top1(probabilities: np.ndarray) -> np.ndarray:
-    """Class of each picture; a single probability says yes or no."""
-    if probabilities.shape[1] == 1:
-        return probabilities[:, 0] > 0.5
-    return probabilities.argmax(axis=1)
 
 
 def check_export(

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from levit_common.files import atomic_path
+from levit_common.files import atomic_path, size_of
 from levit_common.json_files import write_json
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
@@ -77,7 +77,7 @@ def write_site(
         (folder / "index.html").write_text(_html(), encoding="utf-8")
         _write_litert(folder / "litert", packages)
         _write_service_worker(folder)
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return size_of(folder)
 
 
 def _config(model: Path, labels: str | os.PathLike | None) -> dict[str, Any]:

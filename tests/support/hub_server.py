@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import http.server
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterator
+
+from tests.support.file_server import serving_forever
 
 COMMIT = "1" * 40
 TOKEN = "hf_local"
@@ -105,11 +106,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving_hub() -> Iterator[HubServer]:
     """A running server on a free local port."""
-    with HubServer() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with HubServer() as server, serving_forever(server):
+        yield server

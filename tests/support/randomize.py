@@ -104,3 +104,15 @@ def randomize_keras(model, seed: int = 0) -> None:
         variance = np.maximum(variance, variance.mean())
         norm.moving_mean.assign(mean + _draw(rng, "mean", mean.shape) * np.sqrt(variance))
         norm.moving_variance.assign(variance * _draw(rng, "variance", variance.shape))
+
+
+def with_random_exits(model):
+    """A LeViT with exits whose branches have random weights, so that they disagree."""
+    from levit_tf.dynamic.exits import add_exits, exit_layers
+
+    model = add_exits(model)
+    for layer in exit_layers(model):
+        for weight in layer.weights:
+            if "moving" not in weight.path:
+                weight.assign(np.random.default_rng(1).normal(size=weight.shape) * 0.3)
+    return model

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+from tests.support.file_server import serving_forever
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -19,14 +20,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 def static_server(folder: Path) -> Iterator[str]:
     """The address of a running server on a free local port."""
     handler = partial(_Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with server, serving_forever(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
 
 
 # Asks a page of serving.web_app about a picture: `execute_async_script(ASK, base64)`.

@@ -21,11 +21,10 @@ from converters.reporting.report_graph import read_tflite
 from converters.reporting.report_text import as_text
 from levit_common.regular_files import ModelFileError
 from levit_tf import classify
-from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.pictures.labelled_pictures import labelled_pictures
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.commands import call
-from tests.support.randomize import random_images, randomize_keras
+from tests.support.randomize import random_images, randomize_keras, with_random_exits
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 SIZE = (64, 64)
@@ -41,12 +40,7 @@ def network(variant="LeViTNano", seed=1, names=NAMES):
 
 @pytest.fixture(scope="module")
 def exits():
-    model = add_exits(network())
-    for layer in exit_layers(model):
-        for weight in layer.weights:
-            if "moving" not in weight.path:
-                weight.assign(np.random.default_rng(1).normal(size=weight.shape) * 0.3)
-    return model
+    return with_random_exits(network())
 
 
 @pytest.fixture(scope="module")

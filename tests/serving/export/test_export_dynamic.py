@@ -7,13 +7,13 @@ import pytest
 
 from converters.dynamic.paths import forcing, references
 from levit_tf.dynamic.calibration import Calibration
-from levit_tf.dynamic.exits import add_exits, exit_layers
 from serving import load_test
 from serving.client import __main__ as client_command
 from serving.export.exporting import export
 from serving.export.warmup_requests import BATCH_SIZES, execute, read_warmup
 from serving.tensorflow_c.c_api import SavedModelSession
 from tests.support.commands import call
+from tests.support.randomize import with_random_exits
 from tests.support.serving.export_serving import CLASS_NAMES, SIZE, small_model
 from tests.support.serving.served_pictures import jpeg
 from tests.support.serving.serving_cases import running
@@ -23,12 +23,7 @@ NAME = "steps"
 
 @pytest.fixture(scope="module")
 def exits():
-    model = add_exits(small_model())
-    for layer in exit_layers(model):
-        for weight in layer.weights:
-            if "moving" not in weight.path:
-                weight.assign(np.random.default_rng(1).normal(size=weight.shape) * 0.3)
-    return model
+    return with_random_exits(small_model())
 
 
 @pytest.fixture(scope="module")

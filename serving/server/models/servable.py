@@ -141,7 +141,13 @@ class Servable:
     def _spec(self, info: TensorInfo) -> InputSpec:
         if isinstance(self._session, TFLiteSession):
             return self._session.input_spec(info.name)
-        return InputSpec.of(info)
+        spec = InputSpec.of(info)
+        # A signature of TensorFlow 1 says what shape its placeholder had, which a session does not
+        # hold a tensor to: clients of such models send others, and TensorFlow Serving answers.
+        # What TensorFlow 2 saved is a function with a signature of its own.
+        if not self.meta_graph.HasField("object_graph_def"):
+            return dataclasses.replace(spec, shape=None)
+        return spec
 
     def run(
         self,

@@ -73,6 +73,19 @@ def test_every_signature_refuses_other_ranks_and_sizes(target, name, shape):
         assert answer == (None if fits(sent, declared) else (True, message))
 
 
+def test_a_model_of_tensorflow_1_takes_other_shapes_than_its_placeholder_had(tmp_path):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, (None, 1))
+        v1.saved_model.simple_save(session, str(tmp_path / "half" / "1"), {"x": x}, {"y": x / 2})
+    with serve(tmp_path / "half") as target:
+        assert values(target.predict({"x": tf.make_tensor_proto([2.0, 3.0])})).tolist() == [1, 1.5]
+        assert post(target, "serving_default", [2.0, 3.0])[1] == {"outputs": [1.0, 1.5]}
+        code, message = refusal(target.predict, {"x": tf.make_tensor_proto([1])})
+        assert code == StatusCode.INVALID_ARGUMENT
+        assert message == "input tensor x: expected float of any shape, got int32 (1,)"
+
+
 def post(target, signature, inputs):
     port = int(target.rest.rpartition(":")[2])
     document = {"signature_name": signature, "inputs": inputs}

@@ -29,10 +29,12 @@ class InputSpec:
     Attributes:
       dtype: of types_pb2.
       shape: sizes, `ANY` among them; None: any rank.
+      ones_left_out: whether a tensor may leave out sizes of 1 at the end, but for the first size.
     """
 
     dtype: int
     shape: tuple[int, ...] | None
+    ones_left_out: bool = False
 
     @classmethod
     def of(cls, info: TensorInfo) -> InputSpec:
@@ -46,6 +48,8 @@ class InputSpec:
         """Whether a tensor may have this shape."""
         if self.shape is None:
             return True
+        if self.ones_left_out and shape:
+            shape = (*shape, *[1] * (len(self.shape) - len(shape)))
         return len(shape) == len(self.shape) and all(
             expected in (ANY, size) for size, expected in zip(shape, self.shape, strict=True)
         )

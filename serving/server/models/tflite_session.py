@@ -77,10 +77,13 @@ class TFLiteSession:
         return dict(self.meta_graph.signature_def)
 
     def input_spec(self, name: str) -> InputSpec:
-        """What an input takes, by the file itself; its first dimension follows the request."""
+        """What an input takes, by the file itself; its first dimension follows the request.
+
+        Sizes of 1 may be left out, as clients do; the kernels see them.
+        """
         detail = _detail(self._inputs, name)
         shape = tuple(map(int, detail["shape_signature"]))
-        return InputSpec(_data_type(detail), shape and (ANY, *shape[1:]))
+        return InputSpec(_data_type(detail), shape and (ANY, *shape[1:]), ones_left_out=True)
 
     def run(
         self,
@@ -90,9 +93,11 @@ class TFLiteSession:
         timeout_s: float | None = None,
     ) -> list[np.ndarray]:
         """Computes `fetches`; arguments, results and errors as `SavedModelSession.run`'s."""
-        arrays = {
-            _detail(self._inputs, name)["index"]: _array(value) for name, value in feeds.items()
-        }
+        arrays = {}
+        for name, value in feeds.items():
+            detail, array = _detail(self._inputs, name), _array(value)
+            left_out = len(detail["shape"]) - array.ndim
+            arrays[detail["index"]] = array.reshape(*array.shape, *[1] * left_out)
         outputs = [_detail(self._outputs, name)["index"] for name in fetches]
         with self._interpreter(timeout_s) as interpreter:
             for index, array in arrays.items():

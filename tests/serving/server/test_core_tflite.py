@@ -107,8 +107,12 @@ def test_the_batch_size_follows_the_request(target):
         np.testing.assert_array_equal(values(target.predict({"x": x})), x / 2 + 100)
 
 
+def test_sizes_of_1_may_be_left_out(target):
+    np.testing.assert_array_equal(values(target.predict({"x": np.float32([2, 4])})), [[101], [102]])
+
+
 def test_what_does_not_fit_is_refused_and_the_next_request_is_answered(target):
-    wrong_shapes = [np.zeros(shape, "f") for shape in [(), (1,), (1, 2), (1, 0), (1, 1, 1)]]
+    wrong_shapes = [np.zeros(shape, "f") for shape in [(), (1, 2), (1, 0), (1, 1, 1)]]
     for wrong in (np.int32([[1]]), np.array([[b"a"]], object), *wrong_shapes):
         with pytest.raises(grpc.RpcError) as caught:
             target.predict({"x": wrong})

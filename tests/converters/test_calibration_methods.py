@@ -14,6 +14,7 @@ from converters.tflite.similar_ranges import most_similar_ranges, reading_layers
 from converters.tflite.tapped_network import TappedNetwork
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import to_tflite
+from tests.support.cases import some_slow
 from tests.support.commands import call
 from tests.support.export_cases import rgb_images, shared_model
 
@@ -92,6 +93,7 @@ def step_of(extent):
     return (extent[1] - extent[0]) / 255
 
 
+@pytest.mark.slow
 def test_min_max_takes_the_smallest_and_the_largest_value(content, values, ranges):
     for name in outputs_of_kind(content, "CONV_2D"):
         found = ranges["min_max"][name]
@@ -123,6 +125,7 @@ def least_error(x, function):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["HARD_SWISH", "CONV_2D"])
 def test_mse_takes_the_range_of_the_least_error_behind_hard_swish(content, values, ranges, reader):
     function = hard_swish if reader == "HARD_SWISH" else np.asarray
@@ -237,7 +240,7 @@ def test_readers_are_followed_to_what_computes_and_scores_to_their_softmax(conte
     assert graph.content() == content  # the graph itself is as it was
 
 
-@pytest.mark.parametrize("method", CALIBRATION_METHODS)
+@pytest.mark.parametrize("method", some_slow(CALIBRATION_METHODS, fast=["similarity"]))
 def test_a_file_says_how_it_was_calibrated_and_answers_like_keras(method, images, tmp_path):
     about = to_tflite(
         shared_model(),

@@ -167,6 +167,7 @@ def test_class_names_of_the_model_travel_into_every_file(kind, tmp_path):
     assert read_network(tmp_path / name).class_names == tuple(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some_slow(EXPORTS, fast=["saved_model"]))
 def test_an_export_that_does_not_say_what_the_model_says_is_refused(kind, tmp_path, monkeypatch):
     model = keras_habits.named()

@@ -95,6 +95,7 @@ def test_a_picture_that_is_not_square_is_not_turned(tmp_path):
     assert (size.width, size.height) == (48, 32)
 
 
+@pytest.mark.slow
 def test_class_names_belong_to_the_output_that_has_as_many_values(tmp_path):
     schema = pytest.importorskip(
         "mediapipe.tasks.metadata.metadata_schema_py_generated",

@@ -45,9 +45,9 @@ def _probabilities(model, pixels):
 @pytest.mark.parametrize(
     ("convert", "name", "kind"),
     [
-        (to_saved_model, "saved_model", "windows"),
-        (to_onnx, "levit.onnx", "plain"),
-        slow(to_saved_model, "saved_model", "plain"),
+        (to_saved_model, "saved_model", "plain"),
+        slow(to_onnx, "levit.onnx", "plain"),
+        slow(to_saved_model, "saved_model", "windows"),
         slow(to_onnx, "levit.onnx", "windows"),
     ],
 )
@@ -61,12 +61,14 @@ def test_an_export_for_every_size_answers_as_keras_at_each(convert, name, kind, 
         np.testing.assert_allclose(found, _probabilities(model, _pixels(size, 3)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saved_model_for_every_size_refuses_sides_that_do_not_fit(tmp_path):
     to_saved_model(levit_tf.with_input_size(_trained(), None), tmp_path / "saved_model")
     with pytest.raises(ValueError, match="cannot be run"):
         read_network(tmp_path / "saved_model").outputs(_pixels((72, 64), 8))
 
 
+@pytest.mark.slow
 def test_one_tflite_file_has_a_signature_for_each_size_and_the_weights_once(tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -85,6 +87,7 @@ def test_one_tflite_file_has_a_signature_for_each_size_and_the_weights_once(tmp_
     assert len(read_network(path).class_names) == 5
 
 
+@pytest.mark.slow
 def test_sizes_of_a_tflite_file_are_checked(tmp_path):
     with pytest.raises(ValueError, match="sizes that differ"):
         to_tflite_of_sizes(_trained(), tmp_path / "x.tflite", [(64, 64), (64, 64)])
@@ -95,7 +98,8 @@ def test_sizes_of_a_tflite_file_are_checked(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("recipe", [slow("fp32"), "int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["fp32", "int8"])
 def test_windows_are_one_partition_of_xnnpack(recipe, tmp_path):
     from converters.reporting.report_graph import read_tflite
 

@@ -138,6 +138,7 @@ def test_ranges_of_activations_follow_the_batches_and_zero_is_exact(symmetric):
     assert 0.0 in found
 
 
+@pytest.mark.slow
 def test_the_mixed_target_leaves_the_core_of_attention_in_float(networks):
     outputs = outputs_of(networks["int8"], rgb_images(8))
     for name, y in outputs.items():
@@ -229,6 +230,7 @@ def test_a_saved_network_is_a_fused_levit_to_keras(quantized, saved):
     )
 
 
+@pytest.mark.slow
 def test_the_fake_quantised_network_is_a_saved_model_too(networks, quantized, tmp_path):
     write_fake_quantized(quantized["int8"], tmp_path / "saved")
     images = rgb_images(8)

@@ -67,6 +67,7 @@ def activations(content, kinds):
     return [graph.outputs_of(op)[0] for op in graph.operators if graph.kind(op) in kinds]
 
 
+@pytest.mark.slow
 def test_integer_graph_computes_the_same_without_hard_swish(content, images):
     prepared = without_hard_swish(content)
     assert "HARD_SWISH" in kinds_of(content)
@@ -137,6 +138,7 @@ def _int8_tensors(content):
     return [tensor for tensor in details if tensor["dtype"] == np.int8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", QUANTIZERS)
 def test_kernels_take_a_range_for_each_channel(quantize, content, images):
     graph = Graph(content)

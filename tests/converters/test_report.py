@@ -103,6 +103,7 @@ def test_ops_outside_xnnpack_split_the_network(files, capsys):
     assert "in 2 partitions" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["int8", slow("fp32"), slow("two")])
 def test_times_of_all_kernels_belong_to_ops(files, capsys, name):
     found = report(capsys, files[name], "--time")
@@ -113,6 +114,7 @@ def test_times_of_all_kernels_belong_to_ops(files, capsys, name):
     assert found["milliseconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_slow_ops_are_the_ones_that_take_the_time(files, capsys):
     found = report(capsys, files["two"], "--time")
     times = {}
@@ -123,6 +125,7 @@ def test_the_slow_ops_are_the_ones_that_take_the_time(files, capsys):
     assert sum(convolutions) > 0.5 * sum(sum(ms) for ms in times.values())
 
 
+@pytest.mark.slow
 def test_tables_have_a_row_for_each_part(files, capsys):
     assert call(command, [str(files["int8"]), "--time"]) == 0
     text = capsys.readouterr().out
@@ -133,6 +136,7 @@ def test_tables_have_a_row_for_each_part(files, capsys):
     assert "Fully Connected" in text
 
 
+@pytest.mark.slow
 def test_errors_of_layers_are_those_against_the_float_file(files, capsys):
     options = [f"--against={files['fp32']}"]
     layers = report(capsys, files["int8"], *options)["layers"]

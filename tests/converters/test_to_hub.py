@@ -73,6 +73,7 @@ def written(model_file, output, *arguments):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [("model.tflite",), slow(("model.tflite", "model-int8.tflite"))])
 def test_the_folder_comes_back_from_the_hub_as_the_same_network(
     files, model, model_file, pictures, hub, tmp_path
@@ -110,6 +111,7 @@ def test_the_folder_comes_back_from_the_hub_as_the_same_network(
     assert rows[0][2].split("±")[0].strip() == f"{top1:.2f}"
 
 
+@pytest.mark.slow
 def test_transformers_reads_the_folder(model, model_file, tmp_path):
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
@@ -124,6 +126,7 @@ def test_transformers_reads_the_folder(model, model_file, tmp_path):
     assert theirs.config.image_size == 64
 
 
+@pytest.mark.slow
 def test_timms_description_is_read_back(hub, tmp_path):
     made = levit_tf.LeViT128S(weights=None, input_shape=(64, 64, 3), classes=3, heads="single")
     levit_tf.with_properties(made, class_names=CLASSES).save(tmp_path / "a.keras")

@@ -81,6 +81,7 @@ def test_names_and_shapes_are_the_documented_ones(path):
     assert outputs == {"logits": ["batch", CLASSES], "probabilities": ["batch", CLASSES]}
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_is_part_of_the_file(model, two):
     session = onnxruntime.InferenceSession(str(two))
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
@@ -104,6 +105,7 @@ def test_the_graph_is_channels_first_throughout(model, path, two, tmp_path, opse
     assert convolutions_read_and_write_each_other(path)
 
 
+@pytest.mark.slow
 def test_silu_and_grids_that_are_not_square(tmp_path):
     variant = levit_tf.Variant(
         "silu",
@@ -158,6 +160,7 @@ def test_what_does_not_say_what_it_takes_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_not_kept(model, tmp_path, monkeypatch):
     rename = conversion._rename
 

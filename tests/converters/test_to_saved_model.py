@@ -109,6 +109,7 @@ def test_every_hard_swish_is_part_of_a_convolution(exported):
     assert not found[("Relu6",)]
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near_float32_and_takes_and_gives_float32(exported, tmp_path):
     model, path = exported
     to_saved_model(model, tmp_path / "half", precision="bfloat16")
@@ -132,6 +133,7 @@ def test_class_names_travel_with_it(artefacts):
     assert load_predictor(artefacts["saved_model"]).class_names == list(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heads", "fused"), [("single", False), ("both", False), ("average", True), ("both", True)]
 )
@@ -190,6 +192,7 @@ def test_an_existing_output_is_kept(tmp_path):
         to_saved_model(shared_model(), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path, run_command):
     shared_model().save(tmp_path / "model.keras")
     (tmp_path / "names.txt").write_text("".join(f"name {n}\n" for n in range(CLASSES)))

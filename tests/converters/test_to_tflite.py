@@ -259,12 +259,14 @@ def test_what_the_json_says_is_returned_too(tmp_path):
     assert json.loads((tmp_path / "out.tflite.json").read_text()) == about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", slow("int8_full")])
 def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):
     again = convert(model, tmp_path / "again.tflite", recipe)
     assert again.read_bytes() == files[recipe].read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "times"), [("fp32", 1), ("dynamic", 2)])
 def test_a_file_is_parsed_once_and_once_more_when_the_quantiser_has_written_it(
     tmp_path, monkeypatch, recipe, times
@@ -281,6 +283,7 @@ def test_a_file_is_parsed_once_and_once_more_when_the_quantiser_has_written_it(
     assert len(parsed) == times
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_is_not_written(files, tmp_path, monkeypatch):
     other = make_model(classifier_activation=None, seed=1)
     wrong = Graph(files["fp32"].read_bytes())

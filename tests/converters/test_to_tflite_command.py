@@ -78,6 +78,7 @@ def arguments_for(folder, *options):
     return [f"--model={model}", f"--output={output}", *options]
 
 
+@pytest.mark.slow
 def test_the_command_takes_labels_from_beside_the_model(model, tmp_path, run_command):
     model.save(tmp_path / "model.keras")
     names = [f"name {n}" for n in range(CLASSES)]

@@ -44,7 +44,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(MODELS, fast=["not averaged", "not square", "silu"]))
+@pytest.mark.parametrize("name", some_slow(MODELS, fast=["not square"]))
 def test_the_twin_computes_what_the_deploy_graph_computes(name):
     graph = deploy_graph(MODELS[name]())
     images = rgb_images(8, graph.input.shape[1:3])
@@ -121,6 +121,7 @@ def test_two_fused_heads_are_refused():
         make_twin(graph)
 
 
+@pytest.mark.slow
 def test_only_quantisation_aware_training_imports_its_packages():
     code = """
 import os, sys, tensorflow as tf

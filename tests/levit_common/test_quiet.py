@@ -8,6 +8,7 @@ import pytest
 from tests.support.commands import ENVIRONMENT, run_process
 
 
+@pytest.mark.slow
 def test_held_back_output_is_shown_when_the_block_fails():
     script = (
         "import levit_tf\n"

@@ -59,6 +59,7 @@ def test_the_bias_is_that_of_the_resized_table(source, target, stride):
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow")
 def test_a_graph_that_learns_the_size_when_it_runs_computes_the_same():
     import tensorflow as tf
@@ -82,6 +83,7 @@ def test_a_saved_network_takes_every_size_again(tmp_path):
     np.testing.assert_array_equal(_logits(loaded, images), _logits(model, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (16, 32)], ids=str)
 def test_the_fused_network_takes_every_size(size, tmp_path):
     levit_tf.fuse(_for_every_size()).save(tmp_path / "fused.keras")
@@ -90,6 +92,7 @@ def test_the_fused_network_takes_every_size(size, tmp_path):
     assert relative_error(_logits(fused, images), _logits(_for_every_size(), images)) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(96, 160), (32, 48)], ids=str)
 def test_a_fixed_network_can_keep_the_tables_of_another_size(size):
     model = levit_tf.LeViT(
@@ -108,6 +111,7 @@ def test_the_tables_stay_the_ones_that_were_trained():
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (trained, weight)))
 
 
+@pytest.mark.slow
 def test_tables_of_an_open_network_learn():
     model = levit_tf.LeViT("LeViTNano", input_shape=(None, None, 3), classes=3)
     model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")

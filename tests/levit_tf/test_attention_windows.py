@@ -9,6 +9,7 @@ import pytest
 import levit_tf
 from levit_tf.attention import Attention
 from levit_tf.attention_bias import expand_attention_bias
+from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
 
@@ -112,7 +113,7 @@ def test_shifted_windows_connect_what_the_others_cut():
     assert not reached[7, 7]  # which no shifted window reaches
 
 
-@pytest.mark.parametrize("size", [(128, 128), (112, 144), (48, 160)], ids=str)
+@pytest.mark.parametrize("size", [slow((128, 128)), (112, 144), slow((48, 160))], ids=str)
 def test_an_open_network_computes_what_one_for_the_size_does(size):
     images = random_images(size)
     expected = _logits(_in_windows(size), images)
@@ -128,7 +129,9 @@ def test_an_open_network_computes_what_one_for_the_size_does(size):
         assert relative_error(traced(images).numpy(), expected) <= 1e-6
 
 
-@pytest.mark.parametrize("size", [(64, 64), (128, 128), (112, 144), (None, None)], ids=str)
+@pytest.mark.parametrize(
+    "size", [slow((64, 64)), slow((128, 128)), (112, 144), slow((None, None))], ids=str
+)
 def test_fusing_changes_nothing_but_rounding(size, tmp_path):
     model = _in_windows(size)
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
@@ -145,6 +148,7 @@ def test_a_saved_network_keeps_its_windows(tmp_path):
     np.testing.assert_array_equal(_logits(loaded, images), _logits(model, images))
 
 
+@pytest.mark.slow
 def test_the_cost_grows_with_the_area():
     """Of the first stage; that of whole attention there would grow with its square."""
 
@@ -158,6 +162,7 @@ def test_the_cost_grows_with_the_area():
     assert flops(896) > 1.5 * large
 
 
+@pytest.mark.slow
 def test_attention_weights_of_windows_are_refused_in_words():
     layer = _in_windows((128, 128)).get_layer("stages_0_blocks_0_attn")
     with pytest.raises(ValueError, match="without attention_window"):

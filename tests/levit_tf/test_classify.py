@@ -170,6 +170,7 @@ def test_misuse_is_one_line_and_exit_code_1(arguments, message, capsys):
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_knows_the_layers_of_the_train_form(pictures, tmp_path):
     model = tmp_path / "tiny.keras"
     levit_tf.LeViT("LeViTTiny", classes=10).save(model)

@@ -77,6 +77,7 @@ def test_every_layer_of_a_fused_model_is_keras_own():
     assert not any("batch_norm" in layer.name or "bn" in layer.name for layer in fused.layers)
 
 
+@pytest.mark.slow
 def test_a_fused_file_loads_where_levit_tf_cannot_be_imported(tmp_path):
     model = _shared()
     path = tmp_path / "fused.keras"

@@ -58,6 +58,7 @@ def test_a_new_classifier_shares_the_backbone_and_starts_fresh(heads):
     assert all(output.shape == (2, 3) for output in outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", [None, "avg", "max"])
 def test_a_headless_model_gets_a_classifier(pooling):
     new = levit_tf.reset_classifier(_model(include_top=False, pooling=pooling), 3)

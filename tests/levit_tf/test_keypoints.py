@@ -13,6 +13,7 @@ from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
 from levit_tf.keypoints.network import joints_of, keypoint_network, logits_of
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, get_skeleton
+from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
 
@@ -73,7 +74,7 @@ def test_what_is_nowhere_likely_has_little_confidence():
     assert keras.ops.convert_to_numpy(found)[0, 0, 2] < 0.15
 
 
-@pytest.mark.parametrize("head", ["simcc", "heatmap"])
+@pytest.mark.parametrize("head", ["simcc", slow("heatmap")])
 def test_a_network_finds_all_joints_and_keeps_its_answers_when_fused_and_saved(head, tmp_path):
     model = _network(head)
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
@@ -172,6 +173,7 @@ def test_a_drawing_changes_pixels_at_the_joints_only_where_they_are_sure():
     assert not drawn[50, 50].any()
 
 
+@pytest.mark.slow
 def test_joints_are_found_in_pixels_of_the_picture_by_every_file(tmp_path):
     from converters.onnx.conversion import to_onnx
     from converters.tflite.conversion import to_tflite
@@ -192,6 +194,7 @@ def test_joints_are_found_in_pixels_of_the_picture_by_every_file(tmp_path):
         np.testing.assert_allclose(finder.find(picture, (30, 20, 60, 50)), expected, atol=0.01)
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_draws_the_joints(tmp_path, run_command):
     from PIL import Image
 

@@ -99,6 +99,7 @@ def test_attention_needs_a_fixed_grid():
         layer.build((None, None, 4, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_mixed_precision_model_keeps_its_policy_in_the_file(policy, tmp_path):
     keras.config.set_dtype_policy(policy)

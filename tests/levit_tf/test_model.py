@@ -100,6 +100,7 @@ def test_input_tensor_puts_layers_before_the_network_and_keeps_the_graph_flat():
     assert _predict(model, _images(model)).shape == (2, 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "input_shape",
     [
@@ -162,6 +163,7 @@ def test_unknown_arguments_are_not_swallowed():
         levit_tf.LeViT256(weights=None, num_classes=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -173,6 +173,7 @@ def test_logits_that_look_like_probabilities_are_still_logits(images, tmp_path):
     np.testing.assert_allclose(probabilities[0, 2], np.e / (np.e + CLASSES - 1), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["train", slow("deploy")])
 def test_the_logits_of_two_heads_are_averaged(images, expected, tmp_path, form):
     both = shared(heads="both")
@@ -198,6 +199,7 @@ def test_every_way_to_end_in_softmax_is_recognised(images, tmp_path, last):
     check(load_predictor(tmp_path / "other.keras"), images, expected)
 
 
+@pytest.mark.slow
 def test_saved_models_are_read(saved_model, single_image_saved_model, images, expected):
     check(load_predictor(saved_model), images, expected)
     check(load_predictor(single_image_saved_model), images, expected)

@@ -59,6 +59,7 @@ def test_a_note_keeps_any_text(texts):
     )
 
 
+@pytest.mark.slow
 def test_properties_survive_saving_and_fusing(tmp_path):
     model = reload(noted(), tmp_path / "train.keras")
     assert_knows(model)

@@ -45,6 +45,7 @@ def test_a_saved_backbone_is_one_again(tmp_path):
     assert loaded.input_shape == (None, None, None, 3)
 
 
+@pytest.mark.slow
 def test_a_head_on_the_pyramid_learns():
     pyramid = levit_tf.backbone("LeViTNano", ["P3", "P5"])
     maps = pyramid.pyramid_outputs

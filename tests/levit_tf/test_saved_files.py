@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "saved_files"
 TOLERANCE = 1e-5  # of the largest value, float32; other versions of TensorFlow sum in other orders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_of_an_earlier_version_answers_as_it_did(kind):
     model = keras.models.load_model(FOLDER / f"{kind}.keras")
@@ -26,6 +27,7 @@ def test_a_file_of_an_earlier_version_answers_as_it_did(kind):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * np.abs(other).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train-form", "fused", "trained-for-int8"])
 def test_a_file_of_an_earlier_version_says_what_it_is(kind):
     said = levit_tf.model_properties(keras.models.load_model(FOLDER / f"{kind}.keras"))

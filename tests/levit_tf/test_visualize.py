@@ -82,6 +82,7 @@ def test_the_diagram_has_the_shapes_of_the_network():
     assert rows[-1] == ("head", "class and distillation head", "1000 classes")
 
 
+@pytest.mark.slow
 def test_the_command_draws_the_network_and_each_picture(model, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     model.save(tmp_path / "model.keras")

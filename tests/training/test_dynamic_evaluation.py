@@ -74,6 +74,7 @@ def test_classes_in_another_order_are_matched_by_their_names(data):
     assert report.exits[1].top1_of_all == np.mean(WHOLE.argmax(1) == 2 - LABELS)
 
 
+@pytest.mark.slow
 def test_the_command_reports_and_draws(tmp_path, capsys):
     write_folder(tmp_path / "pictures", 12)
     model = levit_tf.LeViT("LeViTTiny", classes=len(CLASSES))

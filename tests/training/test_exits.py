@@ -50,7 +50,7 @@ def trained(session, steps=3):
     return [float(step(*next(batches), tf.constant(0.0))[0]) for _ in range(steps)]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [slow("float32"), "bfloat16"])
 def test_the_network_says_to_the_bit_what_it_said_while_its_exits_learn(
     backbone, digits, precision
 ):
@@ -68,6 +68,7 @@ def test_the_network_says_to_the_bit_what_it_said_while_its_exits_learn(
     assert levit_tf.model_properties(shipped).class_names == tuple(digits.class_names)
 
 
+@pytest.mark.slow
 def test_end_to_end_moves_the_network(backbone, digits):
     config = config_of(backbone, "exits_end_to_end=true")
     session = make_session(config, digits, make_strategy("default"))
@@ -102,6 +103,7 @@ def test_an_exit_learns_labels_teacher_and_the_whole_network():
     assert not np.any(tape.gradient(loss, outputs[WHOLE]))  # it is no pupil of its exits
 
 
+@pytest.mark.slow
 def test_a_run_leaves_exits_that_are_better_than_before(backbone, digits, tmp_path, capsys):
     config = config_of(backbone, "epochs=1")
     assert run(config, tmp_path / "run")
@@ -146,6 +148,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
         override(load_config("digits_exits"), settings)
 
 
+@pytest.mark.slow
 def test_a_network_of_other_classes_or_size_is_refused(digits, tmp_path):
     path = tmp_path / "other.keras"
     config = override(load_config("digits_exits"), [f"init_from={path}"])

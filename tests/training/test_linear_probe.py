@@ -106,6 +106,7 @@ def test_the_command_fits_keeps_features_and_writes_a_model(network, tmp_path, c
     assert 100 * (found.argmax(1) == labels).mean() == pytest.approx(top1, abs=0.3)
 
 
+@pytest.mark.slow
 def test_features_of_another_network_are_not_taken(network, tmp_path, capsys):
     from training.data import load_data
 

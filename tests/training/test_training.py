@@ -114,6 +114,7 @@ def test_the_gradient_of_parts_is_that_of_the_whole_batch():
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_frozen_statistics_stay_while_the_weights_learn():
     model = network()
     before = {v.path: np.array(v) for v in model.weights}

@@ -86,9 +86,20 @@ def images(pictures):
     return next(pictures.batches())[0][:6]
 
 
+def test_a_tflite_file_says_on_each_path_what_keras_says(exits, pictures, images, tmp_path):
+    only = {"formats": ["tflite"], "recipes": ["fp32"]}
+    to_dynamic([exits], tmp_path / "exits", pictures=pictures, epsilon=0.1, **only)
+    _check_each_path(tmp_path / "exits" / "fp32.tflite", exits, images)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_each_path_of_each_file_says_what_keras_says(written, exits, images, name):
-    file = open_dynamic(written[0] / name)
+    _check_each_path(written[0] / name, exits, images)
+
+
+def _check_each_path(path, exits, images):
+    file = open_dynamic(path)
     assert file.steps == 3
     for step, reference in enumerate(references([exits])):
         expected = reference.outputs(images)["logits"]
@@ -96,10 +107,11 @@ def test_each_path_of_each_file_says_what_keras_says(written, exits, images, nam
         assert {int(one.exits[0]) for one in found} == {step}
         logits = np.concatenate([one.logits for one in found])
         largest = np.abs(expected).max()
-        tolerance = 1e-4 if name in EXACT else 0.2
+        tolerance = 1e-4 if path.name in EXACT else 0.2
         assert np.abs(logits - expected).max() < tolerance * largest
 
 
+@pytest.mark.slow
 def test_tflite_paths_are_to_the_bit_the_plain_graph(written, exits, images):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -115,6 +127,7 @@ def test_tflite_paths_are_to_the_bit_the_plain_graph(written, exits, images):
             np.testing.assert_array_equal(found, expected[f"logits_{step}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_the_thresholds_inside_decide(written, images, name):
     file, record = open_dynamic(written[0] / name), written[1]
@@ -131,6 +144,7 @@ def test_the_thresholds_inside_decide(written, images, name):
         np.testing.assert_allclose(given.probabilities, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_of_the_saved_model_is_answered_as_row_by_row(written, pictures):
     file = open_dynamic(written[0] / "saved_model")
     images = next(pictures.batches())[0]
@@ -144,6 +158,7 @@ def test_a_batch_of_the_saved_model_is_answered_as_row_by_row(written, pictures)
     np.testing.assert_allclose(together.logits, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_predictor_tells_classes_and_exits(written, images):
     for name in FILES:
         predictor = load_predictor(written[0] / name)
@@ -154,6 +169,7 @@ def test_a_predictor_tells_classes_and_exits(written, images):
         assert set(exits) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_classify_prints_the_exit(written, folder, capsys):
     path = next(folder.rglob("*.png"))
     assert call(classify, [f"--model={written[0] / 'fp32.tflite'}", path]) == 0
@@ -176,6 +192,7 @@ def test_a_cascade_is_one_file_too(tmp_path, pictures, images):
                 np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_new_thresholds_reach_the_file_and_its_record(written, tmp_path, images, pictures, name):
     shutil.copytree(written[0], tmp_path / "copy")
@@ -195,6 +212,7 @@ def test_new_thresholds_reach_the_file_and_its_record(written, tmp_path, images,
     assert load_predictor(path).class_names == NAMES  # nothing else was lost
 
 
+@pytest.mark.slow
 def test_a_time_is_kept_or_said_to_be_impossible(written, tmp_path, pictures):
     shutil.copytree(written[0], tmp_path / "copy")
     path = tmp_path / "copy" / "fp32.tflite"
@@ -222,6 +240,7 @@ def test_pictures_that_training_has_seen_are_refused(exits, folder, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_refused_and_leaves_nothing(exits, pictures, folder, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=r"too few for epsilon=0.001.*at least \d+ are needed"):
@@ -239,6 +258,7 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(exits, pictures, folder,
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_path_that_is_wrong_is_not_written(exits, pictures, tmp_path, monkeypatch):
     real = conversion.tflite_branches.with_branches
 
@@ -253,6 +273,7 @@ def test_a_path_that_is_wrong_is_not_written(exits, pictures, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("thresholds", "message"),
     [([1.5, 0.5], "between 0 and 1. Received: 1.5"), ([0.5], "has 3 steps, and so 2 thresholds")],
@@ -262,6 +283,7 @@ def test_thresholds_out_of_range_are_refused(written, thresholds, message):
         set_by_hand(written[0] / "model.onnx", thresholds)
 
 
+@pytest.mark.slow
 def test_other_files_are_no_dynamic_ones(written, tmp_path):
     for name in ("fp32-steps.tflite",):
         with pytest.raises(ModelFileError, match="no dynamic file"):
@@ -288,6 +310,7 @@ def test_wrong_flags_are_answered(command, arguments, message, tmp_path, capsys)
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_report_shows_one_xnnpack_partition_in_each_branch(written):
     for name in ("fp32.tflite", "int8.tflite"):
         branches = {one.name: one for one in read_tflite(written[0] / name).branches}

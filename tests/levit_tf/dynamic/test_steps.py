@@ -9,6 +9,7 @@ from levit_tf.dynamic.calibration import answers, leaving_step
 from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.dynamic.steps import LOGITS, cascade, steps_of_exits
 from levit_tf.names import WHOLE
+from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 
 SIZE, CLASSES = (64, 64), 5
@@ -32,6 +33,7 @@ def exits(network):
     return model
 
 
+@pytest.mark.slow
 def test_the_whole_network_says_to_the_bit_what_it_said(network, exits):
     expected = levit_tf.with_heads(network, "average", None).predict(IMAGES, verbose=0)
     found = exits.predict(IMAGES, verbose=0)
@@ -53,7 +55,7 @@ def test_branches_alone_are_new_layers(network, exits):
     assert names.isdisjoint(layer.name for layer in network.layers)
 
 
-@pytest.mark.parametrize("form", ["train", "deploy"])
+@pytest.mark.parametrize("form", [slow("train"), "deploy"])
 def test_steps_in_a_row_are_the_network(exits, form):
     model = exits if form == "train" else levit_tf.fuse(exits)
     steps = steps_of_exits(model)
@@ -88,6 +90,7 @@ def test_what_nobody_needs_is_not_run(exits):
     assert set(steps.answer(IMAGES, (1.0, 1.0), (0.0, 0.0))[1]) == {0}
 
 
+@pytest.mark.slow
 def test_a_cascade_asks_the_larger_network_where_the_smaller_is_not_sure(network):
     small = levit_tf.LeViT("LeViTTiny", classes=CLASSES, input_shape=64, classifier_activation=None)
     randomize_keras(small, seed=2)
@@ -116,6 +119,7 @@ def test_what_does_not_fit_is_refused(network):
         cascade([network, other])
 
 
+@pytest.mark.slow
 def test_a_network_with_exits_is_saved_and_loaded(exits, tmp_path):
     exits.save(tmp_path / "exits.keras")
     loaded = keras.models.load_model(tmp_path / "exits.keras")

@@ -86,6 +86,7 @@ def test_what_does_not_fit_is_named():
         )
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_model_that_teaches(tmp_path, capsys):
     config = EFFICIENTNET_LITES["efficientnet_lite0"]
     model = EfficientNetLite(config, (32, 32, 3), CLASSES)

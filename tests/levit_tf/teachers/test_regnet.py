@@ -171,6 +171,7 @@ def test_a_checkpoint_without_a_head_is_refused(tiny):
         regnet_from_state_dict(REGNETY_TINY, state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_weights_are_read_from_keras_files(tiny, tmp_path, suffix):
     trained = regnet_from_state_dict(REGNETY_TINY, state_of(tiny))

@@ -45,6 +45,7 @@ def test_what_is_no_keras_file_is_refused_by_name(saved, tmp_path):
         load_keras_file(tmp_path / "missing.keras")
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run_stands_for_its_final_network(saved, tmp_path, capsys):
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True)

@@ -37,6 +37,7 @@ def test_it_is_no_untrained_network(mini):
     assert np.ptp(mini.predict(IMAGES, verbose=0), axis=1).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heads", HEADS)
 def test_its_one_head_stands_for_both(mini, heads):
     model = levit_tf.LeViT(

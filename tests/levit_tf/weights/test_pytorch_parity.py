@@ -25,6 +25,7 @@ def assert_small(errors):
     assert max(errors.values()) <= TOLERANCE, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flavour", "variant"),
     FAST + [slow(*case) for case in itertools.product(("timm", "hf", "official"), PAPER)],

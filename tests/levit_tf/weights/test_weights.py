@@ -50,6 +50,7 @@ def saved(trained, tmp_path_factory):
     return {suffix: save(trained, folder / f"m{suffix}") for suffix in (".keras", ".weights.h5")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "arguments"),
     [
@@ -75,6 +76,7 @@ def test_a_file_of_another_size_is_resized(saved, suffix):
     assert np.std(keras.ops.convert_to_numpy(table)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", slow(".keras")])
 def test_what_does_not_fit_is_listed(tmp_path, suffix, trained, saved):
     other = tmp_path / f"other{suffix}"

@@ -90,6 +90,7 @@ def test_options_are_heeded(other):
     assert 1e-4 < other.checks.keras < 5e-2
 
 
+@pytest.mark.slow
 def test_a_tflite_file_has_the_signature_that_tf_serving_reads(tmp_path):
     interpreter = pytest.importorskip("ai_edge_litert.interpreter")
     from flatbuffers import flexbuffers
@@ -141,6 +142,7 @@ def reference(seed=0):
     return model_artefact(small_model(seed), "the model", few=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("opened")
 def test_a_version_of_another_model_does_not_pass(exported, functions):
     with pytest.raises(ValueError, match="differs from Keras by"):
@@ -170,6 +172,7 @@ def bytes_log(picture):
     return log
 
 
+@pytest.mark.slow
 def test_a_version_that_does_not_pass_is_not_published(tmp_path, monkeypatch):
     def refuse(version, *_):
         assert (Path(version) / "saved_model.pb").is_file()

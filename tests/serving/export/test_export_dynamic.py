@@ -38,6 +38,7 @@ def exported(exits, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_warmup_runs_every_path_with_every_batch_size(exported):
     logs = list(read_warmup(exported.path))
     assert len(logs) == exported.checks.requests == (3 + 3) * len(BATCH_SIZES)
@@ -66,6 +67,7 @@ def test_each_path_says_what_keras_says(exported, exits):
             np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_the_stand_in_the_client_and_the_load_test_know_who_answered(exported, tmp_path, capsys):
     (tmp_path / "monitoring.txt").write_text('prometheus_config { enable: true path: "/metrics" }')
     picture = tmp_path / "picture.jpg"

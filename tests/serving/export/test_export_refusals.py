@@ -130,6 +130,7 @@ def test_bombs_are_refused_before_they_are_decoded(session, kind):
     assert grown < 100_000  # kB; decoded, each would be of gigabytes
 
 
+@pytest.mark.slow
 def test_only_the_first_frame_of_an_animation_is_unpacked(session):
     first, *others = (Image.new("P", (1500, 1500), n) for n in range(61))
     first.putpalette(list(range(256)) * 3)
@@ -156,6 +157,7 @@ def test_more_pictures_than_a_request_may_have_are_refused_undecoded(session):
     refusal(session, [b""] * 100_000)
 
 
+@pytest.mark.slow
 def test_the_pixels_of_a_request_are_limited(session):
     large = blank_png(7000)
     assert MAX_REQUEST_PIXELS < 5 * 7000**2
@@ -163,6 +165,7 @@ def test_the_pixels_of_a_request_are_limited(session):
     assert f"picture 4 of 5: with those before it more than the {MAX_REQUEST_PIXELS:,}" in message
 
 
+@pytest.mark.slow
 def test_large_pictures_beside_small_ones_are_answered_as_alone(session):
     pictures = [jpeg(1), jpeg(2, (2600, 2600)), jpeg(3), jpeg(4, (2700, 2500)), PICTURES["BMP"]]
     together = ask(session, SERVING_DEFAULT, pictures)["probabilities"]

@@ -56,6 +56,7 @@ def listening_hosts(port):
     return found
 
 
+@pytest.mark.slow
 def test_sigterm_answers_what_was_accepted_and_ends_with_0(tmp_path):
     flags = (f"--model_base_path={shared_model()}", f"--model_name={MODEL}")
     with process(tmp_path, *flags) as server:
@@ -89,6 +90,7 @@ def test_a_user_error_is_one_line_and_exit_code_1(tmp_path):
         assert last == "error: /none/models.config: no such file."
 
 
+@pytest.mark.slow
 def test_sigterm_while_it_waits_for_a_model_ends_it(tmp_path):
     (tmp_path / "empty").mkdir()
     with process(tmp_path, f"--model_base_path={tmp_path}/empty", wait=False) as server:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from levit_tf.preprocessing import preprocess_input
+from tests.support.cases import slow
 from tests.support.training.augment_cases import picture
 from tests.support.training.timm_data import timm_data
 from training.augment import (
@@ -109,7 +110,7 @@ def test_only_the_crop_of_a_jpeg_is_decoded_with_the_same_pixels():
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", slow("PNG"), slow("BMP")])
 def test_encoded_pictures_give_what_decoded_ones_give(kind):
     contents = encoded(picture(90, 120), kind)
     image = tf.constant(np.asarray(Image.open(io.BytesIO(contents))))
@@ -154,6 +155,7 @@ def augmented(order, parallel, settings, images):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [SETTINGS, SMALL], ids=["crop", "shift"])
 def test_an_example_is_the_same_whatever_the_order_and_the_parallelism(settings):
     side = (80, 90) if settings is SETTINGS else (32, 32)

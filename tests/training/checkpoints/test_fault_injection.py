@@ -34,6 +34,7 @@ def check_tiny(folder, killed_after, best, kinds):
     assert not report.stopped, str(report)
 
 
+@pytest.mark.slow
 def test_a_run_with_any_file_damaged_ends_as_the_undisturbed_one(tmp_path):
     check_tiny(tmp_path, 9, 5, ("cut off",))
 

@@ -16,6 +16,7 @@ def prepare(folder, config=CONFIG, overwrite=False):
     return run_folder.prepare(folder, Record(config), overwrite=overwrite)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
     script = f"""
         from pathlib import Path

@@ -57,6 +57,7 @@ def sigterm_when(condition):
     thread.join(workers.DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_from_its_folder_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("training.run.learning_curve", lambda *_: None)  # whose drawing takes long
     session = fault_injector.make_interruptible((*fault_injector.SETTINGS, "variant=LeViTTiny"))

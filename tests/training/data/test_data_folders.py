@@ -50,6 +50,7 @@ def test_train_and_test_folders_are_the_two_parts(tmp_path):
     np.testing.assert_array_equal(images, load_images(paths, SIZE))
 
 
+@pytest.mark.slow
 def test_a_tenth_is_held_out_of_a_folder_without_parts(tmp_path):
     write_folder(tmp_path, 10)
     data = load(tmp_path)
@@ -249,6 +250,7 @@ def damaged_inside(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [None, CROPS])
 def test_damage_found_while_training_is_replaced_by_the_next_picture(damaged_inside, augment):
     data = load(damaged_inside)

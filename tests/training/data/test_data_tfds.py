@@ -61,6 +61,7 @@ def test_an_epoch_over_all_workers_reads_everything_once(folders, monkeypatch, s
     assert sorted(found) == list(range(24))
 
 
+@pytest.mark.slow
 def test_parts_of_splits_are_read_as_tensorflow_datasets_reads_them(folder, folders):
     data = load_data("tiny_pictures", split_train="train[:60%]+test[:2]", split_test="train[60%:]")
     assert (data.num_train, data.num_test) == (16, 10)

@@ -46,6 +46,7 @@ def test_a_student_has_two_heads_where_there_is_a_teacher():
     assert network.student(config_of(), 10).output.shape == (None, 10)
 
 
+@pytest.mark.slow
 def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pretrained):
     config = config_of(f"init_from={pretrained}", "input_size=64")
     model = network.student(config, 10)
@@ -60,6 +61,7 @@ def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pr
     assert "resized" in text
 
 
+@pytest.mark.slow
 def test_a_head_of_other_classes_is_not_taken_over(tmp_path, digits):
     path = tmp_path / "ten.keras"
     source = levit_tf.LeViT("LeViTTiny", classes=10, heads="single")

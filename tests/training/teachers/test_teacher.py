@@ -98,6 +98,7 @@ def test_a_regnet_saved_for_one_size_serves_another(regnet, tmp_path, suffix):
     np.testing.assert_allclose(teacher(IMAGES), regnet(IMAGES), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_two_heads_of_a_levit_are_averaged(levit, tmp_path):
     teacher = load_teacher(saved(levit, tmp_path), SIZE, CLASSES)
     np.testing.assert_allclose(teacher(IMAGES), mean_logits(levit), rtol=1e-6, atol=1e-6)
@@ -164,6 +165,7 @@ def test_probabilities_that_underflowed_stay_finite(tmp_path):
     assert np.isfinite(load_teacher(saved_foreign(model, tmp_path), SIZE, 2)(IMAGES)).all()
 
 
+@pytest.mark.slow
 def test_a_saved_model_gets_plain_rgb_and_gives_logits(levit, saved_model):
     teacher = load_teacher(saved_model, SIZE, CLASSES)
     assert relative_error(teacher(IMAGES).numpy(), mean_logits(levit).numpy()) < 1e-5
@@ -258,6 +260,7 @@ def test_a_teacher_of_other_classes_is_refused(regnet, saved_model, tmp_path):
         load_teacher(f"regnety_tiny:{path}", SIZE, 10)
 
 
+@pytest.mark.slow
 def test_a_teacher_sees_images_in_its_own_size(levit, saved_model, tmp_path):
     larger = random_images((64, 48), 4)
     resized = tf.image.resize(larger, SIZE, "bicubic", antialias=True)

@@ -93,6 +93,7 @@ def test_answers_of_a_cache_are_those_of_the_teacher_to_the_bit(
     assert steps == 6
 
 
+@pytest.mark.slow
 def test_distinct_epochs_repeat_pictures_order_and_mixing(digits, teacher):
     session = session_of(digits, teacher)
     batches = [(x.numpy(), y.numpy()) for x, y in session.train_batches(0)]
@@ -104,6 +105,7 @@ def test_distinct_epochs_repeat_pictures_order_and_mixing(digits, teacher):
     np.testing.assert_array_equal(later[1][0], batches[1][0])
 
 
+@pytest.mark.slow
 def test_a_torn_file_is_found_and_asked_again(digits, teacher, tmp_path, capsys):
     session = session_of(digits, teacher, f"teacher_cache={tmp_path}")
     assert session.fill_cache(lambda: False)
@@ -124,6 +126,7 @@ def test_a_torn_file_is_found_and_asked_again(digits, teacher, tmp_path, capsys)
         np.testing.assert_array_equal(again, first["logits"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -155,6 +158,7 @@ def test_a_folder_of_something_else_is_no_cache(digits, teacher, tmp_path):
         session_of(digits, teacher, f"teacher_cache={tmp_path}")
 
 
+@pytest.mark.slow
 def test_a_stop_leaves_whole_epochs_only(digits, teacher, tmp_path):
     session = session_of(digits, teacher, f"teacher_cache={tmp_path}")
     looks = iter([False, False, False, False, True, True])

@@ -87,6 +87,7 @@ def test_transformers_names_and_normalisation_reach_every_answer(hub, model, tmp
         np.testing.assert_allclose(predictor.predict(images), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_from_disk_gives_the_same_logits(hub, model, tmp_path):
     files = timm_files(model)
     hub.publish("me/flowers", files)
@@ -100,6 +101,7 @@ def test_the_same_checkpoint_from_disk_gives_the_same_logits(hub, model, tmp_pat
     np.testing.assert_array_equal(logits(hub_model), logits(disk_model))
 
 
+@pytest.mark.slow
 def test_a_revision_is_the_one_that_is_pinned(hub, model):
     hub.publish("me/flowers", timm_files(model))
     other = keras.models.clone_model(model)

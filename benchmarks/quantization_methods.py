@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks import peers, results
 from converters.choices import CALIBRATION_METHODS, RECIPES
 from levit_common import cli
 from levit_common.arrays import standard_error
@@ -128,39 +128,6 @@ def openvino_logits(path: Path, images: np.ndarray) -> np.ndarray:
     return np.concatenate([request.infer({0: x})["logits"].copy() for x in ones(images)])
 
 
-def quantize_for_onnxruntime(path: Path, output: Path, calibration: np.ndarray) -> None:
-    """An ONNX file in int8, convolutions and products with constants, per channel."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = output.with_suffix(".prepared.onnx")
-    quant_pre_process(path, prepared)
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self._batches = iter(ones(calibration))
-
-        def get_next(self):
-            batch = next(self._batches, None)
-            return None if batch is None else {"images": batch}
-
-    quantization.quantize_static(
-        prepared,
-        output,
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Gemm"],
-        per_channel=True,
-    )
-
-
-def quantize_for_openvino(path: Path, output: Path, calibration: np.ndarray) -> None:
-    """An ONNX file to OpenVINO's own in int8, by NNCF."""
-    from benchmarks import peers
-
-    peers.quantize_for_openvino(path, output, list(ones(calibration)))
-
-
 def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterator[tuple]:
     """Rows of the peers that are installed."""
     from converters.onnx.conversion import to_onnx
@@ -169,14 +136,17 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
         return
     path = folder / "float.onnx"
     to_onnx(model, path)
-    peers = [("ONNX Runtime static int8", "min_max", "int8.onnx", "onnxruntime")]
+    found_peers = [("ONNX Runtime static int8", "min_max", "int8.onnx", "onnxruntime")]
     if all(map(importlib.util.find_spec, ("nncf", "openvino"))):
-        peers.append(("OpenVINO int8, NNCF", "NNCF's", "int8.xml", "openvino"))
-    quantize = {"onnxruntime": quantize_for_onnxruntime, "openvino": quantize_for_openvino}
+        found_peers.append(("OpenVINO int8, NNCF", "NNCF's", "int8.xml", "openvino"))
+    quantize = {
+        "onnxruntime": peers.quantize_for_onnxruntime,
+        "openvino": peers.quantize_for_openvino,
+    }
     logits = {"onnxruntime": onnxruntime_logits, "openvino": openvino_logits}
-    for name, method, file, runtime in peers:
+    for name, method, file, runtime in found_peers:
         start = time.perf_counter()
-        quantize[runtime](path, folder / file, pictures.calibration)
+        quantize[runtime](path, folder / file, list(ones(pictures.calibration)))
         seconds = time.perf_counter() - start
         found = logits[runtime](folder / file, pictures.images)
         size = sum(f.stat().st_size for f in folder.glob(f"{Path(file).stem}.*") if _kept(f, file))

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.efficientnet import interpolated
+from benchmarks.todays_networks import Point, front, quickest
 
 
 def test_numbers_of_numpy_are_numbers_in_the_table_and_in_the_file(tmp_path, capsys):
@@ -30,3 +31,11 @@ def test_times_at_an_accuracy_lie_between_the_nearest_members():
     assert interpolated(family, 78.0) == pytest.approx(5.0)
     assert interpolated(family, 83.0) is None
     assert interpolated([], 80.0) is None
+
+
+def test_on_the_front_is_what_no_other_network_beats():
+    points = [Point("a", 76.0, 5.0), Point("b", 78.0, 9.0), Point("c", 77.0, 9.0)]
+    points += [Point("d", 80.0, 12.0), Point("e", 75.0, 4.0), Point("f", 76.0, 6.0)]
+    assert [point.name for point in front(points)] == ["e", "a", "b", "d"]
+    assert quickest(points, 76.5).name == "b"
+    assert quickest(points, 80.0).name == "d"

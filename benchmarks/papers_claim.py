@@ -1,0 +1,126 @@
+"""The paper's own measurement in its own runtime: LeViT against EfficientNet in PyTorch.
+
+    python -m benchmarks.papers_claim
+
+"At 80 % ImageNet top-1 accuracy, LeViT is 5 times faster than EfficientNet on the CPU" (arXiv
+2104.01136, abstract). The protocol is that of the official speed_test.py: one thread, a batch of 16
+random pictures, BatchNorm folded or dropped, `torch.jit.trace`; but its networks run one after the
+other, and these in turns, in processes of their own, medians. Networks are timm's.
+
+Prints images a second, and how many times as long EfficientNet takes at the accuracies of LeViT-192
+and LeViT-256, its times interpolated between its members (log time over published accuracy). Below
+that, another thing: the quickest file of this package in TFLite, one picture a call, against the
+same EfficientNet in PyTorch. Accuracies are the publications' (`benchmarks.published`). Takes ten
+minutes on two cores. Needs the [bench] extra.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from benchmarks import peers, results
+from benchmarks.efficientnet import interpolated
+from benchmarks.published import networks
+from converters.speed import runtimes
+from converters.speed.turns import Contender, race, serve_turns
+from levit_common import cli
+
+BATCH = 16
+AT = {"LeViT192": 80.0, "LeViT256": 81.6}
+PYTORCH, TFLITE_FP32, TFLITE_INT8 = "PyTorch", "TFLite fp32", "TFLite int8"
+OURS = (TFLITE_FP32, TFLITE_INT8)
+PAPERS = 5.0  # times, at 80 %
+
+
+def work(name: str, form: str, path: Path) -> None:
+    """A contender's process."""
+    size = networks()[name].size
+    rng = np.random.default_rng(0)
+    if form == PYTORCH:
+        from benchmarks.timm_networks import build, without_batch_norm
+
+        images = rng.uniform(0, 255, (BATCH, size, size, 3)).astype(np.float32)
+        module = without_batch_norm(build(_timm_name(name)))
+        serve_turns(peers.open_torch(module, images, 1, "traced"))
+    else:
+        images = rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
+        serve_turns(runtimes.open_tflite(path, images, 1))
+
+
+def _timm_name(name: str) -> str:
+    if name.startswith("LeViT"):
+        return f"levit_{name.removeprefix('LeViT').lower()}"
+    return f"efficientnet_{name.removeprefix('EfficientNet').lower()}"
+
+
+def write_files(name: str, folder: Path) -> None:
+    """Our files of one variant that `OURS` names."""
+    from converters.tflite.calibration import calibration_images
+    from converters.tflite.conversion import to_tflite
+
+    model = networks()[name].build()
+    images = calibration_images("photographs", model.input_shape[1:3])
+    for form in OURS:
+        recipe = form.rpartition(" ")[2]
+        path = folder / f"{name}-{recipe}.tflite"
+        to_tflite(model, path, recipe=recipe, outputs="logits", calibration_images=images)
+
+
+def measure(folder: Path) -> dict[tuple[str, str], float]:
+    """(network, form) -> milliseconds of a picture."""
+    args = flags.FLAGS
+    chosen = [n.name for n in networks().values() if n.family in ("LeViT", "EfficientNet")]
+    entries = [(name, PYTORCH) for name in chosen]
+    for name in AT:
+        write_files(name, folder)
+        entries += [(name, form) for form in OURS]
+    running = {}
+    for name, form in entries:
+        path = folder / f"{name}-{form.rpartition(' ')[2]}.tflite"
+        settings = [f"--worker={name}", f"--form={form}", f"--folder={path}"]
+        running[name, form] = Contender("benchmarks.papers_claim", settings, threads=1)
+    found = race(running, args.turns, args.seconds)
+    return {key: times.ms / (BATCH if key[1] == PYTORCH else 1) for key, times in found.items()}
+
+
+def main() -> None:
+    args = flags.FLAGS
+    if args.worker:
+        work(args.worker, args.form, Path(args.folder))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        times = measure(Path(folder))
+    known = networks()
+    rows = [
+        (name, form, known[name].top1, known[name].size, ms, 1e3 / ms)
+        for (name, form), ms in times.items()
+    ]
+    columns = ("network", "runtime", "top-1, published", "input", "ms", "images/s")
+    results.publish("papers_claim", columns, rows, args.output)
+    points = [(known[n].top1, times[n, PYTORCH]) for n in known if n.startswith("EfficientNet")]
+    ratios = []
+    for name, top1 in AT.items():
+        other = interpolated(points, top1)
+        for form in (PYTORCH, *OURS):
+            paper = PAPERS if (top1, form) == (80.0, PYTORCH) else None
+            ratios.append((top1, name, form, other / times[name, form], paper))
+    print("\nEfficientNet in PyTorch takes so many times as long:\n")
+    columns = ("top-1", "against", "in", "times", "the paper says")
+    results.publish("papers_claim_ratios", columns, ratios, args.output)
+
+
+def define_flags() -> None:
+    flags.DEFINE_integer("turns", 5, "Of each contender.", lower_bound=1)
+    flags.DEFINE_float("seconds", 2.0, "Of a turn, about.", lower_bound=0)
+    results.define_output_flag()
+    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    flags.DEFINE_string("form", None, "Used by the benchmark itself.")
+    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
+
+
+if __name__ == "__main__":
+    cli.Command(main, define_flags).run()

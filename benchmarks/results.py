@@ -8,6 +8,9 @@ import json
 import numbers
 import os
 import platform
+import shlex
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,9 +61,51 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def publish(
     name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str
 ) -> Path:
-    """Prints a table and writes it, see `write`."""
-    print(table(columns, rows))
-    return write(name, columns, rows, folder)
+    """Prints a table and writes it, see `write`, and into the page that `--page` names."""
+    text = table(columns, rows)
+    print(text)
+    path = write(name, columns, rows, folder)
+    page = flags.FLAGS.page if "page" in flags.FLAGS and flags.FLAGS.is_parsed() else None
+    if page:
+        update_page(Path(page), name, text)
+    return path
+
+
+def update_page(page: Path, name: str, text: str) -> None:
+    """Puts a table into a page of the documentation, with what made it, where and when.
+
+    Args:
+      page: a Markdown file with the lines `<!-- benchmark: NAME -->` and `<!-- end: NAME -->`. What
+        is between them is replaced.
+      name: of the benchmark.
+      text: the table.
+
+    Raises:
+      ValueError: the page has no such lines.
+    """
+    begin, end = f"<!-- benchmark: {name} -->", f"<!-- end: {name} -->"
+    content = page.read_text(encoding="utf-8")
+    before, found, rest = content.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise ValueError(f"{page} has no lines {begin} and {end} for the table to stand between")
+    facts = machine()
+    used = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    about = (
+        f"`{_command()}`, {facts['date']}; {facts['processor']}, {facts['cores']} cores; {used}:"
+    )
+    lines = textwrap.fill(about, 100, break_on_hyphens=False, break_long_words=False)
+    with atomic_path(page, overwrite=True) as temporary:
+        Path(temporary).write_text(
+            f"{before}{begin}\n{lines}\n\n{text}\n{end}{after}", encoding="utf-8"
+        )
+
+
+def _command() -> str:
+    """What was typed, but for where the results go."""
+    module = Path(sys.argv[0]).stem
+    given = [word for word in sys.argv[1:] if not word.startswith(("--output", "--page"))]
+    return shlex.join(["python", "-m", f"benchmarks.{module}", *given])
 
 
 def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str) -> Path:
@@ -113,8 +158,9 @@ def plain_log_ticks(axes) -> None:
 
 
 def define_output_flag() -> None:
-    """`--output`, where `publish` writes."""
+    """`--output` and `--page`, where `publish` writes."""
     flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
+    flags.DEFINE_string("page", None, "Page of docs/ that the table goes into, too.")
 
 
 def _cell(value: object) -> str:

@@ -25,6 +25,21 @@ def test_numbers_of_numpy_are_numbers_in_the_table_and_in_the_file(tmp_path, cap
     assert {"processor", "cores", "versions", "date"} <= set(content)
 
 
+def test_a_table_replaces_the_one_before_in_a_page(tmp_path):
+    page = tmp_path / "speed.md"
+    page.write_text("# Speed\n<!-- benchmark: mine -->\nold\n<!-- end: mine -->\nMore.\n")
+    for text in ("| a |", "| b |"):
+        results.update_page(page, "mine", text)
+    lines = page.read_text().splitlines()
+    assert (lines[:2], lines[-3:]) == (
+        ["# Speed", "<!-- benchmark: mine -->"],
+        ["| b |", "<!-- end: mine -->", "More."],
+    )
+    assert results.machine()["date"] in page.read_text()
+    with pytest.raises(ValueError, match="has no lines <!-- benchmark: other -->"):
+        results.update_page(page, "other", "| c |")
+
+
 def test_times_at_an_accuracy_lie_between_the_nearest_members():
     family = [(80.0, 10.0), (82.0, 40.0), (78.0, 5.0)]
     assert interpolated(family, 81.0) == pytest.approx(20.0)

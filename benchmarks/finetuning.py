@@ -81,7 +81,7 @@ class Ours:
         import keras
         import tensorflow as tf
 
-        from training import network
+        from training.networks import network
 
         config, names = session.config, session.data.class_names
         keras.utils.set_random_seed(config.seed)
@@ -100,8 +100,8 @@ class Adam:
         import keras
 
         import levit_tf
-        from training import network
         from training.data import load_data
+        from training.networks import network
         from training.run import load_config_data
 
         self._config = config_of(epochs, seed=0)
@@ -127,7 +127,7 @@ class Adam:
         """Top-1 in percent after the last epoch."""
         import keras
 
-        from training import network
+        from training.networks import network
 
         model = self._model
         keras.utils.set_random_seed(seed)

@@ -63,7 +63,7 @@ def load_pictures(model: str, folder: str) -> Pictures:
     from converters.tflite.calibration import CALIBRATION_IMAGES
     from levit_tf.prediction.predictor import load_predictor
     from training.data import load_data
-    from training.evaluation import class_of_output
+    from training.evaluation.accuracy import class_of_output
 
     predictor = load_predictor(model)
     data = load_data(f"imagefolder:{folder}").with_input_size(predictor.input_size)

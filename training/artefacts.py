@@ -22,7 +22,7 @@ from levit_common.markdown import markdown_table
 from levit_lite.class_names import LABELS_FILE
 from levit_tf.keras_graph.endings import have_exits
 from levit_tf.prediction.predictor import load_predictor
-from training.evaluation import top1
+from training.evaluation.accuracy import top1
 
 REFERENCE = "final.keras"
 FAKE_QUANTIZED = "fake_quantized"

@@ -32,7 +32,7 @@ from levit_common.markdown import markdown_table
 from levit_common.picture_files import printable
 from training.choices import EVALUATION_BATCH
 
-_WORK = "training.evaluation"
+_WORK = "training.evaluation.accuracy"
 __getattr__ = lazy_names(
     __name__, class_of_output=_WORK, evaluate=_WORK, is_named=_WORK, top1=_WORK
 )
@@ -43,8 +43,8 @@ def main() -> None:
 
     from levit_tf.prediction.predictor import load_predictor
     from training.data import load_data, summary
-    from training.evaluation import evaluate, is_named
-    from training.evaluation_report import paper_top1, write_report
+    from training.evaluation.accuracy import evaluate, is_named
+    from training.evaluation.report import paper_top1, write_report
 
     args = flags.FLAGS
     data = load_data(args.dataset, split_test=args.split, strict=args.strict, with_train=False)
@@ -103,7 +103,7 @@ def _evaluate_dynamic(predictor, data) -> None:
     from converters.dynamic.running import open_dynamic
     from levit_lite.prediction.predictor import load_tflite_predictor
     from levit_tf.prediction.predictor import load_predictor
-    from training.dynamic_evaluation import evaluate_dynamic, write_dynamic_report
+    from training.evaluation.dynamic import evaluate_dynamic, write_dynamic_report
 
     args = flags.FLAGS
     beside = [

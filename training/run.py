@@ -14,7 +14,6 @@ import tensorflow as tf
 from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_common.json_files import write_json
 from levit_tf.pictures.picture_folders import skipped_text
-from training import exits, network
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoints import folder as run_folder
 from training.checkpoints.checkpoint import BEST, OTHER_WORKERS, Checkpoints
@@ -27,6 +26,7 @@ from training.log import Log
 from training.loop.epochs import NonFiniteLossError, fit
 from training.loop.preemption import stop_on_signals
 from training.loop.session import Session, make_session
+from training.networks import exits, network
 from training.outcome import RESULT_FILE, Outcome, judge
 from training.pictures import contact_sheet, learning_curve
 from training.strategy import make_strategy, meet, worker_of

@@ -30,7 +30,7 @@ from tests.support.training.data_cases import (
 from training.data import Dataset, load_data
 from training.data.sources import PixelSource
 from training.evaluate import class_of_output, evaluate
-from training.evaluation_report import paper_top1
+from training.evaluation.report import paper_top1
 
 SIZE = (32, 32)
 

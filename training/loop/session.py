@@ -13,7 +13,7 @@ import tensorflow as tf
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
-from training import config_checks, exits, network
+from training import config_checks
 from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
@@ -22,6 +22,7 @@ from training.loop.epochs import Evaluators, Schedule
 from training.loop.step import StepOptions, make_train_step
 from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
+from training.networks import exits, network
 from training.optim.ema import Ema
 from training.optim.losses import Distillation, ExitsLoss
 from training.optim.mixed_precision import LossScale, precision
@@ -252,7 +253,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     classes = len(data.class_names)
     keras.utils.set_random_seed(config.seed)
     if config.qat:
-        from training import qat  # which needs packages that no other run does
+        from training.networks import qat  # which needs packages that no other run does
 
         make_networks = qat.prepare(config, data)
     elif config.exits:

@@ -7,13 +7,13 @@ import tensorflow as tf
 import levit_tf
 from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import randomize_keras
-from training import network
 from training.augment import MixingSettings
 from training.config import load_config, override
 from training.data import load_data
 from training.loop.batches import test_batches as batches_of
 from training.loop.batches import train_batches
 from training.loop.session import make_session
+from training.networks import network
 from training.plan import Facts
 from training.strategy import make_strategy
 

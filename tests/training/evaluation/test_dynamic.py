@@ -20,7 +20,7 @@ from tests.support.training.data_cases import CLASSES, write_folder
 from training import evaluate as command
 from training.data import Dataset
 from training.data.sources import PixelSource
-from training.dynamic_evaluation import evaluate_dynamic
+from training.evaluation.dynamic import evaluate_dynamic
 
 SIZE = (8, 8)
 # What two steps say to pictures of brightness 0 to 3, and what is right.

@@ -15,7 +15,7 @@ from training.choices import EVALUATION_BATCH
 from training.data import Dataset
 from training.data.loading import imagenet_ids
 from training.data.summary import SHOWN_CLASSES
-from training.evaluation_report import Accuracy
+from training.evaluation.report import Accuracy
 
 TOP = 5
 

@@ -25,7 +25,7 @@ from levit_tf.dynamic.calibration import (
     leaving_step,
 )
 from training.data import Dataset
-from training.evaluation import class_of_output
+from training.evaluation.accuracy import class_of_output
 
 FILE, PICTURE = "dynamic_evaluation.json", "dynamic.png"
 _BATCH = 32
@@ -120,7 +120,7 @@ def evaluate_dynamic(
       data: of its input size.
       beside: names and predictors of single networks, each measured on the same pictures.
       limit: at most so many pictures, evenly spread.
-      by_order: see `training.evaluation.class_of_output`.
+      by_order: see `training.evaluation.accuracy.class_of_output`.
 
     Raises:
       ValueError: the classes do not match, or there are no pictures.

@@ -13,10 +13,10 @@ from levit_tf.dynamic.steps import steps_of_exits
 from levit_tf.names import WHOLE
 from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
-from training import exits
 from training.config import load_config, override
 from training.data import load_data
 from training.loop.session import make_session
+from training.networks import exits
 from training.optim.losses import Distillation, ExitsLoss, cross_entropy
 from training.run import run
 from training.strategy import make_strategy

@@ -31,7 +31,7 @@ from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file
 from training.config import Config
 from training.data import Dataset
-from training.network import Networks
+from training.networks.network import Networks
 from training.teachers.teacher import Teacher
 
 

@@ -5,6 +5,8 @@ They are timm's module names with underscores for dots.
 
 from __future__ import annotations
 
+import math
+
 SIDES = "sides_are_multiples"
 STEM = "stem"
 PRE_LOGITS = "pre_logits"
@@ -15,9 +17,31 @@ EXIT_PREFIX = "exits_"
 WHOLE = "head"
 
 
-def exit_name(stage: int) -> str:
-    """Name of the exit behind `stage`, of its output, and the beginning of its layers' names."""
-    return f"{EXIT_PREFIX}{stage}"
+def exit_name(place: int | str) -> str:
+    """Name of an exit: of its output, and the beginning of its layers' names.
+
+    Args:
+      place: the stage that it is behind, 0 or "0", or the block: "0.1" is block 1 of stage 0.
+    """
+    return f"{EXIT_PREFIX}{place}".replace(".", "_")
+
+
+def exit_place(name: str) -> tuple[int, int | None]:
+    """Stage and block that an exit of this name is behind; no block: behind the whole stage."""
+    stage, _, block = name.removeprefix(EXIT_PREFIX).partition("_")
+    return int(stage), int(block) if block else None
+
+
+def exit_features(name: str) -> str:
+    """Name of the layer whose feature map an exit of this name answers from."""
+    stage, block = exit_place(name)
+    return stage_name(stage) if block is None else f"{stage_name(stage)}_blocks_{block}_mlp_add"
+
+
+def exit_order(name: str) -> tuple[int, float]:
+    """Sorts exits by their names in the order in which a picture meets them."""
+    stage, block = exit_place(name)
+    return stage, math.inf if block is None else block
 
 
 def stage_name(stage: int) -> str:

@@ -41,10 +41,10 @@ class Config:
         "int8_full"; None for a float network. It begins with the trained network of `init_from`, a
         `.keras` file in train or deploy form, or "imagenet"; and that is the teacher where
         `teacher` names none. --set=qat=true is int8.
-      exits: branches that answer early, "0:attention,1:pool": a stage and the kind of the branch
-        behind it (`levit_tf.dynamic.exits.add_exits`), which learn while the trained network of
-        `init_from` stays to the bit what it was; None for none. They learn the labels, what
-        `distillation` says, and what the whole network answers.
+      exits: branches that answer early, "0:attention,1:pool": a stage, or a block as in "0.1", and
+        the kind of the branch behind it (`levit_tf.dynamic.exits.add_exits`), which learn while the
+        trained network of `init_from` stays to the bit what it was; None for none. They learn the
+        labels, what `distillation` says, and what the whole network answers.
       exits_end_to_end: whether the network learns along with its exits.
       exits_weight: weight of each exit's loss then; the whole network has 1.
       exits_alpha: share of an exit's loss that is its distance from the whole network's answer.

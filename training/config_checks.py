@@ -233,27 +233,27 @@ def _check_exits(config: Any) -> None:
             )
 
 
-def parse_exits(text: str) -> dict[int, str]:
-    """Reads where exits are and of what kind, "0:attention,1:pool".
+def parse_exits(text: str) -> dict[str, str]:
+    """Reads where exits are and of what kind, "0:attention,1:pool", or behind a block, "0.1:pool".
 
     Returns:
-      Stage -> kind, for `levit_tf.dynamic.exits.add_exits`.
+      Place -> kind, for `levit_tf.dynamic.exits.add_exits`.
 
     Raises:
       ValueError: of another form; the message says of which.
     """
     pairs = [part.partition(":") for part in text.split(",")]
-    found = {stage: kind for stage, _, kind in pairs}
+    found = {place: kind for place, _, kind in pairs}
     if (
         len(found) != len(pairs)
-        or not set(found) <= {"0", "1"}
+        or not all(re.fullmatch(r"[01](\.\d+)?", place) for place in found)
         or not (set(found.values()) <= set(EXIT_KINDS))
     ):
         raise ValueError(
-            f"exits are written as '0:attention,1:pool': stages 0 or 1, each with one of "
-            f"{', '.join(EXIT_KINDS)}. Received: {text!r}"
+            f"exits are written as '0:attention,1:pool': stages 0 or 1, or blocks of theirs as in "
+            f"'0.1:pool', each with one of {', '.join(EXIT_KINDS)}. Received: {text!r}"
         )
-    return {int(stage): found[stage] for stage in sorted(found)}
+    return found
 
 
 def parse_rand_augment(text: str) -> dict[str, float]:

@@ -16,40 +16,53 @@ from levit_tf.keras_graph.notes import CLASSES, note_layer
 from levit_tf.keras_graph.properties import class_name_texts, model_properties
 from levit_tf.layers import MLP, Classifier
 from levit_tf.model import average_pool
-from levit_tf.names import EXIT_PREFIX, WHOLE, exit_name, stage_name
+from levit_tf.names import (
+    EXIT_PREFIX,
+    WHOLE,
+    exit_features,
+    exit_name,
+    exit_order,
+    exit_place,
+)
 from levit_tf.variants import STAGE_STRIDE, STAGES, Variant
 
 
-def add_exits(model: keras.Model, kinds: Mapping[int, str] | None = None) -> keras.Model:
+def add_exits(model: keras.Model, kinds: Mapping[int | str, str] | None = None) -> keras.Model:
     """Gives a LeViT freshly initialised exits, sharing all of its layers.
 
     Args:
       model: a LeViT in train form, with its top.
-      kinds: stage -> kind of the branch behind it, one of `levit_common.choices.EXIT_KINDS`: "pool"
-        is the mean over the tokens, BatchNorm and a dense layer; "attention" has one of LeViT's own
-        subsampling attentions and an MLP before these. By default attention behind stage 0, the
-        mean behind stage 1.
+      kinds: stage, 0 or 1, or block, "0.1", -> kind of the branch behind it, one of
+        `levit_common.choices.EXIT_KINDS`: "pool" is the mean over the tokens, BatchNorm and a dense
+        layer; "attention" has one of LeViT's own subsampling attentions and an MLP before these.
+        By default attention behind stage 0, the mean behind stage 1.
 
     Returns:
       A model of the same input with logits by name, (batch, classes) each: "exits_0", "exits_1"
-      and "head", the whole network, whose logits are to the bit what they were.
+      ("exits_0_1" behind a block) and "head", the whole network, whose logits are to the bit what
+      they were.
 
     Raises:
-      ValueError: `model` is no LeViT in train form with a top, or there is no such stage or kind.
+      ValueError: `model` is no LeViT in train form with a top, or there is no such stage, block or
+        kind.
     """
     kinds = {0: "attention", 1: "pool"} if kinds is None else dict(kinds)
     variant, classifier = variant_of(model), classifier_of(model)
     if classifier is None:
         raise ValueError(f"Model {model.name!r} has no classification heads to exit to.")
     outputs = {}
-    for stage, kind in sorted(kinds.items()):
-        if stage not in range(STAGES - 1) or kind not in EXIT_KINDS:
+    places = {exit_name(place): kind for place, kind in kinds.items()}
+    for name in sorted(places, key=exit_order):
+        stage, block = exit_place(name)
+        blocks = variant.depth[stage] if stage in range(STAGES - 1) else 0
+        if not blocks or places[name] not in EXIT_KINDS or (block or 0) >= blocks:
             raise ValueError(
-                f"kinds must give stages 0 to {STAGES - 2} one of {', '.join(EXIT_KINDS)}. "
-                f"Received: {stage!r}: {kind!r}"
+                f"exits of {variant.name} are behind stage 0 or 1, or a block of theirs, such as "
+                f"'0.{variant.depth[0] - 1}', each with one of {', '.join(EXIT_KINDS)}. Received: "
+                f"{kinds}"
             )
-        features = model.get_layer(stage_name(stage)).output
-        outputs[exit_name(stage)] = _branch(variant, features, stage, kind, classifier.classes)
+        features = model.get_layer(exit_features(name)).output
+        outputs[name] = _branch(variant, features, name, places[name], classifier.classes)
     logits = classifier.output
     if classifier.heads == "both":
         logits = keras.layers.Average(name="mean_of_heads")(keras.tree.flatten(logits))
@@ -63,9 +76,9 @@ def exit_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in model.layers if layer.name.startswith(EXIT_PREFIX)]
 
 
-def _branch(variant: Variant, x: keras.KerasTensor, stage: int, kind: str, classes: int):
+def _branch(variant: Variant, x: keras.KerasTensor, name: str, kind: str, classes: int):
     """(batch, height, width, channels) -> (batch, classes)."""
-    name = exit_name(stage)
+    stage, _ = exit_place(name)
     if kind == "attention":
         dim = variant.embed_dim[stage + 1]
         x = Attention(

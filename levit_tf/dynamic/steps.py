@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from levit_tf.dynamic.calibration import NEVER, confidence
-from levit_tf.names import EXIT_PREFIX, WHOLE, stage_name
+from levit_tf.names import WHOLE, exit_features, exit_order
 
 LOGITS, STATE = "logits", "state"  # of a step's outputs
 
@@ -100,17 +100,17 @@ def steps_of_exits(model: keras.Model) -> Steps:
       ValueError: it has no exits.
     """
     outputs = model.output if isinstance(model.output, dict) else {}
-    exits = sorted(name for name in outputs if name != WHOLE)
+    exits = sorted((name for name in outputs if name != WHOLE), key=exit_order)
     if not exits or WHOLE not in outputs:
         raise ValueError(
             f"Model {model.name!r} has no exits; levit_tf.dynamic.exits.add_exits adds them."
         )
     networks, begin = [], model.input
     for name in exits:
-        stage = int(name.removeprefix(EXIT_PREFIX))
-        state = model.get_layer(stage_name(stage)).output
+        features = exit_features(name)
+        state = model.get_layer(features).output
         step = {LOGITS: outputs[name], STATE: state}
-        networks.append(keras.Model(begin, step, name=f"{model.name}_to_{stage_name(stage)}"))
+        networks.append(keras.Model(begin, step, name=f"{model.name}_to_{features}"))
         begin = state
     networks.append(keras.Model(begin, {LOGITS: outputs[WHOLE]}, name=f"{model.name}_rest"))
     return Steps(tuple(networks), (*exits, WHOLE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,9 @@ def check_exits(
             answers.setdefault(name, []).append(np.asarray(logits))
     found = {name: np.concatenate(rows) for name, rows in answers.items()}
     whole = found[WHOLE].argmax(axis=1)
-    branches = exit_layers(model)
-    parameters = {
-        name: sum(layer.count_params() for layer in branches if _is_of(layer.name, name))
-        for name in found
-    }
+    parameters = dict.fromkeys(found, 0)
+    for layer in exit_layers(model):
+        parameters[_exit_of(layer.name, found)] += layer.count_params()
     parameters[WHOLE] = model.count_params() - sum(parameters.values())
     reports = [
         ExitReport(
@@ -195,5 +193,6 @@ def _without_exits(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, logits, name=model.name)
 
 
-def _is_of(layer: str, output: str) -> bool:
-    return layer == output or layer.startswith(f"{output}_")
+def _exit_of(layer: str, outputs: Iterable[str]) -> str:
+    """The exit that a layer belongs to: "exits_0_1_attn" is of "exits_0_1", not of "exits_0"."""
+    return max((name for name in outputs if f"{layer}_".startswith(f"{name}_")), key=len)

@@ -134,7 +134,7 @@ def test_a_predictor_and_an_export_take_the_whole_network(backbone, tmp_path):
     ("settings", "message"),
     [
         (("init_from=none",), r"are put on a trained network: set init_from"),
-        (("exits=2:pool",), r"stages 0 or 1, each with one of pool, attention. Received: '2:pool'"),
+        (("exits=2:pool",), r"each with one of pool, attention. Received: '2:pool'"),
         (("exits=0:pool,0:pool",), r"exits are written as"),
         (("exits=0:dense",), r"one of pool, attention"),
         (("drop_path=0.1",), r"drop_path=0.1 is about the network, which stays"),

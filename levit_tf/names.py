@@ -6,6 +6,7 @@ They are timm's module names with underscores for dots.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 SIDES = "sides_are_multiples"
 STEM = "stem"
@@ -38,10 +39,14 @@ def exit_features(name: str) -> str:
     return stage_name(stage) if block is None else f"{stage_name(stage)}_blocks_{block}_mlp_add"
 
 
-def exit_order(name: str) -> tuple[int, float]:
-    """Sorts exits by their names in the order in which a picture meets them."""
-    stage, block = exit_place(name)
-    return stage, math.inf if block is None else block
+def exit_names(outputs: Iterable[str]) -> list[str]:
+    """The exits among the outputs of a network, in the order in which a picture meets them."""
+
+    def order(name: str) -> tuple[int, float]:
+        stage, block = exit_place(name)
+        return stage, math.inf if block is None else block
+
+    return sorted((name for name in outputs if name != WHOLE), key=order)
 
 
 def stage_name(stage: int) -> str:

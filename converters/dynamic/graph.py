@@ -22,7 +22,7 @@ from converters.deploy import (
 from levit_common.shipped_names import INPUT, LOGITS
 from levit_tf.keras_graph.endings import have_exits
 from levit_tf.keras_graph.properties import model_properties
-from levit_tf.names import WHOLE
+from levit_tf.names import WHOLE, exit_names
 
 
 def answer_name(step: int) -> str:
@@ -123,4 +123,4 @@ def _shape(shape: Sequence[int]) -> str:
 def _exits(model: keras.Model) -> list[str]:
     if not have_exits(model.output):
         return []
-    return sorted(name for name in model.output if name != WHOLE)
+    return exit_names(model.output)

@@ -16,7 +16,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_common.shipped_names import LOGITS
 from levit_tf.dynamic.calibration import NEVER
 from levit_tf.keras_graph.endings import have_exits
-from levit_tf.names import WHOLE
+from levit_tf.names import WHOLE, exit_names
 
 
 class Answer(NamedTuple):
@@ -41,7 +41,7 @@ def references(models: Sequence[keras.Model], input_range: str | None = None) ->
     """What each step should say: the models that were given, called as their user calls them."""
     if len(models) == 1 and have_exits(models[0].output):
         (model,) = models
-        names = [*sorted(set(model.output) - {WHOLE}), WHOLE]
+        names = [*exit_names(model.output), WHOLE]
         models = [keras.Model(model.input, model.output[name], name=model.name) for name in names]
     return [
         model_artefact(model, f"Model {model.name!r}", input_range, few=True) for model in models

@@ -21,7 +21,7 @@ from levit_tf.names import (
     WHOLE,
     exit_features,
     exit_name,
-    exit_order,
+    exit_names,
     exit_place,
 )
 from levit_tf.variants import STAGE_STRIDE, STAGES, Variant
@@ -52,7 +52,7 @@ def add_exits(model: keras.Model, kinds: Mapping[int | str, str] | None = None) 
         raise ValueError(f"Model {model.name!r} has no classification heads to exit to.")
     outputs = {}
     places = {exit_name(place): kind for place, kind in kinds.items()}
-    for name in sorted(places, key=exit_order):
+    for name in exit_names(places):
         stage, block = exit_place(name)
         blocks = variant.depth[stage] if stage in range(STAGES - 1) else 0
         if not blocks or places[name] not in EXIT_KINDS or (block or 0) >= blocks:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from levit_tf.dynamic.calibration import NEVER, confidence
-from levit_tf.names import WHOLE, exit_features, exit_order
+from levit_tf.names import WHOLE, exit_features, exit_names
 
 LOGITS, STATE = "logits", "state"  # of a step's outputs
 
@@ -100,7 +100,7 @@ def steps_of_exits(model: keras.Model) -> Steps:
       ValueError: it has no exits.
     """
     outputs = model.output if isinstance(model.output, dict) else {}
-    exits = sorted((name for name in outputs if name != WHOLE), key=exit_order)
+    exits = exit_names(outputs)
     if not exits or WHOLE not in outputs:
         raise ValueError(
             f"Model {model.name!r} has no exits; levit_tf.dynamic.exits.add_exits adds them."

@@ -106,11 +106,14 @@ def randomize_keras(model, seed: int = 0) -> None:
         norm.moving_variance.assign(variance * _draw(rng, "variance", variance.shape))
 
 
-def with_random_exits(model):
-    """A LeViT with exits whose branches have random weights, so that they disagree."""
+def with_random_exits(model, kinds=None):
+    """A LeViT with exits whose branches have random weights, so that they disagree.
+
+    For `kinds` see `levit_tf.dynamic.exits.add_exits`.
+    """
     from levit_tf.dynamic.exits import add_exits, exit_layers
 
-    model = add_exits(model)
+    model = add_exits(model, kinds)
     for layer in exit_layers(model):
         for weight in layer.weights:
             if "moving" not in weight.path:

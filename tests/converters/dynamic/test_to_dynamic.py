@@ -98,12 +98,21 @@ def test_each_path_of_each_file_says_what_keras_says(written, exits, images, nam
     _check_each_path(written[0] / name, exits, images)
 
 
+@pytest.mark.slow
+def test_exits_behind_blocks_are_met_in_their_order(pictures, images, tmp_path):
+    exits = with_random_exits(network(), {1: "pool", 0: "attention", "0.0": "pool"})
+    record = to_dynamic([exits], tmp_path / "exits", pictures=pictures, epsilon=0.1)
+    assert record["steps"] == ["exits_0_0", "exits_0", "exits_1", "head"]
+    for name in FILES:
+        _check_each_path(tmp_path / "exits" / name, exits, images)
+
+
 def _check_each_path(path, exits, images):
     file = open_dynamic(path)
-    assert file.steps == 3
+    assert file.steps == len(exits.output)
     for step, reference in enumerate(references([exits])):
         expected = reference.outputs(images)["logits"]
-        found = [file.answer(image[None], forcing(step, 3)) for image in images]
+        found = [file.answer(image[None], forcing(step, file.steps)) for image in images]
         assert {int(one.exits[0]) for one in found} == {step}
         logits = np.concatenate([one.logits for one in found])
         largest = np.abs(expected).max()

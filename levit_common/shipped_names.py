@@ -18,6 +18,9 @@ Its sibling for apps that stop when their time is up has a signature for each st
 `step_1` and so on: they return `logits`, `probabilities` and what later steps take by its name,
 `state_0` and so on.
 
+One that finds joints, of `levit_tf.keypoints`, has the output `keypoints` instead: (batch, joints,
+3), x and y in pixels of the input, the middle of the first being 0, and confidence 0..1.
+
 A `.keras` file is another matter: its model takes normalised pixels, as in keras.applications.
 """
 
@@ -26,6 +29,7 @@ INPUT = "images"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 EXIT = "exit"
+KEYPOINTS = "keypoints"
 THRESHOLDS = "thresholds"
 THRESHOLDS_SIGNATURE = "with_thresholds"
 # 1 / temperature of each step but the last: a constant in the files, beside the thresholds.

@@ -1,9 +1,9 @@
 """The attention bias of a grid that is known only when a model is called.
 
 What is trained stays the variable: one table for one grid. For another grid it is resized by the
-rule of `levit_tf.attention_bias.resize_attention_bias`, and spread over queries and keys by the
-same index. Where a call knows its size, all that depends on the size alone is numpy's and kept from
-one call to the next; where a graph is made for every size, the graph computes it.
+rule of `levit_tf.attention_bias.resize_attention_bias`, and spread over queries and keys. Where a
+call knows its size, all that depends on the size alone is numpy's and kept from one call to the
+next; where a graph is made for every size, the graph computes it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,28 @@ def attention_bias_at(table, source: Grid, target: tuple[Side, Side], stride: in
     """
     if _is_known(*target) and tuple(target) == tuple(source):
         return spread(table, target, target[1], stride)
-    picture = ops.reshape(table, (table.shape[0], *source))  # (heads, h*w) -> (heads, h, w)
+    heads = table.shape[0]
+    picture = ops.reshape(table, (heads, *source))  # (heads, h*w) -> (heads, h, w)
     rows, columns = (_weights(*sides) for sides in zip(source, target, strict=True))
     rows, columns = (ops.cast(x, table.dtype) for x in (rows, columns))
-    # (H, h) x (heads, h, w) x (w, W) -> (heads, H, W)
-    picture = ops.matmul(ops.matmul(rows, picture), ops.transpose(columns))
-    flat = ops.reshape(picture, (table.shape[0], -1))  # (heads, H, W) -> (heads, H*W)
-    return spread(flat, target, target[1], stride)
+    if _is_known(*target):
+        # (H, h) x (heads, h, w) x (w, W) -> (heads, H, W)
+        picture = ops.matmul(ops.matmul(rows, picture), ops.transpose(columns))
+        flat = ops.reshape(picture, (heads, -1))  # (heads, H, W) -> (heads, H*W)
+        return spread(flat, target, target[1], stride)
+    # Looking up every entry by itself would take longer than all the rest. So the columns are
+    # resized to all pairs of them at once, which is a product of small matrices, and rows of pairs
+    # are copied whole.
+    dy, dx = (_offsets(side, stride) for side in target)  # (queries, keys) of one direction
+    pairs = ops.take(columns, ops.reshape(dx, (-1,)), axis=0)  # (qx*kx, w)
+    x = ops.matmul(ops.matmul(rows, picture), ops.transpose(pairs))  # (heads, H, qx*kx)
+    x = ops.take(x, ops.reshape(dy, (-1,)), axis=1)  # (heads, qy*ky, qx*kx)
+    sides = (*ops.shape(dy), *ops.shape(dx))
+    x = ops.transpose(ops.reshape(x, (heads, *sides)), (0, 1, 3, 2, 4))  # (heads, qy, qx, ky, kx)
+    return ops.reshape(x, (heads, sides[0] * sides[2], sides[1] * sides[3]))
 
 
-def spread(table, grid: tuple[Side, Side], table_width: Side, stride: int = 1):
+def spread(table, grid: Grid, table_width: int, stride: int = 1):
     """A table over the queries and keys of a grid, which has no offset that the table lacks.
 
     Args:
@@ -54,12 +66,7 @@ def spread(table, grid: tuple[Side, Side], table_width: Side, stride: int = 1):
     Returns:
       (heads, queries, keys).
     """
-    if _is_known(*grid, table_width):
-        return ops.take(table, _index(tuple(grid), stride, table_width), axis=1)
-    dy, dx = (_offsets(side, stride) for side in grid)  # (queries, keys) of one direction
-    index = (dy * table_width)[:, None, :, None] + dx[None, :, None, :]  # (qy, qx, ky, kx)
-    queries, keys = ops.shape(dy)[0] * ops.shape(dx)[0], grid[0] * grid[1]
-    return ops.take(table, ops.reshape(index, (queries, keys)), axis=1)
+    return ops.take(table, _index(tuple(grid), stride, table_width), axis=1)
 
 
 def _is_known(*sides: Side) -> bool:
@@ -79,14 +86,13 @@ def _weights(source: int, target: Side):
     """(target, source) matrix of `levit_tf.attention_bias.interpolation`."""
     if _is_known(target):
         return _kept_interpolation(source, target)
-    # Lower neighbour and remainder in whole numbers: a position in float32 would be off by 1e-6.
+    # In whole numbers up to the division: a position in float32 would be off by 1e-6. A source that
+    # is less than one of its own steps away has what is left of that step as its weight.
     steps = ops.maximum(target - 1, 1)
-    scaled = ops.arange(target, dtype="int32") * (source - 1)
-    lower = ops.minimum(scaled // steps, max(source - 2, 0))
-    fraction = ops.cast(scaled - lower * steps, "float32") / ops.cast(steps, "float32")
-    below = ops.one_hot(lower, source, dtype="float32")
-    above = ops.one_hot(lower + 1, source, dtype="float32")
-    return below * (1 - fraction)[:, None] + above * fraction[:, None]
+    positions = ops.arange(target, dtype="int32") * (source - 1)
+    distances = ops.abs(positions[:, None] - steps * np.arange(source, dtype=np.int32))
+    weights = ops.cast(ops.maximum(steps - distances, 0), "float32")
+    return weights / ops.cast(steps, "float32")
 
 
 @functools.lru_cache(maxsize=32)

@@ -114,7 +114,7 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     tables = _table_grids(variant, inputs.shape[1:3], bias_size, attention_window)
     x = _noted(inputs)
     if None in inputs.shape[1:3]:
-        x = DivisibleSides(variant.stem_stride, name=SIDES)(x)
+        x = DivisibleSides(variant.stem_stride, name=SIDES.format(variant.stem_stride))(x)
     x = _backbone(variant, x, drop_path_rate, tables, attention_window)
     if include_top:
         x = classification_top(average_pool(x), classes, heads, classifier_activation)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-SIDES = "sides_are_multiples"
+SIDES = "sides_are_multiples_of_{}"  # pixels; what a graph for every size fails in
 STEM = "stem"
 PRE_LOGITS = "pre_logits"
 CLASSIFIER = "classifier"

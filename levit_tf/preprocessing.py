@@ -12,6 +12,7 @@ are torchvision's Resize, CenterCrop, ToTensor and Normalize on Pillow images.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -160,6 +161,35 @@ def denormalize(x: Any) -> Any:
     return (x * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN)) * 255
 
 
+def _bicubic_kernel(x: Any) -> Any:
+    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC; `x` in inputs from the centre."""
+    x = ops.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
+    return ops.where(x < 1, near, ops.where(x < 2, far, 0.0))
+
+
+def _bilinear_kernel(x: Any) -> Any:
+    """Pillow's BILINEAR: a triangle."""
+    return ops.maximum(1 - ops.abs(x), 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel of Pillow's resizing.
+
+    Attributes:
+      reach: inputs on either side that it looks at, where nothing is made smaller.
+      weight: distances in inputs -> weights.
+    """
+
+    reach: int
+    weight: Callable[[Any], Any]
+
+
+BICUBIC, BILINEAR = Kernel(2, _bicubic_kernel), Kernel(1, _bilinear_kernel)
+
+
 def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
     """Resizes an image to cover 256/224 of `size`, keeping its aspect, and crops the centre.
 
@@ -191,22 +221,48 @@ def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
     if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
         raise ValueError(f"size must be (height, width), positive integers. Received: {size!r}")
     height, width = ops.shape(image)[:2]
-    channels = shape[2]
     cover_height, cover_width = cover(*size)
     # In whole numbers, as float32 would round: the side which has to grow more (or shrink less) is
     # fitted, and the other follows, truncated as torchvision does.
     fit_height = cover_height * width >= cover_width * height
     resized_height = _where(fit_height, cover_height, cover_width * height // width)
     resized_width = _where(fit_height, cover_height * width // height, cover_width)
+    resized = (resized_height, resized_width)
+    starts = [_middle_of(*sides) for sides in zip(resized, size, strict=True)]
+    return resize_part(image, resized, starts, size)
 
+
+def resize_part(
+    image: Any,
+    resized: tuple[Any, Any],
+    starts: Sequence[Any],
+    size: tuple[int, int],
+    kernel: Kernel = BICUBIC,
+) -> Any:
+    """Resizes an image as Pillow does, and computes a part of the result only.
+
+    Args:
+      image: see `resize_and_center_crop`.
+      resized: (height, width) to resize it to; numbers, or scalar tensors.
+      starts: first row and column of the part; below 0 where it begins before the image.
+      size: (height, width) of the part, pixels.
+      kernel: what to interpolate with.
+
+    Returns:
+      As `resize_and_center_crop`; 0 where the part lies beyond the image.
+    """
+    height, width = ops.shape(image)[:2]
+    channels = image.shape[2]
     # One direction after the other with whole grey levels in between, width first: as Pillow does.
     # In one step, edges overshoot more and differ from Pillow's by up to 30 grey levels. The axis
     # to resize always comes first, and what is transposed are plain matrices, which is fast.
     x = ops.transpose(ops.reshape(image, (height, width * channels)))
     x = ops.reshape(x, (width, channels * height))
-    x = _resize_rows(x, width, resized_width, size[1])  # (size[1], channels * height)
+    # (width, channels * height) -> (size[1], channels * height)
+    x = _resize_rows(x, width, resized[1], starts[1], size[1], kernel)
     x = ops.transpose(ops.reshape(x, (size[1] * channels, height)))
-    x = _resize_rows(x, height, resized_height, size[0])  # (size[0], size[1] * channels)
+    # (height, size[1] * channels) -> (size[0], size[1] * channels)
+    x = _resize_rows(x, height, resized[0], starts[0], size[0], kernel)
     x = ops.reshape(x, (*size, channels))
     return ops.convert_to_numpy(x) if isinstance(image, np.ndarray) else x
 
@@ -215,27 +271,34 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return (x if condition else y) if isinstance(condition, bool) else ops.where(condition, x, y)
 
 
-def _resize_rows(x: Any, side: Any, resized: Any, cropped: int) -> Any:
-    """Resizes the first axis from `side` to `resized`, and computes the middle `cropped` of it.
+def _middle_of(resized: Any, cropped: int) -> Any:
+    """Where the middle begins: round((resized - cropped) / 2), halves to the even (torchvision)."""
+    excess = resized - cropped
+    half = excess // 2
+    return half + excess % 2 * (half % 2)
+
+
+def _resize_rows(x: Any, side: Any, resized: Any, start: Any, cropped: int, kernel: Kernel) -> Any:
+    """Resizes the first axis from `side` to `resized`; computes `cropped` of it from `start` on.
 
     Only inputs that an output depends on are looked at: for each block of outputs there is a matrix
     of weights, and the rows that it applies to.
 
     Args:
       x: (side, columns).
-      side: length of the first axis; this and `resized` may be scalar tensors.
+      side: length of the first axis; this, `resized` and `start` may be scalar tensors.
       resized: the length to resize it to.
+      start: the first that is computed; those beyond the axis are 0.
       cropped: how many of these are computed.
+      kernel: what to interpolate with.
 
     Returns:
       (cropped, columns) float32, whole numbers 0..255.
     """
-    excess = resized - cropped
-    half = excess // 2
-    start = half + excess % 2 * (half % 2)  # round(excess / 2), halves to the even: torchvision's
     middles = output_blocks(cropped)
     outputs = ops.convert_to_tensor(middles) + ops.cast(start, "float32")
-    inside, weights = bicubic_filters(outputs, *(_one_by_one(length) for length in (side, resized)))
+    lengths = (_one_by_one(length) for length in (side, resized))
+    inside, weights = resize_filters(outputs, *lengths, kernel)
     values = ops.matmul(weights, ops.cast(ops.take(x, inside, axis=0), "float32"))
     # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)
     values = ops.reshape(values, (middles.size, -1))[:cropped]
@@ -256,34 +319,31 @@ def output_blocks(count: int) -> np.ndarray:
     return numbers.reshape(blocks, BLOCK).astype(np.float32) + 0.5
 
 
-def bicubic_filters(outputs: Any, side: Any, resized: Any) -> tuple[Any, Any]:
+def resize_filters(
+    outputs: Any, side: Any, resized: Any, kernel: Kernel = BICUBIC
+) -> tuple[Any, Any]:
     """What each block of outputs is made of, when an axis is resized as Pillow does.
 
     Args:
       outputs: (blocks, BLOCK) float32, middles of the pixels to compute, in the resized axis.
       side: int32 (blocks or 1, 1), length of the axis that a block is from.
       resized: int32 (blocks or 1, 1), the length that it is resized to.
+      kernel: what to interpolate with.
 
     Returns:
       Numbers of the inputs that a block depends on, (blocks, span), and their weights, (blocks,
-      BLOCK, span).
+      BLOCK, span), which are 0 for an output beyond the axis.
     """
     scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
     stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
     centres = outputs * scale
-    lowest = ops.floor(ops.min(centres, axis=1, keepdims=True) - 2 * stretch)
-    span = ops.cast(ops.max((BLOCK - 1) * scale + 4 * stretch), "int32") + 2
+    lowest = ops.floor(ops.min(centres, axis=1, keepdims=True) - kernel.reach * stretch)
+    span = ops.cast(ops.max((BLOCK - 1) * scale + 2 * kernel.reach * stretch), "int32") + 2
     inputs = ops.cast(lowest, "int32") + ops.arange(span, dtype="int32")  # (blocks, span)
     inside = ops.clip(inputs, 0, side - 1)
     distances = ops.cast(inputs, "float32")[:, None, :] + 0.5 - centres[:, :, None]
     is_inside = ops.cast(inside == inputs, "float32")[:, None, :]
-    weights = _bicubic_kernel(distances / stretch[:, :, None]) * is_inside
-    return inside, weights / ops.sum(weights, axis=2, keepdims=True)
-
-
-def _bicubic_kernel(x: Any) -> Any:
-    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC; `x` in inputs from the centre."""
-    x = ops.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
-    return ops.where(x < 1, near, ops.where(x < 2, far, 0.0))
+    weights = kernel.weight(distances / stretch[:, :, None]) * is_inside
+    weights = weights / ops.sum(weights, axis=2, keepdims=True)
+    is_there = (outputs > 0) & (outputs < ops.cast(resized, "float32"))
+    return inside, ops.where(is_there[:, :, None], weights, 0.0)

@@ -23,7 +23,8 @@ def with_input_size(
     tables of the new size, to train them on, build a LeViT and `levit_tf.transfer_weights`.)
 
     Args:
-      model: a LeViT in train form, or a functional or Sequential model of one image with one in it.
+      model: a LeViT in train form, or one for every size in either; or a functional or Sequential
+        model of one image with one in it.
       input_size: (height, width) in pixels, or one number for both; None for a side, or for both,
         leaves it open.
 
@@ -42,12 +43,14 @@ def with_input_size(
         )
     if input_size is None or isinstance(input_size, int):
         input_size = (input_size, input_size)
-    stride = 2 ** sum(isinstance(layer, ConvBN) for layer in flat.layers)
+    steps = [layer for layer in flat.layers if isinstance(layer, ConvBN)]
+    has_check = any(isinstance(layer, DivisibleSides) for layer in flat.layers)
+    stride = side_stride(flat) if has_check else 2 ** len(steps)
     check_sides(f"{model.name}: the input's", tuple(input_size), stride)
     (old,) = flat.inputs
     image = keras.Input((*input_size, old.shape[-1]), old.shape[0], old.dtype, name=old.name)
-    has_check = any(isinstance(layer, DivisibleSides) for layer in flat.layers)
-    first = next(call.operation for call in calls_of(flat) if isinstance(call.operation, ConvBN))
+    # Of the stem in train form, where the check of an open size goes; who has that needs no other.
+    first = next((call.operation for call in calls_of(flat) if call.operation in steps), None)
     copies = []
 
     def copy(layer):
@@ -60,8 +63,8 @@ def with_input_size(
         return copies[-1][0]
 
     def call(layer, *args, **kwargs):
-        if layer.name == first.name and None in input_size and not has_check:
-            args = (DivisibleSides(stride, name=SIDES)(args[0]), *args[1:])
+        if None in input_size and not has_check and layer.name == first.name:
+            args = (DivisibleSides(stride, name=SIDES.format(stride))(args[0]), *args[1:])
         return layer(*args, **kwargs)
 
     result = keras.models.clone_model(
@@ -72,3 +75,30 @@ def with_input_size(
     )
     copy_weights(copies)
     return result
+
+
+def side_stride(model: keras.Model) -> int:
+    """What the sides of the pictures must be multiples of, in pixels.
+
+    Args:
+      model: a LeViT for pictures of every size, in train or deploy form; of another model 1.
+    """
+    found = (layer.stride for layer in flatten(model).layers if isinstance(layer, DivisibleSides))
+    return next(found, 1)
+
+
+def table_size(model: keras.Model) -> tuple[int, int]:
+    """(height, width) in pixels of the pictures that the tables of attention biases are for.
+
+    Args:
+      model: a LeViT for pictures of every size, in train or deploy form.
+
+    Raises:
+      ValueError: `model` is of another kind.
+    """
+    flat = flatten(model)
+    first = next((x for x in flat.layers if isinstance(x, TableAttention)), None)
+    if first is None:
+        raise ValueError(f"Model {model.name!r} has no tables of attention biases.")
+    rows, columns = first.table_grid
+    return rows * side_stride(flat), columns * side_stride(flat)

@@ -8,13 +8,18 @@ A served version has three signatures:
 - `classify` takes `inputs`, string (batch,): serialized `tf.Example`s with the contents of such a
   file as the bytes feature `image/encoded`.
 
-All return `classes`, string (batch, k), and `scores`, float32 (batch, k): the likeliest classes by
-name, best first, with their probabilities. The first two return `probabilities`, float32
-(batch, classes), in the order of the classes, and `image_tensor` also `logits` of that shape.
+A classifier returns by all of them `classes`, string (batch, k), and `scores`, float32 (batch, k):
+the likeliest classes by name, best first, with their probabilities. The first two return
+`probabilities`, float32 (batch, classes), in the order of the classes, and `image_tensor` also
+`logits` of that shape.
 
 A classifier in steps (`levit_tf.dynamic`) returns `exit`, int32 (batch,), by the first two: which
 step answered. Its fourth signature, `with_thresholds`, is `image_tensor` with `thresholds`, float32
 (steps - 1,), in place of those that it was exported with.
+
+A network that finds joints has the first two, which return `keypoints`, float32 (batch, joints, 3):
+x and y in pixels of the picture that was sent, the middle of the first being 0, and confidence
+0..1; and `joints`, string (batch, joints): their names.
 
 The names that a SavedModel or a TFLite file of the converters has too are theirs. No package that
 is slow to start is imported here, so that a client starts quickly.
@@ -25,6 +30,7 @@ from __future__ import annotations
 from levit_common.shipped_names import (
     EXIT,
     INPUT,
+    KEYPOINTS,
     LOGITS,
     PROBABILITIES,
     SIGNATURE,
@@ -32,7 +38,7 @@ from levit_common.shipped_names import (
     THRESHOLDS_SIGNATURE,
 )
 
-__all__ = ["EXIT", "LOGITS", "PROBABILITIES", "THRESHOLDS", "THRESHOLDS_SIGNATURE"]
+__all__ = ["EXIT", "KEYPOINTS", "LOGITS", "PROBABILITIES", "THRESHOLDS", "THRESHOLDS_SIGNATURE"]
 
 SERVING_DEFAULT = SIGNATURE
 IMAGE_TENSOR = "image_tensor"
@@ -49,6 +55,7 @@ ENCODED_FEATURE = "image/encoded"  # bytes feature of an example
 
 CLASSES = "classes"  # TF Serving prescribes this name and the next for CLASSIFY
 SCORES = "scores"
+JOINTS = "joints"
 
 # signature -> its outputs
 OUTPUTS = {
@@ -64,7 +71,9 @@ def outputs_of(signature: str, is_dynamic: bool) -> tuple[str, ...]:
     return (*known, EXIT) if is_dynamic and signature != CLASSIFY else known
 
 
-TFLITE_OUTPUTS = (PROBABILITIES, LOGITS)  # of IMAGE_TENSOR in a `model.tflite`
+OF_JOINTS = (KEYPOINTS, JOINTS)  # of both signatures of a network that finds joints
+# Of IMAGE_TENSOR in a `model.tflite`, which has no strings.
+TFLITE_OUTPUTS, TFLITE_OF_JOINTS = (PROBABILITIES, LOGITS), (KEYPOINTS,)
 
 TOP_K = 5  # how many classes are named, where there are so many
 LABELS_ASSET = "assets/labels.txt"  # in a version directory: one class name a line

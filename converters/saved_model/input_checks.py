@@ -16,7 +16,12 @@ _SHOWN = 32  # sides of a wrong shape in an error
 
 
 def checked_batch(
-    x: tf.Tensor, name: str, shape: Sequence[int | None], most: int | None = None
+    x: tf.Tensor,
+    name: str,
+    shape: Sequence[int | None],
+    most: int | None = None,
+    stride: int = 1,
+    largest: int | None = None,
 ) -> tf.Tensor:
     """Passes a batch through, if it is one.
 
@@ -25,6 +30,8 @@ def checked_batch(
       name: of the input, for the error.
       shape: of one element of the batch; None for a side that is open.
       most: elements of a batch; None: any number.
+      stride: of images whose sides are open these are multiples of it.
+      largest: and no larger than this; None: of any size.
 
     Returns:
       `x`, (batch, *shape) with batch from 1 to `most`. The graph fails with InvalidArgumentError,
@@ -47,6 +54,12 @@ def checked_batch(
         + ("" if shape else ",")
         + ")"
     )
+    if stride > 1 or largest is not None:
+        expected += f" with height and width multiples of {stride}"
+        expected += "" if largest is None else f", at most {largest}"
+        sides = sizes[1:3]
+        fits = (sides % stride == 0) & (sides > 0) & (sides <= (largest or 2**31 - 1))
+        is_batch = is_batch & tf.reduce_all(fits)
     expected = f"{name}: expected {expected}, got the shape"
     # Plain assertions of numbers, which XLA leaves out: it can neither make texts nor fail.
     checks = [

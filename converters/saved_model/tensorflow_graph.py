@@ -28,6 +28,7 @@ from converters.deploy import NORMALIZE, core_of, layer_or_none
 from converters.saved_model.input_checks import checked_batch
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.keras_graph.graph_calls import calls_of
+from levit_tf.sizes import side_stride
 
 # From the pooled features on, everything is in float32: it is little, and the result.
 _IN_FLOAT32 = (
@@ -40,7 +41,7 @@ _OF_PIXELS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def tensorflow_function(
-    graph: keras.Model, precision: str = "float32"
+    graph: keras.Model, precision: str = "float32", largest: int | None = None
 ) -> tf.types.experimental.GenericFunction:
     """Builds the function that a SavedModel serves.
 
@@ -48,6 +49,8 @@ def tensorflow_function(
       graph: a result of `converters.deploy.deploy_graph`.
       precision: "float32", or "bfloat16" for weights and activations up to the pooled features;
         the input and the outputs stay float32.
+      largest: of a network for pictures of every size the longest side that is taken, pixels; None
+        for any.
 
     Returns:
       A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name. Its
@@ -60,6 +63,7 @@ def tensorflow_function(
         raise ValueError(f"Precision must be one of {PRECISIONS}. Received: {precision!r}")
     normalize, probabilities = (layer_or_none(graph, x) for x in (NORMALIZE, PROBABILITIES))
     core = respelled(core_of(graph), precision)
+    stride = side_stride(core) if None in graph.input.shape[1:3] else 1
     arrays = [
         [keras.ops.convert_to_numpy(v) for v in variables]
         for variables in (core.trainable_variables, core.non_trainable_variables)
@@ -69,7 +73,7 @@ def tensorflow_function(
         input_signature=[tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)], autograph=False
     )
     def serve(images):
-        images = checked_batch(images, INPUT, graph.input.shape[1:])
+        images = checked_batch(images, INPUT, graph.input.shape[1:], None, stride, largest)
         # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
         weights = [[tf.constant(array) for array in group] for group in arrays]
         x = images if normalize is None else normalize(images)

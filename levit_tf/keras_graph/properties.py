@@ -55,7 +55,8 @@ class ModelProperties:
       input_range: what the model's input holds; None where nothing says it.
       input_size: (height, width) in pixels; None where it is not fixed.
       channels: of the input.
-      class_names: in the order of the outputs; None where nothing says them.
+      class_names: in the order of the outputs; None where nothing says them. Of a network that
+        finds joints the names of these.
       origin: a text that says where the weights are from; None where nothing does.
     """
 
@@ -344,7 +345,10 @@ def _range_in(texts: Sequence[str]) -> InputRange:
 
 
 def _class_names(model: keras.Model, calls: Sequence[Call]) -> tuple[str, ...] | None:
-    """The noted names, if they are those of an output."""
+    """The noted names, if they are those of an output; or those of the joints that are found."""
+    joints = next((c.operation.joints for c in calls if hasattr(c.operation, "joints")), ())
+    if joints:
+        return tuple(joints)
     names_of = {}  # id of a tensor -> names of its columns
     for call in calls:
         if note_kind(call.operation) == CLASSES:

@@ -10,7 +10,6 @@ from keras import ops
 
 from levit_tf.layers import register
 
-KEYPOINTS = "keypoints"  # name of the output of a network with decoding
 # A coordinate is the mean over what lies so many sigma around the likeliest place.
 _REACH = 2
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from levit_common.regular_files import ModelFileError
-from levit_tf.keypoints.decoding import KEYPOINTS
-from levit_tf.keypoints.network import joints_of
-from levit_tf.keypoints.regions import Box, cut, whole_picture
+from levit_common.shipped_names import KEYPOINTS
+from levit_tf.keypoints.regions import Box, cut
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton
-from levit_tf.prediction.network_files import OpenedKeras, read_network
+from levit_tf.keypoints.whole_picture import fit_whole, to_picture
+from levit_tf.prediction.network_files import read_network
 
 
 class KeypointFinder:
@@ -52,13 +52,21 @@ class KeypointFinder:
                     "The box is LEFT,TOP,WIDTH,HEIGHT in pixels of the picture, which has "
                     f"{width}x{height}. Received: {box}"
                 )
-        region = whole_picture(height, width) if box is None else box
-        pixels, (scale, x, y) = cut(picture, region, self.input_size)
+        if box is None:
+            found = self._run_on(fit_whole(picture, self.input_size))
+            x, y = to_picture(found[:, 0], found[:, 1], height, width, self.input_size)
+            return np.column_stack([x, y, found[:, 2]]).astype(np.float32)
+        pixels, (scale, x, y) = cut(picture, box, self.input_size)
+        found = self._run_on(pixels)
+        return np.column_stack([found[:, :2] * scale + (x, y), found[:, 2]]).astype(np.float32)
+
+    def _run_on(self, pixels: np.ndarray) -> np.ndarray:
+        """(joints, 3) in the input's pixels."""
         images = np.repeat(pixels[None].astype(np.float32), self._batch or 1, axis=0)
         found = self._run(images)[KEYPOINTS][0].astype(np.float32)
         if not np.isfinite(found).all():
             raise ValueError("The network answers with what is not a number: damaged weights.")
-        return np.column_stack([found[:, :2] * scale + (x, y), found[:, 2]]).astype(np.float32)
+        return found
 
 
 def load_finder(
@@ -87,10 +95,7 @@ def load_finder(
             f"{path}: finds no joints: expected an output {KEYPOINTS!r}, such as python -m "
             f"training.main --config=keypoints writes. Found: {', '.join(network.output_shapes)}"
         )
-    names = network.class_names
-    if isinstance(network.opened, OpenedKeras):
-        names = joints_of(network.opened.flat)
-    names = names or tuple(f"joint_{n}" for n in range(shape[1]))
+    names = network.class_names or tuple(f"joint_{n}" for n in range(shape[1]))
     batch, *size, _ = network.input_shape
     return KeypointFinder(network.outputs, tuple(size), skeleton_of(names), batch)
 

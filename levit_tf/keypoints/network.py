@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import keras
 
+from levit_common.shipped_names import KEYPOINTS
 from levit_tf.heads import feature_extractor
-from levit_tf.keypoints.decoding import KEYPOINTS, DecodeHeatmap, DecodeSimCC
+from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC
 from levit_tf.keypoints.skeletons import Skeleton
 from levit_tf.layers import DenseBN
 from levit_tf.names import stage_name
@@ -96,22 +97,6 @@ def logits_of(model: keras.Model) -> keras.Model:
         name: model.get_layer(name).output for name in (("x", "y") if is_simcc else ("heatmap",))
     }
     return keras.Model(model.input, logits, name=model.name)
-
-
-def joints_of(model: keras.Model) -> tuple[str, ...]:
-    """The names of the joints that a network finds, in any form of it.
-
-    Raises:
-      ValueError: it finds none.
-    """
-    kinds = (DecodeSimCC, DecodeHeatmap)
-    found = next((layer for layer in model.layers if isinstance(layer, kinds)), None)
-    if found is None:
-        raise ValueError(
-            f"Model {model.name!r} finds no joints. Expected one that ends in {DECODER!r}, such as "
-            "python -m training.main --config=keypoints writes."
-        )
-    return found.joints
 
 
 def _neck(maps, grid, activation):

@@ -5,13 +5,21 @@ Importing it imports NumPy and protobuf, not TensorFlow.
 
 from serving.client.client import AsyncClient, Client
 from serving.client.errors import RequestError
-from serving.client.results import Metadata, Prediction, Signature, TensorSpec, VersionStatus
+from serving.client.results import (
+    Joint,
+    Metadata,
+    Prediction,
+    Signature,
+    TensorSpec,
+    VersionStatus,
+)
 from serving.client.retries import RetryPolicy
 from serving.client.transports import Tls
 
 __all__ = [
     "AsyncClient",
     "Client",
+    "Joint",
     "Metadata",
     "Prediction",
     "RequestError",

@@ -1,16 +1,19 @@
 """Classifies pictures by a server, on the command line.
 
     python -m serving.client PICTURE... [--server=localhost:8500] [--model=levit256] [--rest]
-        [--version=N | --label=NAME] [--top=5]
+        [--version=N | --label=NAME] [--top=5] [--joints]
 
 Prints the name of each picture, of a classifier in steps also which exit answered, and below it the
-likeliest classes with their probabilities. A picture that cannot be read, here or by the server, is
-reported on stderr, and the others are classified all the same.
+likeliest classes with their probabilities; with --joints, for a model that finds joints, their
+places in pixels of the picture and confidences. A picture that cannot be read, here or by the
+server, is reported on stderr, and the others are sent all the same.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
@@ -39,17 +42,18 @@ def main(picture: str, *pictures: str) -> int:
             tls=tls(),
         )
         with client:
-            all_classified = [_classify(client, path, args.top) for path in (picture, *pictures)]
+            ask = _find_joints if args.joints else functools.partial(_classify, top=args.top)
+            all_classified = [_answered(client, path, ask) for path in (picture, *pictures)]
     except (ValueError, OSError, ImportError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1
     return 0 if all(all_classified) else 1
 
 
-def _classify(client: Client, picture: str, top: int) -> bool:
-    """Classifies one picture and prints it. Returns whether it was one."""
+def _answered(client: Client, picture: str, ask: Callable[[Client, str], Iterator[str]]) -> bool:
+    """Asks about one picture and prints what is said. Returns whether it was one."""
     try:
-        ((found, step),) = client.classify_with_exits([picture])
+        lines = list(ask(client, picture))
     except RequestError as error:
         if error.code != "INVALID_ARGUMENT":  # not the fault of this picture
             raise
@@ -58,15 +62,29 @@ def _classify(client: Client, picture: str, top: int) -> bool:
     except ValueError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return False
-    print(printable(picture) + ("" if step is None else f"  (exit {step})"))
-    for name, probability in found[:top]:
-        print(printable(f"  {100 * probability:6.2f} %  {name}"))
+    for line in lines:
+        print(printable(line))
     return True
+
+
+def _classify(client: Client, picture: str, top: int) -> Iterator[str]:
+    ((found, step),) = client.classify_with_exits([picture])
+    yield picture + ("" if step is None else f"  (exit {step})")
+    for name, probability in found[:top]:
+        yield f"  {100 * probability:6.2f} %  {name}"
+
+
+def _find_joints(client: Client, picture: str) -> Iterator[str]:
+    (found,) = client.find_joints([picture])
+    yield picture
+    for joint in found:
+        yield f"  {joint.name:15} {joint.x:8.1f} {joint.y:8.1f} {joint.confidence:6.2f}"
 
 
 def define_flags() -> None:
     define_server_flags()
     flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
+    flags.DEFINE_bool("joints", False, "The model finds joints: print these.")
     flags.DEFINE_float("timeout", DEFAULT_TIMEOUT_S, "Seconds for each picture.")
 
 

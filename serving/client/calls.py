@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from serving.client.errors import ReplyError
-from serving.client.results import Metadata, Prediction, VersionStatus
+from serving.client.results import Joint, Metadata, Prediction, VersionStatus
 
 Result = TypeVar("Result")
 
@@ -125,6 +125,32 @@ def predictions(classes: np.ndarray, scores: np.ndarray, count: int) -> list[lis
             for name, score in zip(names, row, strict=True)
         ]
         for names, row in zip(classes, scores, strict=True)
+    ]
+
+
+def joints(keypoints: np.ndarray, names: np.ndarray, count: int) -> list[list[Joint]]:
+    """Joints of each picture.
+
+    Args:
+      keypoints: (count, joints, 3): x, y, confidence.
+      names: bytes, (count, joints).
+      count: how many pictures were sent.
+
+    Raises:
+      ReplyError: the arrays are of other shapes or types.
+    """
+    fits = keypoints.ndim == 3 and keypoints.shape == (count, *names.shape[1:], 3)
+    if not fits or len(names) != count or names.dtype != object or keypoints.dtype.kind != "f":
+        raise ReplyError(
+            f"expected joints of {count} pictures, (x, y, confidence) each, and their names. "
+            f"Received: shapes {keypoints.shape} and {names.shape}"
+        )
+    return [
+        [
+            Joint(name.decode("utf-8", "replace"), *map(float, place))
+            for name, place in zip(named, places, strict=True)
+        ]
+        for named, places in zip(names, keypoints, strict=True)
     ]
 
 

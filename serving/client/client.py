@@ -14,12 +14,12 @@ import numpy as np
 
 from serving import signatures
 from serving.client import transports
-from serving.client.calls import Call, Codec, Target
+from serving.client.calls import Call, Codec, Target, joints, output
 from serving.client.errors import ReplyError, RequestError, TransportError
 from serving.client.grpc_codec import GrpcCodec
 from serving.client.pictures import batches
 from serving.client.rest_codec import RestCodec
-from serving.client.results import Metadata, Prediction, VersionStatus
+from serving.client.results import Joint, Metadata, Prediction, VersionStatus
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.tensors import as_array
 from serving.client.transports import Tls
@@ -79,6 +79,12 @@ class _Base:
     def _failure(self, error: TransportError | ReplyError, attempts: Attempts) -> RequestError:
         code = getattr(error, "code", "INTERNAL")
         return RequestError(code, str(error), self._server, self._target.model, attempts.count)
+
+    def _joints(self, found: Mapping[str, np.ndarray], count: int) -> list[list[Joint]]:
+        try:
+            return joints(*(output(found, name) for name in signatures.OF_JOINTS), count)
+        except ReplyError as error:
+            raise RequestError("INTERNAL", str(error), self._server, self._target.model) from error
 
     def _predict_call(
         self,
@@ -142,6 +148,28 @@ class Client(_Base):
         found = []
         for batch in batches(images):
             found += self._send(self._codec.classify_with_exits(self._target, batch), deadline)
+        return found
+
+    def find_joints(
+        self, images: Sequence[Picture], *, timeout_s: float | None = None
+    ) -> list[list[Joint]]:
+        """Finds the joints of the person that fills each picture.
+
+        Args:
+          images: see `classify`.
+          timeout_s: seconds for each batch; the client's own by default.
+
+        Returns:
+          For each picture its joints, in pixels of it.
+
+        Raises:
+          RequestError: see the class; also where the model finds no joints.
+          ValueError: a file cannot be read or is empty.
+        """
+        found = []
+        for batch in batches(images):
+            inputs = {signatures.IMAGE_BYTES: batch}
+            found += self._joints(self.predict(inputs, timeout_s=timeout_s), len(batch))
         return found
 
     def predict(
@@ -225,6 +253,16 @@ class AsyncClient(_Base):
         found = []
         for batch in batches(images):
             found += await self._send(self._codec.classify(self._target, batch), deadline)
+        return found
+
+    async def find_joints(
+        self, images: Sequence[Picture], *, timeout_s: float | None = None
+    ) -> list[list[Joint]]:
+        """See `Client.find_joints`."""
+        found = []
+        for batch in batches(images):
+            inputs = {signatures.IMAGE_BYTES: batch}
+            found += self._joints(await self.predict(inputs, timeout_s=timeout_s), len(batch))
         return found
 
     async def predict(

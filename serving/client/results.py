@@ -19,6 +19,22 @@ class Prediction(NamedTuple):
     probability: float
 
 
+class Joint(NamedTuple):
+    """One joint of a person in a picture.
+
+    Attributes:
+      name: of the joint.
+      x: pixels of the picture that was sent, from the middle of its first to the right.
+      y: the same downwards.
+      confidence: 0..1.
+    """
+
+    name: str
+    x: float
+    y: float
+    confidence: float
+
+
 @dataclass(frozen=True)
 class VersionStatus:
     """One version of a model on the server.

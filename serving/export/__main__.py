@@ -52,13 +52,14 @@ def main() -> None:
         overwrite=args.overwrite,
         quicker=quicker,
         calibration=calibration,
+        keep_shape_up_to=args.keep_shape_up_to,
     )
     checks = done.checks
     print(
         f"published: {done.path}\n"
-        f"difference in TensorFlow's session: {checks.function:g} of logits from the function, "
-        f"{checks.keras:.1e} of the largest logit from Keras, {checks.bytes:g} of probabilities "
-        f"from levit_tf's own preprocessing; {checks.requests} warm-up requests answered"
+        f"difference in TensorFlow's session: {checks.function:g} from the function, "
+        f"{checks.keras:.1e} of the largest value from Keras, {checks.bytes:g} from levit_tf's own "
+        f"preprocessing; {checks.requests} warm-up requests answered"
     )
     for path in done.deployment_files:
         print(f"written: {path}")
@@ -74,7 +75,10 @@ def main() -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string(
-        "model", None, "LeViT of either form, a .keras file; or a variant, for released weights."
+        "model",
+        None,
+        "LeViT of either form, or one that finds joints, a .keras file; or a variant, for released "
+        "weights.",
     )
     flags.DEFINE_string(
         "dynamic",
@@ -89,6 +93,13 @@ def define_flags() -> None:
     cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
     flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
+    flags.DEFINE_integer(
+        "keep_shape_up_to",
+        None,
+        "Of a network for pictures of every size: these keep their shape up to that many pixels on "
+        "their longer side. By default it is served for the size that it was trained at.",
+        lower_bound=1,
+    )
     flags.DEFINE_bool("tflite", False, "Add a model.tflite, for --prefer_tflite_model.")
     flags.DEFINE_string(
         "base", None, "The repository as the server sees it, if elsewhere, such as /models."

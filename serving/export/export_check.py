@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from converters.dynamic.paths import forcing
 from converters.verification.verify_artefact import BFLOAT16, FLOAT32, Artefact
-from levit_tf.pictures.images import load_images
+from levit_lite.images import load_image
+from levit_tf.keypoints.whole_picture import fit_whole, to_picture
+from levit_tf.preprocessing import resize_and_center_crop
 from serving.export.export_graph import Signature
+from serving.export.kept_shapes import keep_shape, kept_size
 from serving.export.signature_pictures import sample_files
 from serving.export.warmup_requests import execute, read_warmup
 from serving.signatures import (
@@ -24,6 +27,7 @@ from serving.signatures import (
     IMAGE_BYTES,
     IMAGE_TENSOR,
     IMAGES,
+    KEYPOINTS,
     LOGITS,
     PROBABILITIES,
     SCORES,
@@ -37,6 +41,9 @@ TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
 # Of probabilities for the same pixels. TensorFlow may fuse an addition with another neighbour from
 # one signature to the next, and then bfloat16 rounds elsewhere.
 BYTES_TOLERANCES = {"float32": 1e-6, "bfloat16": 1e-2}
+# Of joints for the same pixels, in pixels. Where two places are as likely, bfloat16 takes either:
+# there the mean counts.
+_PLACES_TOLERANCES = {"float32": 0.05, "bfloat16": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +51,12 @@ class Checks:
     """How far a version's answers are from what they should be.
 
     Attributes:
-      function: largest difference of a logit between the session and the same function run by
-        TensorFlow in Python.
+      function: largest difference of a logit, or of a joint's place in pixels, between the session
+        and the same function run by TensorFlow in Python.
       keras: the same between the session and the Keras model that was given, relative to the
-        largest logit; of probabilities where that model has no logits to show.
-      bytes: largest difference of a probability between encoded pictures and the same pictures
-        preprocessed by `levit_tf`.
+        largest value; of probabilities where that model has no logits to show.
+      bytes: largest difference of a probability, or of a place, between encoded pictures and the
+        same pictures preprocessed by `levit_tf`.
       requests: how many warm-up records were executed.
     """
 
@@ -65,6 +72,7 @@ def check_version(
     signatures: dict[str, Signature],
     precision: str,
     steps: Sequence[Artefact] = (),
+    kept: tuple[int, int] | None = None,
 ) -> Checks:
     """Loads a version as TensorFlow Serving does and compares its answers.
 
@@ -76,6 +84,8 @@ def check_version(
       precision: what these compute in.
       steps: of a classifier in steps what each of them should say, see
         `converters.dynamic.paths.references`.
+      kept: where pictures keep their shape, up to which side, and what sides are multiples of; see
+        `serving.export.kept_shapes`.
 
     Returns:
       The differences found, all within the tolerances.
@@ -85,34 +95,50 @@ def check_version(
     """
     try:
         with SavedModelSession(version) as session:
-            return _check(session, version, reference, signatures, precision, steps)
+            fitted = _fitted(reference, kept)
+            if KEYPOINTS in reference.network.output_shapes:
+                return _check_joints(session, version, reference, signatures, precision, *fitted)
+            return _check(session, version, reference, signatures, precision, steps, fitted)
     except TensorFlowError as error:
         raise ValueError(f"The version does not work in TensorFlow's session: {error}") from error
 
 
-def _check(session, version, reference, signatures, precision, steps) -> Checks:
-    files = sample_files()
-    pictures = np.array(list(files.values()), object)
-    images = load_images(list(files.values()), reference.network.input_shape[1:3])
-    answers = _run(session, IMAGE_TENSOR, IMAGES, images)
-    by_function = signatures[IMAGE_TENSOR](tf.constant(images))[LOGITS].numpy()
-    if steps:
-        compared, of_keras = LOGITS, _largest_of_paths(session, images, steps)
+def _fitted(reference, kept) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Files, the pictures in them, and these as batches of what `IMAGE_TENSOR` takes."""
+    files = list(sample_files().values())
+    pictures = [load_image(file) for file in files]
+    if kept is not None:
+        fit, canvas = keep_shape(*kept), (kept[0],) * 2
+        sizes = [kept_size(*picture.shape[:2], *kept) for picture in pictures]
+        batches = [
+            fit(picture, canvas)[None, :rows, :columns]
+            for picture, (rows, columns) in zip(pictures, sizes, strict=True)
+        ]
     else:
-        by_keras = reference.outputs(images)
+        has_joints = KEYPOINTS in reference.network.output_shapes
+        fit = fit_whole if has_joints else resize_and_center_crop
+        size = tuple(reference.network.input_shape[1:3])
+        batches = [np.stack([fit(picture, size) for picture in pictures])]
+    return np.array(files, object), pictures, batches
+
+
+def _check(session, version, reference, signatures, precision, steps, fitted) -> Checks:
+    pictures, _, batches = fitted
+    answers = _joined(_run(session, IMAGE_TENSOR, IMAGES, batch) for batch in batches)
+    by_function = _by_function(signatures, batches, LOGITS)
+    if steps:
+        compared, of_keras = LOGITS, _largest_of_paths(session, batches[0], steps)
+    else:
+        by_keras = _joined(map(reference.outputs, batches))
         compared = LOGITS if LOGITS in by_keras else PROBABILITIES
         of_keras = _relative(answers[compared], by_keras[compared])
     from_bytes = _run(session, SERVING_DEFAULT, IMAGE_BYTES, pictures)
     from_examples = _run(session, CLASSIFY, EXAMPLES, _examples(pictures))
-    requests = 0
-    for log in read_warmup(version):
-        execute(session, log)
-        requests += 1
     checks = Checks(
         function=_largest(answers[LOGITS] - by_function),
         keras=of_keras,
         bytes=_largest(from_bytes[PROBABILITIES] - answers[PROBABILITIES]),
-        requests=requests,
+        requests=_execute_warmup(session, version),
     )
     if not checks.keras <= TOLERANCES[precision]:  # so that NaN is refused, too
         raise ValueError(
@@ -122,13 +148,59 @@ def _check(session, version, reference, signatures, precision, steps) -> Checks:
     if not checks.bytes <= BYTES_TOLERANCES[precision]:
         differences = np.abs(from_bytes[PROBABILITIES] - answers[PROBABILITIES]).max(axis=1)
         raise ValueError(
-            f"{list(files)[differences.argmax()]} pictures are answered differently as bytes: "
-            f"probabilities differ by {checks.bytes:.1e}; at most "
+            f"{list(sample_files())[differences.argmax()]} pictures are answered differently as "
+            f"bytes: probabilities differ by {checks.bytes:.1e}; at most "
             f"{BYTES_TOLERANCES[precision]:.0e} was expected."
         )
     if not all(np.array_equal(from_examples[key], from_bytes[key]) for key in (CLASSES, SCORES)):
         raise ValueError(f"{CLASSIFY!r} answers otherwise than {SERVING_DEFAULT!r}.")
     return checks
+
+
+def _check_joints(
+    session, version, reference, signatures, precision, files, pictures, batches
+) -> Checks:
+    answers = _joined(_run(session, IMAGE_TENSOR, IMAGES, batch) for batch in batches)[KEYPOINTS]
+    by_keras = _joined(map(reference.outputs, batches))[KEYPOINTS]
+    from_bytes = _run(session, SERVING_DEFAULT, IMAGE_BYTES, files)[KEYPOINTS]
+    size = tuple(batches[0].shape[1:3])
+    expected = answers.copy()
+    for found, picture in zip(expected, pictures, strict=True):
+        found[:, 0], found[:, 1] = to_picture(found[:, 0], found[:, 1], *picture.shape[:2], size)
+    amount = _largest if precision == "float32" else _mean
+    checks = Checks(
+        function=_largest(answers - _by_function(signatures, batches, KEYPOINTS)),
+        keras=amount(answers - by_keras) / _largest(by_keras),
+        bytes=amount(from_bytes - expected),
+        requests=_execute_warmup(session, version),
+    )
+    if not checks.keras <= TOLERANCES[precision]:  # so that NaN is refused, too
+        raise ValueError(
+            f"The version finds joints elsewhere than Keras, by {checks.keras:.1e} of the largest "
+            f"coordinate; at most {TOLERANCES[precision]:.0e} was expected."
+        )
+    if not checks.bytes <= _PLACES_TOLERANCES[precision]:
+        raise ValueError(
+            f"Joints are found elsewhere in pictures as bytes, by {checks.bytes:.2f} pixels; at "
+            f"most {_PLACES_TOLERANCES[precision]} was expected."
+        )
+    return checks
+
+
+def _execute_warmup(session, version) -> int:
+    """Executes the warm-up records of a version. Returns how many there are."""
+    return sum(1 for log in read_warmup(version) if execute(session, log))
+
+
+def _by_function(signatures, batches, output: str) -> np.ndarray:
+    function = signatures[IMAGE_TENSOR]
+    return np.concatenate([function(tf.constant(batch))[output].numpy() for batch in batches])
+
+
+def _joined(answers: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Answers to several batches as those to one."""
+    answers = list(answers)
+    return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
 
 
 def _largest_of_paths(session, images, steps) -> float:
@@ -176,3 +248,7 @@ def _examples(pictures: np.ndarray) -> np.ndarray:
 
 def _largest(values: np.ndarray) -> float:
     return float(np.abs(values).max())
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.abs(values).mean())

@@ -14,6 +14,8 @@ from converters.deploy import class_count
 from converters.saved_model.input_checks import checked_batch
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from levit_lite.class_names import check_class_names
+from levit_tf.sizes import side_stride
+from serving.export.kept_shapes import keep_shape, one_by_one
 from serving.export.picture_graph import MAX_PICTURES, batch_decoder
 from serving.signatures import (
     CLASSES,
@@ -57,6 +59,7 @@ def serving_signatures(
     precision: str = "float32",
     top_k: int = TOP_K,
     dynamic: Dynamic | None = None,
+    keep_shape_up_to: int | None = None,
 ) -> dict[str, Signature]:
     """Builds the signatures around one network.
 
@@ -66,6 +69,8 @@ def serving_signatures(
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       top_k: how many classes are named; all of them where there are fewer.
       dynamic: a classifier in steps that answers in place of `graph`, which is the whole of it.
+      keep_shape_up_to: of a network for pictures of every size the longest side, pixels: pictures
+        keep their shape up to it.
 
     Returns:
       A `tf.function` for each signature. The network with its weights is one function that they
@@ -79,14 +84,18 @@ def serving_signatures(
     if top_k < 1:
         raise ValueError(f"The number of classes to name must be positive. Received: {top_k}")
     if dynamic is None:
-        network = tensorflow_function(graph, precision).get_concrete_function()
+        network = tensorflow_function(graph, precision, keep_shape_up_to).get_concrete_function()
     else:
 
         def network(images):
             return dynamic.function(images, tf.constant(np.float32(dynamic.thresholds)))
 
     height, width = graph.input.shape[1:3]
-    decode = batch_decoder((height, width)).get_concrete_function()
+    if keep_shape_up_to is None:
+        decode = batch_decoder((height, width)).get_concrete_function()
+    else:
+        kept = keep_shape_up_to, side_stride(graph)
+        decode = batch_decoder((kept[0],) * 2, keep_shape(*kept)).get_concrete_function()
 
     def named(outputs):
         logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
@@ -100,7 +109,10 @@ def serving_signatures(
         return named(network(images))
 
     def of_bytes(contents):
-        return answer(decode(contents))
+        images, sides = decode(contents)
+        if keep_shape_up_to is None:
+            return answer(tf.cast(images, tf.float32))
+        return named(one_by_one(network, images, sides, *kept))
 
     def of_examples(examples):
         examples = checked_batch(examples, EXAMPLES, (), MAX_PICTURES)
@@ -144,6 +156,8 @@ def write_saved_model(path: str | os.PathLike, signatures: dict[str, Signature])
     """
     path = os.fspath(path)
     tf.saved_model.save(tf.Module(), path, signatures=signatures)
+    if CLASSIFY not in signatures:
+        return
     # TensorFlow calls all signatures of functions "predict".
     updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
     updater.replace_method_name(CLASSIFY, CLASSIFY_METHOD)

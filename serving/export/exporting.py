@@ -20,15 +20,26 @@ from converters.verification.verify_keras import model_artefact
 from levit_lite.prediction.predictor import class_names_for
 from levit_tf.dynamic.calibration import Calibration
 from levit_tf.model import LeViT
+from levit_tf.sizes import side_stride, table_size, with_input_size
 from levit_tf.variants import get_variant
 from levit_tf.weights.keras_files import load_keras_file
 from serving.export import deployment
 from serving.export.export_check import Checks, check_version
 from serving.export.export_graph import Dynamic, serving_signatures, write_saved_model
+from serving.export.kept_shapes import check_limit
+from serving.export.keypoint_graph import keypoint_signatures
 from serving.export.tflite_version import write_tflite_model
 from serving.export.warmup_requests import tflite_logs, warmup_logs, write_warmup
 from serving.repository import Repository
-from serving.signatures import LABELS_ASSET, LOGITS, PROBABILITIES, TOP_K
+from serving.signatures import (
+    KEYPOINTS,
+    LABELS_ASSET,
+    LOGITS,
+    PROBABILITIES,
+    TFLITE_OF_JOINTS,
+    TFLITE_OUTPUTS,
+    TOP_K,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,17 +77,20 @@ def export(
     overwrite: bool = False,
     quicker: Sequence[keras.Model] = (),
     calibration: Calibration | None = None,
+    keep_shape_up_to: int | None = None,
 ) -> Export:
     """Publishes a LeViT as a version of a served model.
 
     Args:
-      model: see `converters.deploy.deploy_graph`.
+      model: see `converters.deploy.deploy_graph`: a classifier, or a network that finds joints. One
+        for pictures of every size is served for that which its tables of attention biases are for,
+        unless `keep_shape_up_to` is given.
       name: of the served model.
       repository: the folder of models; it is created where it is missing.
       version: a number; by default the next one.
       class_names: names in the order of the outputs, or a file with one a line. By default
         `labels.txt` of `label_folders`; else those that the model has; else ImageNet's for 1000
-        classes; else "class 0", "class 1" and so on.
+        classes; else "class 0", "class 1" and so on. Of joints their names.
       label_folders: where `labels.txt` is looked for.
       input_range: see `converters.deploy.deploy_graph`.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
@@ -89,6 +103,8 @@ def export(
       quicker: the networks of a cascade that are asked before `model`, the quickest first.
       calibration: of a classifier in steps: `model` has exits, or there are quicker ones. None for
         an ordinary network, or the whole one of a model with exits.
+      keep_shape_up_to: of a network for pictures of every size the longest side that is taken,
+        pixels: pictures keep their shape up to it. Sides become the nearest that the stem divides.
 
     Returns:
       What was published.
@@ -103,11 +119,16 @@ def export(
     base = base and _checked_base(base)
     repository.read_config()  # a damaged one is to be found before anything is published
     with repository.new_version(name, version, overwrite) as draft:
+        model = _of_served_size(model, keep_shape_up_to, tflite or calibration is not None)
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
-        graph = deploy_graph(model, input_range=input_range)
+        graph = deploy_graph(model, input_range=input_range, is_open=keep_shape_up_to is not None)
         _check_served(graph)
+        has_joints = KEYPOINTS in graph.output
+        count = graph.output[KEYPOINTS].shape[1] if has_joints else class_count(graph)
         own = reference.network.class_names
-        names = class_names_for(class_names, label_folders, class_count(graph), own)
+        if has_joints and not own:
+            own = tuple(f"joint_{n}" for n in range(count))
+        names = class_names_for(class_names, label_folders, count, own)
         models, dynamic, steps = [*quicker, model], None, ()
         if calibration is not None:
             if precision != "float32" or tflite:
@@ -116,32 +137,74 @@ def export(
             sharpness = [1 / temperature for temperature in calibration.temperatures]
             function = steps_function(models, sharpness, input_range)
             dynamic = Dynamic(function, calibration.thresholds)
-        signatures = serving_signatures(
-            graph, names, precision=precision, top_k=top_k, dynamic=dynamic
-        )
+        if has_joints:
+            signatures = keypoint_signatures(graph, names, precision)
+        else:
+            signatures = serving_signatures(
+                graph,
+                names,
+                precision=precision,
+                top_k=top_k,
+                dynamic=dynamic,
+                keep_shape_up_to=keep_shape_up_to,
+            )
         write_saved_model(draft.path, signatures)
         (draft.path / LABELS_ASSET).parent.mkdir(exist_ok=True)
         write_labels(draft.path / LABELS_ASSET, names)
         size = graph.input.shape[1:3]
+        if keep_shape_up_to is not None:
+            size = tuple(min(side, keep_shape_up_to) for side in table_size(graph))
         if tflite:
             write_tflite_model(draft.path, model, names, input_range)
         paths = [forcing(step, len(steps)) for step in range(len(steps))]
-        logs = tflite_logs(name, size) if tflite else warmup_logs(name, size, paths)
+        if tflite:
+            logs = tflite_logs(name, size, TFLITE_OF_JOINTS if has_joints else TFLITE_OUTPUTS)
+        else:
+            logs = warmup_logs(name, size, paths, has_classes=not has_joints)
         write_warmup(draft.path, logs)
-        checks = check_version(draft.path, reference, signatures, precision, steps)
+        kept = None if keep_shape_up_to is None else (keep_shape_up_to, side_stride(graph))
+        checks = check_version(draft.path, reference, signatures, precision, steps, kept)
     with repository.edited_model(name, base and f"{base}/{name}") as served:
         base = served.base_path.removesuffix(f"/{name}")
     written = deployment.write_deployment(repository.path, base)
     return Export(draft.path, draft.number, checks, base, written)
 
 
+def _of_served_size(
+    model: keras.Model, keep_shape_up_to: int | None, is_fixed: bool
+) -> keras.Model:
+    """The network as it is served: of a fixed size, or of every size up to a limit.
+
+    Args:
+      model: what was given.
+      keep_shape_up_to: see `export`.
+      is_fixed: whether something else asks for a fixed size.
+
+    Raises:
+      ValueError: the limit is for another network, or does not fit.
+    """
+    is_open = len(model.inputs) == 1 and None in tuple(model.inputs[0].shape)[1:3]
+    if keep_shape_up_to is None:
+        return with_input_size(model, table_size(model)) if is_open else model
+    if not is_open or is_fixed:
+        raise ValueError(
+            "--keep_shape_up_to is for networks of every size (levit_tf.with_input_size(model, "
+            "None)), without --tflite and --dynamic. "
+            f"Received: a network for {model.inputs[0].shape[1:3]}"
+        )
+    check_limit(keep_shape_up_to, side_stride(model))
+    return model
+
+
 def _check_served(graph: keras.Model) -> None:
     """Raises ValueError for a network that the signatures cannot serve."""
     channels = graph.input.shape[3]
+    if channels == 3 and KEYPOINTS in graph.output:
+        return
     if channels != 3 or not {LOGITS, PROBABILITIES} <= set(graph.output):
         raise ValueError(
             "A served model takes pictures of 3 channels, and returns logits and their softmax or "
-            f"sigmoid for each class. This one takes {channels} and returns "
+            f"sigmoid for each class, or joints. This one takes {channels} and returns "
             f"{', '.join(graph.output)}. python -m converters.to_saved_model exports it for "
             "tensors, which TensorFlow Serving serves as well."
         )

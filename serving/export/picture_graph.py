@@ -11,6 +11,8 @@ its place in the batch. What a header declares is looked at before anything is d
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from converters.saved_model.input_checks import checked_batch
@@ -35,18 +37,23 @@ PARALLEL_PICTURES = 8
 _PARALLEL_PIXELS = MAX_PIXELS // PARALLEL_PICTURES
 
 
-def batch_decoder(size: tuple[int, int]) -> tf.types.experimental.GenericFunction:
-    """Builds the function that decodes pictures and fits them to the network's input.
+def batch_decoder(
+    size: tuple[int, int],
+    fit: Callable[[tf.Tensor, tuple[int, int]], tf.Tensor] = resize_and_center_crop,
+) -> tf.types.experimental.GenericFunction:
+    """Builds the function that decodes pictures and fits them to one size.
 
     Args:
       size: (height, width) of the result, pixels.
+      fit: what fits a picture, (height, width, 3) uint8: of it and `size` it makes whole numbers
+        0..255, (*size, 3) float32. The evaluation protocol by default.
 
     Returns:
-      A `tf.function` of files, (batch,) string, that are preprocessed by the evaluation protocol:
-      (batch, *size, 3) float32, RGB 0..255. It fails with InvalidArgumentError for a picture that
-      is refused, and for more than `MAX_PICTURES`.
+      A `tf.function` of files, (batch,) string -> fitted pictures, (batch, *size, 3) uint8, and the
+      (height, width) that they had, (batch, 2) int32. It fails with InvalidArgumentError for a
+      picture that is refused, and for more than `MAX_PICTURES`.
     """
-    decode_one = _decoder(size)
+    decode_one = _decoder(size, fit)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def decode(contents):
@@ -60,19 +67,22 @@ def _decode_batch(contents, decode_one, size):
     def alone(content):
         header = read_header(content)
         is_ok = header.state == OK
-        image = tf.cond(
-            is_ok, lambda: decode_one(header.content, header.kind), lambda: tf.zeros([*size, 3])
+        image, sides = tf.cond(
+            is_ok, lambda: decode_one(header.content, header.kind), lambda: _nothing(size)
         )
-        return image, header.state
+        return image, sides, header.state
 
     def one_by_one():
-        spec = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.int32))
+        spec = tuple(
+            tf.TensorSpec(shape, dtype)
+            for shape, dtype in (([*size, 3], tf.uint8), ([2], tf.int32), ([], tf.int32))
+        )
         return tf.map_fn(alone, contents, fn_output_signature=spec)
 
     # Setting up a data set takes about a millisecond, which one picture does without: what its
     # decoder says needs no number.
     count = tf.size(contents, tf.int64)
-    images, states = tf.cond(
+    images, sides, states = tf.cond(
         count > 1, lambda: _in_parallel(contents, count, decode_one, size), one_by_one
     )
 
@@ -85,11 +95,16 @@ def _decode_batch(contents, decode_one, size):
             return tf.identity(images)
 
     images = tf.cond(tf.reduce_all(states == OK), lambda: images, refused)
-    return tf.ensure_shape(images, [None, *size, 3])
+    return tf.ensure_shape(images, [None, *size, 3]), tf.ensure_shape(sides, [None, 2])
 
 
-def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor]:
-    """What becomes of each picture: (batch, *size, 3) float32 and states (batch,) int32."""
+def _nothing(size) -> tuple[tf.Tensor, tf.Tensor]:
+    """In place of a picture that is not decoded, and of its sides."""
+    return tf.zeros([*size, 3], tf.uint8), tf.zeros([2], tf.int32)
+
+
+def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What becomes of each picture: images, sides, and states (batch,) int32."""
 
     def with_header(place, content):
         header = read_header(content)
@@ -103,12 +118,13 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
 
     def if_small(place, content, kind, pixels, state):
         is_now = (state == OK) & (pixels <= _PARALLEL_PIXELS)
-        image = tf.cond(is_now, lambda: decode_one(content, kind), lambda: tf.zeros([*size, 3]))
-        return place, content, kind, pixels, state, image
+        found = tf.cond(is_now, lambda: decode_one(content, kind), lambda: _nothing(size))
+        return place, content, kind, pixels, state, *found
 
-    def if_large(place, content, kind, pixels, state, image):
+    def if_large(place, content, kind, pixels, state, *found):
         is_now = (state == OK) & (pixels > _PARALLEL_PIXELS)
-        return place, tf.cond(is_now, lambda: decode_one(content, kind), lambda: image), state
+        found = tf.cond(is_now, lambda: decode_one(content, kind), lambda: found)
+        return place, *found, state
 
     # An error of a decoder does not say which picture it was. So such pictures are left out, and
     # found by their absence.
@@ -117,30 +133,32 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
     decoded = decoded.map(if_small, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
     decoded = decoded.map(if_large).ignore_errors()
     # A data set must not be empty.
-    last = (count, tf.zeros([*size, 3]), tf.constant(OK))
+    last = (count, *_nothing(size), tf.constant(OK))
     decoded = decoded.concatenate(tf.data.Dataset.from_tensors(last))
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
-    places, images, states = decoded.batch(count + 1).with_options(options).get_single_element()
+    decoded = decoded.batch(count + 1).with_options(options)
+    places, images, sides, states = decoded.get_single_element()
     damaged = tf.fill([count + 1], DAMAGED)
     states = tf.tensor_scatter_nd_update(damaged, places[:, None], states)
     # Those that were left out have no image, and fail the request.
-    return images[:-1], states[:-1]
+    return images[:-1], sides[:-1], states[:-1]
 
 
-def _decoder(size):
-    """A function of a file and its kind -> (*size, 3) float32."""
+def _decoder(size, fit):
+    """A function of a file and its kind -> (*size, 3) uint8, and the sides that it had."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def fit(image):
-        return tf.ensure_shape(resize_and_center_crop(image, size), [*size, 3])
+    def fitted(image):
+        found = tf.ensure_shape(tf.cast(fit(image, size), tf.uint8), [*size, 3])
+        return found, tf.shape(image)[:2]
 
     spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
 
     @tf.function(input_signature=spec, autograph=False)
     def decode(content, kind):
-        return fit(_decode(content, kind))
+        return fitted(_decode(content, kind))
 
     return decode
 

@@ -33,12 +33,12 @@ def write_tflite_model(
     """Writes a float32 TFLite file into a version.
 
     It has the signature `image_tensor` alone, for one picture at a time, with the outputs `logits`
-    and `probabilities`: TFLite neither decodes pictures nor gathers strings.
+    and `probabilities`, or `keypoints`: TFLite neither decodes pictures nor gathers strings.
 
     Args:
       version: the folder.
       model: see `converters.deploy.deploy_graph`.
-      class_names: in the order of the outputs.
+      class_names: in the order of the outputs, or of the joints.
       input_range: see `converters.deploy.deploy_graph`.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,6 @@ from serving.signatures import (
     IMAGES,
     OUTPUTS,
     SERVING_DEFAULT,
-    TFLITE_OUTPUTS,
     THRESHOLDS,
     THRESHOLDS_SIGNATURE,
     WARMUP_RECORDS,
@@ -73,13 +72,17 @@ def classify_request(
 
 
 def warmup_logs(
-    name: str, size: tuple[int, int], paths: Sequence[np.ndarray] = ()
+    name: str,
+    size: tuple[int, int],
+    paths: Sequence[np.ndarray] = (),
+    has_classes: bool = True,
 ) -> list[PredictionLog]:
     """Records of all signatures and of `BATCH_SIZES`.
 
     Args:
       name: of the model.
       size: (height, width) that the network takes, pixels.
+      has_classes: whether there is the signature `classify`.
       paths: of a classifier in steps thresholds with which each of them answers.
     """
     picture = encode(sample_pixels(), "JPEG")
@@ -90,7 +93,7 @@ def warmup_logs(
         of_bytes.predict_log.request.CopyFrom(bytes_request(name, pictures))
         of_pixels.predict_log.request.CopyFrom(grey_request(name, batch, size))
         of_examples.classify_log.request.CopyFrom(classify_request(name, pictures))
-        logs += [of_bytes, of_pixels, of_examples]
+        logs += [of_bytes, of_pixels, *([of_examples] if has_classes else [])]
         for thresholds in paths:
             request = grey_request(name, batch, size)
             request.model_spec.signature_name = THRESHOLDS_SIGNATURE
@@ -101,10 +104,16 @@ def warmup_logs(
     return logs
 
 
-def tflite_logs(name: str, size: tuple[int, int]) -> list[PredictionLog]:
-    """Records that a server answers from `model.tflite`, too: one picture, no strings."""
+def tflite_logs(name: str, size: tuple[int, int], outputs: Sequence[str]) -> list[PredictionLog]:
+    """Records that a server answers from `model.tflite`, too: one picture, no strings.
+
+    Args:
+      name: of the model.
+      size: (height, width) that the network takes, pixels.
+      outputs: those of the file.
+    """
     log = PredictionLog()
-    log.predict_log.request.CopyFrom(grey_request(name, 1, size, TFLITE_OUTPUTS))
+    log.predict_log.request.CopyFrom(grey_request(name, 1, size, outputs))
     return [log]
 
 

@@ -11,7 +11,7 @@ from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC, places
 from levit_tf.keypoints.drawing import draw_skeleton
 from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
-from levit_tf.keypoints.network import joints_of, keypoint_network, logits_of
+from levit_tf.keypoints.network import keypoint_network, logits_of
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, get_skeleton
 from tests.support.cases import slow
 from tests.support.parity import relative_error
@@ -79,7 +79,7 @@ def test_a_network_finds_all_joints_and_keeps_its_answers_when_fused_and_saved(h
     model = _network(head)
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
     fused = keras.models.load_model(tmp_path / "fused.keras")
-    assert joints_of(fused) == LSP.joints
+    assert levit_tf.model_properties(fused).class_names == LSP.joints
     images = random_images((64, 64))
     expected = keras.ops.convert_to_numpy(model(images, training=False)["keypoints"])
     assert expected.shape == (2, 14, 3)
@@ -97,9 +97,10 @@ def test_the_backbone_of_an_open_size_is_refused():
         keypoint_network(backbone, LSP)
 
 
-def test_a_classifier_finds_no_joints():
+def test_a_classifier_finds_no_joints(tmp_path):
+    levit_tf.LeViT("LeViTNano").save(tmp_path / "classifier.keras")
     with pytest.raises(ValueError, match="finds no joints"):
-        joints_of(levit_tf.LeViT("LeViTNano"))
+        load_finder(tmp_path / "classifier.keras")
 
 
 def _people():

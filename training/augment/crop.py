@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.preprocessing import BLOCK, bicubic_filters, output_blocks
+from levit_tf.preprocessing import BLOCK, output_blocks, resize_filters
 from training.augment.operations import size_of
 
 ATTEMPTS = 10
@@ -109,7 +109,7 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     # Both axes below each other: (blocks, 1) each.
     side = tf.repeat(tf.stack(sides), blocks)[:, None]
     resized = np.repeat(sizes, blocks)[:, None]
-    inputs, weights = bicubic_filters(tf.concat(outputs, axis=0), side, resized)
+    inputs, weights = resize_filters(tf.concat(outputs, axis=0), side, resized)
     return tf.split(inputs, blocks), tf.split(weights, blocks)
 
 

@@ -19,7 +19,7 @@ from converters.tflite.calibration import CALIBRATION_IMAGES
 from converters.tflite.conversion import to_tflite
 from levit_common.json_files import write_json
 from levit_common.markdown import markdown_table
-from levit_tf.keypoints.decoding import KEYPOINTS
+from levit_common.shipped_names import KEYPOINTS
 from levit_tf.keypoints.drawing import draw_sheet
 from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
 from levit_tf.prediction.network_files import read_network

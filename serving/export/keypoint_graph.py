@@ -1,0 +1,66 @@
+"""The graph that TensorFlow Serving runs of a network that finds joints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from converters.saved_model.tensorflow_graph import tensorflow_function
+from levit_lite.class_names import check_class_names
+from levit_tf.keypoints.whole_picture import fit_whole, to_picture
+from serving.export.picture_graph import batch_decoder
+from serving.signatures import (
+    IMAGE_BYTES,
+    IMAGE_TENSOR,
+    IMAGES,
+    JOINTS,
+    KEYPOINTS,
+    SERVING_DEFAULT,
+)
+
+
+def keypoint_signatures(
+    graph: keras.Model, joints: Sequence[str], precision: str = "float32"
+) -> dict[str, tf.types.experimental.GenericFunction]:
+    """Builds the signatures around one network that finds joints.
+
+    Args:
+      graph: a result of `converters.deploy.deploy_graph`.
+      joints: their names.
+      precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+
+    Returns:
+      A `tf.function` for each signature of `serving.signatures` but `classify`. The network with
+      its weights is one function that they share.
+
+    Raises:
+      ValueError: there are other names than joints.
+    """
+    size = tuple(graph.input.shape[1:3])
+    names = check_class_names(joints, graph.output[KEYPOINTS].shape[1], "class_names")
+    network = tensorflow_function(graph, precision).get_concrete_function()
+    decode = batch_decoder(size, fit_whole).get_concrete_function()
+
+    def named(keypoints):
+        count = tf.shape(keypoints)[0]
+        return {KEYPOINTS: keypoints, JOINTS: tf.tile(tf.constant([names]), [count, 1])}
+
+    def of_pixels(images):
+        return named(network(images)[KEYPOINTS])
+
+    def of_bytes(contents):
+        images, sides = decode(contents)
+        x, y, confidence = tf.unstack(network(tf.cast(images, tf.float32))[KEYPOINTS], axis=-1)
+        height, width = tf.split(sides, 2, axis=1)  # (batch, 1)
+        return named(tf.stack([*to_picture(x, y, height, width, size), confidence], axis=-1))
+
+    def signature(function, spec):
+        return tf.function(function, input_signature=[spec], autograph=False)
+
+    images = tf.TensorSpec([None, *size, 3], tf.float32, name=IMAGES)
+    return {
+        SERVING_DEFAULT: signature(of_bytes, tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)),
+        IMAGE_TENSOR: signature(of_pixels, images),
+    }

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import results
 from benchmarks.efficientnet import interpolated
+from benchmarks.every_runtime import OURS, Entry, rows_of
 from benchmarks.todays_networks import Point, front, quickest
 
 
@@ -54,3 +55,12 @@ def test_on_the_front_is_what_no_other_network_beats():
     assert [point.name for point in front(points)] == ["e", "a", "b", "d"]
     assert quickest(points, 76.5).name == "b"
     assert quickest(points, 80.0).name == "d"
+
+
+def test_ours_is_beside_the_best_other_of_each_runtime():
+    times = {Entry("TFLite fp32", who): ms for who, ms in ((OURS, 6.0), ("a", 9.0), ("b", 8.0))}
+    times[Entry("OpenVINO int8", OURS)] = 3.0
+    assert rows_of("LeViT256", 1, 2, times) == [
+        ("LeViT256", 1, 2, "TFLite fp32", 6.0, "b", 8.0, 0.75),
+        ("LeViT256", 1, 2, "OpenVINO int8", 3.0, None, None, None),
+    ]

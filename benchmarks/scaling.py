@@ -1,12 +1,14 @@
-"""How time and memory grow with batch, resolution and threads, and how long a start takes.
+"""How time and memory grow with batch, resolution, windows and threads; how long a start takes.
 
     python -m benchmarks.scaling --variant=LeViT256
     python -m benchmarks.scaling --parts=startup
+    python -m benchmarks.scaling --parts=windows
 
 Each measurement is a process of its own, pinned; those of a part take turns, and the numbers are
 medians. TFLite files take one picture a call, so a batch is so many calls. Memory is the most that
 the process ever had, its Python and libraries included. A start begins with an interpreter that has
-imported nothing and ends with the first answer. Random weights. Takes 20 minutes on two cores.
+imported nothing and ends with the first answer. "windows" is TFLite with whole attention and with
+windows of 14 tokens. Random weights. Takes half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from converters.speed import runtimes
 from converters.speed.turns import Contender, race, serve_turns
 from levit_common import cli
 
-PARTS = ("batch", "resolution", "startup")
+PARTS = ("batch", "resolution", "windows", "startup")
 BATCHES = (1, 4, 16, 64, 256)
 SIDES = (128, 192, 224, 256, 384, 512)
+LARGE_SIDES = (448, 672, 1024)
+WINDOW = 14  # tokens, the first grid of the released tables
 RUNTIMES = ("tflite", "tensorflow", "tensorflow_bf16")
 STARTS = ("fused.keras", "saved_model", "fp32.tflite", "int8.tflite", "model.onnx")
 _STARTS_EACH = 5
@@ -79,7 +83,9 @@ with open("/proc/self/status") as status:
 """
 
 
-def write_files(folder: Path, variant: str, side: int, files: tuple[str, ...]) -> None:
+def write_files(
+    folder: Path, variant: str, side: int, files: tuple[str, ...], window: int | None = None
+) -> None:
     """The network for pictures of side x side pixels, in the formats named."""
     import keras
 
@@ -91,7 +97,7 @@ def write_files(folder: Path, variant: str, side: int, files: tuple[str, ...]) -
     from tests.support.randomize import randomize_keras
 
     keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant, input_shape=(side, side, 3))
+    model = levit_tf.LeViT(variant, input_shape=(side, side, 3), attention_window=window)
     randomize_keras(model)
     for file in files:
         path = folder / file
@@ -111,8 +117,9 @@ def work(runtime: str, folder: Path) -> None:
     args = flags.FLAGS
     shape = (args.batch, args.side, args.side, 3)
     images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
-    if runtime == "tflite":
-        run = runtimes.open_tflite(folder / "fp32.tflite", images, args.threads)
+    if runtime.startswith("tflite"):
+        recipe = runtime.removeprefix("tflite").removeprefix("_") or "fp32"
+        run = runtimes.open_tflite(folder / f"{recipe}.tflite", images, args.threads)
     else:
         name = "saved_model" + runtime.removeprefix("tensorflow")
         run = runtimes.open_saved_model(folder / name, images, args.threads)
@@ -133,6 +140,24 @@ def measure(folder: Path, side: int, batches: tuple[int, ...], threads: int) -> 
             ms = found.ms / batch
             rows.append((runtime, side, batch, threads, ms, 1e3 / ms, round(found.memory / 1e6)))
     return rows
+
+
+def measure_windows(variant: str, side: int) -> list[tuple]:
+    """(side, recipe, attention, ms, MB) of the files of one side, one picture, one thread."""
+    args = flags.FLAGS
+    recipes = ("fp32", "int8")
+    with tempfile.TemporaryDirectory() as root:
+        running = {}
+        for kind, window in (("whole", None), ("windows", WINDOW)):
+            folder = Path(root, kind)
+            folder.mkdir()
+            files = tuple(f"{recipe}.tflite" for recipe in recipes)
+            write_files(folder, variant, side, files, window)
+            for recipe in recipes:
+                settings = [f"--worker=tflite_{recipe}", f"--folder={folder}", f"--side={side}"]
+                running[recipe, kind] = Contender("benchmarks.scaling", settings, threads=1)
+        found = race(running, args.turns, args.seconds)
+    return [(side, *key, one.ms, round(one.memory / 1e6)) for key, one in found.items()]
 
 
 def start(file: str, folder: Path, side: int) -> dict[str, float]:
@@ -195,6 +220,11 @@ def main() -> None:
                 rows += measure(Path(folder), side, (1,), 1)
         folder = results.publish("scaling_resolution", COLUMNS, rows, args.output)
         _draw(rows, "side", 1, folder / "scaling_resolution.png")
+    if "windows" in args.parts:
+        rows = [row for side in LARGE_SIDES for row in measure_windows(args.variant, side)]
+        columns = ("side", "recipe", "attention", "ms", "MB")
+        folder = results.publish("scaling_windows", columns, rows, args.output)
+        _draw_windows(rows, folder / "scaling_windows.png")
     if "startup" in args.parts:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), args.variant, args.side, STARTS)
@@ -222,6 +252,25 @@ def _draw(rows: list[tuple], name: str, column: int, path: Path) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
     left.legend(fontsize=7)
+    save_figure(figure, path)
+
+
+def _draw_windows(rows: list[tuple], path: Path) -> None:
+    """Time over the side, beside what it would be if it grew with the area."""
+    from levit_common.figures import make_figure, save_figure
+
+    figure = make_figure(6, 4)
+    axes = figure.subplots()
+    for recipe, kind in dict.fromkeys(row[1:3] for row in rows):
+        some = [row for row in rows if row[1:3] == (recipe, kind)]
+        axes.plot([r[0] for r in some], [r[3] for r in some], "o-", label=f"{recipe}, {kind}")
+    first = next(row for row in rows if row[2] == "windows")
+    sides = sorted({row[0] for row in rows})
+    area = [first[3] * (side / first[0]) ** 2 for side in sides]
+    axes.plot(sides, area, ":", color="0.5", label="as the area")
+    axes.set(xlabel="side, pixels", ylabel="ms a picture", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
     save_figure(figure, path)
 
 

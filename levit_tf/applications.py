@@ -68,8 +68,14 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
 
 LeViT128S = _application("LeViT128S")
+"""The paper's fastest, 305 M FLOPs and 76.6 % on ImageNet; arguments as in `levit_tf.LeViT`."""
 LeViT128 = _application("LeViT128")
+"""406 M FLOPs and 78.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
 LeViT192 = _application("LeViT192")
+"""658 M FLOPs and 80.0 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
 LeViT256 = _application("LeViT256")
+"""1,120 M FLOPs and 81.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
 LeViT384 = _application("LeViT384")
+"""2,353 M FLOPs and 82.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
 LeViTMini = _application("LeViTMini")
+"""For 80x80 pixels, its weights in the package; arguments as in `levit_tf.LeViT`."""

@@ -10,13 +10,16 @@ Source: levit.py of facebookresearch/LeViT; paper, sections 4.2 and 4.3.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from levit_tf import attention_windows as windows
 from levit_tf.attention_bias import Grid
 from levit_tf.attention_sizes import attention_bias_at, spread
-from levit_tf.layers import DenseBN, register
+from levit_tf.layers import DenseBN, keep_frozen, register
 
 
 class TableAttention(keras.layers.Layer):
@@ -93,7 +96,7 @@ class TableAttention(keras.layers.Layer):
             return None
         return tuple(windows.cut(side, self.window, self.is_shifted) for side in grid)
 
-    def attention_bias(self, grid=None):
+    def attention_bias(self, grid: Sequence | None = None) -> Any:
         """The bias added to the scores, of shape (heads, queries, keys).
 
         Args:
@@ -107,7 +110,9 @@ class TableAttention(keras.layers.Layer):
             grid = [min(self.window, side or self.window) for side in self.grid]
         return spread(self.attention_biases, tuple(grid), self.table_grid[1], self.stride)
 
-    def mix(self, maps, strides, split, scale: float = 1.0):
+    def mix(
+        self, maps: Sequence, strides: Sequence[int], split: Callable, scale: float = 1.0
+    ) -> Any:
         """Attention over maps: (batch, output height, output width, heads * value_dim).
 
         Args:
@@ -197,7 +202,7 @@ class Attention(TableAttention):
         stride: int = 1,
         activation: str = "hard_silu",
         gamma: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(num_heads, stride, **kwargs)
         self.key_dim = key_dim
@@ -228,13 +233,14 @@ class Attention(TableAttention):
             self.q.build((batch, *self.output_grid, channels))
         self.proj.build((batch, *self.output_grid, self.num_heads * self.value_dim))
         self.add_table(grid)
+        keep_frozen(self)
 
     def call(self, x, training=None):
         maps, strides = self._projected(x, training)
         x = self.mix(maps, strides, self._split, self.key_dim**-0.5)
         return self.proj(self.activation(x), training=training)
 
-    def attention_weights(self, x):
+    def attention_weights(self, x: Any) -> Any:
         """How much each query takes of each key, at inference.
 
         Args:

@@ -110,7 +110,7 @@ def key_mask(rows: Cut, columns: Cut):
     return ops.reshape((1 - ops.cast(there, "float32")) * MASKED, shape)
 
 
-def masked(scores, mask):
+def masked(scores: Any, mask: Any) -> Any:
     """Adds a mask to scores.
 
     Args:

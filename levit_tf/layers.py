@@ -26,6 +26,16 @@ def _torch_default_initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 
+def keep_frozen(layer: keras.layers.Layer) -> None:
+    """Freezes the sub-layers of a frozen layer; for the end of `build`.
+
+    Keras saves whether a layer is frozen, and does not pass it on to sub-layers when it makes the
+    layer again: a network that is loaded, or cloned, would train them.
+    """
+    if not layer.trainable:
+        layer.trainable = False  # what is set reaches sub-layers and their variables
+
+
 def _batch_norm(dtype, gamma: float = 1.0) -> keras.layers.BatchNormalization:
     return keras.layers.BatchNormalization(
         dtype=dtype,
@@ -109,6 +119,7 @@ class ConvBN(keras.layers.Layer):
         padded = self.pad.compute_output_shape(input_shape)
         self.linear.build(padded)
         self.bn.build(self.linear.compute_output_shape(padded))
+        keep_frozen(self)
 
     def call(self, x, training=None):
         return self.bn(self.linear(self.pad(x)), training=training)
@@ -148,6 +159,7 @@ class DenseBN(keras.layers.Layer):
     def build(self, input_shape):
         self.linear.build(input_shape)
         self.bn.build(self.compute_output_shape(input_shape))
+        keep_frozen(self)
 
     def call(self, x, training=None):
         return self.bn(self.linear(x), training=training)
@@ -185,6 +197,7 @@ class MLP(keras.layers.Layer):
     def build(self, input_shape):
         self.ln1.build(input_shape)
         self.ln2.build(self.ln1.compute_output_shape(input_shape))
+        keep_frozen(self)
 
     def call(self, x, training=None):
         return self.ln2(self.activation(self.ln1(x, training=training)), training=training)
@@ -261,6 +274,7 @@ class BNDense(keras.layers.Layer):
     def build(self, input_shape):
         self.bn.build(input_shape)
         self.linear.build(input_shape)
+        keep_frozen(self)
 
     def call(self, x, training=None):
         return self.linear(self.bn(x, training=training))
@@ -300,6 +314,7 @@ class Classifier(keras.layers.Layer):
         self.head.build(input_shape)
         if self.head_dist is not None:
             self.head_dist.build(input_shape)
+        keep_frozen(self)
 
     def call(self, x, training=None):
         logits = self.head(x, training=training)

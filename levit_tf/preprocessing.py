@@ -115,8 +115,8 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
         `keras.config.image_data_format()`.
 
     Returns:
-      float32 of the shape of `x`, (x / 255 - mean) / std; a numpy array if `x` is one, else a
-      tensor of the backend.
+      float32 of the shape of `x`, (x / 255 - mean) / std; a numpy array if `x` is one, a TensorFlow
+      tensor for one of those, as `tf.data` has them on every backend, else a tensor of the backend.
 
     Raises:
       ValueError: `x` has another rank, or neither 3 nor 1 channels; unknown `data_format`.
@@ -143,6 +143,10 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
         mean, std = mean[:, None, None], std[:, None, None]  # (channels,) -> (channels, 1, 1)
     if isinstance(x, np.ndarray):
         return (x.astype(np.float32) / 255 - mean) / std
+    if type(x).__module__.startswith("tensorflow."):
+        import tensorflow as tf  # which is loaded, as `x` is of it
+
+        return (tf.cast(x, tf.float32) / 255 - mean) / std
     mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
     return (ops.cast(x, "float32") / 255 - mean) / std
 

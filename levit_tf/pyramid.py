@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -49,7 +50,7 @@ def backbone(
     *,
     weights: str | os.PathLike | None = None,
     input_shape: Sequence[int | None] | int | None = (None, None, 3),
-    **kwargs,
+    **kwargs: Any,
 ) -> PyramidBackbone:
     """Builds a pyramid of feature maps.
 

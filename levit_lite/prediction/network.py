@@ -95,6 +95,11 @@ def unexpected_signature(found: dict, path: Path) -> ModelFileError:
 def image_shape(
     shape: Sequence[int | None], path: Path
 ) -> tuple[int | None, int | None, int | None, int]:
+    """The shape of a network's input, if it is one of images.
+
+    Raises:
+      ModelFileError: it is of something else, or its channels are not fixed.
+    """
     shape = tuple(shape)
     if len(shape) != 4 or shape[3] is None:
         raise ModelFileError(

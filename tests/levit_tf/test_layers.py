@@ -113,3 +113,17 @@ def test_a_mixed_precision_model_keeps_its_policy_in_the_file(policy, tmp_path):
     assert qkv.linear.compute_dtype == policy.removeprefix("mixed_")
     assert qkv.linear.kernel.dtype == "float32"
     assert keras.backend.standardize_dtype(loaded.output.dtype) == "float32"
+
+
+@pytest.mark.parametrize("rebuild", ["from_config", "clone_model"])
+def test_layers_that_were_frozen_are_frozen_in_a_network_that_is_made_again(rebuild):
+    model = levit_tf.LeViT("LeViTNano", classes=3)
+    for layer in model.layers:
+        layer.trainable = not layer.name.startswith(("stem", "stages_0", "classifier"))
+    if rebuild == "from_config":
+        again = keras.Model.from_config(model.get_config())
+    else:
+        again = keras.models.clone_model(model)
+    trained = [variable.path for variable in model.trainable_variables]
+    assert 0 < len(trained) < len(model.variables)
+    assert [variable.path for variable in again.trainable_variables] == trained

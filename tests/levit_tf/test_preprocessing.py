@@ -1,5 +1,8 @@
 """The evaluation protocol equals torchvision's on Pillow images, on arrays and in TF graphs."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from levit_tf.preprocessing import (
     preprocess_input,
     resize_and_center_crop,
 )
+from tests.support.commands import ENVIRONMENT
 
 SOURCES = [(300, 400), (400, 300), (100, 80), (225, 1000), (37, 501), (256, 256), (1, 1), (3, 2)]
 SIZES = [(224, 224), (224, 320), (240, 208), (64, 64), (32, 32)]
@@ -139,6 +143,21 @@ class TestInTensorFlowGraphs:
             assert result.shape == (64, 64, 3)
             np.testing.assert_allclose(result, expected, atol=1.01 / 255 / min(IMAGENET_STD))
             assert np.mean(np.abs(result - expected) > 1e-5) < 1e-3
+
+
+IN_TF_DATA = """
+import levit_tf, numpy as np, tensorflow as tf
+images = np.arange(192, dtype=np.uint8).reshape(1, 8, 8, 3)
+data = tf.data.Dataset.from_tensor_slices(images).map(levit_tf.preprocess_input)
+(found,) = data.as_numpy_iterator()
+np.testing.assert_allclose(found, levit_tf.preprocess_input(images)[0], atol=1e-6)
+"""
+
+
+@pytest.mark.slow
+def test_tf_data_normalises_on_another_backend():
+    environment = {**ENVIRONMENT, "KERAS_BACKEND": "torch"}
+    subprocess.run([sys.executable, "-c", IN_TF_DATA], env=environment, check=True)
 
 
 def normalised(x):

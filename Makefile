@@ -22,7 +22,7 @@ MEDIAPIPE = mediapipe==1.2.2 opencv-python-headless==5.0.0.93
 COVERAGE = coverage==7.17.3
 
 .PHONY: help demo test test-slow test-slow-all test-pythons test-resolver test-backends test-arm64 test-batch bazel-test \
-	wheel-test coverage docs-test bench fuzz lint format clean
+	wheel-test coverage docs docs-test bench fuzz lint format clean
 
 help:
 	@echo "make demo           install, train on digits, export, compare; photographs too: runs/"
@@ -36,7 +36,8 @@ help:
 	@echo "make test-batch     the pipeline of serving.batch, in an environment of its own"
 	@echo "make bazel-test     build every target and run the fast tests with Bazel"
 	@echo "make wheel-test     the wheel in a clean environment, outside the repository"
-	@echo "make docs-test      every command and code block of the documentation"
+	@echo "make docs           the documentation as a site, with a reference: runs/site"
+	@echo "make docs-test      every command and code block of the documentation; the notebook"
 	@echo "make fuzz           each fuzzer for FUZZ_SECONDS (600)"
 	@echo "make bench          the benchmarks of inference, in an environment of their own"
 	@echo "make lint, format   ruff; lint checks which package imports which, too"
@@ -170,8 +171,24 @@ bazel-test: $(VENV)/.test
 wheel-test:
 	$(python) tests/check_wheel.py
 
-docs-test: $(VENV)/.test
+DOCS = .venv-docs/bin/python
+
+# A broken link or a missing docstring fails.
+docs: .venv-docs/.done
+	NO_MKDOCS_2_WARNING=true $(DOCS) -m mkdocs build --strict --config-file=tools/site/mkdocs.yml
+
+# The page about Keras runs on its other backends, too.
+docs-test: $(VENV)/.test .venv-docs/.done
 	$(VENV)/bin/python -m tests.run_docs README.md docs/*.md CONTRIBUTING.md
+	for backend in jax torch; do \
+		$(DOCS) -m tests.run_docs --backend=$$backend docs/keras.md || exit 1; \
+	done
+	$(DOCS) -m pytest -m slow tests/test_notebook.py
+
+.venv-docs/.done: setup.py constraints.txt
+	$(python) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[docs]"
+	@touch $@
 
 BENCHMARKS ?= cpu_inference efficientnet scaling
 
@@ -186,5 +203,5 @@ bench: .venv-bench/.done
 
 clean:
 	@chmod -R u+w .venv-bazel 2>/dev/null || true  # Bazel protects what it made
-	rm -rf .venv .venv-pythons .venv-backends .venv-bench .venv-arm64 .venv-bazel .venv-beam
+	rm -rf .venv .venv-pythons .venv-backends .venv-bench .venv-arm64 .venv-bazel .venv-beam .venv-docs
 	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache

@@ -52,6 +52,7 @@ EXTRAS = {
     "qat": ["tensorflow-model-optimization>=0.8.1,<0.9", "tf-keras>=2.21,<2.22"],
     "onnx": ["tf2onnx>=1.17,<1.18", "onnxscript>=0.7.2,<0.8", "onnxruntime>=1.31,<2"],
     "torch": ["torch>=2.13,<2.14"],
+    "jax": ["jax>=0.10,<0.11"],
 }
 # A training run ends with its artefacts, each of them checked; the digits are scikit-learn's too.
 EXTRAS["train"] += EXTRAS["tflite"]
@@ -75,6 +76,15 @@ EXTRAS["bench"] = [
     "nncf>=3.4,<3.5",
     "openvino>=2026.4,<2026.5",
     "transformers>=5.23,<6",
+]
+# What builds the site, runs the notebook, and runs docs/keras.md on each of Keras' backends.
+EXTRAS["docs"] = [
+    *(EXTRAS["train"] + EXTRAS["onnx"] + EXTRAS["torch"] + EXTRAS["jax"]),
+    "ipykernel>=7.4,<8",
+    "mkdocs-material>=9.8,<10",
+    "mkdocstrings[python]>=1.0.8,<2",
+    "nbclient>=0.11,<0.12",
+    "pytest>=9.2,<10",
 ]
 EXTRAS["all"] = sorted(
     {requirement for name, extra in EXTRAS.items() if name != "beam" for requirement in extra}

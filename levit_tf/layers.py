@@ -33,7 +33,9 @@ def keep_frozen(layer: keras.layers.Layer) -> None:
     layer again: a network that is loaded, or cloned, would train them.
     """
     if not layer.trainable:
-        layer.trainable = False  # what is set reaches sub-layers and their variables
+        # What is set reaches sub-layers and their variables; on TensorFlow only where it changes.
+        layer.trainable = True
+        layer.trainable = False
 
 
 def _batch_norm(dtype, gamma: float = 1.0) -> keras.layers.BatchNormalization:

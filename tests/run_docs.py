@@ -1,6 +1,7 @@
 """Runs every command and code block of Markdown files, as they stand.
 
     python -m tests.run_docs README.md docs/*.md
+    python -m tests.run_docs --backend=jax docs/keras.md
 
 Blocks of `sh` and `python` run in order, in a scratch folder that has what the text speaks of (see
 `prepare`); those of a file share it. A comment before a block changes that:
@@ -9,13 +10,16 @@ Blocks of `sh` and `python` run in order, in a scratch folder that has what the 
     <!-- docs-test: background, port 8500 -->
     <!-- docs-test: expect top-1 >= 80 -->
     <!-- docs-test: expect "photo.jpg" -->
+    <!-- docs-test: continues -->
+    <!-- docs-test: on tensorflow, jax -->
 
 The first is listed with its reason. The second is started, and the next block runs once the port
 answers; it is stopped at the end of the file. With the third every number in a column of that name
 (and of a unit, "top-1, %") in the tables that the block prints must be as large, and there must be
-one; with the fourth the text must be printed. Several are joined by "; ". A block that trains,
-evaluates or classifies has to expect something, as such commands succeed with any result. Exit code
-1 if any block fails.
+one; with the fourth the text must be printed. A Python block that continues goes on in the program
+of the Python block before it, with its variables. The last is run on these of Keras' backends only.
+Several are joined by "; ", what is expected last. A block that trains, evaluates or classifies has
+to expect something, as such commands succeed with any result. Exit code 1 if any block fails.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("sh", "python")
+BACKENDS = ("tensorflow", "jax", "torch")
 TIMEOUT_S = 900
 _PORT_TIMEOUT_S = 120
 # Commands that end well whatever comes out of them.
@@ -94,10 +99,12 @@ class Block:
     Attributes:
       place: file and line, for messages.
       language: one of `LANGUAGES`.
-      code: what is in it.
+      code: what is in it, and in those that continue it.
       skipped: why it is not run; None if it is.
       port: that it serves in the background; None if it ends by itself.
       expected: what has to be in its output.
+      line: where it begins in the document.
+      continues: whether it is a part of the Python block before it.
     """
 
     place: str
@@ -106,37 +113,87 @@ class Block:
     skipped: str | None = None
     port: int | None = None
     expected: tuple[Expectation, ...] = ()
+    line: int = 0
+    continues: bool = False
 
 
-def blocks_of(path: Path) -> Iterator[Block]:
-    """The blocks that can be run.
+def blocks_of(path: Path, backend: str = BACKENDS[0]) -> Iterator[Block]:
+    """The blocks that can be run, those that continue another as parts of it.
+
+    Args:
+      path: the document.
+      backend: of Keras, one of `BACKENDS`.
 
     Raises:
-      ValueError: a directive that is not understood.
+      ValueError: a directive that is not understood, or that its block does not fit.
     """
+    program = None  # what the next block may continue
+    for block in _single_blocks(path, backend):
+        if not block.continues:
+            if program:
+                yield program
+            program = None
+            if block.language == "python" and block.skipped is None:
+                program = block
+            else:
+                yield block
+        elif block.skipped is not None:
+            yield block
+        elif program is None:
+            raise ValueError(f"{block.place}: no Python block before it that it could continue")
+        else:
+            program = _continued(program, block)
+    if program:
+        yield program
+
+
+def _single_blocks(path: Path, backend: str) -> Iterator[Block]:
     text = path.read_text(encoding="utf-8")
     for fence in _FENCE.finditer(text):
         language, code = fence.groups()
         if language not in LANGUAGES:
             continue
-        place = f"{path.name}:{text.count(chr(10), 0, fence.start()) + 1}"
+        line = text.count("\n", 0, fence.start()) + 1
         directive = _DIRECTIVE.search(text[: fence.start()])
         what = directive["what"] if directive else ""
-        if what.startswith("not run: "):
-            yield Block(place, language, code, skipped=what.removeprefix("not run: "))
-        elif what.startswith("background, port "):
-            yield Block(place, language, code, port=int(what.removeprefix("background, port ")))
-        elif what.startswith("expect "):
-            yield Block(place, language, code, expected=_expectations(what, place))
-        elif what:
-            raise ValueError(f"{place}: unknown directive {what!r}")
-        elif any(command in code for command in JUDGED):
-            raise ValueError(
-                f"{place}: trains, evaluates or classifies, and expects nothing. Put a comment "
-                "before it, such as <!-- docs-test: expect top-1 >= 80 -->"
-            )
+        block = Block(f"{path.name}:{line}", language, code, line=line)
+        yield _directed(block, what, backend)
+
+
+def _directed(block: Block, what: str, backend: str) -> Block:
+    """A block with what its directive says."""
+    if what.startswith("not run: "):
+        return dataclasses.replace(block, skipped=what.removeprefix("not run: "))
+    rest = what
+    while rest and not rest.startswith("expect "):
+        part, _, rest = rest.partition("; ")
+        if part == "continues" and block.language == "python":
+            block = dataclasses.replace(block, continues=True)
+        elif part.startswith("background, port "):
+            block = dataclasses.replace(block, port=int(part.removeprefix("background, port ")))
+        elif part.startswith("on ") and set(backends := part[3:].split(", ")) <= set(BACKENDS):
+            if backend not in backends:
+                block = dataclasses.replace(block, skipped=f"not on {backend}")
         else:
-            yield Block(place, language, code)
+            raise ValueError(f"{block.place}: unknown directive {what!r}")
+    if rest:
+        return dataclasses.replace(block, expected=_expectations(rest, block.place))
+    if block.port is None and any(command in block.code for command in JUDGED):
+        raise ValueError(
+            f"{block.place}: trains, evaluates or classifies, and expects nothing. Put a comment "
+            "before it, such as <!-- docs-test: expect top-1 >= 80 -->"
+        )
+    return block
+
+
+def _continued(block: Block, by: Block) -> Block:
+    """Two blocks as one program, whose line numbers stay those of the document."""
+    gap = by.line - block.line - block.code.count("\n")
+    return dataclasses.replace(
+        block,
+        code=block.code + "\n" * gap + by.code,
+        expected=block.expected + by.expected,
+    )
 
 
 def _expectations(what: str, place: str) -> tuple[Expectation, ...]:
@@ -182,8 +239,10 @@ def prepare(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
-def run_document(path: Path, prepared: Path) -> tuple[list[str], list[str], int]:
-    """Runs the blocks of one file.
+def run_document(
+    path: Path, prepared: Path, backend: str = BACKENDS[0]
+) -> tuple[list[str], list[str], int]:
+    """Runs the blocks of one file on one of Keras' backends.
 
     Returns:
       (messages about blocks that failed, "place: reason" of blocks not run, number that passed).
@@ -194,12 +253,12 @@ def run_document(path: Path, prepared: Path) -> tuple[list[str], list[str], int]
         folder = Path(scratch, "docs")
         shutil.copytree(prepared, folder, symlinks=True)
         try:
-            for block in blocks_of(path):
+            for block in blocks_of(path, backend):
                 if block.skipped is not None:
                     skipped.append(f"{block.place}: {block.skipped}")
                     continue
                 begin = time.monotonic()
-                problem = _run(block, folder, servers)
+                problem = _run(block, folder, servers, backend)
                 seconds = time.monotonic() - begin
                 print(f"{'FAILED' if problem else 'passed'} {block.place} ({seconds:.0f} s)")
                 if problem:
@@ -213,13 +272,15 @@ def run_document(path: Path, prepared: Path) -> tuple[list[str], list[str], int]
     return failed, skipped, passed
 
 
-def _run(block: Block, folder: Path, servers: list[subprocess.Popen]) -> str | None:
+def _run(block: Block, folder: Path, servers: list[subprocess.Popen], backend: str) -> str | None:
     """Runs one block; what went wrong, or None."""
     # The environment's own commands come first, as after `source .venv/bin/activate`.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
+    environment = {**os.environ, "PATH": path, "KERAS_BACKEND": backend}
     shells = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
-    command = [*shells[block.language], block.code]
+    # Tracebacks of Python name the line of the document.
+    code = "\n" * block.line + block.code if block.language == "python" else block.code
+    command = [*shells[block.language], code]
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -259,12 +320,13 @@ def main() -> int:
     """Runs the command; returns the exit code."""
     parser = argparse.ArgumentParser(description="Runs the code blocks of Markdown files.")
     parser.add_argument("files", nargs="+", type=Path)
-    files = parser.parse_args().files
+    parser.add_argument("--backend", choices=BACKENDS, default=BACKENDS[0], help="of Keras")
+    args = parser.parse_args()
     failed, skipped, passed = [], [], 0
     with tempfile.TemporaryDirectory() as scratch:
         prepare(Path(scratch))
-        for path in files:
-            found = run_document(path, Path(scratch))
+        for path in args.files:
+            found = run_document(path, Path(scratch), args.backend)
             failed += found[0]
             skipped += found[1]
             passed += found[2]

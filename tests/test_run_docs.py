@@ -42,6 +42,50 @@ def test_an_unknown_directive_is_refused_with_its_place(tmp_path):
         list(blocks_of(tmp_path / "page.md"))
 
 
+CONTINUED = """
+```python
+one = 1
+```
+Text.
+
+<!-- docs-test: continues; on tensorflow, jax -->
+```python
+print(one)
+```
+
+<!-- docs-test: continues; expect "1" -->
+```python
+raise ValueError(one)
+```
+"""
+
+
+def test_a_block_that_continues_is_part_of_the_program_before_it(tmp_path):
+    (tmp_path / "page.md").write_text(CONTINUED)
+    (program,) = blocks_of(tmp_path / "page.md")
+    assert program.place == "page.md:2"
+    assert program.expected == (Expectation("1"),)
+    lines = ("\n" * program.line + program.code).splitlines()
+    document = CONTINUED.splitlines()
+    code = [(n, line) for n, line in enumerate(lines) if line]
+    assert code == [(n, document[n]) for n in (2, 8, 13)]
+
+
+def test_a_block_of_other_backends_is_left_out_of_the_program(tmp_path):
+    (tmp_path / "page.md").write_text(CONTINUED)
+    skipped, program = blocks_of(tmp_path / "page.md", "torch")
+    assert (skipped.place, skipped.skipped) == ("page.md:8", "not on torch")
+    assert "print" not in program.code
+    assert "raise" in program.code
+
+
+@pytest.mark.parametrize("directive", ["continues", "on numpy", "continues; twice"])
+def test_a_block_that_continues_nothing_or_runs_on_no_backend_is_refused(tmp_path, directive):
+    (tmp_path / "page.md").write_text(f"<!-- docs-test: {directive} -->\n```python\n1\n```\n")
+    with pytest.raises(ValueError, match=r"page.md:2: "):
+        list(blocks_of(tmp_path / "page.md"))
+
+
 JUDGED = """
 <!-- docs-test: expect top-1 >= 80; "photo.jpg" -->
 ```sh

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tools.site.notebook import notebook_page
-from tools.site.repository import site_markdown
+from tools.site.repository import ROOT, site_markdown
 
 needs_griffe = pytest.mark.skipif(
     importlib.util.find_spec("griffe") is None, reason="make docs makes its environment"
@@ -27,6 +27,13 @@ needs_griffe = pytest.mark.skipif(
 )
 def test_links_of_the_repository_become_links_of_the_site(page, link, expected):
     assert site_markdown(f"see [it]({link}).", page) == f"see [it]({expected})."
+
+
+def test_every_page_has_a_place_in_the_site():
+    navigation = (ROOT / "tools/site/mkdocs.yml").read_text("utf-8")
+    pages = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert len(pages) > 10
+    assert [page for page in pages if f"- {page}\n" not in navigation] == []
 
 
 def test_what_only_the_runner_of_blocks_reads_is_left_out():

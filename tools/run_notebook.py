@@ -20,7 +20,7 @@ LARGEST_BYTES = 1_000_000
 
 
 def run_notebook(path: Path):
-    """A notebook with the outputs of a run, cell by cell.
+    """A notebook with the outputs of a run, cell by cell, less what went to stderr.
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell ended with an error.
@@ -36,9 +36,18 @@ def run_notebook(path: Path):
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         client = NotebookClient(
-            notebook, timeout=TIMEOUT_S, resources=resources, record_timing=False
+            notebook,
+            timeout=TIMEOUT_S,
+            resources=resources,
+            record_timing=False,
+            coalesce_streams=True,
         )
-        return client.execute()
+        client.execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            # What libraries log as they start says nothing to a reader.
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return notebook
 
 
 def main() -> int:

@@ -16,8 +16,10 @@ class ModelFileError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """Type and first line of an error, for a message of one line."""
+    """Type and first line of an error that says something, for a message of one line."""
     lines = str(error).strip().splitlines() or [""]
+    if lines[0] == "Graph execution error:":  # TensorFlow's, before what the matter is
+        lines = [line for line in lines if "assertion failed" in line] or lines
     return f"({type(error).__name__}: {lines[0]})"
 
 

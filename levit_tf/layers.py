@@ -54,7 +54,8 @@ class DivisibleSides(keras.layers.Layer):
 
     First in networks for every size. Where the size is known, the error says what would fit. A
     graph learns it only when it is run, perhaps where no TensorFlow is: there the refusal is that
-    of a reshape that only fits such sides, in a layer of this name.
+    of a reshape that only fits such sides, in a layer whose name says it. In TensorFlow's own
+    graphs an assertion in words comes first.
 
     Args:
       stride: pixels that a side must be a multiple of.
@@ -74,6 +75,16 @@ class DivisibleSides(keras.layers.Layer):
         if None not in x.shape[1:3]:
             return x
         batch, *sides, channels = ops.shape(x)
+        if keras.backend.backend() == "tensorflow" and not isinstance(x, keras.KerasTensor):
+            import tensorflow as tf
+
+            fits = tf.reduce_all([side % self.stride == 0 for side in sides])
+            text = (
+                f"{self.name}: height and width of the images must be multiples of {self.stride} "
+                "pixels. Received the shape"
+            )
+            with tf.control_dependencies([tf.debugging.Assert(fits, [text, tf.shape(x)])]):
+                x = tf.identity(x)
         # Batch and all, so that nothing but these very sides fits.
         fitting = (side // self.stride * self.stride for side in sides)
         return ops.reshape(x, (batch, *fitting, channels))

@@ -1,9 +1,12 @@
 """The examples run as they stand."""
 
+import numpy as np
 import pytest
 
-from examples import photographs
+from examples import photographs, pose, segmentation
+from levit_tf.keypoints.skeletons import LSP
 from tests.support import commands
+from training.keypoints.sources import load_joint_set
 
 
 @pytest.mark.slow
@@ -23,3 +26,36 @@ def test_crops_are_parts_of_the_photographs():
     crops = photographs.random_crops(files, (80, 96))
     assert crops.shape == (photographs.CROPS, 80, 96, 3)
     assert crops.std(axis=(1, 2, 3)).min() > 5
+
+
+def test_the_folder_of_the_pose_example_is_one_of_a_data_set(tmp_path):
+    pose.make_folder(tmp_path, 12, np.random.default_rng(0))
+    data = load_joint_set(f"csv:{tmp_path / 'joints.csv'}")
+    assert set(data.skeleton.joints) == set(LSP.joints)
+    assert data.skeleton.torso == LSP.torso
+    assert len(data.train) == 10
+    for person in data.train:
+        assert (person.joints[:, 2] == 1).all()
+        assert (person.joints[:, :2] < (pose.SIZE[1], pose.SIZE[0])).all()
+
+
+def test_the_folder_of_the_segmentation_example_has_a_mask_for_each_picture(tmp_path):
+    segmentation.make_folder(tmp_path, 4, "test", np.random.default_rng(0))
+    pictures, masks = segmentation.read_folder(tmp_path)
+    assert pictures.shape == (4, 80, 80, 3)
+    assert set(np.unique(masks)) == {0, 1}
+    assert 0.02 < masks.mean() < 0.5
+
+
+def test_intersection_over_union_is_that_of_its_definition():
+    masks, found = np.uint8([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]])
+    shares = segmentation.intersection_over_union(found, masks)
+    np.testing.assert_allclose(shares, [1 / 2, 2 / 3])
+
+
+@pytest.mark.slow
+def test_the_segmentation_example_runs_to_its_picture(tmp_path, capsys):
+    flags = [f"--output={tmp_path}", "--pictures=16", "--epochs=1"]
+    assert commands.call(segmentation, flags) == 0
+    assert "| mean " in capsys.readouterr().out
+    assert (tmp_path / "masks.png").is_file()

@@ -18,6 +18,7 @@ from pathlib import Path
 import keras
 
 from converters.choices import TARGETS
+from levit_common.shipped_names import KEYPOINTS
 from levit_tf.weights.keras_files import ModelFileError, load_keras_file
 
 # Name of a layer -> (smallest, largest) value of its output.
@@ -60,6 +61,11 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
     model = load_keras_file(path)
     with zipfile.ZipFile(path) as archive:
         if _ENTRY not in archive.namelist():
+            if isinstance(model.output, dict) and KEYPOINTS in model.output:
+                raise ModelFileError(
+                    f"{path}: finds joints, and training for int8 is for classifiers. Its int8 "
+                    "file: python -m converters.to_tflite --recipe=int8 --calibration=FOLDER."
+                )
             raise ModelFileError(
                 f"{path}: holds no learned ranges, so it was not trained for int8. To train it: "
                 "python -m training.main --config=... --set=qat=int8 "

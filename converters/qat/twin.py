@@ -32,8 +32,14 @@ def make_twin(graph: keras.Model) -> tf_keras.Model:
       integers (see `converters.qat.twin_layers`), and an attention bias is an `AttentionBias`.
 
     Raises:
-      ValueError: there is something in `graph` that no deploy graph has.
+      ValueError: there is something in `graph` that no deploy graph of a classifier has.
     """
+    if LOGITS not in graph.output:
+        raise ValueError(
+            "Quantisation-aware training is for classifiers; this network returns "
+            f"{', '.join(graph.output)}. Without training: python -m converters.to_tflite "
+            "--recipe=int8 --calibration=FOLDER."
+        )
     translation = _Translation()
     images = tf_keras.Input(batch_shape=graph.input.shape, name=graph.input.name)
     translation.found[id(graph.input)] = images

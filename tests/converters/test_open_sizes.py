@@ -62,10 +62,17 @@ def test_an_export_for_every_size_answers_as_keras_at_each(convert, name, kind, 
 
 
 @pytest.mark.slow
-def test_a_saved_model_for_every_size_refuses_sides_that_do_not_fit(tmp_path):
-    to_saved_model(levit_tf.with_input_size(_trained(), None), tmp_path / "saved_model")
-    with pytest.raises(ValueError, match="cannot be run"):
-        read_network(tmp_path / "saved_model").outputs(_pixels((72, 64), 8))
+@pytest.mark.parametrize(
+    ("convert", "name", "message"),
+    [
+        (to_saved_model, "saved_model", "multiples of 16, got the shape"),
+        slow(to_onnx, "levit.onnx", "sides_are_multiples_of_16"),
+    ],
+)
+def test_an_export_for_every_size_says_which_sides_fit(convert, name, message, tmp_path):
+    convert(levit_tf.with_input_size(_trained(), None), tmp_path / name)
+    with pytest.raises(ValueError, match=f"cannot be run.*{message}"):
+        read_network(tmp_path / name).outputs(_pixels((72, 64), 8))
 
 
 @pytest.mark.slow

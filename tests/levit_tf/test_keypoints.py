@@ -97,6 +97,18 @@ def test_the_backbone_of_an_open_size_is_refused():
         keypoint_network(backbone, LSP)
 
 
+def test_training_for_int8_is_refused_with_what_to_do_instead(tmp_path):
+    from converters.deploy import deploy_graph
+    from converters.qat.qat_model import load_quantized
+    from converters.qat.twin import make_twin
+
+    _network("simcc").save(tmp_path / "joints.keras")
+    with pytest.raises(ValueError, match=r"joints\.keras: finds joints, .*--recipe=int8"):
+        load_quantized(tmp_path / "joints.keras")
+    with pytest.raises(ValueError, match=r"is for classifiers; .*keypoints\. .*--recipe=int8"):
+        make_twin(deploy_graph(_network("simcc")))
+
+
 def test_a_classifier_finds_no_joints(tmp_path):
     levit_tf.LeViT("LeViTNano").save(tmp_path / "classifier.keras")
     with pytest.raises(ValueError, match="finds no joints"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -32,6 +31,15 @@ from training.keypoints.config import KeypointConfig
 from training.keypoints.evaluation import evaluate, inputs_of
 from training.keypoints.losses import AxisLoss, HeatmapLoss
 from training.keypoints.people import Crops, cut_out
+from training.keypoints.progress import (
+    LOG_FILE,
+    PROGRESS_FILE,
+    KeepLog,
+    KeepProgress,
+    resumed_epoch,
+    rows_of,
+    save_weights,
+)
 from training.keypoints.sources import load_joint_set
 
 CONFIG_FILE, RESULT_FILE, BEST_FILE = "config.json", "result.json", "best.weights.h5"
@@ -82,12 +90,8 @@ def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
             "another folder."
         )
     if overwrite:
-        for old in ("backup", "log.csv", BEST_FILE):
-            target = folder / old
-            if target.is_dir():
-                tf.io.gfile.rmtree(str(target))
-            else:
-                target.unlink(missing_ok=True)
+        for old in (PROGRESS_FILE, LOG_FILE, BEST_FILE):
+            (folder / old).unlink(missing_ok=True)
     write_json(path, wanted)
 
 
@@ -119,27 +123,34 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "attention_biases"])
     learner.compile(optimizer, losses)
+    begin = resumed_epoch(learner, folder, steps)
     looks = _Looks(model, parts["validation"], size, skeleton, folder)
-    learner.fit(
-        _batches(config, parts["train"], skeleton, size, list(losses)).repeat(),
-        epochs=config.epochs,
-        steps_per_epoch=steps,
-        verbose=2,
-        shuffle=False,  # the batches are
-        callbacks=[
-            keras.callbacks.BackupAndRestore(str(folder / "backup")),
-            looks,
-            keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-    )
+    if begin < config.epochs:
+        learner.fit(
+            _batches(config, parts["train"], skeleton, size, list(losses), begin * steps),
+            initial_epoch=begin,
+            epochs=config.epochs,
+            steps_per_epoch=steps,
+            verbose=2,
+            shuffle=False,  # the batches are
+            callbacks=[
+                looks,
+                KeepLog(folder),
+                keras.callbacks.TerminateOnNaN(),
+                KeepProgress(folder),  # the last, so that what it stands for is all there
+            ],
+        )
     if not (folder / BEST_FILE).exists():
         raise ValueError("The loss became infinite or not a number: try a lower learning_rate.")
     model.load_weights(folder / BEST_FILE)
 
 
-def _batches(config, crops: Crops, skeleton, size, outputs) -> tf.data.Dataset:
-    """Augmented people, in a new order every epoch."""
+def _batches(config, crops: Crops, skeleton, size, outputs, first: int) -> tf.data.Dataset:
+    """Augmented people from step `first` on, in a new order every epoch.
+
+    Order and draws are functions of the seed and the number of the step, so that a run that was
+    stopped goes on as if nothing had happened.
+    """
     ranges = Ranges(
         rotation=config.rotation,
         scale=(1 - config.scale_change, 1 + config.scale_change),
@@ -152,17 +163,24 @@ def _batches(config, crops: Crops, skeleton, size, outputs) -> tf.data.Dataset:
     def take(indices):
         return pixels[indices]
 
-    def batch(indices, seed):
+    size_of_batch = min(config.batch_size, count)
+    steps = count // size_of_batch
+
+    def batch(step):
+        epoch, place = step // steps, step % steps * size_of_batch
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64),
+            seed=tf.stack([tf.constant(config.seed, tf.int64), epoch]),
+        )
+        indices = order[place : place + size_of_batch]
+        seed = tf.cast(tf.stack([tf.constant(config.seed, tf.int64), step]), tf.int32)
         chosen = tf.numpy_function(take, [indices], tf.uint8, stateful=False)
         chosen = tf.ensure_shape(chosen, [None, *pixels.shape[1:]])
         images, found = moved(chosen, tf.gather(joints, indices), size, skeleton, ranges, seed)
         return images, dict.fromkeys(outputs, found)
 
-    order = tf.data.Dataset.range(count).shuffle(count, seed=config.seed)
-    order = order.batch(min(config.batch_size, count), drop_remainder=True)
-    seeds = tf.data.Dataset.random(config.seed, rerandomize_each_iteration=True).batch(2)
-    pairs = tf.data.Dataset.zip((order, seeds.map(lambda pair: tf.cast(pair, tf.int32))))
-    return pairs.map(batch, num_parallel_calls=2).prefetch(2)
+    numbers = tf.data.Dataset.range(first, config.epochs * steps)
+    return numbers.map(batch, num_parallel_calls=2).prefetch(2)
 
 
 @keras.saving.register_keras_serializable(package="levit_tf.training")
@@ -188,26 +206,26 @@ class _Looks(keras.callbacks.Callback):
     def __init__(self, network, crops, size, skeleton, folder):
         super().__init__()
         self._network, self._crops, self._size = network, crops, size
+        self._run = _runner(network)
         self._skeleton, self._folder = skeleton, folder
         self._best = _best_so_far(folder)
 
     def on_epoch_end(self, epoch, logs=None):
-        found = evaluate(_runner(self._network), self._crops, self._size, self._skeleton)
+        found = evaluate(self._run, self._crops, self._size, self._skeleton)
         logs["val_mpjpe"] = found.mpjpe
         if found.pck is not None:
             logs["val_pck"] = found.pck
         score = -found.mpjpe if found.pck is None else found.pck
         if score > self._best:
             self._best = score
-            self._network.save_weights(self._folder / BEST_FILE)
+            save_weights(self._network, self._folder / BEST_FILE)
 
 
 def _best_so_far(folder: Path) -> float:
     """The best score of a run that goes on."""
-    if not (folder / "log.csv").exists() or not (folder / BEST_FILE).exists():
+    if not (folder / BEST_FILE).exists():
         return -math.inf
-    with (folder / "log.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(folder)
     scores = [float(r["val_pck"]) if r.get("val_pck") else -float(r["val_mpjpe"]) for r in rows]
     return max(scores, default=-math.inf)
 

@@ -23,6 +23,7 @@ from converters.qat.qat_network import (
 from converters.qat.qat_packages import tf_keras
 from converters.qat.twin import set_graph_weights
 from converters.tflite.calibration import CALIBRATION_IMAGES
+from levit_common.shipped_names import KEYPOINTS
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.layers import Classifier
 from levit_tf.names import PREDICTIONS
@@ -113,6 +114,12 @@ def float_network(config: Config, data: Dataset) -> keras.Model:
         if classifier.heads == "both":
             model = levit_tf.with_heads(model, "average")
         model = levit_tf.fuse(model)
+    if isinstance(model.output, dict) and KEYPOINTS in model.output:
+        raise ValueError(
+            f"init_from={config.init_from}: finds joints, and training for int8 is for "
+            "classifiers. Its int8 file: python -m converters.to_tflite --recipe=int8 "
+            "--calibration=FOLDER."
+        )
     if isinstance(model.output, dict):
         raise ValueError(
             f"init_from={config.init_from}: fused with two heads, and the int8 file has one. Give "

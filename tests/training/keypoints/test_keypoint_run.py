@@ -1,0 +1,126 @@
+"""A training for joints goes on where it was killed, bit for bit, and refuses what cannot be."""
+
+import dataclasses
+import json
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.keypoints import run as run_module
+from training.keypoints.config import KeypointConfig
+from training.keypoints.progress import LOG_FILE, PROGRESS_FILE
+from training.keypoints.run import BEST_FILE, run
+
+COUNT, EPOCHS = 30, 3
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Faces of two dots."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    lines = ["file,left_eye_x,left_eye_y,right_eye_x,right_eye_y"]
+    for n in range(COUNT):
+        pixels = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
+        x, y = rng.integers(12, 36, 2)
+        pixels[y - 2 : y + 2, x - 8 : x - 4], pixels[y - 2 : y + 2, x + 4 : x + 8] = 250, 200
+        Image.fromarray(pixels).save(folder / f"{n:02}.png")
+        lines.append(f"{n:02}.png,{x - 6},{y},{x + 6},{y}")
+    (folder / "joints.csv").write_text("\n".join(lines))
+    return KeypointConfig(
+        dataset=f"csv:{folder}/joints.csv",
+        variant="LeViTNano",
+        input_size=(32, 48),
+        epochs=EPOCHS,
+        batch_size=8,
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_exports(monkeypatch):
+    monkeypatch.setattr(run_module, "_export", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """The folder of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "_export", lambda *_: None)
+        run(config, folder)
+    return folder
+
+
+def _arrays(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, x: found.update({name: x[()]} if hasattr(x, "dtype") else {}))
+    return found
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nobody catches it."""
+
+
+def _kill_at(monkeypatch, method, count):
+    """Has a callback of the run end it with its `count`-th call."""
+    calls = []
+
+    def die(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == count:
+            raise Killed
+        return original(self, *arguments, **keywords)
+
+    kind = run_module._Looks if method == "on_train_batch_end" else run_module.KeepProgress
+    original = getattr(kind, method)
+    monkeypatch.setattr(kind, method, die)
+
+
+@pytest.mark.parametrize(
+    ("method", "count"),
+    [
+        ("on_train_batch_end", 5),  # within the second epoch
+        pytest.param("on_train_batch_end", 2, marks=pytest.mark.slow),  # nothing is kept yet
+        # Log and best weights are ahead of the state.
+        pytest.param("on_epoch_end", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_ends_as_one_that_was_not(method, count, config, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        _kill_at(patch, method, count)
+        with pytest.raises(Killed):
+            run(config, tmp_path / "run")
+    run(config, tmp_path / "run")
+    assert (tmp_path / "run" / LOG_FILE).read_text() == (whole / LOG_FILE).read_text()
+    for name in (PROGRESS_FILE, BEST_FILE):
+        found, expected = _arrays(tmp_path / "run" / name), _arrays(whole / name)
+        assert set(found) == set(expected)
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+    assert any("optimizer" in key for key in expected | _arrays(whole / PROGRESS_FILE))
+
+
+def test_a_damaged_state_is_named_and_nothing_is_lost(config, whole, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.json", LOG_FILE, BEST_FILE):
+        (folder / name).write_bytes((whole / name).read_bytes())
+    (folder / PROGRESS_FILE).write_bytes((whole / PROGRESS_FILE).read_bytes()[:5000])
+    with pytest.raises(ValueError, match=rf"{PROGRESS_FILE}: damaged.*--overwrite begins anew"):
+        run(config, folder)
+    assert (folder / LOG_FILE).read_text() == (whole / LOG_FILE).read_text()
+
+
+def test_another_configuration_is_not_mixed_into_a_run(config, whole):
+    with pytest.raises(FileExistsError, match=r"another configuration\. --overwrite"):
+        run(dataclasses.replace(config, seed=1), whole)
+    assert json.loads((whole / "config.json").read_text())["seed"] == 0
+
+
+def test_a_size_that_the_stem_cannot_divide_is_refused_with_the_nearest(config, tmp_path):
+    odd = dataclasses.replace(config, input_size=(33, 48))
+    with pytest.raises(ValueError, match=r"height must be a positive multiple.* are 32 and 48"):
+        run(odd, tmp_path / "run")

@@ -1,0 +1,108 @@
+"""How far a training for joints has come: what a run that was stopped goes on with, bit for bit.
+
+After each epoch the weights and the state of the optimizer are put in place as one file, after the
+epoch's line of the log and its best weights. What a run did behind that file is done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import keras
+
+from levit_common.files import atomic_path
+from levit_common.regular_files import ModelFileError, first_line
+
+PROGRESS_FILE, LOG_FILE = "progress.weights.h5", "log.csv"
+
+
+class KeepLog(keras.callbacks.Callback):
+    """Writes a line of the log after each epoch.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self._path = folder / LOG_FILE
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch, **dict(sorted(logs.items()))}
+        is_first = not self._path.exists()
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if is_first:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+class KeepProgress(keras.callbacks.Callback):
+    """Keeps the state of a training after each epoch.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self._path = folder / PROGRESS_FILE
+
+    def on_epoch_end(self, epoch, logs=None):
+        del epoch, logs
+        save_weights(self.model, self._path)
+
+
+def resumed_epoch(learner: keras.Model, folder: Path, steps: int) -> int:
+    """Takes up the training that a folder has, if any.
+
+    Args:
+      learner: the compiled network, which gets the weights and the optimizer's state.
+      folder: of the run; what its log says of epochs behind that state is removed.
+      steps: of an epoch.
+
+    Returns:
+      The epoch to begin with.
+
+    Raises:
+      ModelFileError: the state is damaged, or of another network.
+    """
+    path = folder / PROGRESS_FILE
+    epoch = 0
+    if path.exists():
+        learner.optimizer.build(learner.trainable_variables)
+        try:
+            learner.load_weights(path)
+        except Exception as error:  # errors of many types
+            raise ModelFileError(
+                f"{path}: damaged, or of another network. --overwrite begins anew. "
+                f"{first_line(error)}"
+            ) from error
+        epoch = int(learner.optimizer.iterations) // steps
+    rows = rows_of(folder)
+    if len(rows) > epoch:
+        with (
+            atomic_path(folder / LOG_FILE, overwrite=True) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows[:epoch])
+    return epoch
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """The lines of a run's log, one for each epoch."""
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes weights, and a compiled model's optimizer, so that the file is whole or not there."""
+    with atomic_path(path, overwrite=True) as temporary:
+        model.save_weights(temporary)

@@ -61,7 +61,8 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
     model = load_keras_file(path)
     with zipfile.ZipFile(path) as archive:
         if _ENTRY not in archive.namelist():
-            if isinstance(model.output, dict) and KEYPOINTS in model.output:
+            outputs = getattr(model, "output", None)  # none of a Sequential that nobody called
+            if isinstance(outputs, dict) and KEYPOINTS in outputs:
                 raise ModelFileError(
                     f"{path}: finds joints, and training for int8 is for classifiers. Its int8 "
                     "file: python -m converters.to_tflite --recipe=int8 --calibration=FOLDER."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from converters.choices import LABELS_HELP, PRECISIONS
+from converters.choices import CONSTANTS, LABELS_HELP, PRECISIONS, WEIGHTS, WEIGHTS_HELP
 from levit_common import cli
 from levit_common.files import check_exists, check_new
 from levit_common.lazy import lazy_names
@@ -34,6 +34,7 @@ def main() -> None:
         class_names=labels_for(args.labels, Path(args.model)),
         input_range=args.input_range,
         precision=args.precision,
+        weights=args.weights,
         overwrite=args.overwrite,
     )
     print(f"written: {args.output}; differs by {error:.1e} of the largest value from Keras")
@@ -45,6 +46,7 @@ def define_flags() -> None:
     flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_enum("weights", CONSTANTS, WEIGHTS, WEIGHTS_HELP)
     cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from converters.choices import CONSTANTS
 from converters.deploy import deploy_graph
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from converters.verification.verify_artefact import BFLOAT16, FLOAT32
@@ -32,9 +33,10 @@ def to_saved_model(
     input_range: str | None = None,
     images: np.ndarray | None = None,
     precision: str = "float32",
+    weights: str = CONSTANTS,
     overwrite: bool = False,
 ) -> float:
-    """Writes a LeViT as a SavedModel for any batch size, its weights being constants.
+    """Writes a LeViT as a SavedModel for any batch size.
 
     Args:
       model: see `converters.deploy.deploy_graph`.
@@ -46,6 +48,8 @@ def to_saved_model(
       precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
         logits: faster where the processor has such instructions, with a relative error of about
         2e-2.
+      weights: "constants", or "variables", which start quicker and take less memory, and one
+        picture longer.
       overwrite: whether an existing `path` is replaced.
 
     Returns:
@@ -60,13 +64,23 @@ def to_saved_model(
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
         graph = deploy_graph(model, input_range=input_range, is_open=True)
         names = exported_class_names(class_names, reference.network)
-        function = tensorflow_function(graph, precision)
-        tf.saved_model.save(tf.Module(), temporary, signatures={SIGNATURE: function})
+        function = tensorflow_function(graph, precision, weights=weights)
+        save_signatures({SIGNATURE: function}, temporary)
         if names:
             write_labels(Path(temporary, LABELS_FILE), names)
         return check_export(
             reference, saved_model_artefact(Path(temporary)), images, TOLERANCES[precision], path
         )
+
+
+def save_signatures(
+    signatures: Mapping[str, tf.types.experimental.GenericFunction], path: str | os.PathLike
+) -> None:
+    """Writes a SavedModel of functions with an input signature, and of the variables they read."""
+    module = tf.Module()
+    read = [one.get_concrete_function().variables for one in signatures.values()]
+    module.weights = list({id(v): v for variables in read for v in variables}.values())
+    tf.saved_model.save(module, os.fspath(path), signatures=dict(signatures))
 
 
 def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:

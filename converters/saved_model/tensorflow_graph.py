@@ -9,7 +9,8 @@ product by name. So the layers are replaced by ones that do:
 - the hard-swish of an attention layer follows a matrix product, which has no such kernel. A
   depthwise 1x1 convolution with weights of 1 is put in between: it adds the bias of the values,
   which commutes with the mixing of tokens as attention weights sum to 1, and takes the hard-swish;
-- all weights are constants, which oneDNN reorders once and not for every call.
+- weights are constants, which oneDNN reorders once and not for every call. TensorFlow copies them
+  with the graph, though, about ten times until the first answer; variables it does not copy.
 
 Elsewhere (GPUs, ARM) these are ordinary operations. Found in the graphs that TensorFlow 2.21
 executes; `docs/performance.md` has what each form gains.
@@ -23,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from converters.choices import PRECISIONS
+from converters.choices import CONSTANTS, PRECISIONS, VARIABLES, WEIGHTS
 from converters.deploy import NORMALIZE, core_of, layer_or_none
 from converters.saved_model.input_checks import checked_batch
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
@@ -41,7 +42,10 @@ _OF_PIXELS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def tensorflow_function(
-    graph: keras.Model, precision: str = "float32", largest: int | None = None
+    graph: keras.Model,
+    precision: str = "float32",
+    largest: int | None = None,
+    weights: str = CONSTANTS,
 ) -> tf.types.experimental.GenericFunction:
     """Builds the function that a SavedModel serves.
 
@@ -51,14 +55,16 @@ def tensorflow_function(
         the input and the outputs stay float32.
       largest: of a network for pictures of every size the longest side that is taken, pixels; None
         for any.
+      weights: "constants", or "variables", which whoever saves the function has to track.
 
     Returns:
-      A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name. Its
-      weights are constants.
+      A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name.
 
     Raises:
-      ValueError: `precision` is unknown.
+      ValueError: `precision` or `weights` is unknown.
     """
+    if weights not in WEIGHTS:
+        raise ValueError(f"Weights must be one of {WEIGHTS}. Received: {weights!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"Precision must be one of {PRECISIONS}. Received: {precision!r}")
     normalize, probabilities = (layer_or_none(graph, x) for x in (NORMALIZE, PROBABILITIES))
@@ -68,6 +74,8 @@ def tensorflow_function(
         [keras.ops.convert_to_numpy(v) for v in variables]
         for variables in (core.trainable_variables, core.non_trainable_variables)
     ]
+    if weights == VARIABLES:
+        arrays = [[tf.Variable(array, trainable=False) for array in group] for group in arrays]
 
     @tf.function(
         input_signature=[tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)], autograph=False
@@ -75,9 +83,9 @@ def tensorflow_function(
     def serve(images):
         images = checked_batch(images, INPUT, graph.input.shape[1:], None, stride, largest)
         # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
-        weights = [[tf.constant(array) for array in group] for group in arrays]
+        values = [[tf.convert_to_tensor(array) for array in group] for group in arrays]
         x = images if normalize is None else normalize(images)
-        found, _ = core.stateless_call(*weights, x, training=False)
+        found, _ = core.stateless_call(*values, x, training=False)
         if isinstance(found, dict):
             return {name: tf.cast(y, tf.float32) for name, y in found.items()}
         logits = tf.cast(found, tf.float32)

@@ -18,7 +18,7 @@ import os
 
 from absl import flags
 
-from converters.choices import PRECISIONS
+from converters.choices import CONSTANTS, PRECISIONS, WEIGHTS, WEIGHTS_HELP
 from levit_common import cli
 from serving.repository import Repository, check_name
 from serving.signatures import TOP_K
@@ -46,6 +46,7 @@ def main() -> None:
         label_folders=folders,
         input_range=args.input_range,
         precision=args.precision,
+        weights=args.weights,
         top_k=args.top_k,
         tflite=args.tflite,
         base=args.base,
@@ -92,6 +93,7 @@ def define_flags() -> None:
     flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the model.")
     cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_enum("weights", CONSTANTS, WEIGHTS, WEIGHTS_HELP)
     flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
     flags.DEFINE_integer(
         "keep_shape_up_to",

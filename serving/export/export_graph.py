@@ -10,7 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from converters.choices import CONSTANTS
 from converters.deploy import class_count
+from converters.saved_model.conversion import save_signatures
 from converters.saved_model.input_checks import checked_batch
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from levit_lite.class_names import check_class_names
@@ -57,6 +59,7 @@ def serving_signatures(
     class_names: Sequence[str],
     *,
     precision: str = "float32",
+    weights: str = CONSTANTS,
     top_k: int = TOP_K,
     dynamic: Dynamic | None = None,
     keep_shape_up_to: int | None = None,
@@ -67,6 +70,7 @@ def serving_signatures(
       graph: a result of `converters.deploy.deploy_graph`.
       class_names: one for each class.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+      weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       top_k: how many classes are named; all of them where there are fewer.
       dynamic: a classifier in steps that answers in place of `graph`, which is the whole of it.
       keep_shape_up_to: of a network for pictures of every size the longest side, pixels: pictures
@@ -84,7 +88,7 @@ def serving_signatures(
     if top_k < 1:
         raise ValueError(f"The number of classes to name must be positive. Received: {top_k}")
     if dynamic is None:
-        network = tensorflow_function(graph, precision, keep_shape_up_to).get_concrete_function()
+        network = tensorflow_function(graph, precision, keep_shape_up_to, weights)
     else:
 
         def network(images):
@@ -155,7 +159,7 @@ def write_saved_model(path: str | os.PathLike, signatures: dict[str, Signature])
       signatures: by their names.
     """
     path = os.fspath(path)
-    tf.saved_model.save(tf.Module(), path, signatures=signatures)
+    save_signatures(signatures, path)
     if CLASSIFY not in signatures:
         return
     # TensorFlow calls all signatures of functions "predict".

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+from converters.choices import CONSTANTS
 from converters.deploy import class_count, deploy_graph
 from converters.dynamic.paths import forcing, references
 from converters.dynamic.saved_model_steps import steps_function
@@ -71,6 +72,7 @@ def export(
     label_folders: Sequence[Path] = (),
     input_range: str | None = None,
     precision: str = "float32",
+    weights: str = CONSTANTS,
     top_k: int = TOP_K,
     tflite: bool = False,
     base: str | None = None,
@@ -94,6 +96,7 @@ def export(
       label_folders: where `labels.txt` is looked for.
       input_range: see `converters.deploy.deploy_graph`.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+      weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       top_k: how many classes are named; all of them where there are fewer.
       tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
         what both kinds of server answer.
@@ -131,19 +134,22 @@ def export(
         names = class_names_for(class_names, label_folders, count, own)
         models, dynamic, steps = [*quicker, model], None, ()
         if calibration is not None:
-            if precision != "float32" or tflite:
-                raise ValueError("A classifier in steps is served in float32, as a SavedModel.")
+            if (precision, weights) != ("float32", CONSTANTS) or tflite:
+                raise ValueError(
+                    "A classifier in steps is served in float32, as a SavedModel with constants."
+                )
             steps = references(models, input_range)
             sharpness = [1 / temperature for temperature in calibration.temperatures]
             function = steps_function(models, sharpness, input_range)
             dynamic = Dynamic(function, calibration.thresholds)
         if has_joints:
-            signatures = keypoint_signatures(graph, names, precision)
+            signatures = keypoint_signatures(graph, names, precision, weights)
         else:
             signatures = serving_signatures(
                 graph,
                 names,
                 precision=precision,
+                weights=weights,
                 top_k=top_k,
                 dynamic=dynamic,
                 keep_shape_up_to=keep_shape_up_to,

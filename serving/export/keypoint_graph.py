@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from converters.choices import CONSTANTS
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from levit_lite.class_names import check_class_names
 from levit_tf.keypoints.whole_picture import fit_whole, to_picture
@@ -22,7 +23,7 @@ from serving.signatures import (
 
 
 def keypoint_signatures(
-    graph: keras.Model, joints: Sequence[str], precision: str = "float32"
+    graph: keras.Model, joints: Sequence[str], precision: str = "float32", weights: str = CONSTANTS
 ) -> dict[str, tf.types.experimental.GenericFunction]:
     """Builds the signatures around one network that finds joints.
 
@@ -30,6 +31,7 @@ def keypoint_signatures(
       graph: a result of `converters.deploy.deploy_graph`.
       joints: their names.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
+      weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
 
     Returns:
       A `tf.function` for each signature of `serving.signatures` but `classify`. The network with
@@ -40,7 +42,7 @@ def keypoint_signatures(
     """
     size = tuple(graph.input.shape[1:3])
     names = check_class_names(joints, graph.output[KEYPOINTS].shape[1], "class_names")
-    network = tensorflow_function(graph, precision).get_concrete_function()
+    network = tensorflow_function(graph, precision, weights=weights)
     decode = batch_decoder(size, fit_whole).get_concrete_function()
 
     def named(keypoints):

@@ -14,6 +14,7 @@ from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.weights.keras_files import load_keras_file
 from tests.support.artefacts import NAMES, WIDE
+from tests.support.cases import slow
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -120,6 +121,18 @@ def test_bfloat16_is_near_float32_and_takes_and_gives_float32(exported, tmp_path
     )
     assert half.dtype == tf.float32
     assert 1e-4 < relative_error(half.numpy(), whole.numpy()) < 5e-2
+
+
+@pytest.mark.parametrize("precision", ["float32", slow("bfloat16")])
+def test_weights_may_be_variables_which_a_graph_does_not_hold(exported, tmp_path, precision):
+    model, _ = exported
+    error = to_saved_model(model, tmp_path / "v", weights="variables", precision=precision)
+    assert error < (1e-5 if precision == "float32" else 5e-2)
+    graph = (tmp_path / "v" / "saved_model.pb").stat().st_size
+    weights = sum(f.stat().st_size for f in (tmp_path / "v" / "variables").iterdir())
+    assert weights > 2 * graph
+    with pytest.raises(ValueError, match=r"Weights must be one of .*Received: 'files'"):
+        to_saved_model(model, tmp_path / "none", weights="files")
 
 
 def test_an_unknown_precision_is_refused(exported, tmp_path):

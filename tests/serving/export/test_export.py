@@ -79,6 +79,13 @@ def other(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_weights_may_be_variables_that_all_signatures_share(tmp_path):
+    done = export_small(tmp_path / "models", weights="variables")
+    weights = sum(file.stat().st_size for file in (done.path / "variables").iterdir())
+    assert weights > (done.path / "saved_model.pb").stat().st_size / 2
+
+
+@pytest.mark.slow
 def test_options_are_heeded(other):
     assert other.path.name == "5"
     (model,) = Repository(other.path.parent.parent).read_config().model_config_list.config

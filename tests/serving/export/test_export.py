@@ -14,7 +14,7 @@ import levit_tf
 from converters.deploy import deploy_graph
 from converters.verification.verify_keras import model_artefact
 from levit_lite.class_names import read_labels
-from levit_tf.pictures.images import load_images
+from levit_tf.preprocessing import resize_and_center_crop
 from serving.export import export_check as check_module
 from serving.export import exporting as export_module
 from serving.export.deployment import batching_config, write_deployment
@@ -158,10 +158,10 @@ def test_a_version_of_another_model_does_not_pass(exported, functions):
 
 @pytest.mark.usefixtures("opened")
 def test_a_version_that_answers_bytes_differently_does_not_pass(exported, functions, monkeypatch):
-    def shifted(files, size):
-        return load_images(files, size)[:, ::-1]
+    def upside_down(picture, size):
+        return resize_and_center_crop(picture, size)[::-1]
 
-    monkeypatch.setattr(check_module, "load_images", shifted)
+    monkeypatch.setattr(check_module, "resize_and_center_crop", upside_down)
     with pytest.raises(ValueError, match="pictures are answered differently as bytes"):
         check_version(exported.path, reference(), functions, "float32")
 

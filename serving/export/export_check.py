@@ -42,7 +42,7 @@ TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
 # one signature to the next, and then bfloat16 rounds elsewhere.
 BYTES_TOLERANCES = {"float32": 1e-6, "bfloat16": 1e-2}
 # Of joints for the same pixels, in pixels. Where two places are as likely, bfloat16 takes either:
-# there the mean counts.
+# there the median counts.
 _PLACES_TOLERANCES = {"float32": 0.05, "bfloat16": 1.0}
 
 
@@ -167,7 +167,7 @@ def _check_joints(
     expected = answers.copy()
     for found, picture in zip(expected, pictures, strict=True):
         found[:, 0], found[:, 1] = to_picture(found[:, 0], found[:, 1], *picture.shape[:2], size)
-    amount = _largest if precision == "float32" else _mean
+    amount = _largest if precision == "float32" else _median
     checks = Checks(
         function=_largest(answers - _by_function(signatures, batches, KEYPOINTS)),
         keras=amount(answers - by_keras) / _largest(by_keras),
@@ -250,5 +250,5 @@ def _largest(values: np.ndarray) -> float:
     return float(np.abs(values).max())
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.abs(values).mean())
+def _median(values: np.ndarray) -> float:
+    return float(np.median(np.abs(values)))

@@ -176,6 +176,7 @@ DOCS = .venv-docs/bin/python
 # A broken link or a missing docstring fails.
 docs: .venv-docs/.done
 	NO_MKDOCS_2_WARNING=true $(DOCS) -m mkdocs build --strict --config-file=tools/site/mkdocs.yml
+	@echo "to read it: $(DOCS) -m http.server --directory runs/site"
 
 # The page about Keras runs on its other backends, too.
 docs-test: $(VENV)/.test .venv-docs/.done

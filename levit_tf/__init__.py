@@ -15,6 +15,7 @@ from levit_tf.flops import count_flops
 from levit_tf.fusion import fuse
 from levit_tf.heads import feature_extractor, reset_classifier, with_heads
 from levit_tf.keras_graph.properties import ModelProperties, model_properties, with_properties
+from levit_tf.keypoints.network import keypoint_network
 from levit_tf.model import LeViT
 from levit_tf.pictures import digits
 from levit_tf.preprocessing import InputRange, preprocess_input
@@ -47,6 +48,7 @@ __all__ = [
     "feature_extractor",
     "fuse",
     "get_variant",
+    "keypoint_network",
     "list_variants",
     "model_properties",
     "preprocess_input",

@@ -1,6 +1,8 @@
 """Joints: decoding reads what a head says, measures are those of the definition."""
 
 import functools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -95,6 +97,12 @@ def test_the_backbone_of_an_open_size_is_refused():
     backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=(None, None, 3))
     with pytest.raises(ValueError, match="with_input_size fixes it"):
         keypoint_network(backbone, LSP)
+
+
+def test_a_saved_network_loads_after_nothing_but_the_import_of_the_package(tmp_path):
+    _network("simcc").save(tmp_path / "joints.keras")
+    script = f"import keras, levit_tf; keras.models.load_model({str(tmp_path / 'joints.keras')!r})"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
 
 
 def test_training_for_int8_is_refused_with_what_to_do_instead(tmp_path):

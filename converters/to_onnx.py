@@ -1,10 +1,14 @@
 """A Keras LeViT to an ONNX file.
 
     python -m converters.to_onnx --model=levit256.keras --output=levit256.onnx
+    python -m converters.to_onnx --model=levit256.keras --recipe=int8 --output=levit256-int8.onnx \\
+        --calibration=imagefolder:/path/to/pictures
 
 Names are those of `levit_common.shipped_names`: plain RGB pictures in, logits and probabilities
-out. The file runs channels-first inside, see `converters.onnx.onnx_layout`, and is compared with
-Keras in ONNX Runtime before it gets its name.
+out. The float file runs channels-first inside, see `converters.onnx.onnx_layout`. The int8 file is
+the same quantised network as that of `converters.to_tflite --recipe=int8`, for ONNX Runtime and
+OpenVINO; `converters.qat` writes it of a network that was trained for int8. Every file is compared
+with Keras in ONNX Runtime before it gets its name.
 """
 
 from __future__ import annotations
@@ -13,7 +17,20 @@ from pathlib import Path
 
 from absl import flags
 
-from converters.choices import DEFAULT_OPSET, DYNAMIC, LABELS_HELP, OPSETS, check_opset
+from converters.choices import (
+    CALIBRATION,
+    CALIBRATION_METHODS,
+    DEFAULT_CALIBRATION_METHOD,
+    DEFAULT_OPSET,
+    DYNAMIC,
+    LABELS_HELP,
+    ONNX_RECIPES,
+    OPSETS,
+    RECIPES,
+    check_calibration_method,
+    check_onnx_recipe,
+    check_opset,
+)
 from levit_common import cli
 from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.lazy import lazy_names
@@ -22,22 +39,37 @@ __getattr__ = lazy_names(__name__, to_onnx="converters.onnx.conversion")
 
 
 def main() -> None:
+    from converters.deploy import deploy_graph
     from converters.onnx.conversion import to_onnx
+    from converters.tflite.calibration import calibration_images
     from levit_tf.prediction.predictor import labels_for
     from levit_tf.weights.keras_files import load_keras_file
 
     args = flags.FLAGS
-    error = to_onnx(
-        load_keras_file(args.model),
+    model = load_keras_file(args.model)
+    images = None
+    if args.calibration is not None:
+        # Whatever else was loaded is refused here, in words.
+        size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
+        images = calibration_images(args.calibration, size)
+    written = to_onnx(
+        model,
         args.output,
+        recipe=args.recipe,
         opset=args.opset,
         batch_size=_parse_batch(args.batch),
         class_names=labels_for(args.labels, Path(args.model)),
         input_range=args.input_range,
+        calibration_images=images,
+        calibration_method=args.calibration_method,
         overwrite=args.overwrite,
     )
     print(f"written: {args.output}, opset {args.opset}, batch {args.batch}")
-    print(f"largest difference from Keras in ONNX Runtime: {error:.1e} of the largest value")
+    if written.int8:
+        print(f"in int8: {len(written.int8)} of {written.layers} convolutions and dense layers")
+    print(
+        f"largest difference from Keras in ONNX Runtime: {written.error:.1e} of the largest value"
+    )
 
 
 def _parse_batch(text: str) -> int | None:
@@ -51,8 +83,23 @@ def _parse_batch(text: str) -> int | None:
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
     flags.DEFINE_string("output", None, "File to write, ending in .onnx.")
+    known = "; ".join(f"{name}: {RECIPES[name].description}" for name in ONNX_RECIPES)
+    flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_integer("opset", DEFAULT_OPSET, f"ONNX opset, {OPSETS[0]} to {OPSETS[-1]}.")
     flags.DEFINE_string("batch", DYNAMIC, f"Images in a batch: a number, or {DYNAMIC}.")
+    flags.DEFINE_string(
+        "calibration",
+        None,
+        "Pictures that int8 learns ranges from, and that every file is compared with Keras on: "
+        f"{CALIBRATION}.",
+    )
+    methods = "; ".join(f"{name}: {text}" for name, text in CALIBRATION_METHODS.items())
+    flags.DEFINE_string(
+        "calibration_method",
+        None,
+        f"How int8 chooses the ranges of activations, {DEFAULT_CALIBRATION_METHOD} by default. "
+        f"{methods}.",
+    )
     flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
     cli.define_overwrite()
@@ -63,6 +110,8 @@ def check() -> None:
     args = flags.FLAGS
     check_suffix(args.output, ".onnx")
     check_opset(args.opset, _parse_batch(args.batch))
+    check_onnx_recipe(args.recipe, args.calibration is not None)
+    check_calibration_method(args.calibration_method, args.recipe)
     check_exists(args.model, "a .keras file")
     check_new(args.output, args.overwrite)
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from converters.choices import DEFAULT_OPSET, check_opset
+from converters.choices import (
+    DEFAULT_CALIBRATION_METHOD,
+    DEFAULT_OPSET,
+    check_calibration_method,
+    check_onnx_recipe,
+    check_opset,
+)
 from converters.deploy import deploy_graph
+from converters.onnx.quantize import quantize
+from converters.onnx.quantized_layers import QuantizedLayer, quantized_layers
+from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.tflite_graph import Graph
+from converters.verification.verify_artefact import INT8
 from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import onnx_artefact
 from converters.verification.verify_keras import model_artefact
@@ -23,54 +35,90 @@ from levit_tf.prediction.predictor import exported_class_names
 # Float32 arithmetic in another order stays a hundred times below.
 TOLERANCE = 1e-4
 
+INT8_RECIPE = "int8"
 _BATCH_DIMENSION = "batch"
 # While the graph is traced. Not 1, which optimisers drop, and which is a dimension of much else.
 _TRACED_BATCH = 2
+
+
+class Written(NamedTuple):
+    """What was found out while an ONNX file was written.
+
+    Attributes:
+      error: the largest difference of an output from Keras', relative to that output's largest
+        value.
+      int8: layers that compute in int8, by their names.
+      layers: how many convolutions and dense layers there are.
+    """
+
+    error: float
+    int8: tuple[str, ...]
+    layers: int
 
 
 def to_onnx(
     model: keras.Model,
     path: str | os.PathLike,
     *,
+    recipe: str = "fp32",
     opset: int = DEFAULT_OPSET,
     batch_size: int | None = None,
     class_names: Sequence[str] | None = None,
     input_range: str | None = None,
-    images: np.ndarray | None = None,
+    calibration_images: np.ndarray | None = None,
+    calibration_method: str | None = None,
+    ranges: Callable[[Graph], Ranges] | None = None,
     overwrite: bool = False,
-) -> float:
+) -> Written:
     """Writes a LeViT as an ONNX file.
 
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .onnx.
+      recipe: one of `converters.choices.ONNX_RECIPES`. int8 has the integers and the ranges of the
+        int8 TFLite file of the same model and pictures.
       opset: version of ONNX's operators, one of `converters.choices.OPSETS`.
       batch_size: images in a batch; None for any number.
       class_names: one for each class, kept in the file's metadata; by default those that the model
         has.
       input_range: see `converters.deploy.deploy_graph`.
-      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
+      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
+        will see. int8 learns its ranges from them; every file is compared with Keras on some, see
+        `converters.verification.verify_compare.check_export`.
+      calibration_method: see `converters.tflite.conversion.to_tflite`.
+      ranges: see `converters.tflite.conversion.to_tflite`.
       overwrite: whether an existing `path` is replaced.
-
-    Returns:
-      The largest difference of an output from Keras', relative to that output's largest value.
 
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ImportError: a package of the `onnx` extra is not installed.
+      ImportError: a package of the `onnx` extra is not installed, or for int8 of `tflite`.
       ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
         what Keras does. Nothing is written then.
     """
     path = Path(path)
     check_suffix(path, ".onnx")
     check_opset(opset, batch_size)
+    check_onnx_recipe(recipe, not (calibration_images is None and ranges is None))
+    check_calibration_method(calibration_method, recipe)
     _check_packages()
+    is_int8 = recipe == INT8_RECIPE
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
-        graph = deploy_graph(model, input_range=input_range, is_open=True)
-        names = exported_class_names(class_names, reference.network)
-        _write(graph, temporary, opset, batch_size, names)
-        return check_export(reference, onnx_artefact(Path(temporary)), images, TOLERANCE, path)
+        graph = deploy_graph(model, input_range=input_range, is_open=not is_int8)
+        int8 = []
+        if is_int8:
+            layers = _int8_layers(
+                model, input_range, calibration_images, calibration_method, ranges
+            )
+            onnx_model, int8 = _quantized(graph, opset, batch_size, layers)
+        else:
+            onnx_model = onnx_of(graph, opset, batch_size)
+        save(onnx_model, temporary, exported_class_names(class_names, reference.network))
+        tolerance = INT8.tolerance if is_int8 else TOLERANCE
+        error = check_export(
+            reference, onnx_artefact(Path(temporary)), calibration_images, tolerance, path
+        )
+    return Written(error, tuple(int8), _layer_count(onnx_model))
 
 
 def _check_packages() -> None:
@@ -85,14 +133,54 @@ def _check_packages() -> None:
         ) from error
 
 
-def _write(
-    graph: keras.Model,
-    path: str,
-    opset: int,
-    batch_size: int | None,
-    class_names: Sequence[str] | None,
-) -> None:
-    save(onnx_of(graph, opset, batch_size), path, class_names)
+def _int8_layers(
+    model: keras.Model,
+    input_range: str | None,
+    images: np.ndarray | None,
+    method: str | None,
+    ranges: Callable[[Graph], Ranges] | None,
+) -> dict[str, QuantizedLayer]:
+    """The layers of the int8 TFLite file."""
+    from converters.tflite.conversion import checked_images, float32_graph
+    from converters.tflite.quantize import quantize_mixed_int8
+
+    graph = deploy_graph(model, 1, input_range)
+    images = checked_images(images, graph)
+    lite = float32_graph(graph)
+    method = method or DEFAULT_CALIBRATION_METHOD
+    if ranges is None:
+        lite = quantize_mixed_int8(lite, images, method=method)
+    else:
+        lite = quantize_mixed_int8(lite, ranges=ranges(lite), method=method)
+    return quantized_layers(lite, set(_layer_names(graph)))
+
+
+def _quantized(
+    graph: keras.Model, opset: int, batch_size: int | None, layers: dict[str, QuantizedLayer]
+):
+    """The ONNX model of a deploy graph in int8, and the layers that are."""
+    import onnx
+
+    from converters.onnx.token_layout import with_tokens
+
+    model = onnx_of(with_tokens(graph), opset, batch_size)
+    int8 = quantize(model, layers)
+    if not int8:
+        raise ValueError(
+            f"Model {graph.name!r}: none of its layers can be int8. Take --recipe=fp32."
+        )
+    del model.graph.value_info[:]
+    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True), int8
+
+
+def _layer_count(model) -> int:
+    """Convolutions and products with constants of an ONNX model."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {node.output[0] for node in model.graph.node if set(node.input) <= constants}
+    return sum(
+        node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants
+        for node in model.graph.node
+    )
 
 
 def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):

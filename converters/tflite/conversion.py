@@ -96,7 +96,7 @@ def to_tflite(
         )
         graph = chosen_outputs(deploy_graph(model, 1, input_range), outputs)
         names = label_names(graph, class_names, reference.network)
-        images = _checked_images(calibration_images, graph)
+        images = checked_images(calibration_images, graph)
         about = {
             "recipe": recipe,
             "description": chosen.description,
@@ -184,7 +184,16 @@ def float32_graph(graph: keras.Model) -> Graph:
     return converted
 
 
-def _checked_images(images, graph: keras.Model) -> np.ndarray | None:
+def checked_images(images, graph: keras.Model) -> np.ndarray | None:
+    """Calibration pictures as an array, if there are any.
+
+    Args:
+      images: plain pixels 0..255; or None.
+      graph: that takes them.
+
+    Raises:
+      ValueError: they have another size, or other values.
+    """
     if images is None:
         return None
     images = np.asarray(images)

@@ -161,13 +161,21 @@ def onnx_artefact(path: Path) -> Artefact:
         tensors, all_outputs = taps()
         found = all_outputs.run(list(tensors.values()), {INPUT: images.astype(dtype)})
         return {
-            # (batch, channels, height, width) -> (batch, height, width, channels)
-            name: np.moveaxis(y, 1, -1).astype(np.float32)
+            name: _channels_last(y, len(images)).astype(np.float32)
             for name, y in zip(tensors, found, strict=True)
         }
 
     precision = FLOAT16 if is_half else FLOAT32
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        precision = INT8
     return Artefact(str(path), "ONNX", precision, network, network.outputs, layers)
+
+
+def _channels_last(y: np.ndarray, count: int) -> np.ndarray:
+    """What an ONNX file computes of `count` pictures: maps, or the tokens of all of them."""
+    if y.ndim == 2:
+        return y.reshape(count, -1, y.shape[-1])
+    return np.moveaxis(y, 1, -1)  # (batch, channels, height, width) -> (batch, ..., channels)
 
 
 def _last(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from converters.deploy import deploy_graph
 from converters.onnx.quantize import quantize
 from converters.onnx.quantized_layers import QuantizedLayer, quantized_layers
 from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.tflite_check import compare_with_keras
 from converters.tflite.tflite_graph import Graph
-from converters.verification.verify_artefact import INT8
 from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import onnx_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
 from levit_common.shipped_names import INPUT
+from levit_tf.keras_graph.flatten import flatten
 from levit_tf.prediction.network_files import CLASS_NAMES_KEY
 from levit_tf.prediction.predictor import exported_class_names
 
@@ -83,8 +84,8 @@ def to_onnx(
         has.
       input_range: see `converters.deploy.deploy_graph`.
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
-        will see. int8 learns its ranges from them; every file is compared with Keras on some, see
-        `converters.verification.verify_compare.check_export`.
+        will see. int8 learns its ranges from them, and every file is compared with Keras on
+        some; without them on pictures that come with scikit-learn.
       calibration_method: see `converters.tflite.conversion.to_tflite`.
       ranges: see `converters.tflite.conversion.to_tflite`.
       overwrite: whether an existing `path` is replaced.
@@ -114,10 +115,12 @@ def to_onnx(
         else:
             onnx_model = onnx_of(graph, opset, batch_size)
         save(onnx_model, temporary, exported_class_names(class_names, reference.network))
-        tolerance = INT8.tolerance if is_int8 else TOLERANCE
-        error = check_export(
-            reference, onnx_artefact(Path(temporary)), calibration_images, tolerance, path
-        )
+        export = onnx_artefact(Path(temporary))
+        if is_int8:
+            found = compare_with_keras(export, path, reference, calibration_images, None)
+            error = found.outputs[found.deciding].relative
+        else:
+            error = check_export(reference, export, calibration_images, TOLERANCE, path)
     return Written(error, tuple(int8), _layer_count(onnx_model))
 
 
@@ -152,7 +155,8 @@ def _int8_layers(
         lite = quantize_mixed_int8(lite, images, method=method)
     else:
         lite = quantize_mixed_int8(lite, ranges=ranges(lite), method=method)
-    return quantized_layers(lite, set(_layer_names(graph)))
+    layers = flatten(graph).layers
+    return quantized_layers(lite, {layer.name for layer in layers if hasattr(layer, "kernel")})
 
 
 def _quantized(

@@ -8,6 +8,7 @@ x86-64 multiplies by int8 kernels at once, with zero points higher by 128: the s
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Mapping
 
 import numpy as np
@@ -49,11 +50,13 @@ class _Quantizing:
         self._renamed = {}  # value -> what is read in its place
 
     def run(self) -> list[str]:
-        found = {}
-        for node in self._graph.node:
-            name = node.name.split("/")[0]
-            if name in self._layers and self._is_linear(node):
-                found[node.output[0]] = name, self._layers[name]
+        linear = [node for node in self._graph.node if self._is_linear(node)]
+        times = collections.Counter(map(_layer_of, linear))
+        found = {
+            node.output[0]: (name, self._layers[name])
+            for node, name in zip(linear, map(_layer_of, linear), strict=True)
+            if name in self._layers and times[name] == 1  # else each call has its own ranges
+        }
         for node in list(self._graph.node):
             node.input[:] = [self._renamed.get(name, name) for name in node.input]
             if node.output[0] not in found:
@@ -147,6 +150,10 @@ class _Quantizing:
         kept = [tensor for tensor in self._graph.initializer if tensor.name in used]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
+
+
+def _layer_of(node) -> str:
+    return node.name.split("/")[0]
 
 
 def _in_layout_of(node, kernel: np.ndarray) -> tuple[np.ndarray, int]:

@@ -48,7 +48,7 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
 
     Args:
       graph: a result of `converters.tflite.quantize.quantize_mixed_int8`.
-      names: the layers of the Keras model that it was made from.
+      names: the layers with kernels of the Keras model that it was made from.
 
     Returns:
       By names of layers; without those that are called more than once, each with its own ranges.
@@ -61,17 +61,15 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
         source = _grid(graph, inputs[0])
         scales = _scales(graph, inputs[1])
         layer = next(_layers_in(";".join((*inputs[1:], output)), names), None)
-        if source is None or scales is None or len(inputs) < 3 or layer is None:
+        if source is None or scales is None or layer is None:
             continue
         if layer in found:
             several.add(layer)
-        found[layer] = QuantizedLayer(
-            source,
-            _grid(graph, output),
-            _values(graph, inputs[1], np.int8),
-            scales,
-            _values(graph, inputs[2], np.int32),
-        )
+        kernel = _values(graph, inputs[1], np.int8)
+        bias = np.zeros(len(kernel), np.int32)  # one of zeros is left out
+        if len(inputs) > 2:
+            bias = _values(graph, inputs[2], np.int32)
+        found[layer] = QuantizedLayer(source, _grid(graph, output), kernel, scales, bias)
     return {name: layer for name, layer in found.items() if name not in several}
 
 

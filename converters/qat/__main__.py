@@ -1,11 +1,13 @@
-"""A network that was trained for int8 to the TFLite file that it was trained for.
+"""A network that was trained for int8 to the TFLite or ONNX file that it was trained for.
 
     python -m training.main --config=digits_qat --output=runs/digits-int8
     python -m converters.qat --model=runs/digits-int8 --output=digits-int8.tflite
+    python -m converters.qat --model=runs/digits-int8 --output=digits-int8.onnx
 
 Quantisation-aware training is `python -m training.main` with --set=qat=int8 or --set=qat=int8_full.
 The file gets the ranges that training has learned, so that what was trained is what is shipped, and
-no calibration. Beside it, FILE.json says how it was made.
+no calibration. Beside a .tflite file, FILE.json says how it was made. An .onnx file, for int8 only,
+is the same network for ONNX Runtime and OpenVINO.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ def main() -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "Folder of a run with --set=qat=..., or its final.keras.")
-    flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
-    flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
+    flags.DEFINE_string("output", None, "File to write, ending in .tflite or .onnx.")
+    flags.DEFINE_enum(
+        "outputs", None, OUTPUTS, f"What a .tflite file returns, {PROBABILITIES} by default."
+    )
     flags.DEFINE_enum("io_dtype", None, IO_DTYPES, "Input and outputs of int8_full: uint8 or int8.")
     flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the run.")
     cli.define_overwrite()
@@ -45,7 +49,7 @@ def define_flags() -> None:
 
 def check() -> None:
     args = flags.FLAGS
-    check_suffix(args.output, ".tflite")
+    check_suffix(args.output, ".tflite", ".onnx")
     check_exists(args.model, "a run's folder, or its final.keras")
     check_new(args.output, args.overwrite)
 

@@ -83,17 +83,19 @@ def _saved_model(precision: str) -> Candidate:
     )
 
 
-def _onnx(name: str, package: str, run: Callable, is_exact: bool = True) -> Candidate:
+def _onnx(
+    name: str, package: str, run: Callable, is_exact: bool = True, recipe: str = "fp32"
+) -> Candidate:
     def write(model, path, images, options):
         from converters.onnx.conversion import to_onnx
 
-        to_onnx(model, path, **options)
+        to_onnx(model, path, recipe=recipe, calibration_images=images, **options)
 
     return Candidate(
         name,
         (THIS_MACHINE,),
-        "model.onnx",
-        "converters.to_onnx",
+        f"{recipe}.onnx",
+        f"converters.to_onnx --recipe={recipe}",
         write,
         run,
         is_exact,
@@ -113,8 +115,10 @@ CANDIDATES = {
         _tflite("dynamic", (THIS_MACHINE, ANDROID)),
         _tflite("int8", (THIS_MACHINE, ANDROID)),
         _onnx("ONNX Runtime", "onnxruntime", runtimes.open_onnxruntime),
+        _onnx("ONNX Runtime int8", "onnxruntime", runtimes.open_onnxruntime, False, "int8"),
         _onnx("OpenVINO float32", "openvino", runtimes.open_openvino),
         _onnx("OpenVINO bfloat16", "openvino", _openvino_bfloat16, is_exact=False),
+        _onnx("OpenVINO int8", "openvino", runtimes.open_openvino, False, "int8"),
         _saved_model("float32"),
         _saved_model("bfloat16"),
     )

@@ -1,4 +1,4 @@
-"""Compares a TFLite file with the Keras model that it was made from, before it is shipped."""
+"""Compares a file with the Keras model that it was made from, before it is shipped."""
 
 from __future__ import annotations
 
@@ -45,16 +45,9 @@ def check(
       ImportError: `images` is None, and scikit-learn is not installed.
       ValueError: the file differs by more than `tolerance`, or does not agree.
     """
-    if images is None:
-        images = comparison_pictures(None, reference.network.input_shape[1:])
-    images = np.asarray(images, np.float32)
-    images = images[:: -(-len(images) // _PICTURES)]
-    found = compare_outputs(reference, tflite_artefact(Path(path)), images)
-    if not _is_close(found, tolerance):
-        raise ValueError(
-            f"{Path(path).name}: not written, as it does not compute what the Keras model does. "
-            f"{_summary(found)}"
-        )
+    found = compare_with_keras(
+        tflite_artefact(Path(path)), Path(path), reference, images, tolerance
+    )
     agreement = {}
     if found.same_top1 is not None:
         agreement["same_top1"] = found.same_top1 / found.pictures
@@ -71,6 +64,35 @@ def check(
             for name, difference in found.outputs.items()
         },
     }
+
+
+def compare_with_keras(
+    export: Artefact,
+    path: Path,
+    reference: Artefact,
+    images: np.ndarray | None,
+    tolerance: float | None,
+) -> OutputDifferences:
+    """Runs a file of whichever format; arguments and errors as of `check`.
+
+    Args:
+      export: the opened file.
+      path: what the file is to be called, for the message.
+      reference: see `check`.
+      images: see `check`.
+      tolerance: see `check`.
+    """
+    if images is None:
+        images = comparison_pictures(None, reference.network.input_shape[1:])
+    images = np.asarray(images, np.float32)
+    images = images[:: -(-len(images) // _PICTURES)]
+    found = compare_outputs(reference, export, images)
+    if not _is_close(found, tolerance):
+        raise ValueError(
+            f"{path.name}: not written, as it does not compute what the Keras model does. "
+            f"{_summary(found)}"
+        )
+    return found
 
 
 def _is_close(found: OutputDifferences, tolerance: float | None) -> bool:

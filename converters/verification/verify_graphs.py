@@ -148,6 +148,7 @@ def onnx_artefact(path: Path) -> Artefact:
         tensors = _last(
             (name, node.output[0])
             for node in model.graph.node
+            if node.op_type != "Transpose"  # maps channels-last are not what a layer returns here
             for name in (node.name, node.output[0])
         )
         tensors = {name: tensor for name, tensor in tensors.items() if tensor not in has}

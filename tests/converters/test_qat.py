@@ -280,3 +280,27 @@ def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
     assert call(command, arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path}: no final.keras in it")
+
+
+def test_an_onnx_file_is_the_network_that_was_trained_for_int8(networks, saved, tmp_path):
+    about = conversion.convert(saved["int8"], tmp_path / "int8.onnx")
+    assert (about["recipe"], list(tmp_path.iterdir())) == ("int8", [tmp_path / "int8.onnx"])
+    images = rgb_images(64)
+    expected = tf.nn.softmax(networks["int8"](images, training=False)).numpy()
+    found = load_predictor(tmp_path / "int8.onnx").predict(images)
+    # What training rounds after sums and before hard-swish stays in float in the ONNX file.
+    assert np.abs(found - expected).mean() < 0.01
+    assert np.mean(found.argmax(1) == expected.argmax(1)) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("int8_full", {}, "trained for int8_full, which an ONNX file cannot be. Write a .tflite"),
+        ("int8", {"outputs": "both"}, "--outputs and --io_dtype are for TFLite"),
+    ],
+)
+def test_what_an_onnx_file_cannot_be_is_refused(saved, tmp_path, target, options, message):
+    with pytest.raises(ValueError, match=message):
+        conversion.convert(saved[target], tmp_path / "model.onnx", **options)
+    assert list(tmp_path.iterdir()) == []

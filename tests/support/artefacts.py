@@ -55,6 +55,8 @@ class Artefacts:
                 to_tflite(model, path, recipe="int8_full", **calibrated)
             case "model.onnx":
                 to_onnx(model, path, class_names=NAMES)
+            case "int8.onnx":
+                to_onnx(model, path, recipe="int8", **calibrated)
             case "timm.safetensors":
                 to_pytorch.convert(self["model.keras"], path, "timm")
             case _:

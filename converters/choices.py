@@ -89,7 +89,6 @@ VERIFIED = (
 COMPARED_PICTURES = 500  # of a folder, at most: 300 MB of 224x224 pixels
 # ONNX: from the first opset with HardSwish to the last that tf2onnx 1.17 writes.
 OPSETS = range(14, 19)
-ONNX_RECIPES = ("fp32", "int8")  # of `RECIPES`
 DEFAULT_OPSET = 17
 DYNAMIC = "dynamic"  # as a batch size
 LABELS_HELP = "Class names, one a line; by default labels.txt beside the model, or the model's own."
@@ -120,24 +119,6 @@ def check_recipe(recipe: str, io_dtype: str | None, calibrated: bool) -> None:
             f"Recipe {recipe!r} needs calibration data, pictures like those that the network "
             f"will see. Name them with --calibration: {CALIBRATION}."
         )
-
-
-def check_onnx_recipe(recipe: str, calibrated: bool) -> None:
-    """Checks that a recipe is one for ONNX files and gets what it needs.
-
-    Args:
-      recipe: one of `ONNX_RECIPES`.
-      calibrated: whether there are calibration pictures, or ranges that training learned.
-
-    Raises:
-      ValueError: it does not; the message says what to do.
-    """
-    if recipe not in ONNX_RECIPES:
-        raise ValueError(
-            f"--recipe: expected {' or '.join(ONNX_RECIPES)} for ONNX. Received: {recipe!r}."
-            f"{did_you_mean(recipe, ONNX_RECIPES)}"
-        )
-    check_recipe(recipe, None, calibrated)
 
 
 def check_calibration_method(method: str | None, recipe: str, images: int | None = None) -> None:

@@ -24,13 +24,12 @@ from converters.choices import (
     DEFAULT_OPSET,
     DYNAMIC,
     LABELS_HELP,
-    ONNX_RECIPES,
     OPSETS,
     RECIPES,
     check_calibration_method,
-    check_onnx_recipe,
     check_opset,
 )
+from converters.onnx.recipes import ONNX_RECIPES, check_onnx_recipe
 from levit_common import cli
 from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.lazy import lazy_names

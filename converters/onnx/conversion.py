@@ -15,12 +15,12 @@ from converters.choices import (
     DEFAULT_CALIBRATION_METHOD,
     DEFAULT_OPSET,
     check_calibration_method,
-    check_onnx_recipe,
     check_opset,
 )
 from converters.deploy import deploy_graph
 from converters.onnx.quantize import quantize
 from converters.onnx.quantized_layers import QuantizedLayer, quantized_layers
+from converters.onnx.recipes import check_onnx_recipe
 from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.tflite_check import compare_with_keras
 from converters.tflite.tflite_graph import Graph
@@ -76,8 +76,8 @@ def to_onnx(
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .onnx.
-      recipe: one of `converters.choices.ONNX_RECIPES`. int8 has the integers and the ranges of the
-        int8 TFLite file of the same model and pictures.
+      recipe: one of `converters.onnx.recipes.ONNX_RECIPES`. int8 has the integers and the ranges
+        of the int8 TFLite file of the same model and pictures.
       opset: version of ONNX's operators, one of `converters.choices.OPSETS`.
       batch_size: images in a batch; None for any number.
       class_names: one for each class, kept in the file's metadata; by default those that the model

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.choices import ONNX_RECIPES
 from converters.onnx.conversion import to_onnx
+from converters.onnx.recipes import ONNX_RECIPES
 from converters.qat.qat_model import QuantizedModel, load_quantized
 from converters.qat.qat_ranges import tensor_ranges
 from converters.tflite.conversion import to_tflite

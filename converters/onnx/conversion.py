@@ -238,7 +238,24 @@ def _convert(graph: keras.Model, opset: int):
         lambda images: graph(images, training=False), input_signature=[spec], autograph=False
     )
     proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    _round_scales_up(proto.graph)
     return proto
+
+
+def _round_scales_up(graph) -> None:
+    """Has resized maps come out as large as they are to be.
+
+    A side becomes floor(side * scale), and a scale such as 10 / 3, rounded down to float32, makes 9
+    of 3. The next larger number does not, and is off by nothing that counts.
+    """
+    import onnx
+
+    arrays = {tensor.name: tensor for tensor in graph.initializer}
+    names = {node.input[2] for node in graph.node if node.op_type == "Resize"} & set(arrays)
+    for name in names:
+        scales = onnx.numpy_helper.to_array(arrays[name])
+        larger = np.where(scales % 1 == 0, scales, np.nextafter(scales, np.float32(np.inf)))
+        arrays[name].CopyFrom(onnx.numpy_helper.from_array(larger.astype(np.float32), name))
 
 
 def is_open_graph(graph: keras.Model) -> bool:

@@ -216,6 +216,17 @@ def test_joints_are_found_in_pixels_of_the_picture_by_every_file(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_maps_of_odd_sides_are_joined_in_onnx_too(tmp_path):
+    from converters.onnx.conversion import to_onnx
+
+    # Its maps have 10, 5 and 3 cells on a side, and 3 * (10 / 3) is 9 in float32, rounded down.
+    backbone = levit_tf.LeViT("LeViTMini", include_top=False, input_shape=80)
+    model = keypoint_network(backbone, LSP)
+    randomize_keras(logits_of(model))
+    assert to_onnx(model, tmp_path / "joints.onnx") <= 1e-4
+
+
 def test_the_command_prints_and_draws_the_joints(tmp_path, run_command):
     from PIL import Image
 

@@ -34,7 +34,14 @@ SIDES = (128, 192, 224, 256, 384, 512)
 LARGE_SIDES = (448, 672, 1024)
 WINDOW = 14  # tokens, the first grid of the released tables
 RUNTIMES = ("tflite", "tensorflow", "tensorflow_bf16")
-STARTS = ("fused.keras", "saved_model", "fp32.tflite", "int8.tflite", "model.onnx")
+STARTS = (
+    "fused.keras",
+    "saved_model",
+    "saved_model_variables",
+    "fp32.tflite",
+    "int8.tflite",
+    "model.onnx",
+)
 _STARTS_EACH = 5
 # What a user's program does with each artefact; PATH and SIDE are filled in.
 _PROGRAMS = {
@@ -106,7 +113,9 @@ def write_files(
         elif file == "model.onnx":
             to_onnx(model, path)
         elif file.startswith("saved_model"):
-            to_saved_model(model, path, precision="bfloat16" if "bf16" in file else "float32")
+            precision = "bfloat16" if "bf16" in file else "float32"
+            weights = "variables" if "variables" in file else "constants"
+            to_saved_model(model, path, precision=precision, weights=weights)
         else:
             images = calibration_images("photographs", (side, side))
             to_tflite(model, path, recipe=path.stem, outputs="logits", calibration_images=images)
@@ -162,7 +171,8 @@ def measure_windows(variant: str, side: int) -> list[tuple]:
 
 def start(file: str, folder: Path, side: int) -> dict[str, float]:
     """Seconds from the start until each point of a user's program, and kB of memory."""
-    program = _PROGRAMS.get(file) or _PROGRAMS[Path(file).suffix[1:]]
+    kind = "saved_model" if file.startswith("saved_model") else file
+    program = _PROGRAMS.get(kind) or _PROGRAMS[Path(file).suffix[1:]]
     code = _FRAME.format(program=program)
     code = code.replace("PATH", repr(str(folder / file))).replace("SIDE", str(side))
     begin = time.perf_counter()

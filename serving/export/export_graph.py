@@ -116,7 +116,11 @@ def serving_signatures(
         images, sides = decode(contents)
         if keep_shape_up_to is None:
             return answer(tf.cast(images, tf.float32))
-        return named(one_by_one(network, images, sides, *kept))
+        return named(
+            one_by_one(
+                network, dict.fromkeys((LOGITS, PROBABILITIES), classes), images, sides, *kept
+            )
+        )
 
     def of_examples(examples):
         examples = checked_batch(examples, EXAMPLES, (), MAX_PICTURES)

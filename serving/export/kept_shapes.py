@@ -7,7 +7,7 @@ left corner of a square of the limit's size, and the network is shown them one a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -61,12 +61,18 @@ def keep_shape(limit: int, stride: int) -> Callable[[Any, tuple[int, int]], Any]
 
 
 def one_by_one(
-    network: Network, images: tf.Tensor, sides: tf.Tensor, limit: int, stride: int
+    network: Network,
+    outputs: Mapping[str, int],
+    images: tf.Tensor,
+    sides: tf.Tensor,
+    limit: int,
+    stride: int,
 ) -> dict[str, tf.Tensor]:
     """Runs a network on each picture of a batch alone.
 
     Args:
       network: images of any size -> outputs by name, (batch, n).
+      outputs: their names and n.
       images: (batch, limit, limit, 3) uint8, of `keep_shape`.
       sides: (height, width) that the pictures had, (batch, 2).
       limit: see `kept_size`.
@@ -82,7 +88,5 @@ def one_by_one(
         found = network(tf.cast(image[None, :height, :width], tf.float32))
         return {name: y[0] for name, y in found.items()}
 
-    spec = {
-        name: tf.TensorSpec(y.shape[1:], y.dtype) for name, y in network.structured_outputs.items()
-    }
+    spec = {name: tf.TensorSpec([count], tf.float32) for name, count in outputs.items()}
     return tf.map_fn(alone, (images, rows, columns), fn_output_signature=spec)

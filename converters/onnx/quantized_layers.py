@@ -33,7 +33,7 @@ class QuantizedLayer(NamedTuple):
       output: the grid of what it returns; None where that is float.
       kernel: int8, (filters, height, width, channels) or (filters, channels).
       scales: float32 (filters,), the steps of the kernel.
-      bias: int32 (filters,), in steps of the input's scale times the kernel's.
+      bias: int32 (filters,), in steps of the input's scale times the kernel's; never all zeros.
     """
 
     input: Grid
@@ -66,9 +66,15 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
         if layer in found:
             several.add(layer)
         kernel = _values(graph, inputs[1], np.int8)
-        bias = np.zeros(len(kernel), np.int32)  # one of zeros is left out
+        bias = np.zeros(len(kernel), np.int32)  # one of zeros may be left out
         if len(inputs) > 2:
             bias = _values(graph, inputs[2], np.int32)
+        if not bias.any():
+            # As of keys. Without a bias, OpenVINO (2026.4, open batch) moves the scales of channels
+            # behind the reshape to heads, and applies them to tokens where there are as many of
+            # these. One step, the smallest there is, keeps it from that; of keys it changes
+            # nothing: the same number is added to all scores of a query.
+            bias = np.ones_like(bias)
         found[layer] = QuantizedLayer(source, _grid(graph, output), kernel, scales, bias)
     return {name: layer for name, layer in found.items() if name not in several}
 

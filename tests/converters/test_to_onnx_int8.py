@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from onnx import numpy_helper
 
 import levit_tf
 from converters import to_onnx as command
@@ -97,6 +98,18 @@ def test_kernels_and_scales_are_those_of_the_tflite_file(path, artefacts):
     for name, (integers, scales) in expected.items():
         np.testing.assert_array_equal(found[name][0], integers, err_msg=name)
         np.testing.assert_array_equal(found[name][1], scales, err_msg=name)
+
+
+def test_no_bias_is_all_zeros_which_openvino_would_take_for_none(path):
+    biases = {
+        one.name: numpy_helper.to_array(one)
+        for one in onnx.load(path).graph.initializer
+        if one.name.endswith("/bias/integers")
+    }
+    keys = [bias for name, bias in biases.items() if "attn_k/" in name]
+    assert keys
+    assert [set(bias.tolist()) for bias in keys] == [{1}] * len(keys)
+    assert all(bias.any() for bias in biases.values())
 
 
 def test_grids_of_activations_are_those_of_the_tflite_file(path, artefacts):

@@ -66,9 +66,7 @@ def main() -> None:
     print(f"written: {args.output}, opset {args.opset}, batch {args.batch}")
     if written.int8:
         print(f"in int8: {len(written.int8)} of {written.layers} convolutions and dense layers")
-    print(
-        f"largest difference from Keras in ONNX Runtime: {written.error:.1e} of the largest value"
-    )
+    print(f"largest difference from Keras in ONNX Runtime: {written:.1e} of the largest value")
 
 
 def _parse_batch(text: str) -> int | None:

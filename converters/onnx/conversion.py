@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -42,19 +41,21 @@ _BATCH_DIMENSION = "batch"
 _TRACED_BATCH = 2
 
 
-class Written(NamedTuple):
-    """What was found out while an ONNX file was written.
+class Written(float):
+    """The largest difference of an output from Keras', relative to that output's largest value.
 
     Attributes:
-      error: the largest difference of an output from Keras', relative to that output's largest
-        value.
       int8: layers that compute in int8, by their names.
       layers: how many convolutions and dense layers there are.
     """
 
-    error: float
     int8: tuple[str, ...]
     layers: int
+
+    def __new__(cls, error: float, int8: Sequence[str], layers: int) -> Written:
+        written = super().__new__(cls, error)
+        written.int8, written.layers = tuple(int8), layers
+        return written
 
 
 def to_onnx(
@@ -121,7 +122,7 @@ def to_onnx(
             error = found.outputs[found.deciding].relative
         else:
             error = check_export(reference, export, calibration_images, TOLERANCE, path)
-    return Written(error, tuple(int8), _layer_count(onnx_model))
+    return Written(error, int8, _layer_count(onnx_model))
 
 
 def _check_packages() -> None:

@@ -75,7 +75,7 @@ def export(
                 "returns logits and probabilities."
             )
         written = to_onnx(quantized.model, path, recipe=quantized.target, ranges=ranges, **given)
-        return {"recipe": quantized.target, "relative_difference": written.error}
+        return {"recipe": quantized.target, "relative_difference": float(written)}
     return to_tflite(
         quantized.model,
         path,

@@ -191,7 +191,7 @@ def test_the_oldest_opset_and_a_fixed_batch(tmp_path):
     images = rgb_images(16, seed=3)
     options = {"opset": OPSETS[0], "batch_size": 2, "calibration_method": "min_max"}
     written = to_onnx(shared_model(), path, recipe="int8", calibration_images=images, **options)
-    assert written.error < INT8.tolerance
+    assert written < INT8.tolerance
     assert len(written.int8) == written.layers == len(onnx_layers(path))
     session = session_of(path)
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
@@ -226,7 +226,7 @@ def test_layers_around_a_levit_are_part_of_it(tmp_path):
     # What is called twice has two ranges, and stays in float.
     assert {"before", "last", "stem_conv1"} <= set(written.int8)
     assert "twice" not in written.int8
-    assert written.error < INT8.tolerance
+    assert written < INT8.tolerance
 
 
 def test_a_kernel_that_was_not_rounded_is_not_taken_for_the_rounded_one(tmp_path, monkeypatch):

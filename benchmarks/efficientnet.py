@@ -236,12 +236,8 @@ def define_flags() -> None:
     flags.DEFINE_list("networks", None, "Which; all by default.")
     flags.DEFINE_integer("batch", 16, "Pictures in a call of TensorFlow.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Of each contender.", lower_bound=1)
-    flags.DEFINE_integer("turns", 7, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    results.define_race_flags(turns=7)
     flags.DEFINE_string("write", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

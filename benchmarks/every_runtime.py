@@ -27,7 +27,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import peers, results
-from benchmarks.published import write_fp32_tflite, write_int8_tflite, write_saved_model
+from benchmarks.published import networks, write_fp32_tflite, write_int8_tflite, write_saved_model
 from converters.speed import runtimes
 from converters.speed.turns import Contender, environment, race, serve_turns
 from levit_common import cli
@@ -107,18 +107,12 @@ def write_files(variant: str, who: str, forms: list[str], folder: Path) -> None:
 
 
 def _write_ours(variant: str, forms: list[str], folder: Path) -> None:
-    import keras
-
-    import levit_tf
     from converters.onnx.conversion import to_onnx
     from converters.saved_model.conversion import to_saved_model
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
-    from tests.support.randomize import randomize_keras
 
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant)
-    randomize_keras(model)
+    model = networks()[variant].build()
     images = calibration_images("photographs", model.input_shape[1:3])
     for form in forms:
         path = folder / FORMS[form]
@@ -254,12 +248,8 @@ def define_flags() -> None:
     flags.DEFINE_list("batches", ["1", "16"], "Pictures in a call of TensorFlow.")
     flags.DEFINE_list("threads", ["1", "2"], "Of each contender.")
     flags.DEFINE_list("forms", None, f"Some of: {', '.join(FORMS)}; all by default.")
-    flags.DEFINE_integer("turns", 5, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    results.define_race_flags(turns=5)
     flags.DEFINE_string("write", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

@@ -114,12 +114,8 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_integer("turns", 5, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 2.0, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    results.define_race_flags(turns=5, seconds=2.0)
     flags.DEFINE_string("form", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

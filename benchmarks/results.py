@@ -19,6 +19,8 @@ from absl import flags
 from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
 
+flags.disclaim_key_flags()  # --help of a benchmark shows those that are defined here for it
+
 FOLDER = "runs/benchmarks"
 _PACKAGES = (
     *("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "nncf", "torch"),
@@ -161,6 +163,20 @@ def define_output_flag() -> None:
     """`--output` and `--page`, where `publish` writes."""
     flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
     flags.DEFINE_string("page", None, "Page of docs/ that the table goes into, too.")
+
+
+def define_race_flags(turns: int, seconds: float = 0.3) -> None:
+    """Flags of a benchmark whose contenders take turns in processes of their own.
+
+    Args:
+      turns: default of `--turns`.
+      seconds: default of `--seconds`.
+    """
+    flags.DEFINE_integer("turns", turns, "Of each contender.", lower_bound=1)
+    flags.DEFINE_float("seconds", seconds, "Of a turn, about.", lower_bound=0)
+    define_output_flag()
+    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 def _cell(value: object) -> str:

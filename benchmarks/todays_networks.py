@@ -32,6 +32,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import peers, results
+from benchmarks.published import networks
 from benchmarks.timm_networks import NETWORKS, TimmNetwork, write_onnx
 from converters.speed import runtimes
 from converters.speed.turns import Contender, environment, race, serve_turns
@@ -106,16 +107,10 @@ def write_files(network: TimmNetwork, forms: list[str], folder: Path) -> None:
 
 
 def _write_ours(variant: str, forms: list[str], folder: Path) -> None:
-    import keras
-
-    import levit_tf
     from converters.onnx.conversion import to_onnx
     from converters.tflite.calibration import calibration_images
-    from tests.support.randomize import randomize_keras
 
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant)
-    randomize_keras(model)
+    model = networks()[variant].build()
     to_onnx(model, folder / "fp32.onnx")
     if "ONNX Runtime int8" in forms:
         images = calibration_images("photographs", model.input_shape[1:3])
@@ -250,12 +245,8 @@ def _draw(chosen: list[TimmNetwork], points: Mapping[str, list[Point]], path: Pa
 def define_flags() -> None:
     flags.DEFINE_list("families", None, "Which; all by default.")
     flags.DEFINE_list("forms", None, f"Some of: {', '.join(FORMS)}; all by default.")
-    flags.DEFINE_integer("turns", 7, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    results.define_race_flags(turns=7)
     flags.DEFINE_string("write", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ class HttpThread:
         self._runner.on_refused = on_refused
         self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
 
+    @property
+    def port(self) -> int:
+        """That it listens on, once started: a free one where it was to be 0."""
+        return self._runner.addresses[0][1]
+
     def start(self) -> None:
         """Opens the port and answers.
 
@@ -64,7 +69,7 @@ class HttpThread:
         if not self._started:
             self._loop.close()
             return
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -73,6 +78,14 @@ class HttpThread:
         await self._runner.setup()
         opened = listening_socket(*self._address, "REST", "--rest_api_port")
         await web.SockSite(self._runner, opened).start()
+
+    async def _end(self) -> None:
+        await self._runner.cleanup()
+        # aiohttp waits ten seconds for the rest of a body, also of a client that went away.
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 import grpc
 import numpy as np
 import tensorflow as tf
-from aiohttp import web
 from google.protobuf import any_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -26,6 +24,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.errors import ServingError
+from serving.server.http_thread import HttpThread
 from serving.server.rest.rest import RestOptions, rest_application
 
 JSON_DTYPES = (
@@ -243,28 +242,13 @@ def metrics() -> tuple[bytes, str]:
 @contextlib.contextmanager
 def rest_server(backend, options: RestOptions) -> Iterator[int]:
     """Serves `backend` on a free port of the loopback interface and yields the port."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(20)
-
-    async def start():
-        runner = web.AppRunner(rest_application(backend, metrics, options), shutdown_timeout=1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return runner
-
-    runner = run(start())
+    application = rest_application(backend, metrics, options)
+    server = HttpThread(application, "127.0.0.1", 0, drain_seconds=1, max_connections=1024)
+    server.start()
     try:
-        yield runner.addresses[0][1]
+        yield server.port
     finally:
-        run(runner.cleanup())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        server.stop()
 
 
 def call(port: int, method: str, path: str, body=None, headers=None):

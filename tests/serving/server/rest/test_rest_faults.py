@@ -1,6 +1,7 @@
 """The REST side under clients that are slow, gone, too many or too big."""
 
 import contextlib
+import gc
 import gzip
 import http.client
 import json
@@ -219,6 +220,18 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(caplog):
         time.sleep(2.5)  # longer than the answer may take to be read
         assert len(received(silent)) < size
         assert post(port, PATH, GOOD)[0] == 200
+    assert not caplog.records
+
+
+def test_nothing_is_left_of_clients_that_went_away_when_the_server_stops(caplog):
+    with rest_server(FakeBackend(), RestOptions()) as port:
+        with raw(port) as vanishing:  # answered before its body has come
+            vanishing.sendall(
+                b"POST /nothing/here HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+            )
+            assert vanishing.recv(12) == b"HTTP/1.1 404"
+        assert post(port, PATH, GOOD)[0] == 200
+    gc.collect()  # where asyncio complains of tasks that never ended
     assert not caplog.records
 
 

@@ -258,6 +258,14 @@ def resident(pid: int) -> float:
     return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
 
+def resident_at_rest(pid: int, enough: float) -> float:
+    """The memory of a process, MiB, as soon as it is at most `enough`, after 30 s at the latest."""
+    end = time.monotonic() + 30
+    while (found := resident(pid)) > enough and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -265,6 +273,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="round to begin with")
     options = parser.parse_args()
     with served() as target:
+        for _ in range(20):
+            target.check_good()
         before = resident(target.server.popen.pid)
         end, number = time.monotonic() + options.seconds, options.first
         while time.monotonic() < end:
@@ -273,12 +283,14 @@ def main() -> None:
             if number % 100 == 0:
                 target.check_good()
         target.check_good()
-        after = resident(target.server.popen.pid)
+        at_once = resident(target.server.popen.pid)
+        at_rest = resident_at_rest(target.server.popen.pid, before)
         log = target.server.log.read_text()
     print(f"{number - options.first} requests:")
     for answer, count in sorted(target.counts.items()):
         print(f"  {answer}: {count}")
-    print(f"slowest: {target.slowest:.2f} s; memory {before:.0f} -> {after:.0f} MiB")
+    print(f"slowest: {target.slowest:.2f} s")
+    print(f"memory: {before:.0f} MiB, {at_once:.0f} at once, {at_rest:.0f} after a rest")
     print(f"tracebacks in the server's log: {log.count('Traceback')}")
 
 

@@ -11,7 +11,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.tensorflow_c.c_memory import give_back_pages
-from tests.fuzz_tensors import LEVIT, resident, served
+from tests.fuzz_tensors import LEVIT, resident, resident_at_rest, served
 from tests.support.serving.served_pictures import PICTURES, blank_png, with_scans
 from tests.support.serving.serving_rest_cases import call
 
@@ -63,10 +63,7 @@ def test_memory_comes_back(target, kind):
         with contextlib.suppress(grpc.RpcError):
             target.server.target.predict(inputs, signature, name=LEVIT, timeout=60)
     assert time.monotonic() - started < 90
-    end = time.monotonic() + 30
-    while resident(process) > SHARE * idle and time.monotonic() < end:
-        time.sleep(0.2)
-    assert resident(process) < SHARE * idle
+    assert resident_at_rest(process, SHARE * idle) <= SHARE * idle
     target.check_good()
 
 

@@ -101,6 +101,7 @@ def test_min_max_takes_the_smallest_and_the_largest_value(content, values, range
         np.testing.assert_allclose(found, expected, atol=step_of(expected))
 
 
+@pytest.mark.slow
 def test_percentile_leaves_out_one_value_in_ten_thousand_at_either_end(content, values, ranges):
     narrower = 0
     for name in outputs_of_kind(content, "CONV_2D")[:8]:
@@ -254,6 +255,7 @@ def test_a_file_says_how_it_was_calibrated_and_answers_like_keras(method, images
     assert about["compared_with_keras"]["logits"]["lowest_cosine"] > 0.99
 
 
+@pytest.mark.slow
 def test_every_op_in_int8_has_the_ranges_of_the_method_too(content, images):
     files = {
         method: quantize_full_int8(Graph(content), images, method=method).content()

@@ -12,7 +12,6 @@ from converters.speed.candidates import CANDIDATES
 from converters.speed.choice import Measured, choose
 from levit_tf.prediction.network_files import read_network
 from tests.support import commands
-from tests.support.cases import slow
 from tests.support.randomize import randomize_keras
 
 
@@ -71,7 +70,8 @@ def test_what_has_no_classes_is_refused(tmp_path):
         choice.measure(backbone, "android", np.zeros((4, 32, 32, 3)), tmp_path)
 
 
-@pytest.mark.parametrize("is_other", [slow(False), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("is_other", [False, True])
 def test_answers_are_held_against_the_model(model, is_other, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3)).astype(np.float32)
     if is_other:  # a file that names the next class each time

@@ -99,6 +99,7 @@ def exported():
     return tf.saved_model.load(str(shared_export().path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(*SIZE, 3), (1, *SIZE, 1), (1, *SIZE[::-1], 3), ()], ids=str)
 def test_an_export_refuses_other_shapes_of_pixels(exported, shape):
     with pytest.raises(TensorFlowError) as caught:

@@ -42,13 +42,14 @@ def _probabilities(model, pixels):
     return keras.ops.convert_to_numpy(model(normalized, training=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("convert", "name", "kind"),
     [
         (to_saved_model, "saved_model", "plain"),
-        slow(to_onnx, "levit.onnx", "plain"),
-        slow(to_saved_model, "saved_model", "windows"),
-        slow(to_onnx, "levit.onnx", "windows"),
+        (to_onnx, "levit.onnx", "plain"),
+        (to_saved_model, "saved_model", "windows"),
+        (to_onnx, "levit.onnx", "windows"),
     ],
 )
 def test_an_export_for_every_size_answers_as_keras_at_each(convert, name, kind, tmp_path):

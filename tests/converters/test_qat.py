@@ -151,6 +151,7 @@ def test_the_mixed_target_leaves_the_core_of_attention_in_float(networks):
             assert levels <= 256, name
 
 
+@pytest.mark.slow
 def test_the_full_target_rounds_the_output_of_every_layer(networks):
     outputs = outputs_of(networks["int8_full"], rgb_images(8))
     assert len(outputs) > 100
@@ -282,6 +283,7 @@ def test_the_command_reports_errors_in_one_line(tmp_path, capsys):
     assert line.startswith(f"error: {tmp_path}: no final.keras in it")
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_the_network_that_was_trained_for_int8(networks, saved, tmp_path):
     about = conversion.convert(saved["int8"], tmp_path / "int8.onnx")
     assert (about["recipe"], list(tmp_path.iterdir())) == ("int8", [tmp_path / "int8.onnx"])

@@ -186,6 +186,7 @@ def test_a_file_is_small_and_knows_its_classes(path, artefacts):
     assert open_artefact(path).precision == INT8
 
 
+@pytest.mark.slow
 def test_the_oldest_opset_and_a_fixed_batch(tmp_path):
     path = tmp_path / "two.onnx"
     images = rgb_images(16, seed=3)
@@ -209,6 +210,7 @@ def test_dense_layers_over_tokens_compute_the_same(options):
     assert relative_error(found["logits"], expected["logits"]) < 1e-5
 
 
+@pytest.mark.slow
 def test_layers_around_a_levit_are_part_of_it(tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((32, 32, 3))
@@ -229,6 +231,7 @@ def test_layers_around_a_levit_are_part_of_it(tmp_path):
     assert written < INT8.tolerance
 
 
+@pytest.mark.slow
 def test_a_kernel_that_was_not_rounded_is_not_taken_for_the_rounded_one(tmp_path, monkeypatch):
     rounded = quantizing._in_layout_of
 
@@ -298,6 +301,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys, flags, mes
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_and_says_how_much_is_int8(tmp_path, capsys, artefacts):
     files = [f"--model={artefacts['model.keras']}", f"--output={tmp_path / 'model.onnx'}"]
     flags = ["--recipe=int8", "--calibration=digits", "--calibration_method=min_max"]

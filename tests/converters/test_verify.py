@@ -17,7 +17,7 @@ from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
 from converters.verify import open_artefact
 from levit_lite.prediction.network import Network
-from tests.support.cases import slow, some_slow
+from tests.support.cases import some_slow
 from tests.support.commands import call, run_process
 from tests.support.export_cases import make_model, rgb_images
 
@@ -88,14 +88,15 @@ def test_the_command_says_that_two_files_are_the_same(artefacts, verify, capsys)
     assert "No layer differs by more than 1.0e-04." in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight", "layer"),
     [
         ("stages_0_blocks_0_attn/attention_biases", "stages_0_blocks_0_attn"),
-        slow("stem_conv2/linear/kernel", "stem_conv2"),
-        slow("stages_1_downsample_attn/q/bn/gamma", "stages_1_downsample_attn"),
-        slow("stages_1_blocks_0_mlp/ln1/linear/kernel", "stages_1_blocks_0_mlp"),
-        slow("classifier/head_dist/linear/bias", "logits"),
+        ("stem_conv2/linear/kernel", "stem_conv2"),
+        ("stages_1_downsample_attn/q/bn/gamma", "stages_1_downsample_attn"),
+        ("stages_1_blocks_0_mlp/ln1/linear/kernel", "stages_1_blocks_0_mlp"),
+        ("classifier/head_dist/linear/bias", "logits"),
     ],
 )
 def test_a_changed_weight_is_found_in_its_layer(artefacts, verify, tmp_path, weight, layer, capsys):

@@ -113,7 +113,8 @@ def test_shifted_windows_connect_what_the_others_cut():
     assert not reached[7, 7]  # which no shifted window reaches
 
 
-@pytest.mark.parametrize("size", [slow((128, 128)), (112, 144), slow((48, 160))], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(128, 128), (112, 144), (48, 160)], ids=str)
 def test_an_open_network_computes_what_one_for_the_size_does(size):
     images = random_images(size)
     expected = _logits(_in_windows(size), images)

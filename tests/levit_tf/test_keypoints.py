@@ -99,6 +99,7 @@ def test_the_backbone_of_an_open_size_is_refused():
         keypoint_network(backbone, LSP)
 
 
+@pytest.mark.slow
 def test_a_saved_network_loads_after_nothing_but_the_import_of_the_package(tmp_path):
     _network("simcc").save(tmp_path / "joints.keras")
     script = f"import keras, levit_tf; keras.models.load_model({str(tmp_path / 'joints.keras')!r})"
@@ -227,6 +228,7 @@ def test_maps_of_odd_sides_are_joined_in_onnx_too(tmp_path):
     assert to_onnx(model, tmp_path / "joints.onnx") <= 1e-4
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_draws_the_joints(tmp_path, run_command):
     from PIL import Image
 

@@ -81,6 +81,7 @@ def test_one_class_or_one_picture_a_class_is_said():
         fit(clouds(), [*NAMES, "cow"])
 
 
+@pytest.mark.slow
 def test_the_command_fits_keeps_features_and_writes_a_model(network, tmp_path, capsys):
     network.save(tmp_path / "backbone 1.keras")
     arguments = [

@@ -36,6 +36,7 @@ def keras_run():
     return train_keras(CASE)
 
 
+@pytest.mark.slow
 def test_ten_steps_have_the_losses_of_pytorch(pytorch, keras_run):
     np.testing.assert_allclose(keras_run.losses, pytorch.losses, rtol=1e-5)
 

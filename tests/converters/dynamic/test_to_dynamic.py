@@ -86,6 +86,7 @@ def images(pictures):
     return next(pictures.batches())[0][:6]
 
 
+@pytest.mark.slow
 def test_a_tflite_file_says_on_each_path_what_keras_says(exits, pictures, images, tmp_path):
     only = {"formats": ["tflite"], "recipes": ["fp32"]}
     to_dynamic([exits], tmp_path / "exits", pictures=pictures, epsilon=0.1, **only)

@@ -16,7 +16,6 @@ from levit_tf.dynamic.calibration import (
     leaving_step,
     upper_bound,
 )
-from tests.support.cases import slow
 
 CLASSES = 10
 
@@ -42,7 +41,8 @@ def true_risk(logits, labels, found):
     return np.mean((steps < 2) & wrong & (logits[-1].argmax(1) == labels)), steps
 
 
-@pytest.mark.parametrize("epsilon", [0.005, slow(0.02)])
+@pytest.mark.slow
+@pytest.mark.parametrize("epsilon", [0.005, 0.02])
 def test_the_promise_holds_over_many_draws(epsilon):
     rng = np.random.default_rng(0)
     population, labels = steps_of(40_000, rng)

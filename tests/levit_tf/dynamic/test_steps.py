@@ -64,6 +64,7 @@ def test_steps_in_a_row_are_the_network(exits, form):
         np.testing.assert_allclose(found, expected[name], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_exit_may_be_behind_a_block(network):
     model = add_exits(network, {1: "pool", 0: "attention", "0.0": "pool"})
     steps = steps_of_exits(levit_tf.fuse(model))

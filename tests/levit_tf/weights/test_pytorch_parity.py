@@ -103,6 +103,7 @@ def test_timm_only_variants_agree(variant, conv):
     assert_small(inference_errors(reference, ported(reference, variant)))
 
 
+@pytest.mark.slow
 def test_every_bias_table_matters():
     """A parity test that a wrong bias index would pass is no test."""
     variant, size = "LeViTNano", (128, 192)

@@ -156,6 +156,7 @@ def test_a_version_of_another_model_does_not_pass(exported, functions):
         check_version(exported.path, reference(1), functions, "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("opened")
 def test_a_version_that_answers_bytes_differently_does_not_pass(exported, functions, monkeypatch):
     def upside_down(picture, size):

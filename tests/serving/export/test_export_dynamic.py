@@ -52,6 +52,7 @@ def test_warmup_runs_every_path_with_every_batch_size(exported):
     assert forced == [{0}, {1}, {2}] * len(BATCH_SIZES)
 
 
+@pytest.mark.slow
 def test_each_path_says_what_keras_says(exported, exits):
     images = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3)).astype(np.float32)
     with SavedModelSession(exported.path) as session:

@@ -15,7 +15,6 @@ from serving.client import AsyncClient, Client, RequestError
 from serving.client import __main__ as client_command
 from serving.export.exporting import export
 from serving.export.warmup_requests import BATCH_SIZES
-from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.randomize import randomize_keras
 from tests.support.serving.export_serving import small_model
@@ -54,6 +53,7 @@ def expected(tmp_path_factory):
     return [finder.find(load_image(picture)) for picture in PICTURES]
 
 
+@pytest.mark.slow
 def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert exported.checks.keras < 1e-5
     assert exported.checks.bytes < 1e-3
@@ -61,7 +61,8 @@ def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert (exported.path / "assets/labels.txt").read_text().split() == list(LSP.joints)
 
 
-@pytest.mark.parametrize("protocol", ["grpc", slow("rest")])
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_the_client_gets_joints_in_pixels_of_each_picture(protocol, target, expected):
     server = target.grpc if protocol == "grpc" else f"http://{target.rest}"
     with Client(server, "pose") as client:

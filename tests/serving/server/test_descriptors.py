@@ -38,7 +38,8 @@ def connected(address, count, stack):
     return sockets
 
 
-@pytest.mark.parametrize("end", ["grpc", pytest.param("rest", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["grpc", "rest"])
 def test_at_the_limit_of_descriptors_the_log_stays_short(tmp_path, end):
     flags = f"--model_base_path={shared_model()}", f"--model_name={MODEL}"
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

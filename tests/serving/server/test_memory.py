@@ -76,6 +76,7 @@ def test_ten_thousand_empty_strings_over_rest_take_nothing(target):
     assert resident(target.server.popen.pid) < idle + 60
 
 
+@pytest.mark.slow
 def test_free_pages_of_tensorflow_are_handed_back_and_what_is_used_is_not():
     import tensorflow as tf
 

@@ -29,6 +29,7 @@ def test_every_tensor_is_answered_or_refused(target):
     assert "Traceback" not in target.server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(*SIZE, 3), (1, *SIZE, 1), (1, SIZE[0] - 2, SIZE[1], 3)])
 def test_a_picture_of_another_shape_does_not_end_the_server(target, shape):
     pixels = np.zeros(shape, np.float32)

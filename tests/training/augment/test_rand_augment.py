@@ -99,6 +99,7 @@ def test_signs_are_balanced_and_independent_of_the_choice(drawn):
     assert abs(np.corrcoef(choices.ravel(), signs.ravel())[0, 1]) < 0.025
 
 
+@pytest.mark.slow
 def test_only_what_was_drawn_is_done_in_its_order():
     image = tf.constant(picture(40, 30))
     names = [operation.name for operation in OPERATIONS]

@@ -268,6 +268,7 @@ def attempts(tmp_path_factory):
     return folder, errors
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_with_the_name_of_the_file_and_it_goes_on_later(attempts):
     folder, errors = attempts
     assert f"A checkpoint cannot be written to {folder}/0/checkpoints. The last good" in errors[0]

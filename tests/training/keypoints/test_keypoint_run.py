@@ -79,13 +79,14 @@ def _kill_at(monkeypatch, method, count):
     monkeypatch.setattr(kind, method, die)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "count"),
     [
         ("on_train_batch_end", 5),  # within the second epoch
-        pytest.param("on_train_batch_end", 2, marks=pytest.mark.slow),  # nothing is kept yet
+        ("on_train_batch_end", 2),  # nothing is kept yet
         # Log and best weights are ahead of the state.
-        pytest.param("on_epoch_end", 2, marks=pytest.mark.slow),
+        ("on_epoch_end", 2),
     ],
 )
 def test_a_killed_run_ends_as_one_that_was_not(method, count, config, whole, tmp_path, monkeypatch):

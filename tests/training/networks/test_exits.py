@@ -50,7 +50,8 @@ def trained(session, steps=3):
     return [float(step(*next(batches), tf.constant(0.0))[0]) for _ in range(steps)]
 
 
-@pytest.mark.parametrize("precision", [slow("float32"), "bfloat16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_network_says_to_the_bit_what_it_said_while_its_exits_learn(
     backbone, digits, precision
 ):
@@ -117,6 +118,7 @@ def test_a_run_leaves_exits_that_are_better_than_before(backbone, digits, tmp_pa
     assert len(steps_of_exits(keras.models.load_model(tmp_path / "run/fused.keras"))) == 3
 
 
+@pytest.mark.slow
 def test_a_predictor_and_an_export_take_the_whole_network(backbone, tmp_path):
     from converters.deploy import deploy_graph
     from levit_tf.dynamic.exits import add_exits

@@ -72,6 +72,7 @@ def assert_rounded(found, path, images):
     assert np.abs(found - outputs).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_answers_of_its_float_network(pretrained, taught):
     images = preprocess_input(held_out_images(64))
     found = taught.model(images, training=False)

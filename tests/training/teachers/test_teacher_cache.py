@@ -66,9 +66,10 @@ def test_answers_of_a_cache_train_as_those_of_the_teacher_to_the_bit(
     assert asked[0][0] != asked[0][2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
-    [(), pytest.param(("teacher_top=3", "accumulate=2"), marks=pytest.mark.slow)],
+    [(), ("teacher_top=3", "accumulate=2")],
     ids=["all", "top"],
 )
 def test_answers_of_a_cache_are_those_of_the_teacher_to_the_bit(

@@ -68,6 +68,7 @@ def test_timms_repository_gives_the_same_network(hub, model):
     assert properties.origin == f"LeViTNano, timm checkpoint hf://me/flowers@{COMMIT}"
 
 
+@pytest.mark.slow
 def test_transformers_names_and_normalisation_reach_every_answer(hub, model, tmp_path):
     hub.publish("me/flowers", transformers_files(model, HALVES, id2label=named()))
     output = tmp_path / "flowers.keras"

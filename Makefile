@@ -60,17 +60,19 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/python -m training.main --output=$(RUN) --overwrite
 	$(VENV)/bin/python -m examples.photographs --output=runs/photographs
 
-test: lint
-	$(VENV)/bin/python -m pytest -n 2 --dist=loadfile
+# What fails is run once more before it counts, and it says so.
+PYTEST = $(VENV)/bin/python -m pytest -n 2 --dist=loadfile
+once_more = $(1) || { test $$? = 1 && echo "make $@: what failed is run once more" && \
+	$(1) --last-failed --last-failed-no-failures=none; }
 
-# What fails is run once more before it counts.
+test: lint
+	$(call once_more,$(PYTEST))
+
 SLOW_TESTS = slow and not long
 SLOW_FILES ?=
-SLOW = $(VENV)/bin/python -m pytest -m "$(SLOW_TESTS)" -n 2 --dist=loadfile $(SLOW_FILES)
 
 test-slow: $(VENV)/.test
-	$(SLOW) || { test $$? = 1 && echo "make $@: what failed is run once more" && \
-		$(SLOW) --last-failed --last-failed-no-failures=none; }
+	$(call once_more,$(PYTEST) -m "$(SLOW_TESTS)" $(SLOW_FILES))
 
 test-slow-all:
 	$(MAKE) test-slow SLOW_TESTS=slow

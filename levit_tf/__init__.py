@@ -1,12 +1,12 @@
 """LeViT for Keras: the paper's variants, their weights, and the deploy graph.
 
-Importing this package imports Keras and numpy, no backend by itself: the models run on Keras'
-TensorFlow, JAX and PyTorch backends.
+Importing this package imports Keras and numpy only; Keras chooses the backend. The models run on
+Keras' TensorFlow, JAX and PyTorch backends.
 """
 
 from levit_common.quiet import is_starting_command, start_keras
 
-if is_starting_command():  # of this package's commands: see levit_common/quiet.py
+if is_starting_command():  # a command-line tool of this package: see levit_common/quiet.py
     start_keras()
 
 from levit_tf.applications import LeViT128, LeViT128S, LeViT192, LeViT256, LeViT384, LeViTMini

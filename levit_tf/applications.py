@@ -1,6 +1,6 @@
-"""`LeViT128S` to `LeViT384`, the paper's variants, with the signature of keras.applications.
+"""`LeViT128S` to `LeViT384`: the paper's variants, with the signature of keras.applications.
 
-And `LeViTMini`, whose weights come with the package.
+Also `LeViTMini`, whose weights come with the package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from levit_tf.weights.packaged import default_weights
 
 
 def with_default_weights(variant: str | Variant) -> keras.Model:
-    """A variant with the weights that it has: in the package, or released for ImageNet.
+    """Builds a variant with its default weights: from the package, or released for ImageNet.
 
     Raises:
       ValueError: there is no such variant, or there are no weights for it.
@@ -29,7 +29,7 @@ def with_default_weights(variant: str | Variant) -> keras.Model:
 def _application(variant_name: str) -> Callable[..., keras.Model]:
     variant = get_variant(variant_name)
 
-    # Those of LeViT less the first, so that the two can never differ.
+    # The parameters of LeViT() without the first, so that the two signatures can never differ.
     signature = inspect.signature(LeViT)
     defaults = {"weights": default_weights(variant), "name": variant_name}
     if variant.published:
@@ -42,7 +42,7 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
     def application(*args, **kwargs) -> keras.Model:
         bound = signature.bind(*args, **kwargs)
-        # A network on the hub has its own number of classes, where nobody says another.
+        # A network on the hub has its own number of classes, which is the default.
         if is_hub_address(bound.arguments.get("weights")):
             bound.arguments.setdefault("classes", None)
         bound.apply_defaults()
@@ -68,14 +68,14 @@ def _application(variant_name: str) -> Callable[..., keras.Model]:
 
 
 LeViT128S = _application("LeViT128S")
-"""The paper's fastest, 305 M FLOPs and 76.6 % on ImageNet; arguments as in `levit_tf.LeViT`."""
+"""305 M FLOPs and 76.6 % on ImageNet (paper); arguments as in `levit_tf.LeViT`."""
 LeViT128 = _application("LeViT128")
-"""406 M FLOPs and 78.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
+"""406 M FLOPs and 78.6 % on ImageNet (paper); arguments as in `levit_tf.LeViT`."""
 LeViT192 = _application("LeViT192")
-"""658 M FLOPs and 80.0 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
+"""658 M FLOPs and 80.0 % on ImageNet (paper); arguments as in `levit_tf.LeViT`."""
 LeViT256 = _application("LeViT256")
-"""1,120 M FLOPs and 81.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
+"""1,120 M FLOPs and 81.6 % on ImageNet (paper); arguments as in `levit_tf.LeViT`."""
 LeViT384 = _application("LeViT384")
-"""2,353 M FLOPs and 82.6 % on ImageNet, as the paper has it; arguments as in `levit_tf.LeViT`."""
+"""2,353 M FLOPs and 82.6 % on ImageNet (paper); arguments as in `levit_tf.LeViT`."""
 LeViTMini = _application("LeViTMini")
-"""For 80x80 pixels, its weights in the package; arguments as in `levit_tf.LeViT`."""
+"""For images of 80x80 pixels, weights in the package; arguments as in `levit_tf.LeViT`."""

@@ -1,9 +1,9 @@
-"""LeViT's attention, and its subsampling attention, with the attention bias.
+"""LeViT's attention and subsampling attention, with the attention bias.
 
-Works on feature maps of shape (batch, height, width, channels) and flattens them to tokens inside.
-The table that says which bias belongs to which pair of tokens is `levit_tf.attention_bias`; grids
-of other sizes than the table's are `levit_tf.attention_sizes`, windows
-`levit_tf.attention_windows`.
+The layers take feature maps of shape (batch, height, width, channels) and flatten them to tokens
+internally. Which bias belongs to which pair of tokens is defined in `levit_tf.attention_bias`, the
+bias for a grid of another size than the table's in `levit_tf.attention_sizes`, and attention in
+windows in `levit_tf.attention_windows`.
 
 Source: levit.py of facebookresearch/LeViT; paper, sections 4.2 and 4.3.
 """
@@ -23,19 +23,19 @@ from levit_tf.layers import DenseBN, keep_frozen, register
 
 
 class TableAttention(keras.layers.Layer):
-    """What every attention with a bias table has: the table, its grid, and the cut into windows.
+    """Base class of attention layers with a bias table: the table, its grid, and the windows.
 
     Args:
       num_heads: attention heads.
       stride: 1, or 2 to subsample.
       table_grid: (height, width) of the grid that the bias table is for; by default the input's.
-        On every other grid the table is resized when the layer is called.
-      window: tokens on a side of the windows that attend to themselves, see
-        `levit_tf.attention_windows`; None for the whole map. The table is not resized then.
-      is_shifted: whether the windows begin half a window before the map.
+        For any other grid the table is resized when the layer is called.
+      window: side of the attention windows in tokens, see `levit_tf.attention_windows`; None for
+        attention over the whole map. With windows, the table is not resized.
+      is_shifted: whether the first window begins half a window before the map.
 
     Raises:
-      ValueError: the windows would cut apart what a query stands for.
+      ValueError: the window is not a multiple of the stride, or shifted windows are subsampled.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class TableAttention(keras.layers.Layer):
             )
 
     def add_table(self, grid: tuple[int | None, int | None]) -> None:
-        """Makes the table; for `build`.
+        """Creates the bias table; `build` calls this.
 
         Args:
           grid: (height, width) of the layer's input.
 
         Raises:
-          ValueError: a side is open and there is no `table_grid`; or the windows have offsets that
-            the table lacks.
+          ValueError: a side of the grid is unknown and there is no `table_grid`; or the window is
+            larger than the table's grid.
         """
         self.grid = tuple(grid)
         self.table_grid = self._given_grid or self.grid
@@ -91,17 +91,17 @@ class TableAttention(keras.layers.Layer):
         )
 
     def cuts(self, grid) -> tuple[windows.Cut, windows.Cut] | None:
-        """How the rows and the columns of a grid are cut into windows; None without windows."""
+        """Returns how rows and columns of a grid are cut into windows; None without windows."""
         if self.window is None:
             return None
         return tuple(windows.cut(side, self.window, self.is_shifted) for side in grid)
 
     def attention_bias(self, grid: Sequence | None = None) -> Any:
-        """The bias added to the scores, of shape (heads, queries, keys).
+        """Returns the bias that is added to the scores, of shape (heads, queries, keys).
 
         Args:
-          grid: (height, width) of the keys, or of a window of them where the layer has windows; by
-            default what the layer was built for.
+          grid: (height, width) of the key grid, or of one window if the layer has windows; by
+            default the grid that the layer was built for.
         """
         if self.window is None:
             grid = tuple(grid or self.grid)
@@ -113,14 +113,14 @@ class TableAttention(keras.layers.Layer):
     def mix(
         self, maps: Sequence, strides: Sequence[int], split: Callable, scale: float = 1.0
     ) -> Any:
-        """Attention over maps: (batch, output height, output width, heads * value_dim).
+        """Computes attention over maps: (batch, output height, output width, heads * value_dim).
 
         Args:
-          maps: projected maps; those of stride 1 are the whole grid.
-          strides: for each, how many tokens of the grid one of it stands for.
-          split: maps of one grid, whole or a window -> q (batch, heads, queries, D), k (batch,
-            heads, D, keys) and v (batch, heads, keys, V).
-          scale: of the scores.
+          maps: projected maps; a map of stride 1 covers the whole grid.
+          strides: stride of each map relative to the grid, in tokens.
+          split: function from the maps of the whole grid or of one window to q (batch, heads,
+            queries, D), k (batch, heads, D, keys) and v (batch, heads, keys, V).
+          scale: factor of the scores.
         """
         grid = map_sides(maps[strides.index(1)])
         cuts = self.cuts(grid)
@@ -142,7 +142,7 @@ class TableAttention(keras.layers.Layer):
         return x
 
     def weigh(self, q, k, grid, cuts, scale: float = 1.0):
-        """softmax(scale * q k + bias), (batch, heads, queries, keys)."""
+        """Returns softmax(scale * q k + bias), of shape (batch, heads, queries, keys)."""
         scores = ops.matmul(q, k)
         if scale != 1:
             scores = scores * scale
@@ -153,12 +153,12 @@ class TableAttention(keras.layers.Layer):
         return _softmax(scores)
 
     def compute_grid(self, input_shape) -> tuple[int | None, int | None]:
-        """(height, width) of the output for an input of some shape."""
+        """Returns (height, width) of the output for an input shape."""
         return subsampled_sides(input_shape[1:3], self.stride)
 
     def get_config(self):
         config = {**super().get_config(), "num_heads": self.num_heads, "stride": self.stride}
-        # Only what is not usual: files of usual networks stay those of older versions.
+        # Only values other than the defaults, so that older versions can load most networks.
         if self._given_grid is not None:
             config["table_grid"] = list(self._given_grid)
         if self.window is not None:
@@ -168,12 +168,12 @@ class TableAttention(keras.layers.Layer):
 
 @register
 class Attention(TableAttention):
-    """Multi-head attention with an attention bias; with `stride` 2 LeViT's subsampling attention.
+    """Multi-head attention with an attention bias; with `stride=2`, LeViT's subsampling attention.
 
-    `softmax(q k^T / sqrt(key_dim) + bias) v`, activation, projection. With stride 1, q, k and v
-    come from one projection `qkv`. With stride 2 the queries are computed from every second token
-    in each direction by a projection of their own, `q`, and keys and values from all tokens by
-    `kv`, so that the output grid is the queries' (paper, section 4.2).
+    Computes `softmax(q k^T / sqrt(key_dim) + bias) v`, then the activation and the projection. With
+    stride 1, q, k and v come from one projection `qkv`. With stride 2, the projection `q` computes
+    the queries from every second token in each direction, and `kv` computes keys and values from
+    all tokens, so that the output grid is that of the queries (paper, section 4.2).
 
     Args:
       num_heads: attention heads.
@@ -183,9 +183,10 @@ class Attention(TableAttention):
       stride: 1, or 2 to subsample.
       activation: Keras name of the activation before the projection.
       gamma: initial BatchNorm scale of the projection; 0 where attention is a residual branch.
-      **kwargs: `table_grid`, `window` and `is_shifted` as in `TableAttention`, and a layer's.
+      **kwargs: `table_grid`, `window` and `is_shifted` as in `TableAttention`, and the arguments of
+        every Keras layer.
 
-    Input shape: (batch, height, width, channels); height and width may be open with a `table_grid`.
+    Input shape: (batch, height, width, channels); height and width may be None with a `table_grid`.
     Output shape: (batch, ceil(height / stride), ceil(width / stride), output_dim).
 
     Raises:
@@ -241,16 +242,16 @@ class Attention(TableAttention):
         return self.proj(self.activation(x), training=training)
 
     def attention_weights(self, x: Any) -> Any:
-        """How much each query takes of each key, at inference.
+        """Returns the attention weights of each query over the keys, at inference.
 
         Args:
           x: the layer's input, (batch, height, width, channels).
 
         Returns:
-          (batch, heads, queries, keys); over the keys they sum to 1.
+          (batch, heads, queries, keys); the weights of one query sum to 1.
 
         Raises:
-          ValueError: the layer has windows, each of which has keys of its own.
+          ValueError: the layer has windows, so that its queries do not share their keys.
         """
         if self.window is not None:
             raise ValueError(
@@ -262,7 +263,7 @@ class Attention(TableAttention):
         return self.weigh(q, k, map_sides(x), None, self.key_dim**-0.5)
 
     def _projected(self, x, training):
-        """Maps, and the stride of each: q, k and v in one; or the queries, and k and v in one."""
+        """Returns the projected maps and their strides: [qkv], or [q, kv] when subsampling."""
         if self.stride == 1:
             return [self.qkv(x, training=training)], [1]
         kv = self.kv(x, training=training)
@@ -270,7 +271,7 @@ class Attention(TableAttention):
         return [self.q(subsampled, training=training), kv], [self.stride, 1]
 
     def _split(self, *maps):
-        """q (batch, heads, queries, D), k (batch, heads, D, keys), v (batch, heads, keys, V)."""
+        """Returns q (batch, heads, queries, D), k (b, heads, D, keys) and v (b, heads, keys, V)."""
         if self.stride == 1:
             qkv = split_heads(maps[0], self.num_heads)
             q, k, v = ops.split(qkv, [self.key_dim, 2 * self.key_dim], axis=-1)
@@ -295,16 +296,17 @@ class Attention(TableAttention):
 
 @register
 class MapAttention(TableAttention):
-    """The part of attention between the projections, for maps of a size that is open.
+    """The part of attention between the projections, for maps of unknown size.
 
-    The deploy graph of a network for every size has it, since Keras' own layers cannot resize a
-    table by the size of their input. Otherwise `levit_tf.fuse` spells attention in Keras' layers.
+    It is used in the deploy graph of networks with an open input size, because Keras' own layers
+    cannot resize a table to the size of their input. For a fixed size, `levit_tf.fuse` builds
+    attention from Keras' layers.
 
     Args: as in `TableAttention`.
 
-    Input: [q, k, v], maps (batch, height, width, heads * n), q already scaled and, with a stride,
-      subsampled.
-    Output shape: that of q, with the channels of v.
+    Input: [q, k, v], maps of shape (batch, height, width, heads * n); q is already scaled and, with
+      a stride, subsampled.
+    Output shape: the shape of q with the channels of v.
     """
 
     def build(self, input_shape):
@@ -321,25 +323,25 @@ class MapAttention(TableAttention):
 
 
 def map_sides(x) -> tuple:
-    """(height, width) of a map: numbers where they are known, scalar tensors in an open graph."""
+    """Returns (height, width) of a map: integers where they are known, else scalar tensors."""
     if None in x.shape[1:3]:
         return tuple(ops.shape(x)[1:3])
     return tuple(x.shape[1:3])
 
 
 def subsampled_sides(sides, stride: int) -> tuple:
-    """Of every `stride`-th token in each direction; None stays None."""
+    """Returns (height, width) after every `stride`-th token is taken; None stays None."""
     return tuple(None if side is None else (side + stride - 1) // stride for side in sides)
 
 
 def split_heads(x, heads: int):
-    """(batch, height, width, heads * n) -> (batch, height * width, heads, n)."""
+    """Splits channels by head: (batch, height, width, heads * n) -> (batch, tokens, heads, n)."""
     height, width = map_sides(x)
     return ops.reshape(x, (-1, height * width, heads, x.shape[-1] // heads))
 
 
 def by_head(q, k, v):
-    """Each (batch, tokens, heads, n), to what the matrix products of attention take."""
+    """Transposes q, k and v, each (batch, tokens, heads, n), for attention's matrix products."""
     return (
         ops.transpose(q, (0, 2, 1, 3)),  # (batch, queries, heads, D) -> (b, heads, queries, D)
         ops.transpose(k, (0, 2, 3, 1)),  # (batch, keys, heads, D) -> (batch, heads, D, keys)
@@ -348,9 +350,9 @@ def by_head(q, k, v):
 
 
 def _softmax(scores):
-    """Softmax over the keys, the last axis."""
+    """Applies softmax over the keys, the last axis."""
     if scores.shape[-1] == 1:
-        # On a grid of one token every weight is 1. Keras' softmax warns of that, and rightly so
-        # where it is not meant; this is 1 too, with the gradient of 0 that optimizers expect.
+        # With a single key every weight is 1. Keras' softmax warns about such an axis, so compute
+        # the 1 in another way that keeps a gradient (of 0), which optimizers expect.
         return ops.exp(scores - scores)
     return ops.softmax(scores, axis=-1)

@@ -18,12 +18,13 @@ Grid = tuple[int, int]
 
 
 def attention_bias_index(grid: Grid, stride: int = 1) -> np.ndarray:
-    """For each (query, key) pair of tokens, the entry of the bias table that is added.
+    """Returns the index into the bias table for each (query, key) pair of tokens.
 
     Args:
-      grid: (height, width) of the key grid, tokens.
+      grid: (height, width) of the key grid in tokens.
       stride: the queries are every `stride`-th token in each direction, beginning with the first;
-        query (y, x) sits at (stride * y, stride * x) of the key grid. 2 in subsampling attention.
+        query (y, x) sits at (stride * y, stride * x) of the key grid. It is 2 in subsampling
+        attention.
 
     Returns:
       int32 array of shape (queries, keys), values in [0, height * width).
@@ -37,7 +38,7 @@ def attention_bias_index(grid: Grid, stride: int = 1) -> np.ndarray:
 
 
 def expand_attention_bias(table: np.ndarray, grid: Grid, stride: int = 1) -> np.ndarray:
-    """The bias as it is added to the scores.
+    """Returns the bias that is added to the scores.
 
     Args:
       table: (heads, height * width) learned scalars.
@@ -51,18 +52,18 @@ def expand_attention_bias(table: np.ndarray, grid: Grid, stride: int = 1) -> np.
 
 
 def resize_attention_bias(table: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
-    """Carries a bias table over to another grid, for inputs of another size.
+    """Resizes a bias table to another grid, for inputs of another size.
 
-    The table of each head is a picture over (|dy|, |dx|); it is resized bilinearly with its corners
-    aligned, because offset zero has to stay offset zero and the farthest offset the farthest.
+    The table of each head is a picture over (|dy|, |dx|). It is resized bilinearly with aligned
+    corners, because offset zero must stay offset zero, and the farthest offset the farthest.
 
     Args:
       table: (heads, source height * source width).
-      source: (height, width) of the key grid the table was trained on.
+      source: (height, width) of the key grid that the table was trained on.
       target: (height, width) of the wanted key grid.
 
     Returns:
-      Array of shape (heads, target height * target width); equal to `table` when the grids are.
+      Array of shape (heads, target height * target width); equal to `table` if the grids are equal.
 
     Raises:
       ValueError: `table` does not fit `source`.
@@ -81,7 +82,7 @@ def resize_attention_bias(table: np.ndarray, source: Grid, target: Grid) -> np.n
 
 
 def interpolation(source: int, target: int) -> np.ndarray:
-    """(target, source) matrix of linear interpolation with aligned corners."""
+    """Returns the (target, source) matrix of linear interpolation with aligned corners."""
     position = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
     lower = np.minimum(position.astype(int), max(source - 2, 0))
     fraction = position - lower

@@ -1,9 +1,9 @@
-"""The attention bias of a grid that is known only when a model is called.
+"""The attention bias for a grid whose size is known only when the model is called.
 
-What is trained stays the variable: one table for one grid. For another grid it is resized by the
-rule of `levit_tf.attention_bias.resize_attention_bias`, and spread over queries and keys. Where a
-call knows its size, all that depends on the size alone is numpy's and kept from one call to the
-next; where a graph is made for every size, the graph computes it.
+The trained variable is one table for one grid. For another grid, it is resized by the rule of
+`levit_tf.attention_bias.resize_attention_bias` and expanded to all pairs of queries and keys. If
+the size is known during the call, everything that depends only on the size is computed in numpy
+and cached; in a graph for every size, the graph computes it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Side = Any  # int, or a scalar integer tensor
 
 
 def attention_bias_at(table, source: Grid, target: tuple[Side, Side], stride: int = 1):
-    """The bias as it is added to the scores on a grid.
+    """Returns the bias that is added to the scores on a grid.
 
     Args:
       table: (heads, source height * source width) tensor, the trained table.
-      source: (height, width) of the key grid that it was trained on.
-      target: (height, width) of the key grid of the call.
+      source: (height, width) of the key grid that the table was trained on.
+      target: (height, width) of the key grid in this call.
       stride: see `levit_tf.attention_bias.attention_bias_index`.
 
     Returns:
-      (heads, queries, keys), what `expand_attention_bias` returns of the resized table.
+      (heads, queries, keys), equal to `expand_attention_bias` of the resized table.
     """
     if _is_known(*target) and tuple(target) == tuple(source):
         return spread(table, target, target[1], stride)
@@ -42,9 +42,9 @@ def attention_bias_at(table, source: Grid, target: tuple[Side, Side], stride: in
         picture = ops.matmul(ops.matmul(rows, picture), ops.transpose(columns))
         flat = ops.reshape(picture, (heads, -1))  # (heads, H, W) -> (heads, H*W)
         return spread(flat, target, target[1], stride)
-    # Looking up every entry by itself would take longer than all the rest. So the columns are
-    # resized to all pairs of them at once, which is a product of small matrices, and rows of pairs
-    # are copied whole.
+    # Looking up each entry separately would take longer than everything else here. So the columns
+    # are resized to all (query, key) pairs of columns at once, with a product of small matrices,
+    # and then whole rows of these pairs are copied.
     dy, dx = (_offsets(side, stride) for side in target)  # (queries, keys) of one direction
     pairs = ops.take(columns, ops.reshape(dx, (-1,)), axis=0)  # (qx*kx, w)
     x = ops.matmul(ops.matmul(rows, picture), ops.transpose(pairs))  # (heads, H, qx*kx)
@@ -55,12 +55,12 @@ def attention_bias_at(table, source: Grid, target: tuple[Side, Side], stride: in
 
 
 def spread(table, grid: Grid, table_width: int, stride: int = 1):
-    """A table over the queries and keys of a grid, which has no offset that the table lacks.
+    """Expands a table to the queries and keys of a grid that is not larger than the table.
 
     Args:
       table: (heads, table height * table width) tensor.
       grid: (height, width) of the key grid.
-      table_width: of the table, at least that of the grid.
+      table_width: width of the table, at least that of the grid.
       stride: see `levit_tf.attention_bias.attention_bias_index`.
 
     Returns:
@@ -73,7 +73,7 @@ def _is_known(*sides: Side) -> bool:
     return all(isinstance(side, int) for side in sides)
 
 
-# Two sizes of a network, of which each has five kinds of attention; a grid of 64x64 takes 64 MiB.
+# Enough for two input sizes with five attention shapes each; a grid of 64x64 takes 64 MiB.
 @functools.lru_cache(maxsize=10)
 def _index(grid: Grid, stride: int, table_width: int) -> np.ndarray:
     if grid[1] == table_width:
@@ -83,11 +83,11 @@ def _index(grid: Grid, stride: int, table_width: int) -> np.ndarray:
 
 
 def _weights(source: int, target: Side):
-    """(target, source) matrix of `levit_tf.attention_bias.interpolation`."""
+    """Returns the (target, source) matrix of `levit_tf.attention_bias.interpolation`."""
     if _is_known(target):
         return _kept_interpolation(source, target)
-    # In whole numbers up to the division: a position in float32 would be off by 1e-6. A source that
-    # is less than one of its own steps away has what is left of that step as its weight.
+    # Integers up to the division, because a position in float32 would be off by 1e-6. A source
+    # entry at a distance of less than one source step has the weight 1 - distance.
     steps = ops.maximum(target - 1, 1)
     positions = ops.arange(target, dtype="int32") * (source - 1)
     distances = ops.abs(positions[:, None] - steps * np.arange(source, dtype=np.int32))
@@ -101,6 +101,6 @@ def _kept_interpolation(source: int, target: int) -> np.ndarray:
 
 
 def _offsets(side: Side, stride: int):
-    """(queries, keys) distances between the tokens of a line."""
+    """Returns the (queries, keys) distances between the tokens of one row or column."""
     keys = ops.arange(side, dtype="int32")
     return ops.abs(keys[::stride, None] - keys[None, :])

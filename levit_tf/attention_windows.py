@@ -1,12 +1,12 @@
-"""Attention in windows: a map cut into squares that attend to themselves, and put together again.
+"""Attention in windows: cuts a map into squares, each with its own attention, and rejoins them.
 
-A window of 14x14 tokens is the grid that a table of attention biases was trained on, so the table
-is used as it is on a map of any size, and the cost grows with the area instead of its square. Every
-second block has its windows shifted by half a window, so that what one block cuts the next connects
-(Swin, arXiv 2103.14030). Where windows reach over the border of the map they are filled with zeros,
-and a mask keeps every query from them. No window is larger than the map.
+A window of 14x14 tokens has the size of the grid that a bias table was trained on. So the table is
+used unchanged on a map of any size, and the cost grows with the area instead of its square. In
+every second block the windows are shifted by half a window, so that they connect tokens which the
+block before separated (Swin, arXiv 2103.14030). Windows that reach beyond the border of the map are
+padded with zeros, and a mask hides the padding from all queries. No window is larger than the map.
 
-Sides are numbers, or scalar tensors where a graph learns the size only when it is called.
+Sides are integers, or scalar tensors if the size is known only when the graph is called.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-# What is added to the score of a token that is not there. exp() of it is 0 in float32, and float16
-# still has it.
+# Added to the score of a padding token. Its exp() is 0 in float32, and float16 can represent it.
 MASKED = -1e4
 
 Side = Any  # int, or a scalar integer tensor
 
 
 class Cut(NamedTuple):
-    """How one side of a map is cut.
+    """How one side of a map is cut into windows.
 
     Attributes:
-      side: tokens of the map.
-      size: tokens of a window.
-      before: tokens that are filled in before the first.
-      count: windows.
+      side: number of tokens of the map.
+      size: number of tokens of a window.
+      before: number of padding tokens before the first token.
+      count: number of windows.
     """
 
     side: Side
@@ -40,7 +39,7 @@ class Cut(NamedTuple):
 
     @property
     def after(self) -> Side:
-        """Tokens that are filled in behind the last."""
+        """Number of padding tokens after the last token."""
         return self.count * self.size - self.before - self.side
 
 
@@ -48,8 +47,8 @@ def cut(side: Side, window: int, is_shifted: bool) -> Cut:
     """Cuts a side into windows.
 
     Args:
-      side: tokens.
-      window: the largest size of a window; a side that has no more tokens than this is one window.
+      side: number of tokens.
+      window: largest size of a window; a side with no more tokens than this is one window.
       is_shifted: whether the first window begins half a window before the map.
     """
     shift = window // 2 if is_shifted else 0
@@ -62,7 +61,7 @@ def cut(side: Side, window: int, is_shifted: bool) -> Cut:
 
 
 def subsampled(part: Cut, stride: int) -> Cut:
-    """The cut of every `stride`-th token, for windows that are not shifted and divide by it."""
+    """Returns the cut of every `stride`-th token, for unshifted windows that `stride` divides."""
     side = (part.side + stride - 1) // stride
     return Cut(side, (part.size + stride - 1) // stride, part.before, part.count)
 
@@ -71,8 +70,8 @@ def to_windows(x, rows: Cut, columns: Cut):
     """(batch, height, width, channels) -> (batch * windows, rows.size, columns.size, channels)."""
     channels = x.shape[-1]
     x = _padded(_padded(x, 1, rows), 2, columns)
-    # (batch, rows of windows * size, columns of windows * size, channels); rows and channels of a
-    # window stay together, so that there are four dimensions and not six
+    # (batch, rows of windows * size, columns of windows * size, channels); columns and channels of
+    # a window stay together, so that there are four dimensions and not six
     x = ops.reshape(x, (-1, rows.size, columns.count, columns.size * channels))
     x = ops.transpose(x, (0, 2, 1, 3))  # (batch * rows of windows, columns of windows, size, ...)
     return ops.reshape(x, (-1, rows.size, columns.size, channels))
@@ -91,15 +90,15 @@ def from_windows(x, rows: Cut, columns: Cut):
 
 
 def has_filling(rows: Cut, columns: Cut) -> bool:
-    """Whether a window may reach over the border; True where the size is not known yet."""
+    """Returns whether a window may need padding; True if the size is not known yet."""
     numbers = (rows.before, rows.after, columns.before, columns.after)
     return not all(isinstance(number, int) and number == 0 for number in numbers)
 
 
 def key_mask(rows: Cut, columns: Cut):
-    """What is added to scores: (1, windows, 1, keys), 0 for a token of the map, else `MASKED`.
+    """Returns the mask to add to scores: (1, windows, 1, keys), 0 for map tokens, else `MASKED`.
 
-    A numpy array where the size is known, else a tensor; float32.
+    It is a numpy array if the size is known, else a tensor; float32.
     """
     there_y, there_x = (_is_there(part) for part in (rows, columns))
     # (rows of windows, 1, size, 1) and (1, columns of windows, 1, size)
@@ -118,17 +117,17 @@ def masked(scores: Any, mask: Any) -> Any:
       mask: (1, windows, 1, keys), see `key_mask`.
 
     Returns:
-      As `scores`.
+      Scores of the same shape.
     """
     _, heads, queries, keys = scores.shape
     windows = mask.shape[1] or ops.shape(mask)[1]
-    # (batch, windows, heads * queries, keys): every window has a mask of its own
+    # (batch, windows, heads * queries, keys): each window has its own mask
     x = ops.reshape(scores, (-1, windows, heads * queries, keys))
     return ops.reshape(ops.add(x, mask), (-1, heads, queries, keys))
 
 
 def _is_there(part: Cut):
-    """(count, size): whether a token of a window is one of the map; integers, to be multiplied."""
+    """Returns (count, size) integers: 1 for tokens of the map, 0 for padding."""
     if isinstance(part.count, int):
         place = np.arange(part.count * part.size) - part.before
         inside = (place >= 0) & (place < part.side)
@@ -139,14 +138,14 @@ def _is_there(part: Cut):
 
 
 def _padded(x, axis: int, part: Cut):
-    """Fills in zeros on both ends of an axis."""
+    """Pads both ends of an axis with zeros."""
     if isinstance(part.before, int) and isinstance(part.after, int):
         if not part.before and not part.after:
             return x
         widths = [(0, 0)] * 4
         widths[axis] = (part.before, part.after)
         return ops.pad(x, widths)
-    # `ops.pad` takes numbers only.
+    # `ops.pad` takes integers only, not tensors.
     shape = list(ops.shape(x))
     ends = []
     for length in (part.before, part.after):

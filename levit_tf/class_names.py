@@ -1,4 +1,4 @@
-"""Names of the likeliest ImageNet classes, as keras.applications has them."""
+"""`decode_predictions` as in keras.applications: names of the most likely ImageNet classes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from levit_lite.class_names import imagenet_classes, top_classes
 
 
 def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Names the likeliest ImageNet classes, as keras.applications does, without a download.
+    """Returns the most likely ImageNet classes by name, as keras.applications does, offline.
 
     Args:
       preds: (batch, 1000) scores, an array or a tensor.
       top: how many classes to name for each image.
 
     Returns:
-      For each image a list of (WordNet id, name, score), best first; equal scores in class order.
+      For each image a list of (WordNet id, name, score), highest score first; classes with equal
+      scores are in class order.
 
     Raises:
       ValueError: `preds` has another shape, or `top` is not in 1..1000.

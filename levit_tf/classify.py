@@ -3,9 +3,9 @@
     python -m levit_tf.classify --model=FILE_OR_VARIANT [--top=5] [--labels=FILE] PICTURE...
 
 A PICTURE is a JPEG, PNG, GIF, BMP or WebP file, or a folder of them. Prints the name of each
-picture, for a dynamic file also which exit answered, and below it the likeliest classes with their
-probabilities. A picture that cannot be read is reported on stderr, and the others are classified
-all the same.
+picture and below it the most likely classes with their probabilities; for a dynamic file also the
+exit that classified the picture. A picture that cannot be read is reported on stderr, and the
+others are still classified.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from levit_tf.prediction.predictor import load_predictor
 
 def main(picture: str, *pictures: str) -> int:
     args = flags.FLAGS
-    # Heeded by a TensorFlow that is imported only now: for a SavedModel on another Keras backend.
+    # Takes effect if TensorFlow is imported only later: for a SavedModel on another Keras backend.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     files = _files((picture, *pictures))
     predictor = load_predictor(args.model, args.labels, args.input_range, args.trust)
@@ -44,13 +44,14 @@ def define_flags() -> None:
         "model",
         None,
         "A .keras file, a .tflite file, a SavedModel directory, or the name of a variant: LeViT256 "
-        "for its released ImageNet weights, LeViTMini for those of the package.",
+        "for its released ImageNet weights, LeViTMini for the weights that come with the package.",
     )
-    flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
+    flags.DEFINE_integer("top", 5, "How many classes to print per picture.", lower_bound=1)
     flags.DEFINE_string(
         "labels",
         None,
-        "Class names, one a line; by default labels.txt beside the model, else its own names.",
+        "Text file of class names, one per line; by default labels.txt in the folder of the model, "
+        "else the names stored in the model.",
     )
     cli.define_input_range()
     cli.define_trust()
@@ -58,7 +59,7 @@ def define_flags() -> None:
 
 
 def _files(pictures: Sequence[str]) -> list[str]:
-    """Files as they are, folders as the pictures in them; what is left out there is reported."""
+    """Returns the picture files, with folders expanded; reports skipped files on stderr."""
     files = []
     for picture in pictures:
         if not os.path.isdir(picture):
@@ -84,7 +85,7 @@ def _classify(predictor: Predictor, pictures: Sequence[str], top: int) -> bool:
         scores, exits = predictor.predict_with_exits(images)
         best = top_classes(scores, min(top, predictor.classes))
         for number, (picture, row, indices) in enumerate(zip(readable, scores, best, strict=True)):
-            # Which step of a dynamic file was sure enough.
+            # The exit of a dynamic file whose confidence was high enough.
             print(printable(picture) + ("" if exits is None else f"  (exit {exits[number]})"))
             for index in indices:
                 print(f"  {100 * row[index]:6.2f} %  {predictor.class_names[index]}")

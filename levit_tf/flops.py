@@ -1,4 +1,4 @@
-"""FLOPs of a network: of a LeViT in either form, and of the Keras layers that are around it."""
+"""Counts the FLOPs of a LeViT in train or deploy form, and of the Keras layers around it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONVOLUTIONS = (
     *(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D),
     *(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D),
 )
-# They multiply, and nobody has written down here how often.
+# Layers without weights that multiply, for which this module has no rule.
 _UNKNOWN_LAYERS = (
     *(keras.layers.Attention, keras.layers.Dot),
     *(keras.layers.Lambda, keras.layers.Wrapper),
@@ -29,7 +29,7 @@ _UNKNOWN_OPERATIONS = {
     *("Dot", "Einsum", "Tensordot", "Vdot", "Inner", "Outer", "DotProductAttention"),
     *("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
 }
-# Weights that only scale, shift or are looked up.
+# Layers whose weights only scale, shift or are looked up.
 _FREE_WITH_WEIGHTS = (
     *(keras.layers.BatchNormalization, keras.layers.LayerNormalization),
     *(keras.layers.GroupNormalization, keras.layers.Normalization, keras.layers.Embedding),
@@ -38,18 +38,18 @@ _FREE_WITH_WEIGHTS = (
 
 
 def count_flops(model: keras.Model) -> int:
-    """Multiply-adds of one image, counted as the official code does (FLOPS_COUNTER in levit.py).
+    """Returns the multiply-adds per image, as the official code counts (FLOPS_COUNTER, levit.py).
 
-    Counted are convolutions, linear layers, both matrix products of attention and one operation
-    for each of its softmax's elements; BatchNorm, activations and additions are free.
+    It counts convolutions, linear layers, both matrix products of attention, and one operation per
+    element of attention's softmax. BatchNorm, activations and additions count as zero.
 
     Args:
-      model: a LeViT in train or deploy form, or a functional or Sequential model of it and of other
-        Keras layers, also nested.
+      model: a LeViT in train or deploy form, or a functional or Sequential model that contains one
+        and other Keras layers, also nested.
 
     Raises:
-      ValueError: the model has no graph, an open size, nothing that is counted, or a layer of which
-        nobody knows here what it computes; the message names it.
+      ValueError: the model has no graph, an open size, nothing to count, or a layer that this
+        function has no rule for; the message names the layer.
     """
     total = _model_flops(model)
     if not total:
@@ -87,7 +87,7 @@ def _flops(operation: Any, inputs: list[Shape], outputs: list[Shape]) -> int:
     is_softmax = isinstance(operation, keras.layers.Softmax) or (
         getattr(operation, "activation", None) is keras.activations.softmax
     )
-    if is_softmax and len(outputs[0]) == 4:  # of attention: (batch, heads, queries, keys)
+    if is_softmax and len(outputs[0]) == 4:  # in attention: (batch, heads, queries, keys)
         return _product(operation, outputs[0][1:])
     if not _is_free(operation):
         raise _unknown(operation)
@@ -95,7 +95,7 @@ def _flops(operation: Any, inputs: list[Shape], outputs: list[Shape]) -> int:
 
 
 def _is_free(operation: Any) -> bool:
-    """Whether a layer or operation, of those that are not counted, is known to multiply nothing."""
+    """Returns whether a layer or operation without a counting rule is known to multiply nothing."""
     if type(operation).__module__.partition(".")[0] not in ("keras", "levit_tf"):
         return False
     if not isinstance(operation, keras.layers.Layer):
@@ -106,7 +106,7 @@ def _is_free(operation: Any) -> bool:
 
 
 def _levit_flops(layer: Any, outputs: list[Shape]) -> int | None:
-    """Of a layer of LeViT's train form; None for any other."""
+    """Returns the FLOPs of a layer of LeViT's train form; None for any other layer."""
     if isinstance(layer, ConvBN):
         return _product(layer, outputs[0][1:3]) * _kernel_size(layer)
     if isinstance(layer, DenseBN):
@@ -129,7 +129,7 @@ def _levit_flops(layer: Any, outputs: list[Shape]) -> int | None:
 
 
 def _pairs(layer: Attention) -> int:
-    """Of a query and a key, all of those that are computed, the filling of windows included."""
+    """Returns the number of (query, key) pairs that are computed, including padding of windows."""
     cuts = layer.cuts(layer.grid)
     if cuts is None:
         return math.prod(layer.grid) * math.prod(layer.output_grid)
@@ -141,7 +141,7 @@ def _kernel_size(projection: keras.layers.Layer) -> int:
 
 
 def _places(layer: keras.layers.Layer, shape: Shape) -> int:
-    """Pixels of a map, wherever its channels are."""
+    """Returns the number of pixels of a map, for either position of the channel axis."""
     is_last = layer.data_format == "channels_last"
     return _product(layer, shape[1:-1] if is_last else shape[2:])
 

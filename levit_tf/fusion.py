@@ -1,18 +1,18 @@
-"""`fuse()`: from the train form to the deploy graph, which everything that is shipped goes through.
+"""`fuse()`: converts the train form to the deploy graph, from which every export is made.
 
 Each LeViT layer is replaced by built-in Keras layers that compute the same function faster:
 
 - every BatchNorm is folded into the projection before it (in a head: after it);
 - D^-0.5 is folded into q, and k has no bias, since softmax does not see a constant along the keys;
-- q, k and v are separate 1x1 convolutions and the subsampled q one of stride 2, because CPU
-  delegates take neither SPLIT nor strided slices: the network stays in one XNNPACK partition;
-- the bias table is expanded to the constant (heads, queries, keys), resized for the grid where it
-  is another one; in networks for every size it is the weight of a `MapAttention`, the only layer
-  here that is not Keras' own;
+- q, k and v are separate 1x1 convolutions, and the subsampled q one of stride 2, because CPU
+  delegates support neither SPLIT nor strided slices: so the network stays in one XNNPACK partition;
+- the bias table is expanded to a constant (heads, queries, keys), and resized first if the grid is
+  another one; in networks for every size it is the weight of a `MapAttention`, the only layer
+  here that is not built into Keras;
 - the mean of two linear heads is one linear head.
 
-The rewriting is local to a layer, so it works on any functional or Sequential model with LeViT
-layers in it: feature extractors, other heads on top, other layers before, a LeViT as a layer.
+Each layer is rewritten by itself, so this works on any functional or Sequential model that contains
+LeViT layers: feature extractors, other heads on top, other layers before, a LeViT as a layer.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from levit_tf.keras_graph.graph_calls import copy_weights
 def fuse(model: keras.Model) -> keras.Model:
     """Builds the deploy graph of a model: built-in Keras layers only, in float32.
 
-    The result loads with `keras.models.load_model` where levit_tf is not installed.
+    The result loads with `keras.models.load_model` without levit_tf being installed.
 
-    What the model notes of itself stays (`levit_tf.model_properties`).
+    The properties noted in the model are kept (`levit_tf.model_properties`).
 
     Args:
-      model: a functional `keras.Model` or a built Sequential with LeViT layers, also inside of
-        models that are layers of it, which become part of one flat graph. It is not changed.
+      model: a functional `keras.Model` or a built Sequential with LeViT layers. Models nested in it
+        become part of one flat graph. It is not changed.
 
     Returns:
-      A new functional model of the same name with the same inputs and outputs (relative difference
-      to `model(x, training=False)` about 1e-6) and its own weights.
+      A new functional model of the same name, with its own weights and the same inputs and outputs
+      (relative difference to `model(x, training=False)` about 1e-6).
 
     Raises:
       ValueError: `model` has no LeViT layer to fuse, is of another kind, or calls a LeViT layer
@@ -59,7 +59,7 @@ def fuse(model: keras.Model) -> keras.Model:
 
 
 def has_levit_layers(model: keras.Model) -> bool:
-    """Whether there is anything to fuse in a model, or in a model that is a layer of it."""
+    """Returns whether a model, or a model nested in it, has layers that `fuse` replaces."""
     return any(
         type(layer) in _REWRITES or (isinstance(layer, keras.Model) and has_levit_layers(layer))
         for layer in flatten(model).layers
@@ -69,11 +69,11 @@ def has_levit_layers(model: keras.Model) -> bool:
 def rewritten(
     model: keras.Model, is_left_out: Callable[[keras.layers.Layer], bool] = lambda layer: False
 ) -> keras.Model:
-    """A flat float32 copy of a model, with its own weights, in which LeViT layers are fused.
+    """Returns a flat float32 copy of a model, with its own weights and with LeViT layers fused.
 
     Args:
-      model: see `fuse`; it need not have LeViT layers.
-      is_left_out: tells layers that only pass on their input.
+      model: see `fuse`; LeViT layers are optional here.
+      is_left_out: returns whether a layer is left out of the copy; it must pass on its input as is.
     """
     flat = flatten(model)
     graph = _Rewriting(is_left_out)
@@ -85,17 +85,17 @@ def rewritten(
 
 
 class _Rewriting:
-    """What one run of `clone_model` remembers."""
+    """State of one run of `clone_model`."""
 
     def __init__(self, is_left_out):
-        self.unchanged = []  # (new layer, layer whose weights it gets once all are built)
+        self.unchanged = []  # (new layer, its original), to copy the weights once all are built
         self._is_left_out = is_left_out
         self._called = set()
 
     def clone_layer(self, layer):
         if type(layer) in _REWRITES or not isinstance(layer, keras.layers.Layer):
             return layer
-        if isinstance(layer, keras.Model):  # which could not be flattened
+        if isinstance(layer, keras.Model):  # a nested model that could not be flattened
             return rewritten(layer, self._is_left_out)
         config = layer.get_config()
         config["dtype"] = "float32"
@@ -106,7 +106,7 @@ class _Rewriting:
     def call_layer(self, layer, *args, **kwargs):
         rewrite = _REWRITES.get(type(layer))
         if rewrite is None:
-            # Left behind by models that were layers.
+            # A remainder of flattened nested models.
             is_nothing = type(layer).__name__ == "ConvertToTensor"
             return args[0] if is_nothing or self._is_left_out(layer) else layer(*args, **kwargs)
         if layer in self._called:
@@ -116,14 +116,14 @@ class _Rewriting:
 
 
 def _batch_norm_affine(bn: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """(scale, shift) of a BatchNorm at inference, float64: y = x * scale + shift."""
+    """Returns float64 (scale, shift) of a BatchNorm at inference: y = x * scale + shift."""
     gamma, beta, mean, variance = (np.asarray(w, np.float64) for w in bn.get_weights())
     scale = gamma / np.sqrt(variance + bn.epsilon)
     return scale, beta - mean * scale
 
 
 def _folded(projection) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel, bias) of a ConvBN or DenseBN as one linear map, output channels last, float64."""
+    """Returns float64 (kernel, bias) of a ConvBN or DenseBN as one layer, output channels last."""
     scale, shift = _batch_norm_affine(projection.bn)
     (kernel,) = projection.linear.get_weights()
     return kernel * scale, shift
@@ -183,7 +183,7 @@ def _attention(layer: Attention, x):
     if None in layer.grid:
         x = _open_attention(layer, _queries_and_keys(layer, x, query, key), values())
     elif layer.grid == (1, 1):
-        x = values()  # over a single key the softmax is 1 and attention is the value itself
+        x = values()  # with a single key the softmax is 1, so the output is the value itself
     else:
         maps = _queries_and_keys(layer, x, query, key)
         x = _fixed_attention(layer, x, maps, values)
@@ -192,10 +192,10 @@ def _attention(layer: Attention, x):
 
 
 def _queries_and_keys(layer: Attention, x, query, key):
-    """The maps of q, scaled and subsampled, and of k."""
+    """Returns the maps of q (scaled and subsampled) and of k."""
     scale = layer.key_dim**-0.5
     q_kernel, q_bias = query
-    k_kernel, _ = key  # softmax does not see what its bias adds to all keys of a query
+    k_kernel, _ = key  # its bias adds the same to all keys of a query: softmax ignores that
     q = _pointwise(x, q_kernel * scale, q_bias * scale, f"{layer.name}_q", stride=layer.stride)
     return q, _pointwise(x, k_kernel, None, f"{layer.name}_k")
 
@@ -214,7 +214,7 @@ def _open_attention(layer: Attention, maps, values):
 
 
 def _fixed_attention(layer: Attention, x, maps, values):
-    """softmax(q k + bias) v over maps of a known size, as a map, in Keras' own layers."""
+    """Builds softmax(q k + bias) v for maps of a known size from Keras' layers; returns a map."""
     name, heads, grid = layer.name, layer.num_heads, layer.grid
     cuts = layer.cuts(grid)
     is_cut = cuts is not None and any(part.count > 1 for part in cuts)
@@ -252,7 +252,7 @@ def _tokens(x, heads: int, order: tuple[int, int, int], name: str):
 
 
 def _query_key_value(layer: Attention):
-    """Folded (kernel, bias) of q, k and v, each (channels, heads * dims) and (heads * dims,)."""
+    """Returns folded (kernel, bias) of q, k and v: (channels, heads * dims) and (heads * dims,)."""
 
     def split(projection, *dims):
         parts = []
@@ -270,11 +270,11 @@ def _query_key_value(layer: Attention):
 
 
 def _constant(array: np.ndarray, x, name: str):
-    """A constant (1, ...) in the graph of `x`, as the only row of an Embedding.
+    """Adds a constant (1, ...) to the graph of `x`, as the only row of an Embedding.
 
-    A constant in the graph itself would be written to the `.keras` file as text, and the adding
-    layers of Keras multiply by a kernel too. A look-up of row 0 costs one copy of the bias for a
-    batch, and converters fold it away.
+    A plain constant would be written to the `.keras` file as text, and Keras' layers that add a
+    bias also multiply by a kernel. Looking up row 0 costs one copy of the constant per batch, and
+    converters fold it away.
     """
     row = ops.zeros_like(x[:1, 0, 0, 0], dtype="int32")  # (1,), always 0
     look_up = keras.layers.Embedding(1, array.size, dtype="float32", name=name)
@@ -283,7 +283,7 @@ def _constant(array: np.ndarray, x, name: str):
 
 
 def _head_affine(head: levit_layers.BNDense) -> tuple[np.ndarray, np.ndarray]:
-    """(kernel, bias) of BatchNorm then Dense as one Dense, float64."""
+    """Returns float64 (kernel, bias) of one Dense equal to the BatchNorm and Dense of a head."""
     scale, shift = _batch_norm_affine(head.bn)
     kernel, bias = head.linear.get_weights()
     return kernel * scale[:, None], bias + shift @ kernel

@@ -1,4 +1,4 @@
-"""What stands on a backbone: feature maps by name, new classes, another use of the two heads."""
+"""Changes what follows the backbone: named feature maps, new classes, another use of the heads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from levit_tf.variants import STAGES
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:
-    """A model that returns the feature maps of a LeViT by name, sharing its layers.
+    """Returns a model whose outputs are the named feature maps of a LeViT; it shares the layers.
 
     Args:
       model: a LeViT in train or deploy form, with or without the top.
 
     Returns:
-      A model of the same input with a dictionary of outputs, each (batch, height, width,
-      channels): "stem" and "stages_0" at the stem's stride of 16 pixels a token, "stages_1" at
+      A model with the same input and a dictionary of outputs, each (batch, height, width,
+      channels): "stem" and "stages_0" at the stem's stride of 16 pixels per token, "stages_1" at
       32 and "stages_2" at 64 (8, 16 and 32 in the stride-8 variants).
 
     Raises:
@@ -46,19 +46,20 @@ def reset_classifier(
     heads: str | None = None,
     classifier_activation: str | Callable | None = "softmax",
 ) -> keras.Model:
-    """Puts freshly initialised heads on a LeViT, sharing all layers below them.
+    """Puts newly initialised heads on a LeViT; the new model shares all layers below them.
 
     Args:
       model: a LeViT in train form, with or without the top.
-      classes: number of classes, at least 1; or their names, which the model then keeps.
-      heads: "average", "both" or "single"; None for what `model` has, "average" without a top.
+      classes: number of classes, at least 1; or the class names, which the model then stores.
+      heads: "average", "both" or "single"; None for the heads of `model`, or for "average" if it
+        has no top.
       classifier_activation: as in `levit_tf.LeViT`; heads="both" always returns logits.
 
     Returns:
       A new model.
 
     Raises:
-      ValueError: an argument is not valid, or `model` is no LeViT in train form.
+      ValueError: an argument is not valid, or `model` is not a LeViT in train form.
     """
     variant_of(model)  # raises for what is no LeViT in train form
     names = () if isinstance(classes, Integral) else list(classes)
@@ -73,7 +74,7 @@ def reset_classifier(
 
 
 def pooled_features(model: keras.Model) -> keras.KerasTensor:
-    """What the heads of a LeViT take, (batch, channels), whether it has its top or not.
+    """Returns the input of a LeViT's heads, (batch, channels), whether the model has a top or not.
 
     Args:
       model: a LeViT in train form.
@@ -87,10 +88,10 @@ def pooled_features(model: keras.Model) -> keras.KerasTensor:
 def with_heads(
     model: keras.Model, heads: str, classifier_activation: str | Callable | None = "softmax"
 ) -> keras.Model:
-    """The same LeViT with its trained heads used in another way.
+    """Returns the same LeViT with its trained heads used in another way.
 
-    A network trained with `heads="both"` becomes the one that is shipped by
-    `with_heads(model, "average")`. The layers below the heads are shared, the heads copied.
+    For example, `with_heads(model, "average")` turns a network trained with `heads="both"` into one
+    for inference. The new model shares the layers below the heads; the heads are copied.
 
     Args:
       model: a LeViT in train form, with its top.
@@ -101,8 +102,8 @@ def with_heads(
       A new model.
 
     Raises:
-      ValueError: two heads are asked for and `model` has one, or it has no top, or it is no LeViT
-        in train form.
+      ValueError: two heads are requested but `model` has one, or it has no top, or it is not a
+        LeViT in train form.
     """
     variant_of(model)  # raises for what is no LeViT in train form
     old = classifier_of(model)

@@ -1,7 +1,7 @@
-"""The layers of LeViT's train form but for attention, which is `levit_tf.attention`.
+"""The layers of LeViT's train form, except attention, which is in `levit_tf.attention`.
 
-All of them work on feature maps of shape (batch, height, width, channels). Sub-layers carry timm's
-names, so that a variable's path reads like its key in a checkpoint:
+All of them take feature maps of shape (batch, height, width, channels). Sub-layers have timm's
+names, so that the path of a variable resembles its key in a checkpoint:
 `stages_1_blocks_0_attn/qkv/linear/kernel`.
 
 Source: levit.py of facebookresearch/LeViT; paper, sections 4.1 to 4.3.
@@ -15,25 +15,25 @@ from keras import ops
 from levit_tf.variants import check_sides
 
 BATCH_NORM_EPSILON = 1e-5
-# Keras weighs the old statistics with this; PyTorch's "momentum" of 0.1 weighs the new ones.
+# Keras' momentum is the weight of the old statistics; PyTorch's 0.1 is that of the new ones.
 BATCH_NORM_MOMENTUM = 0.9
 
 register = keras.saving.register_keras_serializable(package="levit_tf")
 
 
 def _torch_default_initializer() -> keras.initializers.Initializer:
-    """PyTorch's default for Linear and Conv2d: uniform within 1 / sqrt(fan_in)."""
+    """Returns PyTorch's default for Linear and Conv2d: uniform within +-1 / sqrt(fan_in)."""
     return keras.initializers.VarianceScaling(scale=1 / 3, mode="fan_in", distribution="uniform")
 
 
 def keep_frozen(layer: keras.layers.Layer) -> None:
-    """Freezes the sub-layers of a frozen layer; for the end of `build`.
+    """Freezes the sub-layers of a frozen layer; to be called at the end of `build`.
 
-    Keras saves whether a layer is frozen, and does not pass it on to sub-layers when it makes the
-    layer again: a network that is loaded, or cloned, would train them.
+    Keras saves whether a layer is frozen, but does not pass this on to its sub-layers when it
+    creates the layer again: a loaded or cloned network would train them.
     """
     if not layer.trainable:
-        # What is set reaches sub-layers and their variables; on TensorFlow only where it changes.
+        # Setting `trainable` reaches the sub-layers; on TensorFlow only if the value changes.
         layer.trainable = True
         layer.trainable = False
 
@@ -52,18 +52,18 @@ def _batch_norm(dtype, gamma: float = 1.0) -> keras.layers.BatchNormalization:
 class DivisibleSides(keras.layers.Layer):
     """Passes on images whose sides the stem can divide, and refuses all others.
 
-    First in networks for every size. Where the size is known, the error says what would fit. A
-    graph learns it only when it is run, perhaps where no TensorFlow is: there the refusal is that
-    of a reshape that only fits such sides, in a layer whose name says it. In TensorFlow's own
-    graphs an assertion in words comes first.
+    It is the first layer of networks for every size. If the size is known, the error says which
+    sizes would fit. A graph knows the size only when it runs, possibly without TensorFlow: there a
+    reshape fails that only fits valid sides, in a layer whose name states the rule. TensorFlow
+    graphs also have an assertion before it with a readable message.
 
     Args:
-      stride: pixels that a side must be a multiple of.
+      stride: number of pixels that each side must be a multiple of.
 
     Input and output shape: (batch, height, width, channels).
 
     Raises:
-      ValueError: a side is no positive multiple.
+      ValueError: a side is not a positive multiple of the stride.
     """
 
     def __init__(self, stride: int, **kwargs):
@@ -85,7 +85,7 @@ class DivisibleSides(keras.layers.Layer):
             )
             with tf.control_dependencies([tf.debugging.Assert(fits, [text, tf.shape(x)])]):
                 x = tf.identity(x)
-        # Batch and all, so that nothing but these very sides fits.
+        # The shape includes the batch, so that no other sides with the same product fit.
         fitting = (side // self.stride * self.stride for side in sides)
         return ops.reshape(x, (batch, *fitting, channels))
 
@@ -100,8 +100,9 @@ class DivisibleSides(keras.layers.Layer):
 class ConvBN(keras.layers.Layer):
     """3x3 convolution of stride 2 without bias, then BatchNorm: one step of the stem.
 
-    One pixel of zeros is put on every side first. `padding="same"` would not do: at stride 2 and an
-    even size TensorFlow pads only below and to the right, the reference on all four sides.
+    The input is first padded with one pixel of zeros on every side. `padding="same"` would be
+    wrong: at stride 2 and an even size, TensorFlow pads only at the bottom and the right, but the
+    reference pads all four sides.
 
     Args:
       filters: output channels.
@@ -186,9 +187,9 @@ class DenseBN(keras.layers.Layer):
 
 @register
 class MLP(keras.layers.Layer):
-    """Dense+BN to `hidden_dim`, activation, Dense+BN to `output_dim`: a block's second half.
+    """Dense+BN to `hidden_dim`, activation, Dense+BN to `output_dim`: the second half of a block.
 
-    Always a residual branch, so the last BatchNorm scale begins at 0.
+    It is always a residual branch, so the scale of the last BatchNorm is initialised to 0.
 
     Args:
       hidden_dim: channels between the two layers.
@@ -231,7 +232,7 @@ class MLP(keras.layers.Layer):
 class DropPath(keras.layers.Layer):
     """Stochastic depth: in training, drops a sample's residual branch with probability `rate`.
 
-    What is kept is scaled by 1 / (1 - rate) (levit.py, `Residual`).
+    The branches that are kept are scaled by 1 / (1 - rate) (levit.py, `Residual`).
 
     Args:
       rate: probability in [0, 1).
@@ -247,9 +248,9 @@ class DropPath(keras.layers.Layer):
     def call(self, x, training=None):
         if not training:
             return x
-        # One draw for each sample, broadcast over its map: (batch, 1, 1, 1).
+        # One random number per sample, broadcast over its map: (batch, 1, 1, 1).
         shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
-        # In float32: half precision would round the rate itself.
+        # float32, because half precision would round the rate itself.
         draw = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
         kept = ops.cast(draw >= self.rate, "float32") / (1 - self.rate)
         return x * ops.cast(kept, x.dtype)
@@ -266,7 +267,7 @@ class BNDense(keras.layers.Layer):
     """BatchNorm, then a dense layer with bias: one classification head.
 
     Args:
-      units: classes.
+      units: number of classes.
 
     Input shape: (batch, channels). Output shape: (batch, units), logits.
     """
@@ -277,8 +278,8 @@ class BNDense(keras.layers.Layer):
         self.bn = _batch_norm(self.dtype_policy)
         self.linear = keras.layers.Dense(
             units,
-            # The reference truncates at +-2, a hundred standard deviations: a plain normal. Keras'
-            # TruncatedNormal cuts at two deviations and would come out at 0.0176.
+            # The reference truncates at +-2, which is a hundred standard deviations: effectively a
+            # plain normal. Keras' TruncatedNormal cuts at two, which gives a deviation of 0.0176.
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
             dtype=self.dtype_policy,
             name="linear",

@@ -46,8 +46,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
 ) -> keras.Model:
     """Builds a LeViT, with the arguments of keras.applications.
 
-    The model takes normalised pixels, see `levit_tf.preprocess_input`, and notes that in its graph:
-    `levit_tf.model_properties` reads it, `levit_tf.with_properties` changes it.
+    The model takes normalised pixels, see `levit_tf.preprocess_input`, and stores this fact in its
+    graph: `levit_tf.model_properties` reads it, `levit_tf.with_properties` changes it.
 
     Args:
       variant: one of `list_variants()` in any common spelling, or a `Variant` of your own.
@@ -55,37 +55,37 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
       weights: None for the reference's random initialisation; "imagenet" for the released weights
         (the five paper variants); "imagenette" for those of LeViTMini, which come with the
         package; a file: `.keras` of a LeViT, or `.weights.h5`; or a repository on the Hugging Face
-        hub, "hf://OWNER/NAME", with "@REVISION" behind it for a certain one. Such a network says
-        its own classes, input size and normalisation, which are the defaults then.
+        hub, "hf://OWNER/NAME", optionally followed by "@REVISION". The repository defines its own
+        classes, input size and normalisation, which then become the defaults.
       input_tensor: Keras tensor to use as the image input, e.g. the output of other layers.
       input_shape: (height, width, channels), or one number for the sides of a square RGB picture;
-        by default the variant's square RGB, or what a repository on the hub says. Height and width
-        must be multiples of the stem's stride, since the attention biases belong to a grid. None
-        for either leaves it open: one model for every such size.
+        by default the variant's square RGB, or the input shape of a repository on the hub. Height
+        and width must be multiples of the stem's stride, since the attention biases belong to a
+        grid. None leaves a side open: one model for every such size.
       pooling: without the top, "avg" or "max" over the tokens gives (batch, channels), None the
         last feature map (batch, height, width, channels).
       classes: number of classes, with the top; by default 1000, the 10 of "imagenette", or those of
         a repository on the hub.
-      classifier_activation: activation on the logits, None to return them as they are. With
-        `weights` only "softmax" or None, and `heads="both"` always returns logits.
-      heads: "average" of the two heads' logits; "both" for {"head", "head_dist"}, both logits;
-        "single" for a model without the distillation head.
-      drop_path_rate: stochastic depth of all residual branches; the variant's own by default.
+      classifier_activation: activation of the logits; None to return the logits. With `weights`
+        only "softmax" or None is allowed, and `heads="both"` always returns logits.
+      heads: "average" for the mean of the two heads' logits; "both" for a dictionary of both
+        logits, {"head", "head_dist"}; "single" for a model without the distillation head.
+      drop_path_rate: stochastic depth rate of all residual branches; by default the variant's.
       name: model name; the variant's by default.
-      bias_size: (height, width) in pixels, or one number for both, of the pictures whose grids the
-        tables of attention biases are for. By default the size of the input and, where that is
-        open, the variant's own. On pictures of every other size the tables are resized when the
-        model is called, by the rule of `levit_tf.transfer_weights`.
-      attention_window: tokens on a side of the windows that the first stage attends in, half of
-        it in the second stage, see `levit_tf.attention_windows`; an even number, at most the first
-        stage's grid for `bias_size`. None for attention over the whole map. The last stage, and the
-        subsampling that leads into it, always have the whole map.
+      bias_size: picture size that the attention bias tables are made for: (height, width) in
+        pixels, or one number for both. By default the size of the input or, if that is open, the
+        variant's. For pictures of any other size, the tables are resized when the model is called,
+        by the rule of `levit_tf.transfer_weights`.
+      attention_window: side of the attention windows of the first stage in tokens; the second stage
+        uses half of it, see `levit_tf.attention_windows`. An even number, at most the first stage's
+        grid for `bias_size`. None for attention over the whole map. The last stage, and the
+        subsampling that leads into it, always use the whole map.
 
     Returns:
       A `keras.Model`.
 
     Raises:
-      ValueError: an argument, or a combination, that cannot be built; the message says which can.
+      ValueError: an argument or a combination of arguments is not valid; the message says what is.
     """
     variant = get_variant(variant)
     if is_hub_address(weights):
@@ -138,15 +138,15 @@ def _own_shape(found: HubCheckpoint) -> tuple[int, int, int] | None:
 
 
 def _noted(images: keras.KerasTensor) -> keras.KerasTensor:
-    """The images, with a note of what they are, and room for one of where the weights are from."""
+    """Adds a note of the images' pixel range, and an empty note for the origin of the weights."""
     channels = images.shape[-1]
-    # Those that `preprocess_input` takes.
+    # The channel counts that `preprocess_input` accepts.
     known = input_range_texts("normalized", channels) if channels in (1, 3) else ()
     return note_layer(ORIGIN)(note_layer(INPUT, known)(images))
 
 
 def average_pool(x: keras.KerasTensor, name: str = PRE_LOGITS) -> keras.KerasTensor:
-    """Mean over the tokens: (batch, height, width, channels) -> (batch, channels)."""
+    """Averages over the tokens: (batch, height, width, channels) -> (batch, channels)."""
     return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=name)(x)
 
 
@@ -157,9 +157,9 @@ def classification_top(
     classifier_activation: str | Callable | None,
     class_names: Sequence[str] = (),
 ) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
-    """Pooled features (batch, channels) -> the model's outputs.
+    """Builds the model's outputs from pooled features (batch, channels).
 
-    Args as in `LeViT`; `class_names` are one for each class, or none where they are not known.
+    Args as in `LeViT`; `class_names` has one name per class, or is empty if they are not known.
     """
     check_top(classes, heads, classifier_activation)
     x = Classifier(classes, heads, name=CLASSIFIER)(x)
@@ -167,14 +167,14 @@ def classification_top(
     if heads == "both":
         return {**x, "head": names(x["head"])}
     x = names(x)
-    # In float32, so that mixed precision does not round the probabilities.
+    # float32, so that mixed precision does not round the probabilities.
     return keras.layers.Activation(
         classifier_activation or "linear", dtype="float32", name=PREDICTIONS
     )(x)
 
 
 def check_top(classes: int, heads: str, classifier_activation: str | Callable | None) -> None:
-    """Raises ValueError for a top that cannot be built, naming what can."""
+    """Raises ValueError for a top that cannot be built; the message names the valid values."""
     if heads not in HEADS:
         raise ValueError(f"heads must be one of {HEADS}. Received: {heads!r}")
     if not _is_count(classes):
@@ -188,7 +188,7 @@ def check_top(classes: int, heads: str, classifier_activation: str | Callable | 
 
 
 def _is_count(value) -> bool:
-    """Whether it is a positive integer of any type, such as numpy's."""
+    """Returns whether a value is a positive integer of any type, such as numpy's."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0
 
 
@@ -197,7 +197,7 @@ def _is_softmax_or_none(activation) -> bool:
 
 
 def _table_grids(variant, sizes, bias_size, window) -> list[Grid] | None:
-    """The grids of the bias tables of each stage; None where they are those of the input."""
+    """Returns the bias tables' grid for each stage; None if the grids are those of the input."""
     if bias_size is None and None in sizes:
         bias_size = variant.input_size
     if isinstance(bias_size, numbers.Integral):
@@ -230,7 +230,7 @@ def _backbone(
     tables: Sequence[Grid] | None,
     window: int | None,
 ) -> keras.KerasTensor:
-    """Image (batch, height, width, channels) -> last map (batch, height/64, width/64, C)."""
+    """Builds stem and stages: image (batch, height, width, channels) -> last feature map."""
     activation = variant.activation
     for n, filters in enumerate(variant.stem_filters, start=1):
         x = ConvBN(filters, name=f"stem_conv{n}")(x)
@@ -248,7 +248,7 @@ def _backbone(
         return residual(x, MLP(variant.mlp_ratio * dim, dim, activation, name=name))
 
     def sizes(keys, queries, block=0):
-        """What attention from the map of stage `keys` to that of stage `queries` is cut into."""
+        """Returns table grid and window arguments of attention from stage `keys` to `queries`."""
         found = {} if tables is None else {"table_grid": tables[keys]}
         if window is not None and queries < STAGES - 1:
             found.update(window=window // STAGE_STRIDE**keys, is_shifted=block % 2 == 1)
@@ -286,7 +286,7 @@ def _backbone(
 
 
 def _image_input(variant, input_tensor, input_shape) -> keras.KerasTensor:
-    """The model's image, checked: `input_tensor`, or a new `keras.Input`."""
+    """Returns the checked image input of the model: `input_tensor`, or a new `keras.Input`."""
     if input_tensor is not None:
         if not keras.utils.is_keras_tensor(input_tensor):
             raise ValueError(

@@ -1,6 +1,6 @@
-"""Names of layers in a LeViT: the one definition for those who build it and those who look in it.
+"""Names of the layers of a LeViT, shared by the code that builds it and the code that inspects it.
 
-They are timm's module names with underscores for dots.
+They are timm's module names with underscores instead of dots.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-SIDES = "sides_are_multiples_of_{}"  # pixels; what a graph for every size fails in
+SIDES = "sides_are_multiples_of_{}"  # pixels; in a graph for every size, other sides fail here
 STEM = "stem"
 PRE_LOGITS = "pre_logits"
 CLASSIFIER = "classifier"
@@ -19,28 +19,29 @@ WHOLE = "head"
 
 
 def exit_name(place: int | str) -> str:
-    """Name of an exit: of its output, and the beginning of its layers' names.
+    """Returns the name of an exit: that of its output, and the prefix of its layers' names.
 
     Args:
-      place: the stage that it is behind, 0 or "0", or the block: "0.1" is block 1 of stage 0.
+      place: the stage after which the exit is placed, 0 or "0", or the block: "0.1" is block 1 of
+        stage 0.
     """
     return f"{EXIT_PREFIX}{place}".replace(".", "_")
 
 
 def exit_place(name: str) -> tuple[int, int | None]:
-    """Stage and block that an exit of this name is behind; no block: behind the whole stage."""
+    """Returns the stage and block after which an exit is placed; block None: after the stage."""
     stage, _, block = name.removeprefix(EXIT_PREFIX).partition("_")
     return int(stage), int(block) if block else None
 
 
 def exit_features(name: str) -> str:
-    """Name of the layer whose feature map an exit of this name answers from."""
+    """Returns the name of the layer whose feature map is the input of the exit of this name."""
     stage, block = exit_place(name)
     return stage_name(stage) if block is None else f"{stage_name(stage)}_blocks_{block}_mlp_add"
 
 
 def exit_names(outputs: Iterable[str]) -> list[str]:
-    """The exits among the outputs of a network, in the order in which a picture meets them."""
+    """Returns the exits among the outputs of a network, in the order in which they are computed."""
 
     def order(name: str) -> tuple[int, float]:
         stage, block = exit_place(name)
@@ -50,5 +51,5 @@ def exit_names(outputs: Iterable[str]) -> list[str]:
 
 
 def stage_name(stage: int) -> str:
-    """Name of the layer whose output is the feature map of `stage` (0, 1 or 2)."""
+    """Returns the name of the layer whose output is the feature map of `stage` (0, 1 or 2)."""
     return f"stages_{stage}"

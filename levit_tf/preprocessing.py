@@ -1,9 +1,10 @@
 """The evaluation protocol: how a photograph becomes the network's input.
 
-Resize to 256 pixels, bicubic with antialiasing, for a centre crop of 224; then subtract the mean
-and divide by the standard deviation of ImageNet. This module is the one definition of it: it runs
-eagerly on every Keras backend and, on the TensorFlow backend, inside `tf.data` and in a serving
-graph, where height and width of the picture are not known beforehand.
+The shorter side is resized to 256 pixels, bicubic with antialiasing, and the centre is cropped to
+224; then ImageNet's mean is subtracted and the result divided by its standard deviation. This
+module is the only definition of the protocol. It runs eagerly on every Keras backend and, on the
+TensorFlow backend, also inside `tf.data` and in a serving graph, where height and width of the
+picture are not known in advance.
 
 Source: `build_transform` in datasets.py of facebookresearch/LeViT (is_train=False), whose pieces
 are torchvision's Resize, CenterCrop, ToTensor and Normalize on Pillow images.
@@ -21,20 +22,20 @@ from keras import ops
 
 from levit_lite.cropping import cover
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, of pixels in [0, 1]
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # red, green, blue, for pixels in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Outputs that are resized together from the inputs that they share. More of them means more
-# products with zero; fewer, more copies of inputs.
+# Number of outputs that are computed together from their shared inputs. A larger block means more
+# products with zero, a smaller one more copies of inputs.
 BLOCK = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class InputRange:
-    """What the input of a network holds: (pixels / 255 - mean) / std, pixels being RGB 0..255.
+    """The range of a network's input values: (pixels / 255 - mean) / std, for RGB pixels 0..255.
 
     Attributes:
-      mean: one for each channel, or one for all of them.
-      std: likewise.
+      mean: means, one per channel or one for all channels.
+      std: standard deviations, one per channel or one for all channels.
     """
 
     mean: tuple[float, ...]
@@ -53,12 +54,12 @@ class InputRange:
         return known or "mean {} and std {} of pixels in 0..1".format(*numbers)
 
     def of_channels(self, channels: int) -> InputRange:
-        """The range for so many channels, with a mean and a standard deviation for each.
+        """Returns this range with a mean and a standard deviation for each of `channels` channels.
 
         One channel is normalised by the averages, as in `preprocess_input`.
 
         Raises:
-          ValueError: they are given for another number of channels.
+          ValueError: the range has values for another number of channels.
         """
         if len(self.mean) == channels:
             return self
@@ -73,7 +74,7 @@ class InputRange:
         )
 
     def of_pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., channels), 0..255 of any type -> what the network takes, float32."""
+        """Converts pixels (..., channels), 0..255 of any type, to float32 input of the network."""
         x = np.asarray(pixels).astype(np.float32)
         if self == INPUT_RANGES["pixels"].of_channels(len(self.mean)):
             return x
@@ -90,10 +91,10 @@ INPUT_RANGES = {
 
 
 def input_range_named(name: str) -> InputRange:
-    """The range of a name.
+    """Returns the input range of this name.
 
     Raises:
-      ValueError: it is none of `INPUT_RANGES`.
+      ValueError: the name is not in `INPUT_RANGES`.
     """
     if name not in INPUT_RANGES:
         raise ValueError(
@@ -108,15 +109,16 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
 
     Args:
       x: RGB values 0..255, of any integer or floating type: one image (height, width, channels) or
-        a batch of them with a leading axis; a numpy array or a tensor. It is not modified.
-        One channel, for networks on grey pictures, is normalised by the average of the three means
-        and of the three standard deviations.
-      data_format: "channels_last" or "channels_first", the place of the channels in `x`. By default
+        a batch of images with a leading axis; a numpy array or a tensor. It is not modified.
+        A single channel (greyscale) is normalised by the average of the three means and of the
+        three standard deviations.
+      data_format: position of the channels in `x`, "channels_last" or "channels_first"; by default
         `keras.config.image_data_format()`.
 
     Returns:
-      float32 of the shape of `x`, (x / 255 - mean) / std; a numpy array if `x` is one, a TensorFlow
-      tensor for one of those, as `tf.data` has them on every backend, else a tensor of the backend.
+      float32 of the shape of `x`, (x / 255 - mean) / std. A numpy array for a numpy array, a
+      TensorFlow tensor for a TensorFlow tensor (as in `tf.data` on every backend), else a tensor of
+      the backend.
 
     Raises:
       ValueError: `x` has another rank, or neither 3 nor 1 channels; unknown `data_format`.
@@ -144,7 +146,7 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
     if isinstance(x, np.ndarray):
         return (x.astype(np.float32) / 255 - mean) / std
     if type(x).__module__.startswith("tensorflow."):
-        import tensorflow as tf  # which is loaded, as `x` is of it
+        import tensorflow as tf  # already loaded, since `x` is a TensorFlow tensor
 
         return (tf.cast(x, tf.float32) / 255 - mean) / std
     mean, std = ops.convert_to_tensor(mean), ops.convert_to_tensor(std)
@@ -152,13 +154,13 @@ def preprocess_input(x: Any, data_format: str | None = None) -> Any:
 
 
 def denormalize(x: Any) -> Any:
-    """The inverse of `preprocess_input` for three channels that come last.
+    """Inverts `preprocess_input` for three channels in the last axis.
 
     Args:
       x: normalised pixels (..., 3), a numpy array or a tensor.
 
     Returns:
-      float32 of the shape and kind of `x`: 0..255 and, for what left that range, beyond.
+      float32 of the shape and kind of `x`: pixels 0..255, not clipped.
     """
     if not isinstance(x, np.ndarray):
         x = ops.cast(x, "float32")
@@ -166,7 +168,7 @@ def denormalize(x: Any) -> Any:
 
 
 def _bicubic_kernel(x: Any) -> Any:
-    """Keys' cubic kernel with a = -0.5, Pillow's BICUBIC; `x` in inputs from the centre."""
+    """Keys' cubic kernel with a = -0.5 (Pillow's BICUBIC); `x`: distance in input pixels."""
     x = ops.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((2.5 - 0.5 * x) * x - 4) * x + 2
@@ -174,17 +176,17 @@ def _bicubic_kernel(x: Any) -> Any:
 
 
 def _bilinear_kernel(x: Any) -> Any:
-    """Pillow's BILINEAR: a triangle."""
+    """Triangle kernel (Pillow's BILINEAR); `x`: distance in input pixels."""
     return ops.maximum(1 - ops.abs(x), 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A kernel of Pillow's resizing.
+    """An interpolation kernel of Pillow's resizing.
 
     Attributes:
-      reach: inputs on either side that it looks at, where nothing is made smaller.
-      weight: distances in inputs -> weights.
+      reach: number of input pixels on either side that the kernel covers when enlarging.
+      weight: function from distances in input pixels to weights.
     """
 
     reach: int
@@ -195,18 +197,18 @@ BICUBIC, BILINEAR = Kernel(2, _bicubic_kernel), Kernel(1, _bilinear_kernel)
 
 
 def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
-    """Resizes an image to cover 256/224 of `size`, keeping its aspect, and crops the centre.
+    """Resizes an image to cover 256/224 of `size`, keeping its aspect ratio, and crops the centre.
 
-    The result is what torchvision computes with Pillow, up to its fixed-point arithmetic: equal in
-    all but about one value in 5,000, which differ by 1 grey level, very rarely by 2. For a square
-    size that is Resize(int(size * 256 / 224), bicubic) of the shorter side and CenterCrop(size).
+    The result equals that of torchvision with Pillow, except for Pillow's fixed-point arithmetic:
+    about one value in 5,000 differs by 1 grey level, very rarely by 2. For a square size this is
+    Resize(int(size * 256 / 224), bicubic) of the shorter side and CenterCrop(size).
     For sizes up to 32x32 there is no margin: the image just covers `size`.
 
-    Only the cropped part is ever computed, so that a picture of extreme aspect costs no memory.
+    Only the cropped part is computed, so that a picture of extreme aspect ratio costs no memory.
 
     Args:
       image: (height, width, channels), values 0..255 of any integer or floating type; a numpy array
-        or a tensor, in a TensorFlow graph also one whose height and width are not known yet.
+        or a tensor; in a TensorFlow graph, height and width may still be unknown.
       size: (height, width) of the result, pixels.
 
     Returns:
@@ -226,8 +228,8 @@ def resize_and_center_crop(image: Any, size: tuple[int, int]) -> Any:
         raise ValueError(f"size must be (height, width), positive integers. Received: {size!r}")
     height, width = ops.shape(image)[:2]
     cover_height, cover_width = cover(*size)
-    # In whole numbers, as float32 would round: the side which has to grow more (or shrink less) is
-    # fitted, and the other follows, truncated as torchvision does.
+    # Integers, because float32 would round. The side with the larger scale factor is fitted; the
+    # other side follows from it, truncated as in torchvision.
     fit_height = cover_height * width >= cover_width * height
     resized_height = _where(fit_height, cover_height, cover_width * height // width)
     resized_width = _where(fit_height, cover_height * width // height, cover_width)
@@ -243,23 +245,23 @@ def resize_part(
     size: tuple[int, int],
     kernel: Kernel = BICUBIC,
 ) -> Any:
-    """Resizes an image as Pillow does, and computes a part of the result only.
+    """Resizes an image as Pillow does, but computes only a part of the result.
 
     Args:
       image: see `resize_and_center_crop`.
-      resized: (height, width) to resize it to; numbers, or scalar tensors.
-      starts: first row and column of the part; below 0 where it begins before the image.
+      resized: (height, width) of the whole resized image; integers, or scalar tensors.
+      starts: first row and column of the part; negative if the part begins before the image.
       size: (height, width) of the part, pixels.
-      kernel: what to interpolate with.
+      kernel: interpolation kernel.
 
     Returns:
-      As `resize_and_center_crop`; 0 where the part lies beyond the image.
+      As in `resize_and_center_crop`; 0 outside the image.
     """
     height, width = ops.shape(image)[:2]
     channels = image.shape[2]
-    # One direction after the other with whole grey levels in between, width first: as Pillow does.
-    # In one step, edges overshoot more and differ from Pillow's by up to 30 grey levels. The axis
-    # to resize always comes first, and what is transposed are plain matrices, which is fast.
+    # Width first, then height, rounded to whole grey levels in between: as Pillow does. In a single
+    # step, edges overshoot more and differ from Pillow's by up to 30 grey levels. The axis that is
+    # resized always comes first, so that only plain matrices are transposed, which is fast.
     x = ops.transpose(ops.reshape(image, (height, width * channels)))
     x = ops.reshape(x, (width, channels * height))
     # (width, channels * height) -> (size[1], channels * height)
@@ -276,25 +278,25 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
 
 
 def _middle_of(resized: Any, cropped: int) -> Any:
-    """Where the middle begins: round((resized - cropped) / 2), halves to the even (torchvision)."""
+    """Start of the centre crop: round((resized - cropped) / 2), half to even (as torchvision)."""
     excess = resized - cropped
     half = excess // 2
     return half + excess % 2 * (half % 2)
 
 
 def _resize_rows(x: Any, side: Any, resized: Any, start: Any, cropped: int, kernel: Kernel) -> Any:
-    """Resizes the first axis from `side` to `resized`; computes `cropped` of it from `start` on.
+    """Resizes the first axis from `side` to `resized`; returns `cropped` rows from `start` on.
 
-    Only inputs that an output depends on are looked at: for each block of outputs there is a matrix
-    of weights, and the rows that it applies to.
+    Only the inputs that an output depends on are read: each block of outputs has a weight matrix
+    and the indices of the input rows that it applies to.
 
     Args:
       x: (side, columns).
-      side: length of the first axis; this, `resized` and `start` may be scalar tensors.
+      side: length of the first axis; `side`, `resized` and `start` may be scalar tensors.
       resized: the length to resize it to.
-      start: the first that is computed; those beyond the axis are 0.
-      cropped: how many of these are computed.
-      kernel: what to interpolate with.
+      start: index of the first row to compute; rows outside the resized axis are 0.
+      cropped: number of rows to compute.
+      kernel: interpolation kernel.
 
     Returns:
       (cropped, columns) float32, whole numbers 0..255.
@@ -314,9 +316,9 @@ def _one_by_one(length: Any) -> Any:
 
 
 def output_blocks(count: int) -> np.ndarray:
-    """Middles of `count` pixels, the first 0.5, in blocks: (blocks, BLOCK) float32.
+    """Returns the centres of `count` pixels, 0.5, 1.5, ..., in float32 blocks (blocks, BLOCK).
 
-    The last block is filled up with the last pixel.
+    The last block is filled up by repeating the last pixel.
     """
     blocks = -(-count // BLOCK)
     numbers = np.minimum(np.arange(blocks * BLOCK), count - 1)
@@ -326,20 +328,20 @@ def output_blocks(count: int) -> np.ndarray:
 def resize_filters(
     outputs: Any, side: Any, resized: Any, kernel: Kernel = BICUBIC
 ) -> tuple[Any, Any]:
-    """What each block of outputs is made of, when an axis is resized as Pillow does.
+    """Returns input indices and weights of each block of outputs, for resizing as Pillow does.
 
     Args:
-      outputs: (blocks, BLOCK) float32, middles of the pixels to compute, in the resized axis.
-      side: int32 (blocks or 1, 1), length of the axis that a block is from.
-      resized: int32 (blocks or 1, 1), the length that it is resized to.
-      kernel: what to interpolate with.
+      outputs: (blocks, BLOCK) float32, centres of the pixels to compute, in the resized axis.
+      side: int32 (blocks or 1, 1), length of the input axis of each block.
+      resized: int32 (blocks or 1, 1), length of the resized axis.
+      kernel: interpolation kernel.
 
     Returns:
-      Numbers of the inputs that a block depends on, (blocks, span), and their weights, (blocks,
-      BLOCK, span), which are 0 for an output beyond the axis.
+      Indices of the inputs that each block depends on, (blocks, span), and their weights, (blocks,
+      BLOCK, span), which are 0 for outputs outside the axis.
     """
     scale = ops.cast(side, "float32") / ops.cast(resized, "float32")
-    stretch = ops.maximum(scale, 1.0)  # of the kernel: antialiasing
+    stretch = ops.maximum(scale, 1.0)  # widens the kernel when shrinking: antialiasing
     centres = outputs * scale
     lowest = ops.floor(ops.min(centres, axis=1, keepdims=True) - kernel.reach * stretch)
     span = ops.cast(ops.max((BLOCK - 1) * scale + 2 * kernel.reach * stretch), "int32") + 2

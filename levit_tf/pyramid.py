@@ -1,7 +1,7 @@
 """LeViT as the backbone of detectors and segmenters: a pyramid of feature maps.
 
-Level Pn has a place for every 2**n pixels in each direction. The stem's activations are the first
-levels, and the three stages the last: P1 to P6, and P1 to P5 in variants with a stem of stride 8.
+Level Pn has one position per 2**n pixels in each direction. The first levels are the activations of
+the stem, the last ones the three stages: P1 to P6, or P1 to P5 in variants with a stem of stride 8.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ from levit_tf.variants import STAGES, Variant
 
 @register
 class PyramidBackbone(keras.Model):
-    """A functional model whose outputs are the levels of a pyramid, by name.
+    """A functional model whose outputs are the named levels of a pyramid.
 
-    It has what keras-hub's `FeaturePyramidBackbone` has for those who build on it. Made by
-    `backbone`.
+    It has the same interface as keras-hub's `FeaturePyramidBackbone`. Created by `backbone`.
     """
 
     @property
     def pyramid_outputs(self) -> dict[str, keras.KerasTensor]:
-        """The maps (batch, height, width, channels) by level: {"P3": ..., "P4": ...}."""
+        """Feature maps (batch, height, width, channels) by level: {"P3": ..., "P4": ...}."""
         return dict(self.output)
 
     @property
     def channels(self) -> dict[str, int]:
-        """Channels of each level."""
+        """Number of channels of each level."""
         return {level: x.shape[-1] for level, x in self.pyramid_outputs.items()}
 
     @property
     def strides(self) -> dict[str, int]:
-        """Pixels per place of each level, in each direction."""
+        """Stride of each level in pixels."""
         return {level: 2 ** int(level[1:]) for level in self.pyramid_outputs}
 
 
@@ -56,18 +55,18 @@ def backbone(
 
     Args:
       model: a variant, as for `levit_tf.LeViT`; or a LeViT in train form, whose layers are shared.
-      levels: which levels, such as ("P3", "P4", "P5"); all by default.
+      levels: levels to return, such as ("P3", "P4", "P5"); all by default.
       weights: as for `levit_tf.LeViT`.
       input_shape: as for `levit_tf.LeViT`; by default pictures of every size.
-      **kwargs: others of `levit_tf.LeViT`, such as `attention_window`.
+      **kwargs: other arguments of `levit_tf.LeViT`, such as `attention_window`.
 
     Returns:
-      A model of normalised images, see `levit_tf.preprocess_input`, whose output is a dictionary of
-      the levels.
+      A model that takes normalised images, see `levit_tf.preprocess_input`. Its output is a
+      dictionary of the levels.
 
     Raises:
-      ValueError: there is no such level; or an argument cannot be built; or `model` is a network
-        that is no LeViT in train form, or comes with arguments for one that is to be built.
+      ValueError: there is no such level; or an argument is not valid; or `model` is a network that
+        is not a LeViT in train form, or is given together with arguments for building a new one.
     """
     if isinstance(model, keras.Model):
         if weights is not None or kwargs or input_shape != (None, None, 3):

@@ -1,4 +1,4 @@
-"""`with_input_size()`: a network for pictures of another size, or of every size."""
+"""`with_input_size()`: copies a network for pictures of another size, or of every size."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ def with_input_size(
 ) -> keras.Model:
     """Copies a network for pictures of another size.
 
-    The tables of attention biases stay those that were trained, and are resized by every call. (For
-    tables of the new size, to train them on, build a LeViT and `levit_tf.transfer_weights`.)
+    The copy keeps the trained tables of attention biases and resizes them in every call. (To get
+    tables of the new size for further training, build a LeViT and call
+    `levit_tf.transfer_weights`.)
 
     Args:
-      model: a LeViT in train form, or one for every size in either; or a functional or Sequential
-        model of one image with one in it.
-      input_size: (height, width) in pixels, or one number for both; None for a side, or for both,
-        leaves it open.
+      model: a LeViT in train form, or a LeViT for every size in train or deploy form; or a
+        functional or Sequential model that contains one and takes one image.
+      input_size: (height, width) in pixels, or one number for both; None leaves a side, or both,
+        open.
 
     Returns:
-      A model of the same name, with layers and weights of its own.
+      A model of the same name, with its own layers and weights.
 
     Raises:
-      ValueError: there is no LeViT in train form in `model`, or its stem cannot divide the size, or
-        a layer of `model` takes no other size than its own.
+      ValueError: `model` contains no LeViT in train form, or its stem cannot divide the size, or a
+        layer of `model` accepts only its present size.
     """
     flat = flatten(model)
     if not any(isinstance(layer, TableAttention) for layer in flat.layers):
@@ -49,7 +50,8 @@ def with_input_size(
     check_sides(f"{model.name}: the input's", tuple(input_size), stride)
     (old,) = flat.inputs
     image = keras.Input((*input_size, old.shape[-1]), old.shape[0], old.dtype, name=old.name)
-    # Of the stem in train form, where the check of an open size goes; who has that needs no other.
+    # The first layer of the stem in train form: the check of an open size goes before it, unless
+    # the model has such a check already.
     first = next((call.operation for call in calls_of(flat) if call.operation in steps), None)
     copies = []
 
@@ -78,17 +80,18 @@ def with_input_size(
 
 
 def side_stride(model: keras.Model) -> int:
-    """What the sides of the pictures must be multiples of, in pixels.
+    """Returns the number of pixels that the sides of the pictures must be multiples of.
 
     Args:
-      model: a LeViT for pictures of every size, in train or deploy form; of another model 1.
+      model: a LeViT for pictures of every size, in train or deploy form; for other models the
+        result is 1.
     """
     found = (layer.stride for layer in flatten(model).layers if isinstance(layer, DivisibleSides))
     return next(found, 1)
 
 
 def table_size(model: keras.Model) -> tuple[int, int]:
-    """(height, width) in pixels of the pictures that the tables of attention biases are for.
+    """Returns (height, width) in pixels of the pictures that the attention bias tables are for.
 
     Args:
       model: a LeViT for pictures of every size, in train or deploy form.

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of the variants, beside the paper's figures."""
+"""Parameters and FLOPs of the variants, compared with the paper's figures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from levit_tf.variants import Variant, get_variant, list_variants
 
 
 def summary_table(variants: Iterable[str | Variant] | None = None) -> str:
-    """A Markdown table: parameters and FLOPs of each variant as built, and the paper's figures.
+    """Returns a Markdown table of each variant's parameters and FLOPs, and the paper's figures.
 
     Args:
-      variants: which; all of `list_variants()` by default, which builds every model once.
+      variants: variants to list; by default all of `list_variants()`. Each model is built once.
 
     Returns:
-      The table. Top-1, and what stands in brackets, are the paper's figures (ImageNet-1k,
-      224x224); "-" where the paper has none.
+      The table. Top-1 and the values in brackets are the paper's figures (ImageNet-1k, 224x224);
+      "-" if the paper has none.
     """
     rows = [
         ("variant", "input", "parameters", "(paper)", "FLOPs", "(paper)", "top-1 (paper)"),

@@ -1,7 +1,7 @@
-"""`transfer_weights()`: weights of one LeViT into another that differs at its edges.
+"""`transfer_weights()`: copies the weights of one LeViT into another with other inputs or classes.
 
-Other class counts, input channels and input sizes are the differences that fine-tuning needs; any
-other is an error.
+The number of classes, the input channels and the input size may differ, as fine-tuning needs; any
+other difference is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def transfer_weights(
     - another input size: each bias table is resized over its (|dy|, |dx|) grid;
     - other input channels: the first kernel is summed to one channel, or its channels are repeated
       and scaled by (channels before / channels after), as timm does;
-    - what the source notes of its input, its classes and its origin goes along with the weights
+    - what the source has noted about its input, classes and origin is copied with the weights
       (`levit_tf.model_properties`);
     - a head with other classes, or one that the source does not have, stays as it is in `target`.
 
@@ -40,9 +40,9 @@ def transfer_weights(
       A report of what was copied, resized, adapted, left as initialised and dropped.
 
     Raises:
-      ValueError: the models differ in any other way, or one is no LeViT in train form; every
+      ValueError: the models differ in any other way, or one is not a LeViT in train form; every
         difference is listed, and `target` is not changed.
-      TypeError: one is no model at all.
+      TypeError: `source` or `target` is not a model.
       FileNotFoundError: there is no such file.
     """
     if isinstance(source, str | os.PathLike):
@@ -74,13 +74,13 @@ def transfer_weights(
 
 
 def _is_new(head: str, arrays: dict[str, np.ndarray], shapes: dict[str, tuple]) -> bool:
-    """Whether the target's head has other classes than the source's, or the source has none."""
+    """Returns whether the target's head has other classes than the source's, or no counterpart."""
     bias = f"{head}linear/bias"  # (classes,)
     return bias in shapes and (bias not in arrays or arrays[bias].shape != shapes[bias])
 
 
 def _adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """(3, 3, in, out) -> (3, 3, channels, out), with responses of about the same size."""
+    """Adapts a kernel: (3, 3, in, out) -> (3, 3, channels, out), with responses of similar size."""
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
     repeats = -(-channels // kernel.shape[2])

@@ -1,4 +1,4 @@
-"""The table of LeViT variants: every architectural number stands here and nowhere else.
+"""The table of LeViT variants, the only place of all architectural numbers.
 
 Sources: Table 3 of the paper (arXiv 2104.01136) and `specification` in levit.py of
 facebookresearch/LeViT for the five paper variants; `model_cfgs` in timm/models/levit.py for the
@@ -20,7 +20,7 @@ STAGE_STRIDE = 2
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Figures of the paper (ImageNet-1k, 224x224, both heads averaged); nobody measured them here.
+    """Figures of the paper (ImageNet-1k, 224x224, both heads averaged), not measured by us.
 
     Attributes:
       top1: ImageNet-1k validation top-1 accuracy, percent.
@@ -35,21 +35,21 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """The shape of one LeViT.
+    """The architecture of one LeViT.
 
     Attributes:
       name: canonical name, also the default Keras model name.
       embed_dim: channels C of each stage.
-      key_dim: channels D of one attention head's query and key; its value has `attn_ratio` times as
-        many, or `downsample_attn_ratio` times between stages.
-      num_heads: attention heads N of each stage; the subsampling attention into a stage has C/D of
-        the stage before it.
-      depth: [attention, MLP] pairs X in each stage.
-      stem_convs: 3x3 stride-2 convolutions in the stem; the stem's stride is 2 ** stem_convs.
+      key_dim: channels D of the query and key of one attention head; the value has `attn_ratio`
+        times as many, or `downsample_attn_ratio` times as many between stages.
+      num_heads: attention heads N of each stage; the subsampling attention that leads into a stage
+        has C/D heads, with C and D of the stage before it.
+      depth: number X of [attention, MLP] pairs in each stage.
+      stem_convs: number of 3x3 stride-2 convolutions in the stem; its stride is 2 ** stem_convs.
       activation: Keras name of the activation, one of `ACTIVATIONS` ("hard_silu" is hard-swish).
       drop_path_rate: stochastic depth rate of every residual branch, the same at all depths.
       input_size: default side of the square input, pixels.
-      published: the paper's figures, None for variants the paper does not have.
+      published: the paper's figures; None for variants that are not in the paper.
     """
 
     name: str
@@ -97,20 +97,20 @@ class Variant:
 
     @property
     def stem_filters(self) -> tuple[int, ...]:
-        """Output channels of the stem's convolutions: C/8, C/4, C/2, C with four of them."""
+        """Output channels of the stem's convolutions: C/8, C/4, C/2, C if there are four."""
         last = self.embed_dim[0]
         return tuple(last // 2**n for n in reversed(range(self.stem_convs)))
 
     def downsample_num_heads(self, stage: int) -> int:
-        """Heads of the subsampling attention that leads into `stage` (1 or 2): C/D before it."""
+        """Returns the heads of the subsampling attention into `stage` (1 or 2): C/D before it."""
         return self.embed_dim[stage - 1] // self.key_dim
 
     def grids(self, input_size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Token grid (height, width) of each stage for an input of (height, width) pixels.
+        """Returns the token grid (height, width) of each stage for an input of this pixel size.
 
         Raises:
-          ValueError: a side is not a positive multiple of the stem's stride. The reference sizes
-            its attention biases by `side // stride`, which is wrong for any other side.
+          ValueError: a side is not a positive multiple of the stem's stride. The reference computes
+            the size of its attention biases as `side // stride`, which is wrong for other sides.
         """
         stride = self.stem_stride
         check_sides(f"{self.name}: the input's", input_size, stride)
@@ -206,7 +206,7 @@ _VARIANTS = {
             depth=(4, 8, 6),
             activation="silu",
         ),
-        # Small enough to come with the package, trained on photographs.
+        # Trained on photographs, and small enough for its weights to come with the package.
         Variant(
             "LeViTMini",
             embed_dim=(64, 112, 160),
@@ -216,7 +216,7 @@ _VARIANTS = {
             stem_convs=3,
             input_size=80,
         ),
-        # Small enough to train on a laptop in half a minute: the demo's network.
+        # The demo's network: small enough to train on a laptop in half a minute.
         Variant(
             "LeViTTiny",
             embed_dim=(48, 64, 96),
@@ -226,7 +226,7 @@ _VARIANTS = {
             stem_convs=3,
             input_size=32,
         ),
-        # For tests: the paper's stem and uneven depths at the least cost.
+        # For tests: the paper's stem and unequal depths at the lowest cost.
         Variant(
             "LeViTNano",
             embed_dim=(32, 48, 64),
@@ -240,12 +240,12 @@ _VARIANTS = {
 
 
 def check_sides(whose: str, sizes: tuple[int | None, int | None], stride: int) -> None:
-    """Raises ValueError for a (height, width) of which a side is no multiple of the stem's stride.
+    """Raises ValueError if the height or width is not a multiple of the stem's stride.
 
     Args:
-      whose: the beginning of the message.
-      sizes: pixels; None for a side that is not known.
-      stride: pixels.
+      whose: the beginning of the error message.
+      sizes: (height, width) in pixels; None for a side that is not known.
+      stride: the stem's stride in pixels.
     """
     for axis, side in zip(("height", "width"), sizes, strict=True):
         if side is not None and (side < stride or side % stride):
@@ -257,24 +257,24 @@ def check_sides(whose: str, sizes: tuple[int | None, int | None], stride: int) -
 
 
 def list_variants() -> list[str]:
-    """Canonical names of all variants, the paper's five first."""
+    """Returns the canonical names of all variants, the paper's five first."""
     return list(_VARIANTS)
 
 
 def _key(name: str) -> str:
-    """Spelling-insensitive form: LeViT_128S, levit-128S and timm's levit_conv_128s are one."""
+    """Normalises a name: LeViT_128S, levit-128S and timm's levit_conv_128s give the same key."""
     return re.sub(r"[^a-z0-9]", "", name.lower().split(".")[0]).replace("levitconv", "levit")
 
 
 def get_variant(variant: str | Variant) -> Variant:
-    """Looks a variant up by name; a `Variant` of your own is returned as it is.
+    """Looks up a variant by name; a `Variant` is returned unchanged.
 
     Args:
       variant: a canonical name, or the spelling of the official repository ("LeViT_128S"), timm
         ("levit_128s", "levit_conv_128s") or Hugging Face ("levit-128S"); or a `Variant`.
 
     Raises:
-      ValueError: unknown name; the message lists all names and the nearest one.
+      ValueError: unknown name; the message lists all names and suggests the most similar one.
       TypeError: neither a string nor a `Variant`.
     """
     if isinstance(variant, Variant):

@@ -1,11 +1,11 @@
-"""Draws a LeViT: its layers with shapes, its attention biases, and what it attends to in a picture.
+"""Draws a LeViT: its layers with shapes, its attention biases, and its attention on pictures.
 
     python -m levit_tf.visualize --model=LeViT256 --output=pictures photo.jpg
     python -m levit_tf.visualize --model=levit256.keras --output=pictures --point=0.3,0.6 photo.jpg
 
 Writes network.png and attention_biases.png, and for each picture attention-NAME.png. The model is a
-`.keras` file of the train form, since a fused one has no attention layers any more. How far a
-quantised file is from its model, layer by layer, is drawn by `python -m converters.verify`.
+`.keras` file of the train form, since a fused model has no attention layers. To see how far a
+quantised file is from its model, layer by layer, use `python -m converters.verify`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from levit_tf.weights.keras_files import load_keras_file
 
 
 def draw_attention_biases(model: keras.Model, path: Path) -> None:
-    """The bias tables: a row for each attention layer, a column for each head.
+    """Draws the bias tables: one row per attention layer, one column per head.
 
-    The middle of a table is the query's own place. Each has its own scale, blue below zero and red
-    above it: the paper's figure 5.
+    The middle of a table is the position of the query itself. Each table has its own colour scale,
+    blue below zero and red above, as in figure 5 of the paper.
 
     Args:
       model: a LeViT in train form.
@@ -60,13 +60,13 @@ def draw_attention_biases(model: keras.Model, path: Path) -> None:
 def draw_attention_maps(
     model: keras.Model, pixels: np.ndarray, point: tuple[float, float], path: Path
 ) -> None:
-    """What one place of a picture attends to: a row for each attention layer, a column for each
-    head, the first column being their mean.
+    """Draws what one point of a picture attends to: one row per attention layer, one column per
+    head; the first column is the mean of the heads.
 
     Args:
       model: a LeViT in train form.
       pixels: (height, width, 3), RGB 0..255, of the model's input size.
-      point: (y, x) of the place, shares of height and width.
+      point: (y, x) of the query, as fractions of height and width.
       path: the PNG file to write.
     """
     layers = attention_layers(model)
@@ -129,11 +129,11 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "A .keras file of the train form, or the name of a variant for its own weights.",
+        "A .keras file of the train form, or the name of a variant, for its default weights.",
     )
-    flags.DEFINE_string("output", None, "Folder where the PNG files go.")
+    flags.DEFINE_string("output", None, "Folder to write the PNG files to.")
     flags.DEFINE_string(
-        "point", "0.5,0.5", "Y,X: the place whose attention is shown, shares of height and width."
+        "point", "0.5,0.5", "Y,X of the point whose attention is drawn, as fractions of the size."
     )
     flags.mark_flags_as_required(["model", "output"])
 

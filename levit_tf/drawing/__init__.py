@@ -1,1 +1,1 @@
-"""Figures, with matplotlib: attention maps, attention biases and the network as a diagram."""
+"""Matplotlib figures: attention maps, attention biases and a diagram of the network."""

@@ -1,6 +1,6 @@
-"""What a LeViT's attention looks at: bias tables and attention weights as pictures.
+"""Bias tables and attention weights of a LeViT as pictures.
 
-The tables are the network's own (paper, figure 5), the weights belong to one picture.
+The tables are weights of the network (paper, figure 5); attention weights depend on the picture.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from levit_tf.keras_graph.introspection import grids_of
 
 
 def attention_layers(model: keras.Model) -> list[Attention]:
-    """The attention layers of a LeViT, first to last.
+    """Returns the attention layers of a LeViT, first to last.
 
     Raises:
       ValueError: `model` is not a LeViT in train form.
     """
-    grids_of(model)  # which says what is missing
+    grids_of(model)  # raises an error that names the missing layer
     return [layer for layer in model.layers if isinstance(layer, Attention)]
 
 
 def bias_picture(table: np.ndarray, grid: Grid) -> np.ndarray:
-    """The bias of one head over all offsets between a query and a key.
+    """Returns the bias of one head for all offsets between a query and a key.
 
     Args:
-      table: (height * width,) the head's learned scalars, see `levit_tf.attention_bias`.
+      table: (height * width,), the learned scalars of the head, see `levit_tf.attention_bias`.
       grid: (height, width) of the key grid.
 
     Returns:
-      (2 * height - 1, 2 * width - 1): entry (height - 1 + dy, width - 1 + dx) is the bias of a key
+      (2 * height - 1, 2 * width - 1); entry (height - 1 + dy, width - 1 + dx) is the bias of a key
       that lies dy below and dx to the right of the query.
     """
     height, width = grid
@@ -44,20 +44,20 @@ def bias_picture(table: np.ndarray, grid: Grid) -> np.ndarray:
 def attention_maps(
     model: keras.Model, image: np.ndarray, point: tuple[float, float] = (0.5, 0.5)
 ) -> dict[str, np.ndarray]:
-    """What the query at one place of a picture attends to, in every attention layer.
+    """Returns the attention weights of the query at one point of a picture, for every layer.
 
     Args:
       model: a LeViT in train form.
-      image: (height, width, channels), normalised as the model takes it.
-      point: (y, x) of the place, in [0, 1): shares of the height and the width.
+      image: (height, width, channels), normalised as the model expects.
+      point: (y, x) of the point, as fractions of height and width in [0, 1).
 
     Returns:
-      Name of the layer -> (heads, height, width) over the layer's key grid; each head's map sums to
-      1. In a layer that subsamples, the query is the one whose tokens hold the place.
+      Name of the layer -> (heads, height, width) over the layer's key grid; the map of each head
+      sums to 1. In a subsampling layer, the query is the one whose area contains the point.
 
     Raises:
-      ValueError: `model` is no LeViT in train form, `image` has another shape, or `point` lies
-        outside.
+      ValueError: `model` is not a LeViT in train form, `image` has another shape, or `point` lies
+        outside the picture.
     """
     if not all(0 <= share < 1 for share in point):
         raise ValueError(f"point must be (y, x), shares in [0, 1). Received: {point}")

@@ -1,4 +1,4 @@
-"""A LeViT as a diagram: its layers from the picture to the classes, with shapes."""
+"""Draws a LeViT as a diagram: its layers from the picture to the classes, with shapes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _COLOURS = {"stem": "#cfe2f3", "stage": "#d9ead3", "down": "#fce5cd", "head": "#
 
 
 def network_rows(model: keras.Model) -> list[tuple[str, str, str]]:
-    """What a LeViT consists of, first to last.
+    """Lists the parts of a LeViT, first to last.
 
     Args:
       model: a LeViT in train form.
 
     Returns:
-      (kind, what it does, shape of its output), the kind being "stem", "stage", "down" or "head".
+      (kind, description, output shape) of each part; kind is "stem", "stage", "down" or "head".
 
     Raises:
       ValueError: `model` is not a LeViT in train form.

@@ -1,9 +1,9 @@
-"""A classifier in steps: each answers, and the next runs only where that is not sure enough.
+"""A classifier in steps: the next step runs only if the one before was not confident enough.
 
-    calibration   how sure a step must be for its answer to count, with what guarantee
-    budget        the same by a time that is to be kept
-    exits         branches inside one LeViT
+    calibration   chooses confidence thresholds with a statistical guarantee
+    budget        chooses confidence thresholds that keep to a time budget
+    exits         adds classification branches inside one LeViT
     steps         the networks of a classifier in steps
 
-Imports nothing of levit_tf but its leaves.
+From levit_tf, this package imports only modules that import nothing else of it.
 """

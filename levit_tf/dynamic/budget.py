@@ -1,4 +1,4 @@
-"""Thresholds that keep to a time, and what accuracy that leaves."""
+"""Chooses confidence thresholds that keep to a time budget, and bounds the loss of accuracy."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ def within_budget(
     delta: float = 0.1,
     seed: int = 0,
 ) -> Calibration:
-    """The highest threshold that keeps to a time.
+    """Chooses the highest threshold that keeps to a time budget.
 
     Args:
       logits: see `levit_tf.dynamic.calibration.calibrate`.
       labels: see `levit_tf.dynamic.calibration.calibrate`.
-      times: of a picture that each step answers, milliseconds.
-      budget: milliseconds.
-      statistic: what must not exceed it: one of `STATISTICS`.
+      times: for each step, the time of a picture that leaves there, in milliseconds.
+      budget: time per picture in milliseconds.
+      statistic: statistic of the times that must not exceed the budget, one of `STATISTICS`.
       delta: see `levit_tf.dynamic.calibration`.
       seed: see `levit_tf.dynamic.calibration.calibrate`.
 
     Returns:
-      The thresholds, and as epsilon the share that leave early with a wrong answer where the whole
-      network is right, at most, with confidence 1 - delta, whichever threshold was chosen.
+      The thresholds. Its epsilon is an upper bound of the share of pictures that leave early with a
+      wrong class although the whole network is right; it holds with confidence 1 - delta,
+      whichever threshold is chosen.
 
     Raises:
-      ValueError: the budget is no positive number, or nothing keeps to it; the message says what
-        would.
+      ValueError: the budget is not a positive number, or no threshold keeps to it; the message says
+        which budget is possible.
     """
     if not budget > 0:
         raise ValueError(f"--budget_ms must be above 0. Received: {budget:g}")
     if statistic not in STATISTICS:
         raise ValueError(f"Expected one of {', '.join(STATISTICS)}. Received: {statistic!r}")
     temperatures, part, counted = split_and_fit(logits, labels, seed)
-    # The choice looks at the pictures that are counted, so the bound holds for all thresholds.
+    # The threshold is chosen on the pictures that the bound counts: bound all thresholds at once.
     each = delta / (len(SEQUENCE) + 1)
     curve, fastest = [], np.inf
     for threshold in (NEVER, *SEQUENCE):
@@ -76,7 +77,7 @@ def within_budget(
 
 
 def time_of(point: Point, times: Sequence[float], statistic: str) -> float:
-    """Mean or 99th percentile of the time of a picture, milliseconds."""
+    """Returns the mean or the 99th percentile of the time per picture, in milliseconds."""
     if statistic == "mean":
         return float(np.dot(point.leaving, times))
     order = np.argsort(times)

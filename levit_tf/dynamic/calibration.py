@@ -1,9 +1,9 @@
-"""How sure a step must be for its answer to count, and what that promises.
+"""Chooses the confidence at which a picture leaves at a step, with a statistical guarantee.
 
-The promise is about one error only: a picture leaves early with a wrong answer where the whole
-network would have been right. With probability 1 - delta over the calibration pictures, at most a
-share epsilon of all pictures meets it. It holds whatever the network and the pictures, as long as
-the calibration pictures are drawn as later ones are and training has not seen them.
+The guarantee is about one error only: a picture leaves early with a wrong class although the whole
+network would be right. With probability 1 - delta over the calibration pictures, this happens to at
+most a share epsilon of all pictures. It holds for every network and every kind of picture, if the
+calibration pictures are drawn like later ones and were not used for training.
 
 Source: fixed-sequence testing of "Learn then Test", arXiv 2110.01052, with the exact binomial bound
 of Clopper and Pearson; for early exits "Fast yet Safe", arXiv 2405.20915.
@@ -20,12 +20,12 @@ from scipy import optimize, stats
 
 from levit_common.arrays import softmax
 
-# Confidences that are tried, in this order, whatever the pictures are: the order may not depend on
-# them. Dense near 1, where networks are.
+# Confidences to try, in this order. The order is fixed because it must not depend on the pictures.
+# The values are dense near 1, where most confidences of networks are.
 SEQUENCE = tuple(1 - 0.75 * (step / 200) ** 2 for step in range(1, 201))
 NEVER = 2.0  # a threshold that no confidence reaches
 _TEMPERATURES = (0.05, 20.0)
-_FOR_TEMPERATURES = 0.2  # of the calibration pictures, which the promise does not count
+_FOR_TEMPERATURES = 0.2  # share of the calibration pictures that the guarantee does not use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Point:
     """One threshold that was tried.
 
     Attributes:
-      threshold: confidence at which pictures leave.
-      leaving: share of pictures that each step answers, the last included.
-      errors: share that left early with a wrong answer where the whole network is right.
-      bound: upper confidence bound of that share.
+      threshold: confidence from which on pictures leave.
+      leaving: share of the pictures that leaves at each step, including the last.
+      errors: share of pictures that left early with a wrong class while the whole network is right.
+      bound: upper confidence bound of `errors`.
     """
 
     threshold: float
@@ -47,15 +47,15 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Thresholds, and the promise that they keep.
+    """Thresholds, and the guarantee that they keep.
 
     Attributes:
-      temperatures: of each step but the last: its logits are divided by it.
-      thresholds: confidence from which on the answer of each of these counts.
-      epsilon: of the promise.
-      delta: of the promise.
-      pictures: that the promise rests on.
-      curve: all thresholds that keep it, and the first that does not.
+      temperatures: for each step except the last, the number its logits are divided by.
+      thresholds: for each step except the last, the confidence from which on pictures leave there.
+      epsilon: largest share of errors that the guarantee allows.
+      delta: probability that the guarantee does not hold.
+      pictures: number of calibration pictures that the guarantee is based on.
+      curve: all thresholds that keep the guarantee, and the first one that does not.
     """
 
     temperatures: tuple[float, ...]
@@ -86,14 +86,14 @@ def calibrate(
     delta: float = 0.1,
     seed: int = 0,
 ) -> Calibration:
-    """Chooses thresholds that keep the promise.
+    """Chooses thresholds that keep the guarantee described in this module.
 
     Args:
-      logits: of each step, the last that of the whole network, (n, classes) each.
+      logits: logits (n, classes) of each step; those of the whole network come last.
       labels: (n,) integers.
-      epsilon: see above.
-      delta: see above.
-      seed: of the part of the pictures that the temperatures are fitted on.
+      epsilon: largest allowed share of errors.
+      delta: largest allowed probability that the guarantee does not hold.
+      seed: seed of the random choice of pictures that the temperatures are fitted on.
 
     Raises:
       ValueError: epsilon or delta is not in (0, 1), shapes do not fit, or there are too few
@@ -119,7 +119,7 @@ def calibrate(
 
 
 def check_enough(pictures: int, epsilon: float, delta: float) -> None:
-    """Checks that there may be a threshold that keeps a promise.
+    """Checks that there are enough pictures for a threshold to keep the guarantee.
 
     Raises:
       ValueError: epsilon or delta is not in (0, 1), or there are too few calibration pictures; the
@@ -143,7 +143,7 @@ def split_and_fit(
     """Fits temperatures on a part of the pictures.
 
     Returns:
-      A temperature for each step but the last; logits and labels of the other pictures.
+      A temperature for each step except the last; logits and labels of the remaining pictures.
 
     Raises:
       ValueError: shapes do not fit.
@@ -156,7 +156,7 @@ def split_and_fit(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature at which probabilities are most likely to be right (arXiv 1706.04599)."""
+    """Returns the temperature with the highest likelihood of the labels (arXiv 1706.04599)."""
     if len(labels) == 0:
         return 1.0
     logits = logits.astype(np.float64)
@@ -172,14 +172,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Probability of the likeliest class, (n,), of logits (n, classes)."""
+    """Returns the highest class probability, (n,), for logits (n, classes)."""
     return softmax(logits.astype(np.float32) / np.float32(temperature)).max(axis=1)
 
 
 def leaving_step(
     logits: Sequence[np.ndarray], temperatures: Sequence[float], thresholds: Sequence[float]
 ) -> np.ndarray:
-    """The step that answers each picture, (n,), of the logits of all steps."""
+    """Returns the step at which each picture leaves, (n,), given the logits of all steps."""
     found = np.full(len(logits[0]), len(logits) - 1)
     for step in reversed(range(len(logits) - 1)):
         is_sure = confidence(logits[step], temperatures[step]) >= thresholds[step]
@@ -188,26 +188,26 @@ def leaving_step(
 
 
 def answers(logits: Sequence[np.ndarray], steps: np.ndarray) -> np.ndarray:
-    """The logits (n, classes) of the step that answers each picture."""
+    """Returns the logits (n, classes) of the step at which each picture leaves."""
     return np.stack(logits)[steps, np.arange(len(steps))]
 
 
 def upper_bound(errors: int, pictures: int, delta: float) -> float:
-    """Clopper and Pearson's upper bound of a share, which holds with probability 1 - delta."""
+    """Returns Clopper and Pearson's upper bound of a share, valid with probability 1 - delta."""
     if errors >= pictures:
         return 1.0
     return float(stats.beta.ppf(1 - delta, errors + 1, pictures - errors))
 
 
 def fewest_pictures(epsilon: float, delta: float) -> int:
-    """So many pictures without a single error are needed for the promise."""
+    """Returns the number of pictures that the guarantee needs if none of them is an error."""
     return math.ceil(math.log(delta) / math.log1p(-epsilon))
 
 
 def expected_calibration_error(
     logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = 15
 ) -> float:
-    """Mean distance of confidence and accuracy over equal bins of confidence, 0..1."""
+    """Returns the mean difference of confidence and accuracy over equal confidence bins, 0..1."""
     sure = confidence(logits, temperature)
     right = logits.argmax(axis=1) == labels
     places = np.minimum((sure * bins).astype(int), bins - 1)
@@ -222,7 +222,7 @@ def try_threshold(
     threshold: float,
     delta: float,
 ) -> Point:
-    """What one threshold for all steps does; see `Point`."""
+    """Evaluates one threshold for all steps; see `Point`."""
     steps = leaving_step(logits, temperatures, [threshold] * len(temperatures))
     is_right = answers(logits, steps).argmax(axis=1) == labels
     is_whole_right = logits[-1].argmax(axis=1) == labels

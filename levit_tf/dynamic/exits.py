@@ -1,6 +1,6 @@
-"""Exits of one LeViT: branches that answer from the feature map of an early stage.
+"""Exits of one LeViT: branches that classify from the feature map of an early stage.
 
-Sources: the exit branches of arXiv 2106.15183, and one attention layer as a branch, 2105.09121.
+Sources: arXiv 2106.15183 for exit branches, and 2105.09121 for an attention layer as a branch.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from levit_tf.variants import STAGE_STRIDE, STAGES, Variant
 
 
 def add_exits(model: keras.Model, kinds: Mapping[int | str, str] | None = None) -> keras.Model:
-    """Gives a LeViT freshly initialised exits, sharing all of its layers.
+    """Adds newly initialised exits to a LeViT; the new model shares all layers of the old one.
 
     Args:
       model: a LeViT in train form, with its top.
-      kinds: stage, 0 or 1, or block, "0.1", -> kind of the branch behind it, one of
+      kinds: stage (0 or 1) or block ("0.1") -> kind of the branch after it, one of
         `levit_common.choices.EXIT_KINDS`: "pool" is the mean over the tokens, BatchNorm and a dense
-        layer; "attention" has one of LeViT's own subsampling attentions and an MLP before these.
-        By default attention behind stage 0, the mean behind stage 1.
+        layer; "attention" puts a subsampling attention of LeViT and an MLP before these. By default
+        "attention" after stage 0 and "pool" after stage 1.
 
     Returns:
-      A model of the same input with logits by name, (batch, classes) each: "exits_0", "exits_1"
-      ("exits_0_1" behind a block) and "head", the whole network, whose logits are to the bit what
-      they were.
+      A model with the same input and a dictionary of logits, (batch, classes) each: "exits_0",
+      "exits_1" ("exits_0_1" after a block) and "head" for the whole network, whose logits are
+      bit-identical to those of `model`.
 
     Raises:
-      ValueError: `model` is no LeViT in train form with a top, or there is no such stage, block or
-        kind.
+      ValueError: `model` is not a LeViT in train form with a top, or there is no such stage, block
+        or kind.
     """
     kinds = {0: "attention", 1: "pool"} if kinds is None else dict(kinds)
     variant, classifier = variant_of(model), classifier_of(model)
@@ -72,12 +72,12 @@ def add_exits(model: keras.Model, kinds: Mapping[int | str, str] | None = None) 
 
 
 def exit_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of the branches, which learn while the network stays as it is."""
+    """Returns the layers of the branches, which are trained while the network stays unchanged."""
     return [layer for layer in model.layers if layer.name.startswith(EXIT_PREFIX)]
 
 
 def _branch(variant: Variant, x: keras.KerasTensor, name: str, kind: str, classes: int):
-    """(batch, height, width, channels) -> (batch, classes)."""
+    """Builds an exit branch: (batch, height, width, channels) -> (batch, classes)."""
     stage, _ = exit_place(name)
     if kind == "attention":
         dim = variant.embed_dim[stage + 1]

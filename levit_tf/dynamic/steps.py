@@ -1,7 +1,8 @@
-"""A classifier in steps: what each step takes, gives, and when its answer counts.
+"""The networks of a classifier in steps, and how pictures leave or go on to the next step.
 
-Two things are one here: the exits inside one LeViT, where a step goes on from the feature map that
-the one before it left, and a cascade of several networks, where each step begins with the picture.
+Two kinds of classifier have this interface: the exits inside one LeViT, where each step continues
+from the feature map of the step before, and a cascade of several networks, where each step starts
+from the picture.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from levit_tf.dynamic.calibration import NEVER, confidence
 from levit_tf.names import WHOLE, exit_features, exit_names
 
-LOGITS, STATE = "logits", "state"  # of a step's outputs
+LOGITS, STATE = "logits", "state"  # names of the outputs of a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Steps:
     """The networks of a classifier in steps.
 
     Attributes:
-      networks: one for each step. The first takes normalised images. Each returns `LOGITS` (batch,
-        classes), and all but the last `STATE`, which the next one takes.
-      names: of the steps, for people: the exit, or the network of a cascade.
+      networks: one network per step. The first takes normalised images. Each returns `LOGITS`
+        (batch, classes), and all but the last also `STATE`, the input of the next one.
+      names: readable names of the steps: the exits, or the networks of a cascade.
     """
 
     networks: tuple[keras.Model, ...]
@@ -35,14 +36,14 @@ class Steps:
         return len(self.networks)
 
     def all_logits(self, images: np.ndarray, batch: int = 32) -> list[np.ndarray]:
-        """Logits of every step for all images, whether they are sure or not.
+        """Returns the logits of every step for all images, without leaving early.
 
         Args:
           images: (n, height, width, channels), normalised.
-          batch: images at once.
+          batch: batch size.
 
         Returns:
-          For each step (n, classes).
+          Logits (n, classes) of each step.
         """
         found = [[] for _ in self.networks]
         for start in range(0, len(images), batch):
@@ -56,15 +57,15 @@ class Steps:
     def answer(
         self, images: np.ndarray, temperatures: Sequence[float], thresholds: Sequence[float]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Answers a batch: rows that are sure leave, and only the others go on.
+        """Classifies a batch: confident rows leave, and only the others go on to the next step.
 
         Args:
           images: (n, height, width, channels), normalised.
-          temperatures: of each step but the last.
-          thresholds: confidence from which on its answer counts.
+          temperatures: for each step except the last, the number its logits are divided by.
+          thresholds: for each step except the last, the confidence from which on rows leave.
 
         Returns:
-          Logits (n, classes) and the step that gave them, (n,).
+          Logits (n, classes), and the step that each row left at, (n,).
         """
         state, rows = images, np.arange(len(images))
         logits = steps = None
@@ -86,18 +87,18 @@ class Steps:
 
     @property
     def never(self) -> tuple[float, ...]:
-        """Thresholds with which no image leaves early."""
+        """Returns thresholds with which no image leaves early."""
         return (NEVER,) * (len(self) - 1)
 
 
 def steps_of_exits(model: keras.Model) -> Steps:
-    """Cuts a network with exits into its steps.
+    """Splits a network with exits into its steps.
 
     Args:
       model: a result of `levit_tf.dynamic.exits.add_exits`, in train or deploy form.
 
     Raises:
-      ValueError: it has no exits.
+      ValueError: the model has no exits.
     """
     outputs = model.output if isinstance(model.output, dict) else {}
     exits = exit_names(outputs)
@@ -117,13 +118,13 @@ def steps_of_exits(model: keras.Model) -> Steps:
 
 
 def cascade(models: Sequence[keras.Model]) -> Steps:
-    """Several networks, the quickest first, each of which sees the picture.
+    """Combines several networks, the fastest first; each of them takes the picture.
 
     Args:
-      models: LeViTs of the same classes and input size, that return logits.
+      models: LeViTs with the same classes and input size that return logits.
 
     Raises:
-      ValueError: there are fewer than two, or they do not fit each other.
+      ValueError: there are fewer than two models, or their classes or input sizes differ.
     """
     if len(models) < 2:
         raise ValueError(f"A cascade has at least two networks. Received: {len(models)}")

@@ -1,5 +1,5 @@
-"""A Keras model as it stands: its calls, what it says of itself, where it ends.
+"""Inspects the graph of a Keras model: its calls, its notes about itself, its last layers.
 
-For models that have a LeViT in them and anything around it. `graph_calls` is the only module that
-uses private parts of Keras.
+For any model that contains a LeViT. `graph_calls` is the only module that uses private parts of
+Keras.
 """

@@ -1,4 +1,4 @@
-"""How a classifier ends: in logits or in probabilities, told by its graph and not by values."""
+"""Tells from the graph whether a classifier returns logits or probabilities."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _ACTIVATIONS = {
     keras.activations.sigmoid: SIGMOID,
 }
 _TRANSPARENT = {"Identity", "Cast", "ConvertToTensor"}
-# Of logits they make logits, of probabilities probabilities.
+# Layers that turn logits into logits, and probabilities into probabilities.
 _AVERAGING = {"Average", "Mean"}
 _SCALING = {"Rescaling"}  # such as by a temperature
 _HEADS = ("head", "head_dist")
 
 
 def ending_of(model: keras.Model) -> str | None:
-    """What the output of a classifier is.
+    """Returns the kind of a classifier's output.
 
     Args:
-      model: functional, or a built Sequential.
+      model: functional model, or a built Sequential.
 
     Returns:
       `LINEAR` for logits, also those of LeViT's two heads and of exits; `SOFTMAX` or `SIGMOID` for
-      probabilities; None where the model is no classifier: other outputs than one of shape (batch,
-      classes), a single linear value, or something else as its last layer.
+      probabilities; None if the model is not a classifier: it has other outputs than one of shape
+      (batch, classes), a single linear value as its output, or another kind of last layer.
     """
     flat = flatten(model)
     if has_two_heads(flat) or have_exits(flat.output):
@@ -45,12 +45,12 @@ def ending_of(model: keras.Model) -> str | None:
 
 
 def has_two_heads(model: keras.Model) -> bool:
-    """Whether a model returns the logits of LeViT's two heads, by their names."""
+    """Returns whether a model's outputs are the logits of LeViT's two heads, judged by name."""
     return _are_two_heads(model.output)
 
 
 def have_exits(outputs: Any) -> bool:
-    """Whether outputs, of a model or of a call, are those of `levit_tf.dynamic.exits`."""
+    """Returns whether outputs of a model or of a call are those of `levit_tf.dynamic.exits`."""
     return (
         isinstance(outputs, dict)
         and WHOLE in outputs
@@ -60,14 +60,14 @@ def have_exits(outputs: Any) -> bool:
 
 
 def mean_of_heads(outputs: Any) -> Any:
-    """What a model says where one answer is wanted.
+    """Reduces the outputs of a model to a single prediction.
 
     Args:
-      outputs: of a model: arrays or tensors.
+      outputs: arrays or tensors that a model returned.
 
     Returns:
-      The mean of the logits of LeViT's two heads, the whole network's logits of one with exits;
-      `outputs` of any other model.
+      The mean of the logits for LeViT's two heads; the logits of the whole network for a model with
+      exits; `outputs` unchanged for any other model.
     """
     if have_exits(outputs):
         return outputs[WHOLE]
@@ -100,7 +100,7 @@ def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:
     if isinstance(layer, keras.layers.Activation):
         found = _ACTIVATIONS.get(layer.activation)
         return _ending(call.inputs[0], calls) if found == LINEAR else found
-    if isinstance(layer, keras.Model):  # that could not be flattened
+    if isinstance(layer, keras.Model):  # a nested model that could not be flattened
         return ending_of(layer)
     if isinstance(layer, keras.layers.Dense):
         return _ACTIVATIONS.get(layer.activation)

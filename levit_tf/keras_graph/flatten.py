@@ -1,4 +1,4 @@
-"""Any functional or Sequential model as one flat graph: models inside it become their layers."""
+"""Flattens a functional or Sequential model: nested models are replaced by their layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 
 import keras
 
-# Layers that do nothing but in training. Of Keras' random ones all but RandomCrop, which crops.
+# Layers that are only active in training: all random layers of Keras except RandomCrop, which
+# always crops.
 _INACTIVE = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
@@ -22,7 +23,7 @@ _RANDOM = re.compile(r"Random(?!Crop)|RandAugment|AugMix|MixUp|CutMix")
 
 
 def is_inactive(layer: object) -> bool:
-    """Whether a layer passes its input on when the model is not in training."""
+    """Returns whether a layer only passes on its input when the model is not in training."""
     if not isinstance(layer, keras.layers.Layer):
         return False
     is_random = type(layer).__module__.startswith("keras.") and _RANDOM.match(type(layer).__name__)
@@ -30,16 +31,16 @@ def is_inactive(layer: object) -> bool:
 
 
 def flatten(model: keras.Model) -> keras.Model:
-    """Replaces models inside a model by the layers that they consist of.
+    """Replaces models nested in a model by their layers.
 
     Args:
       model: a functional model or a built `keras.Sequential`, whose layers may be such models.
 
     Returns:
-      A functional model that shares the layers of `model`, for inference; `model` itself where
-      there is nothing to do. `model` is not changed, but `layer.output` of a shared layer belongs
-      to the first graph that it was part of: `graph_calls` tells that of this one. Models whose
-      layers have the same names, such as two networks of an ensemble, stay as they are.
+      A functional model for inference that shares the layers of `model`; `model` itself if nothing
+      is nested. `model` is not changed. `layer.output` of a shared layer still belongs to its first
+      graph; use `graph_calls` for the outputs in this one. Nested models whose layers have the
+      same names, such as two networks of an ensemble, are kept.
 
     Raises:
       ValueError: `model` is of another kind, or a Sequential that was never built.
@@ -58,17 +59,17 @@ def flatten(model: keras.Model) -> keras.Model:
     def call(layer, *args, **kwargs):
         if id(layer) not in flat:
             return layer(*args, **kwargs)
-        kwargs.pop("training", None)  # or it is handed to layers that do not take it
-        return flat[id(layer)].call(*args, **kwargs)  # not __call__: that is one operation again
+        kwargs.pop("training", None)  # else it is passed to layers that do not accept it
+        return flat[id(layer)].call(*args, **kwargs)  # __call__ would add a nested model again
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def as_functional(model: keras.Model) -> keras.Model:
-    """A functional model; a built Sequential becomes one of the same layers.
+    """Returns a functional model; a built Sequential becomes one with the same layers.
 
     Raises:
-      ValueError: `model` is neither, or a Sequential that was never built.
+      ValueError: `model` is of another kind, or a Sequential that was never built.
     """
     if isinstance(model, keras.Sequential):
         if not model.built or not getattr(model, "inputs", None):

@@ -1,6 +1,7 @@
-"""Reads the graph of a functional model: the one place that knows Keras' private nodes.
+"""Reads the graph of a functional model; the only module that uses Keras' private nodes.
 
-Public Keras tells the layers of a model, but not which of a shared layer's calls belongs to it.
+Keras' public interface lists the layers of a model, but not which calls of a shared layer belong
+to the model.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ class Call(NamedTuple):
     """One call in a graph.
 
     Attributes:
-      operation: the layer, or the operation without state.
-      inputs: its Keras tensors.
-      outputs: what it returned, flat.
+      operation: the layer, or the stateless operation.
+      inputs: Keras tensors that the call takes.
+      outputs: Keras tensors that the call returned, as a flat list.
     """
 
     operation: Any
@@ -26,7 +27,7 @@ class Call(NamedTuple):
 
 
 def calls_of(model: keras.Model) -> list[Call]:
-    """The calls of a functional model in an order in which they can run, without its inputs."""
+    """Returns the calls of a functional model in an executable order, without its inputs."""
     return [
         Call(node.operation, list(node.input_tensors), list(node.output_tensors))
         for depth in sorted(model._nodes_by_depth, reverse=True)
@@ -38,18 +39,18 @@ def calls_of(model: keras.Model) -> list[Call]:
 def copied(
     model: keras.Model, call: Callable, at_input: Callable[[keras.KerasTensor], Any] | None = None
 ) -> keras.Model:
-    """Copies a model, calling something else in the place of its layers.
+    """Copies a model and calls a function in place of each of its layers.
 
-    Not with the same layers: `layer.output` would go on belonging to the old model.
+    The layers are copied too, because `layer.output` would still belong to the old model.
 
     Args:
-      model: a functional model of one input.
-      call: takes the copy of a layer, and the arguments that it was called with, and returns its
+      model: a functional model with one input.
+      call: function that takes the copy of a layer and the arguments of its call, and returns the
         outputs.
-      at_input: what is put between the input and everything that takes it.
+      at_input: function that is applied to the input before all other layers.
 
     Returns:
-      A functional model of the same name, with layers and weights of its own.
+      A functional model of the same name, with its own layers and weights.
     """
     old = model.inputs[0]
     image = keras.Input(batch_shape=old.shape, dtype=old.dtype, name=old.name)
@@ -58,7 +59,7 @@ def copied(
 
     def copy(layer):
         if not isinstance(layer, keras.layers.Layer):
-            return layer  # an operation without state
+            return layer  # a stateless operation
         copies.append((type(layer).from_config(layer.get_config()), layer))
         return copies[-1][0]
 
@@ -79,10 +80,10 @@ def copied(
 
 
 def copy_weights(copies: Sequence[tuple[keras.layers.Layer, keras.layers.Layer]]) -> None:
-    """Gives copies of layers the weights of these; those from (copy, layer) that were called."""
+    """Copies weights for pairs of (copy, layer); copies that were never called are skipped."""
     for copy, layer in copies:
         if not copy.built:
             continue
         copy.set_weights(layer.get_weights())
         if isinstance(copy, keras.layers.Normalization):
-            copy.finalize_state()  # it keeps what it computes with beside its weights
+            copy.finalize_state()  # updates values that it derives from its weights

@@ -1,4 +1,4 @@
-"""Reads off a Keras LeViT what it is: variant, classes, heads, input size."""
+"""Derives variant, classes, heads and input size from a Keras LeViT."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from levit_tf.layers import Classifier, ConvBN
 from levit_tf.names import CLASSIFIER, stage_name
 from levit_tf.variants import STAGES, Variant, get_variant, list_variants
 
-# What does not show in the weights or the graph, or may be chosen freely when a model is built.
+# Fields that do not appear in weights or graph, or can be chosen freely when a model is built.
 _FREE_FIELDS = ("name", "drop_path_rate", "input_size", "published")
 
 
 def variant_of(model: keras.Model) -> Variant:
-    """The variant that a LeViT in train form was built from.
+    """Returns the variant that a LeViT in train form was built from.
 
     Args:
-      model: a model with the layers of `levit_tf.LeViT`, by name.
+      model: a model with layers named as in `levit_tf.LeViT`.
 
     Returns:
-      An entry of the table; or, when none agrees, a `Variant` with the model's name and dimensions.
+      The matching entry of the table, or else a `Variant` with the model's name and dimensions.
 
     Raises:
-      ValueError: `model` is not a LeViT in train form; the message names the layer it lacks.
+      ValueError: `model` is not a LeViT in train form; the message names a missing layer.
     """
     stems = _count(model, "stem_conv{}", ConvBN, first=1)
     depth = tuple(
@@ -55,13 +55,13 @@ def variant_of(model: keras.Model) -> Variant:
 
 
 def classifier_of(model: keras.Model) -> Classifier | None:
-    """The layer with the classification heads; None for a model without the top."""
+    """Returns the layer with the classification heads; None for a model without the top."""
     names = {layer.name for layer in model.layers}
     return model.get_layer(CLASSIFIER) if CLASSIFIER in names else None
 
 
 def grids_of(model: keras.Model) -> list[tuple[int, int]]:
-    """Token grid (height, width) of each stage, for which its bias tables are.
+    """Returns the token grid (height, width) of each stage's bias tables.
 
     Raises:
       ValueError: `model` is not a LeViT in train form.
@@ -84,7 +84,7 @@ def _layer(model: keras.Model, name: str, kind: type) -> keras.layers.Layer:
 
 
 def _count(model: keras.Model, pattern: str, kind: type, first: int = 0) -> int:
-    """How many layers are named by `pattern`, counted from `first`; at least one."""
+    """Counts the layers named by `pattern`, numbered from `first`; raises if there are none."""
     _layer(model, pattern.format(first), kind)
     names = {layer.name for layer in model.layers}
     count = 1

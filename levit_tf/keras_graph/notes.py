@@ -1,15 +1,15 @@
-"""Notes in a Keras graph: identity layers whose names say what cannot be seen in the weights.
+"""Notes in a Keras graph: identity layers whose names store facts that the weights do not show.
 
-What a model takes and what its outputs mean has to survive `model.save()` wherever it is called,
-also where levit_tf is not installed. Keras keeps no keys of others in the config of a functional
-model, and a fused model has built-in layers only; what it does keep is the graph and the names in
-it. So a note is a `keras.layers.Identity`, named by its kind and its texts:
+What a model expects as input and what its outputs mean must survive `model.save()`, even where
+levit_tf is not installed. Keras does not keep additional keys in the config of a functional model,
+and a fused model has only built-in layers; but Keras does keep the graph and the layer names. So a
+note is a `keras.layers.Identity`, named by its kind and its texts:
 
     input-mean-0_2e485-0_2e456-0_2e406-std-0_2e229-0_2e224-0_2e225
     classes-great_20white_20shark-tench
 
-Letters and digits stand for themselves, `_` and two hexadecimal digits for any other byte of the
-UTF-8 text, `-` separates texts. Such names are valid in TensorFlow's graphs.
+Letters and digits stand for themselves; `_` and two hexadecimal digits stand for any other byte of
+the UTF-8 text; `-` separates texts. Such names are valid in TensorFlow graphs.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _PLAIN = re.compile(r"[A-Za-z0-9]")
 
 
 def note_layer(kind: str, texts: Sequence[str] = ()) -> keras.layers.Identity:
-    """A layer that passes its input on, and notes `texts`; none of them yet for ().
+    """Returns a layer that passes on its input and stores `texts` in its name.
 
     Args:
       kind: one of `KINDS`.
-      texts: any texts.
+      texts: any texts; () for a note that is still empty.
     """
     return keras.layers.Identity(name=_name(kind, texts))
 
 
 def write_note(layer: keras.layers.Layer, texts: Sequence[str]) -> None:
-    """Gives a note other texts, in place: a model's next `save` has them."""
+    """Changes the texts of a note in place; they are stored by the next `save` of the model."""
     layer.name = _name(note_kind(layer), texts)
 
 
 def note_kind(layer: object) -> str | None:
-    """The kind of a note; None for every other layer or operation."""
+    """Returns the kind of a note; None for any other layer or operation."""
     if not isinstance(layer, keras.layers.Identity):
         return None
     kind = layer.name.split("-")[0]
@@ -52,7 +52,7 @@ def note_kind(layer: object) -> str | None:
 
 
 def read_note(layer: keras.layers.Layer) -> list[str]:
-    """The texts of a note."""
+    """Returns the texts of a note."""
     return [_decoded(text) for text in layer.name.split("-")[1:]]
 
 

@@ -1,9 +1,9 @@
-"""What a Keras model says of itself: what it takes, what its outputs mean, where it is from.
+"""Properties that a Keras model stores about itself: its input, its outputs, and its origin.
 
-Everything is read from the graph. `levit_tf.keras_graph.notes` has what a LeViT notes when it is
-built: the pixels that its stem expects, the names of its classes, its origin. What stands before
-the stem is tried out: a model that begins with `Rescaling`, `Normalization` or
-`levit_tf.preprocess_input` takes plain pixels, whatever its stem expects.
+Everything is read from the graph. When a LeViT is built, it stores notes
+(`levit_tf.keras_graph.notes`): the pixel range that its stem expects, the class names, its origin.
+Layers before the stem are probed with values: a model that begins with `Rescaling`, `Normalization`
+or `levit_tf.preprocess_input` takes plain pixels, whatever its stem expects.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from levit_tf.keras_graph.notes import (
 )
 from levit_tf.preprocessing import INPUT_RANGES, InputRange, input_range_named
 
-_IMAGENET = "imagenet"  # stands for its thousand names
-_SEPARATOR = "std"  # in a note: means, this, standard deviations
+_IMAGENET = "imagenet"  # stands for the names of its thousand classes
+_SEPARATOR = "std"  # separates means and standard deviations in a note
 
-# Operations that change all pixels in the same way; what they do together is tried out.
+# Operations that change all pixels in the same way; their combined effect is measured.
 _SCALING = {"Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"}
-# Those that only move them, or pass them on.
+# Operations that only move pixels.
 _MOVING = {"Resizing", "CenterCrop", "RandomCrop", "ZeroPadding2D"}
 _PASSING = {"Identity", "Cast", "ConvertToTensor"}
-# What may follow the logits without changing which output belongs to which class.
+# Layers that may follow the logits, as they do not change which output belongs to which class.
 _FOLLOWING = {"Activation", "Softmax", "Sigmoid", "Identity", "Dropout", "Cast", "Rescaling"}
-# Networks of this package made no notes at first: an input of this name in front of these layers
-# is theirs.
+# Older networks of this package have no notes; they are recognised by an input of this name before
+# one of these layers.
 _UNNOTED_INPUT, _UNNOTED_FIRST = "images", {"stem_conv1", "stem_conv1_pad", "stem_pad"}
 _PROBES = (0.0, 51.0, 255.0)
 _TOLERANCE = 1e-3
@@ -49,15 +49,15 @@ _LARGEST_NORMALIZED = 10.0  # standard deviations
 
 @dataclasses.dataclass(frozen=True)
 class ModelProperties:
-    """What `model_properties` found.
+    """Result of `model_properties`.
 
     Attributes:
-      input_range: what the model's input holds; None where nothing says it.
-      input_size: (height, width) in pixels; None where it is not fixed.
-      channels: of the input.
-      class_names: in the order of the outputs; None where nothing says them. Of a network that
-        finds joints the names of these.
-      origin: a text that says where the weights are from; None where nothing does.
+      input_range: range of the model's input values; None if it is not known.
+      input_size: (height, width) in pixels; None if a side is not fixed.
+      channels: number of input channels.
+      class_names: class names in the order of the outputs; None if they are not known. For a
+        network that finds keypoints, the names of the joints.
+      origin: text that says where the weights come from; None if it is not known.
     """
 
     input_range: InputRange | None
@@ -68,14 +68,15 @@ class ModelProperties:
 
 
 def model_properties(model: keras.Model) -> ModelProperties:
-    """Reads what a model takes and says.
+    """Reads the properties of a model's input and outputs.
 
     Args:
       model: a functional model or a built Sequential with one image as its input: a LeViT in train
-        or deploy form, a model with one in it, or any other.
+        or deploy form, a model that contains one, or any other.
 
     Raises:
-      ValueError: it is of another kind, or has not one input (batch, height, width, channels).
+      ValueError: the model is of another kind, or does not have exactly one input of shape (batch,
+        height, width, channels).
     """
     flat = flatten(model)
     height, width, channels = _image_shape(flat)
@@ -91,15 +92,16 @@ def model_properties(model: keras.Model) -> ModelProperties:
 
 
 def known_input_range(model: keras.Model, given: str | None, source: str) -> InputRange:
-    """What a model's input holds, by its graph or else by a flag.
+    """Returns the range of a model's input, from its graph or else from a flag.
 
     Args:
       model: see `model_properties`.
-      given: value of `--input_range`, a name of `INPUT_RANGES`; None without.
-      source: the model's file, for messages.
+      given: value of `--input_range`, a name in `INPUT_RANGES`; None if it is not given.
+      source: the model's file, for error messages.
 
     Raises:
-      ValueError: neither says it, or they disagree; or the model has another input.
+      ValueError: neither the graph nor the flag defines the range, or they disagree; or the input
+        of the model has another shape.
     """
     found = model_properties(model)
     if given is None:
@@ -128,22 +130,23 @@ def with_properties(
     input_range: InputRange | str | None = None,
     origin: str | None = None,
 ) -> keras.Model:
-    """A copy of a model with other notes about what it takes and says.
+    """Copies a model with other notes about its input, its outputs and its origin.
 
     Args:
       model: see `model_properties`.
-      class_names: in the order of the outputs. The single output of a sigmoid has two, of 0 and 1.
-      input_range: what the input holds: a name of `levit_tf.preprocessing.INPUT_RANGES`, or an
-        `InputRange`. Nothing is computed with it: it is a note for those who feed the model.
-      origin: a text that says where the weights are from.
+      class_names: class names in the order of the outputs. A model with a single sigmoid output has
+        two names, for 0 and 1.
+      input_range: range of the input values: a name in `levit_tf.preprocessing.INPUT_RANGES`, or an
+        `InputRange`. It does not change the computation; it tells callers how to prepare the input.
+      origin: text that says where the weights come from.
 
     Returns:
-      A functional model of the same name, with layers and weights of its own. What is None stays as
-      it was.
+      A functional model of the same name, with its own layers and weights. Properties given as None
+      are not changed.
 
     Raises:
-      ValueError: the model is of another kind, the class names are not one for each output, or
-        the input range is unknown.
+      ValueError: the model is of another kind, the number of class names is not the number of
+        outputs, or the input range is unknown.
     """
     functional = as_functional(model)
     *_, channels = _image_shape(functional)
@@ -177,7 +180,7 @@ def with_properties(
     if at_output is None or is_before_last:
         return noted
     outputs = dict(noted.output) if isinstance(noted.output, dict) else noted.output
-    if isinstance(outputs, dict):  # of two heads, that of the classes
+    if isinstance(outputs, dict):  # with two heads: the class head
         first = next(iter(outputs))
         outputs[first] = at_output(outputs[first])
     else:
@@ -192,7 +195,7 @@ def write_notes(
     input_range: InputRange | str | None = None,
     origin: str | None = None,
 ) -> None:
-    """Writes the notes that every LeViT of this package has, in place; see `with_properties`."""
+    """Changes the notes of a LeViT of this package in place; see `with_properties`."""
     texts = {}
     if class_names is not None:
         texts[CLASSES] = class_name_texts(_checked_names(model, class_names))
@@ -206,20 +209,20 @@ def write_notes(
 
 
 def copy_notes(source: keras.Model, target: keras.Model, *, with_class_names: bool) -> None:
-    """Writes into a LeViT what the one says whose weights it was given.
+    """Copies the notes of a LeViT to another one that has received its weights.
 
     Args:
-      source: a LeViT.
-      target: another, of the same variant.
-      with_class_names: whether its classes are those of `source`.
+      source: the LeViT whose notes are copied.
+      target: another LeViT of the same variant.
+      with_class_names: whether `target` has the same classes as `source`.
     """
     found = model_properties(source)
-    # What the stem of `source` expects, whatever stands before it.
+    # The range that the stem of `source` expects, whatever layers are before it.
     stem = next((layer for layer in source.layers if note_kind(layer) == INPUT), None)
     expected = _range_in(read_note(stem)) if stem is not None and read_note(stem) else None
     channels = _image_shape(target)[2]
     if expected is not None and len(expected.mean) != channels:
-        expected = None  # other channels, whose range is known to `target` only
+        expected = None  # other channels: only `target` knows their range
     write_notes(
         target,
         class_names=found.class_names if with_class_names else None,
@@ -229,7 +232,7 @@ def copy_notes(source: keras.Model, target: keras.Model, *, with_class_names: bo
 
 
 def input_range_texts(input_range: InputRange | str, channels: int) -> list[str]:
-    """An input range as a note keeps it."""
+    """Returns an input range in the form that a note stores."""
     if isinstance(input_range, str):
         input_range = input_range_named(input_range)
     here = input_range.of_channels(channels)
@@ -237,7 +240,7 @@ def input_range_texts(input_range: InputRange | str, channels: int) -> list[str]
 
 
 def class_name_texts(names: Sequence[str]) -> list[str]:
-    """Class names as a note keeps them."""
+    """Returns class names in the form that a note stores."""
     return [_IMAGENET] if list(names) == imagenet_class_names() else list(names)
 
 
@@ -252,15 +255,15 @@ def _image_shape(model: keras.Model) -> tuple[int | None, int | None, int]:
 
 
 class Front(NamedTuple):
-    """What stands between a model's input and the network itself.
+    """The preprocessing layers between a model's input and the network itself.
 
     Attributes:
-      operations: names of the layers and operations there, notes included.
-      expected: what the note of a LeViT behind it says; None without.
+      operations: names of these layers and operations, including notes.
+      expected: input range noted by the LeViT that follows; None if there is no note.
       slope: (channels,) float64: together the operations compute x * slope + offset.
       offset: (channels,) float64.
-      is_scaling: whether that is all they do, to each pixel by itself.
-      next_name: name of the operation behind it.
+      is_scaling: whether the operations do nothing else, and treat each pixel separately.
+      next_name: name of the operation after them.
     """
 
     operations: frozenset[str]
@@ -272,7 +275,7 @@ class Front(NamedTuple):
 
 
 def front_of(model: keras.Model) -> Front:
-    """Follows a flat model's input through everything that is the same for all pixels."""
+    """Finds the operations after a flat model's input that treat all pixels in the same way."""
     calls = calls_of(model)
     channels = _image_shape(model)[2]
     (tensor,) = model.inputs
@@ -303,19 +306,19 @@ def _keeps_values(operation) -> bool:
 
 
 def _response(front: keras.Model, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """(slope, offset) of each channel, of layers that are linear in the pixels."""
+    """Measures (slope, offset) per channel of layers that are linear in the pixels."""
     height, width = (side or 32 for side in front.inputs[0].shape[1:3])
     ends = []
     for value in (0.0, 255.0):
         image = np.full((1, height, width, channels), value, np.float32)
         y = keras.ops.convert_to_numpy(front(image, training=False)).astype(np.float64)
         rows, columns = y.shape[1:3]
-        ends.append(y[0, rows // 2, columns // 2])  # where no border reaches
+        ends.append(y[0, rows // 2, columns // 2])  # the centre, away from padded borders
     return (ends[1] - ends[0]) / 255, ends[0]
 
 
 def _input_range(model: keras.Model, channels: int) -> InputRange | None:
-    """What the input holds, from what stands in front of the network."""
+    """Derives the range of the input from the layers before the network."""
     front = front_of(model)
     if np.array_equal(front.slope, np.ones(channels)) and not front.offset.any():
         is_unnoted = (
@@ -330,7 +333,7 @@ def _input_range(model: keras.Model, channels: int) -> InputRange | None:
     if front.expected is not None and len(front.expected.mean) == channels:
         wanted = front.expected.of_pixels(pixels)
         for candidate in INPUT_RANGES.values():
-            # The front is made for a range that it turns into what the network expects.
+            # Accept the range that the front converts to what the network expects.
             here = candidate.of_channels(channels)
             found = here.of_pixels(pixels) * front.slope + front.offset
             if np.allclose(found, wanted, atol=_TOLERANCE):
@@ -345,7 +348,7 @@ def _range_in(texts: Sequence[str]) -> InputRange:
 
 
 def _class_names(model: keras.Model, calls: Sequence[Call]) -> tuple[str, ...] | None:
-    """The noted names, if they are those of an output; or those of the joints that are found."""
+    """Returns the noted class names, if they belong to an output, or the names of the joints."""
     joints = next((c.operation.joints for c in calls if hasattr(c.operation, "joints")), ())
     if joints:
         return tuple(joints)

@@ -1,17 +1,17 @@
-"""What may be in a file that somebody else made, for each format; docs/security.md promises it.
+"""Safety checks of untrusted files, one module per format, as promised in docs/security.md.
 
-Every tool that opens a file asks here before anything of it is unpacked, built or run:
+Every tool that opens a file calls these checks before any part of it is unpacked, built or run:
 
-    keras_files         .keras: an archive, and no more variables than it has weights for
+    keras_files         .keras: a valid archive, and no more variables than it has weights for
     weight_files        .weights.h5, alone or in a .keras file
-    saved_models        SavedModels: no operation that reaches beyond the model
-    operations          which of TensorFlow's operations those are
-    onnx_files          .onnx: no other files, no tensors without data
-    safetensors_files   .safetensors: the header
+    saved_models        SavedModels: no operation that has effects outside the model
+    operations          the list of such TensorFlow operations
+    onnx_files          .onnx: no references to other files, no tensors without data
+    safetensors_files   .safetensors: a valid header
 
-Zip archives and .tflite files are `levit_lite.opening`'s, which does without Keras.
+Zip archives and .tflite files are checked in `levit_lite.opening`, which needs no Keras.
 
-Regular files of a bounded size, nothing that blocks or never ends, are of
-`levit_common.regular_files`. PyTorch pickles are left to `levit_tf.weights.checkpoint_files`, text
-files to who reads them.
+`levit_common.regular_files` ensures that a path is a regular file of limited size and not, for
+example, a pipe. PyTorch pickles are checked in `levit_tf.weights.checkpoint_files`, and text files
+by the code that reads them.
 """

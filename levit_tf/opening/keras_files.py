@@ -1,4 +1,4 @@
-"""`.keras` files: an archive of two descriptions and weights."""
+"""Checks `.keras` files: archives of two JSON descriptions and the weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from levit_lite.opening.archives import ALWAYS_ALLOWED, DAMAGE, check_archive
 from levit_tf.opening.weight_files import check_weights
 
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
-# The description of LeViT-384 has half a megabyte; Python's objects take ten times as much.
+# The description of LeViT-384 has half a megabyte; the parsed objects take ten times as much.
 _LIMITS = {CONFIG: 16 << 20, "metadata.json": 1 << 20}
 _ONE_AT_A_TIME = threading.RLock()
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -29,11 +29,11 @@ def check_keras_file(path: str | os.PathLike) -> int:
     """Checks a `.keras` file before Keras reads it.
 
     Returns:
-      Bytes of the weights in it, see `bounded_variables`.
+      Size of its weights in bytes, see `bounded_variables`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is no such archive, or holds what `archives` or `weight_files` refuse.
+      ModelFileError: it is not such an archive, or `archives` or `weight_files` refuse its content.
     """
     path = os.fspath(path)
     names = check_archive(path, _LIMITS)
@@ -56,20 +56,20 @@ def check_keras_file(path: str | os.PathLike) -> int:
 
 @contextlib.contextmanager
 def bounded_variables(weights: int, source: str) -> Iterator[None]:
-    """Within it, layers get no more variables than a file has weights for.
+    """Context manager in which layers cannot create more variables than a file has weights for.
 
-    A description of a few bytes can ask for layers that fill the memory, and Keras makes their
-    variables before it looks at the weights. It has no hook for that, so the method by which all
-    layers make theirs is another one for the time; in other threads it does what it always does.
+    A description of a few bytes can define layers that fill the memory, and Keras creates their
+    variables before it reads the weights. Keras has no hook for this, so the method with which all
+    layers create variables is replaced for the duration; other threads are not affected.
 
     Args:
-      weights: bytes of the weights in the file.
-      source: the file, for the message.
+      weights: size of the weights in the file, in bytes.
+      source: the file, for error messages.
 
     Raises:
-      ModelFileError: there are more.
+      ModelFileError: the layers need more variables.
     """
-    # Twice, since a file may store its weights in float16 and the model compute in float32.
+    # Twice the size, since a file may store float16 weights of a model that computes in float32.
     limit, made, refusals = max(ALWAYS_ALLOWED, 2 * weights), 0, []
     thread = threading.get_ident()
     with _ONE_AT_A_TIME:
@@ -95,7 +95,7 @@ def bounded_variables(weights: int, source: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if refusals:  # which Keras wraps into an error of many lines
+            if refusals:  # Keras wraps our error into one of many lines
                 raise refusals[0] from error
             raise
         finally:
@@ -103,7 +103,7 @@ def bounded_variables(weights: int, source: str) -> Iterator[None]:
 
 
 class _Stored(io.RawIOBase):
-    """A member that is stored as it is, as a file in which one can seek without reading it all."""
+    """An uncompressed archive member as a seekable file that is not read into memory."""
 
     def __init__(self, file, member: zipfile.ZipInfo):
         file.seek(member.header_offset)

@@ -1,4 +1,4 @@
-"""`.onnx`: graphs without other files, whose tensors are as large as their data."""
+"""Checks `.onnx` files: no references to other files, and no tensors larger than their data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from levit_common.regular_files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
 
-# ONNX's own, and ONNX Runtime's for quantised networks.
+# ONNX's own domains, and that of ONNX Runtime for quantised networks.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-_OTHER_FILES = ("EPContext",)  # of ONNX Runtime's, which names a file to be loaded
-_MAX_DEPTH = 32  # of graphs in graphs
+_OTHER_FILES = ("EPContext",)  # ONNX Runtime's operations that load another file
+_MAX_DEPTH = 32  # of nested graphs
 _MAX_COMPUTED_BYTES = 8 << 30
 
 
@@ -23,7 +23,7 @@ def check_onnx_file(path: str | os.PathLike) -> None:
     Raises:
       FileNotFoundError: there is no such file.
       ModelFileError: it is damaged, refers to another file, has operations of another domain, or
-        declares a tensor that it has no data for.
+        declares a tensor that is larger than its data.
       ImportError: onnx is not installed.
     """
     path = os.fspath(path)
@@ -55,12 +55,12 @@ def check_onnx_file(path: str | os.PathLike) -> None:
 
 @functools.cache
 def session_options() -> Any:
-    """Options for ONNX Runtime's sessions: half of the memory at most, and no lines of its own.
+    """Returns options for ONNX Runtime: at most half of the memory, and no log output.
 
-    A graph of a few bytes can compute tensors that fill the memory.
+    The limit is needed because a graph of a few bytes can compute tensors that fill the memory.
 
     Returns:
-      Of type `onnxruntime.SessionOptions`.
+      An `onnxruntime.SessionOptions`.
     """
     import onnxruntime
 
@@ -119,7 +119,7 @@ def _check_tensor(tensor: Any) -> None:
             "with its weights in it."
         )
     values = math.prod(max(0, length) for length in tensor.dims)
-    # At least half a byte for each value, by whatever field.
+    # Every field type stores at least half a byte per value.
     if values > 2 * tensor.ByteSize() or min(tensor.dims, default=0) < 0:
         raise ModelFileError(
             f"the tensor {tensor.name!r} has the shape {list(tensor.dims)} and "

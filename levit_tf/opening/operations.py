@@ -1,18 +1,19 @@
-"""Which of TensorFlow's operations a network may be made of: those that compute, and no others.
+"""The TensorFlow operations that a network may contain: only those that compute.
 
-TensorFlow has 1,900, and each version adds some, so neither list is complete for long. What decides
-is what TensorFlow's own registry says of an operation:
+TensorFlow has 1,900 operations, and each version adds some, so a complete list would soon be out of
+date. The decision uses what TensorFlow's own registry says about an operation:
 
-- One with a state is allowed if it is in `_WITH_STATE`: variables, control flow, random numbers,
-  tables in memory. Files, network, queues, Python and devices are among the others, and what a new
-  version adds is refused until somebody has looked at it.
-- One without a state computes its outputs from its inputs, and is allowed; but for those that read
-  or write files all the same, or reach into the process. Their names are in `_REACHING_OUT`, whole
-  families by what their names have in common.
-- Of the families that read files, those that do not are allowed by their names, in `_IN_MEMORY`.
-- One that is not registered is somebody's own, and unknown.
+- A stateful operation is allowed only if it is in `_WITH_STATE`: variables, control flow, random
+  numbers, tables in memory. All others are refused: files, network, queues, Python, devices, and
+  everything that a new version adds, until somebody has reviewed it.
+- A stateless operation computes its outputs from its inputs and is allowed, except those that
+  still read or write files or affect the process. Their names are in `_REACHING_OUT`, with one
+  pattern for each family of names.
+- Members of these families that do not access files are allowed by name, in `_IN_MEMORY`.
+- An operation that is not registered is a custom operation; its effect is unknown.
 
-The saver's operations are judged by where they are, see `levit_tf.opening.saved_models`.
+Operations that save and restore variables are allowed or refused by their place in the graph, see
+`levit_tf.opening.saved_models`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ READING = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 _WITH_STATE = re.compile(
     "|".join(
         (
-            # Variables and what optimisers do to them.
+            # Variables and their updates by optimisers.
             "(Assign|AssignAdd|AssignSub)VariableOp|ReadVariableOp|Var(Handle|IsInitialized)Op",
             "Variable(V2|Shape)?|TemporaryVariable|DestroyResourceOp|DisableCopyOnRead",
             "Resource(Sparse)?Apply[A-Z]\\w*|ResourceScatter[A-Z]\\w*|ResourceGather(Nd)?",
@@ -41,13 +42,13 @@ _WITH_STATE = re.compile(
             # Tables in memory, filled from tensors.
             "(Anonymous)?HashTable(V2)?|(Anonymous)?Mutable(Dense)?HashTable(OfTensors)?(V2)?",
             "InitializeTableV2|LookupTable(Export|Find|Import|Insert|Remove|Size)V2",
-            # Arithmetic that is marked so for reasons of TensorFlow's.
+            # Arithmetic that TensorFlow marks as stateful for internal reasons.
             "CheckNumerics(V2)?|CudnnRNN(V2|V3)?|DeepCopy|DeviceIndex|Empty|GuaranteeConst",
             "IsTensorFloat32Enabled|Print|PrintV2|Timestamp",
         )
     )
 )
-# `tf.data` over tensors, of which a graph may be made that decodes pictures one by one.
+# `tf.data` over tensors, which a graph may use to decode pictures one by one.
 _IN_MEMORY = re.compile(
     "(Batch|Concatenate|Filter|FlatMap|IgnoreErrors|Map|Options|ParallelBatch|ParallelMap|Prefetch"
     "|Range|Reduce|Repeat|Rewrite|Scan|Skip|Take|Tensor|TensorSlice|Zip)Dataset(V2)?"
@@ -56,13 +57,13 @@ _IN_MEMORY = re.compile(
 _REACHING_OUT = re.compile(
     "|".join(
         (
-            # Files by their names.
+            # Access to files by name.
             "\\w*(Dataset|Iterator|Reader)\\w*|ReadFile|MatchingFiles|ImmutableConst",
             "GenerateVocabRemapping|InitializeTableFromTextFile",
             "EncodeProto|DecodeProtoV2",  # a file that describes the message
-            # What debuggers put in writes to any URL, file:// among them.
+            # Debugging operations, which write to any URL, including file://.
             "Debug(Identity|NanCount|NumericSummary)\\w*|Copy(Host)?",
-            # The process: its end, its Python, functions by address, other machines, devices.
+            # Aborting the process, calling Python or functions by address, other machines, devices.
             "Abort|\\w*PyFunc\\w*|XlaCustomCall\\w*|XlaLaunch\\w*|\\w*(Tpu|TPU)\\w*|_\\w+",
             "Barrier\\w*|Queue\\w*|CopyToMesh\\w*",
         )
@@ -71,18 +72,18 @@ _REACHING_OUT = re.compile(
 
 
 def is_registered(operation: str) -> bool:
-    """Whether TensorFlow has an operation of that name."""
+    """Returns whether TensorFlow has an operation of this name."""
     from tensorflow.python.framework import op_def_registry
 
     return op_def_registry.get(operation) is not None
 
 
 def refusal(operation: str, attributes=None) -> str | None:
-    """Why an operation is refused; None if it is allowed, or is one of the saver's.
+    """Returns why an operation is refused; None if it is allowed, or saves or restores variables.
 
     Args:
-      operation: its name in the registry, such as "Conv2D".
-      attributes: of the node, by name, as a `NodeDef` has them.
+      operation: name of the operation in the registry, such as "Conv2D".
+      attributes: attributes of the node by name, as in a `NodeDef`.
     """
     from tensorflow.python.framework import op_def_registry
 

@@ -1,4 +1,7 @@
-"""`.safetensors`: the header, before the library reads it; its numpy side knows fewer types."""
+"""Checks the header of `.safetensors` files before the library reads them.
+
+The library's numpy interface supports fewer data types than the format.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from typing import Any
 
 from levit_common.regular_files import ModelFileError, check_regular
 
-# Those that numpy has, with ml_dtypes for BF16; by their bits.
+# Number of bits of each data type that numpy supports (BF16 with ml_dtypes).
 _TYPES = {
     **{name: 8 for name in ("BOOL", "I8", "U8")},
     **{name: 16 for name in ("I16", "U16", "F16", "BF16")},
     **{name: 32 for name in ("I32", "U32", "F32")},
     **{name: 64 for name in ("I64", "U64", "F64")},
 }
-_MAX_HEADER_BYTES = 16 << 20  # of LeViT-384 it is 0.1 MB; the format allows 100 MB
+_MAX_HEADER_BYTES = 16 << 20  # LeViT-384's header has 0.1 MB; the format allows 100 MB
 _METADATA = "__metadata__"
 
 
@@ -24,8 +27,8 @@ def check_safetensors_file(path: str | os.PathLike) -> None:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: the header is damaged, a tensor is of a type that is not known here, or its
-        bytes are not its shape's.
+      ModelFileError: the header is damaged, or a tensor has an unsupported type or a number of
+        bytes that does not match its shape.
     """
     path = os.fspath(path)
     size = check_regular(path)

@@ -1,4 +1,4 @@
-"""SavedModels, which are programs: read as data first, and refused for what they could do."""
+"""Checks SavedModels. They are programs, so they are first read as data and refused if unsafe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from levit_lite.opening.archives import allowed_bytes
 from levit_tf.opening.operations import READING, WRITING, is_registered, refusal
 
 GRAPH_FILE = "saved_model.pb"
-# Other forms of the graph, which TensorFlow would read as well.
+# Other file formats of the graph, which TensorFlow would read as well.
 OTHER_FORMS = ("saved_model.cpb", "saved_model.pbtxt")
 _SHOWN = 5
 
@@ -26,18 +26,17 @@ _SHOWN = 5
 def check_saved_model(path: str | os.PathLike, trust: bool = False, flag: str = "--trust") -> None:
     """Checks a SavedModel before TensorFlow loads it.
 
-    Every node is looked at, of all graphs in the file and of all functions in them, whether
-    anything calls it or not.
+    Every node of all graphs and functions in the file is checked, even if nothing calls it.
 
     Args:
       path: the folder.
-      trust: whether its operations may be any. Files and sizes are checked all the same.
-      flag: by which a user says so, for the message.
+      trust: whether all operations are allowed. Files and sizes are still checked.
+      flag: the command-line flag that sets `trust`, for error messages.
 
     Raises:
-      FileNotFoundError: there is no graph in it.
+      FileNotFoundError: the folder contains no graph.
       ModelFileError: an operation could read or write files or run code; or something in the folder
-        is no regular file; or the graph is damaged, or has constants that are larger than it.
+        is not a regular file; or the graph is damaged, or has constants larger than itself.
       ImportError: TensorFlow is not installed.
     """
     folder = Path(path)
@@ -77,7 +76,7 @@ def check_saved_model(path: str | os.PathLike, trust: bool = False, flag: str = 
 
 
 class _Graph:
-    """A graph and its functions, and what in them leads to what."""
+    """A graph with its functions, and the dependencies between its nodes."""
 
     def __init__(self, meta_graph: Any):
         self._meta = meta_graph
@@ -89,7 +88,7 @@ class _Graph:
             gradient.function_name: gradient.gradient_func
             for gradient in meta_graph.graph_def.library.gradient
         }
-        # TensorFlow's optimiser exchanges functions that say that they implement the same.
+        # TensorFlow's optimiser may replace a function by one that claims the same interface.
         same = {}
         for function in meta_graph.graph_def.library.function:
             if "api_implements" in function.attr:
@@ -98,13 +97,13 @@ class _Graph:
         self._twins = {name: group for group in same.values() for name in group}
 
     def _parts(self) -> Iterable[tuple[str, Any]]:
-        """(where, node) of all nodes."""
+        """Yields (name of graph or function, node) for all nodes."""
         yield from (("the graph", node) for node in self._meta.graph_def.node)
         for name, body in self._bodies.items():
             yield from ((f"function {name}", node) for node in body)
 
     def constant_bytes(self) -> int:
-        """What the constants take in memory, where one value may stand for a whole tensor."""
+        """Returns the size of all constants in memory; one stored value may fill a whole tensor."""
         from tensorflow.python.framework import dtypes
 
         total = 0
@@ -121,7 +120,7 @@ class _Graph:
         return total
 
     def refused(self) -> Iterable[str]:
-        """The operations that may not be there, each with where it is."""
+        """Yields descriptions of the refused operations and their places."""
         for where, node in self._parts():
             if node.op in self._bodies and not is_registered(node.op):
                 continue
@@ -131,16 +130,16 @@ class _Graph:
         yield from self._saver_outside()
 
     def _saver_outside(self) -> Iterable[str]:
-        """The saver's operations where something other than the saver could run them.
+        """Yields save and restore operations that something other than the saver could run.
 
-        Whatever does not lie before the saver's own ends counts as something that could be run, and
-        so does what a signature or an initialiser names.
+        A node counts as such if the saver's own outputs do not depend on it, or if a signature or
+        an initialiser depends on it.
         """
         saver = self._meta.saver_def
         saving = self._before([saver.save_tensor_name])
         restoring = saving | self._before([saver.restore_op_name])
         named = [name for info in self._signature_tensors() for name in _names_in(info)]
-        for collection in self._meta.collection_def.values():  # with initialisers, in old files
+        for collection in self._meta.collection_def.values():  # old files name initialisers here
             named += collection.node_list.value
         loaded = {
             name for name in self._meta.object_graph_def.concrete_functions if name in self._bodies
@@ -166,7 +165,7 @@ class _Graph:
             yield from signature.outputs.values()
 
     def _before(self, names: Iterable[str]) -> set[str]:
-        """The nodes of the graph that run for one of these, themselves among them."""
+        """Returns the nodes that these nodes depend on, including themselves."""
         found, waiting = set(), [_node_of(name) for name in names]
         while waiting:
             name = waiting.pop()
@@ -176,7 +175,7 @@ class _Graph:
         return found
 
     def _called(self, names: Iterable[str]) -> set[str]:
-        """The functions that run for one of these, themselves among them."""
+        """Returns the functions that these functions call, including themselves."""
         found, waiting = set(), list(names)
         while waiting:
             name = waiting.pop()
@@ -195,7 +194,7 @@ class _Graph:
 
 
 def _names_in(info: Any) -> list[str]:
-    """Names of the tensors that one input or output of a signature is made of."""
+    """Returns the names of the tensors that form one input or output of a signature."""
     sparse = info.coo_sparse
     parts = [name for part in info.composite_tensor.components for name in _names_in(part)]
     return [
@@ -208,12 +207,12 @@ def _names_in(info: Any) -> list[str]:
 
 
 def _node_of(tensor: str) -> str:
-    """ "^a/b" or "a/b:1" -> "a/b"."""
+    """Returns the node of a tensor name: "^a/b" or "a/b:1" -> "a/b"."""
     return tensor.removeprefix("^").partition(":")[0]
 
 
 def _functions_in(attributes: Mapping[str, Any]) -> list[str]:
-    """Names of functions that attributes hold."""
+    """Returns the names of functions in the attributes of a node."""
     found = []
     for value in attributes.values():
         for function in (value.func, *value.list.func):

@@ -1,4 +1,4 @@
-"""HDF5 files of weights: datasets in the file itself, and no more than it has room for."""
+"""Checks HDF5 weight files: all datasets are in the file itself and not larger than the file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from levit_common.regular_files import ModelFileError, check_regular
 from levit_lite.opening.archives import allowed_bytes
 
-_MAX_DEPTH = 100  # of groups; Keras' files have a few, one for each level of layers in layers
+_MAX_DEPTH = 100  # of nested groups; Keras' files have a few, one per level of nested layers
 
 
 def check_weights_file(path: str | os.PathLike) -> int:
     """Checks a `.weights.h5` file.
 
     Returns:
-      Bytes of all datasets.
+      Size of all datasets in bytes.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -25,21 +25,21 @@ def check_weights_file(path: str | os.PathLike) -> int:
 
 
 def check_weights(file: Any, stored: int, source: str) -> int:
-    """Checks HDF5 by its headers; no dataset is read.
+    """Checks an HDF5 file by its headers; no dataset is read.
 
-    HDF5 can point to other files, and a dataset of any size takes no room until it is written.
+    HDF5 can refer to other files, and can declare a dataset of any size without storing its data.
 
     Args:
-      file: a path, or a file object that can be sought in.
-      stored: its bytes.
-      source: where it is from, for messages.
+      file: a path, or a seekable file object.
+      stored: size of the file in bytes.
+      source: name of the file, for error messages.
 
     Returns:
-      Bytes of all datasets.
+      Size of all datasets in bytes.
 
     Raises:
-      ModelFileError: something in it refers to another file, is found twice, holds no numbers, or
-        is larger than can be; or it is damaged.
+      ModelFileError: an entry refers to another file, is found twice, is not numeric, or is larger
+        than the file allows; or the file is damaged.
     """
     import h5py
 

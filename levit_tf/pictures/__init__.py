@@ -1,1 +1,1 @@
-"""Pictures on disk: decoding, folders and their layout, and a small set for tests."""
+"""Pictures on disk: decoding, folders and their layout, and a small data set for tests."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 CLASS_NAMES = tuple("0123456789")
-IMAGE_SIZE = 32  # pixels, a side
-TEST_IMAGES = 360  # a fifth
+IMAGE_SIZE = 32  # height and width in pixels
+TEST_IMAGES = 360  # a fifth of all images
 
 _SPLIT_SEED = 0
 _SOURCE_SIZE = 8
@@ -22,13 +22,13 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def load_data() -> tuple[Split, Split]:
-    """The digits, split into a training and a test part that are always the same.
+    """Returns the digits, split into a training and a test part that are always the same.
 
     The split is stratified: every class has the same share of both parts, to within one image. It
-    is not by writer, so accuracy on the test part speaks of new pictures, not of new hands.
+    is not by writer, so accuracy on the test part is for new pictures, not for new writers.
 
     Returns:
-      (train images, train labels), (test images, test labels), as the `keras.datasets` have it:
+      (train images, train labels), (test images, test labels), as in `keras.datasets`:
       1,437 and 360 images, uint8 RGB 0..255 of shape (n, 32, 32, 3), white ink on black; labels
       int32 of shape (n,), the digit.
 
@@ -55,7 +55,7 @@ def load_data() -> tuple[Split, Split]:
 
 
 def _enlarge(pictures: np.ndarray) -> np.ndarray:
-    """(n, 8, 8), 0..16 -> (n, 32, 32, 3) uint8, bilinear between the centres of the pixels."""
+    """Enlarges (n, 8, 8), values 0..16, to (n, 32, 32, 3) uint8, bilinear between pixel centres."""
     scale = IMAGE_SIZE // _SOURCE_SIZE
     centre = (np.arange(IMAGE_SIZE) + 0.5) / scale - 0.5
     centre = centre.clip(0, _SOURCE_SIZE - 1)

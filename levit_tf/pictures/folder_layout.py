@@ -1,9 +1,9 @@
-"""Folders of labelled pictures: which sub-folders are classes, and which are parts with classes.
+"""Layout of folders of labelled pictures: sub-folders are classes, or parts that contain classes.
 
-    PATH/train/CLASS/*  and  PATH/test/CLASS/*   parts, by any of their usual names
+    PATH/train/CLASS/*  and  PATH/test/CLASS/*   parts, under any of their common names
     PATH/CLASS/*                                 classes
 
-Only names are looked at here, not files.
+This module looks at names only, not at the content of files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRAIN = "train"
 TEST = "test"
 VALIDATION = "validation"
 
-# Words by which people name parts, whatever the case and what stands between them.
+# Common names of parts, in any case and with any separators.
 _WORDS = {
     TRAIN: ("train", "training", "trn", "trainval"),
     TEST: ("test", "testing", "tst", "tests"),
@@ -36,13 +36,13 @@ _EXAMPLE = "PATH/cat/1.jpg, PATH/dog/2.jpg"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What the sub-folders of a folder are.
+    """The meaning of the sub-folders of a folder.
 
     Attributes:
       root: the folder.
-      parts: name of each sub-folder that is a part -> `TRAIN`, `TEST` or `VALIDATION`; empty where
-        the sub-folders are classes.
-      others: what lies beside parts or classes and is neither.
+      parts: name of each sub-folder that is a part -> `TRAIN`, `TEST` or `VALIDATION`; empty if the
+        sub-folders are classes.
+      others: names of sub-folders that are neither parts nor classes.
     """
 
     root: Path
@@ -50,10 +50,10 @@ class Layout:
     others: tuple[str, ...]
 
     def of_kind(self, kind: str) -> str | None:
-        """The part of a kind, None without.
+        """Returns the part of a kind; None if there is none.
 
         Raises:
-          ValueError: there are several.
+          ValueError: there are several parts of this kind.
         """
         found = [name for name, of in self.parts.items() if of == kind]
         if len(found) > 1:
@@ -64,10 +64,10 @@ class Layout:
         return found[0] if found else None
 
     def part(self, wanted: str) -> str:
-        """The part that somebody names, by its own name or another usual one of its kind.
+        """Returns the part with this name, or else the part of the kind that the name stands for.
 
         Raises:
-          ValueError: there is none, or several.
+          ValueError: there is no such part, or several.
         """
         if wanted in self.parts:
             return wanted
@@ -81,30 +81,30 @@ class Layout:
 
 
 def part_kind(name: str) -> str | None:
-    """`TRAIN`, `TEST` or `VALIDATION` for a usual name of a part; None for any other."""
+    """Returns `TRAIN`, `TEST` or `VALIDATION` for a common name of a part; None for other names."""
     separated = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = re.findall(r"[^\W_]+", separated.lower())
     words = [word for word in words if not re.fullmatch(r"(19|20)\d\d", word)]
     known = {*_KINDS, "held", "hold", "out"}
     if all(word in known or word in _FILLERS for word in words):
         joined = "".join(word for word in words if word not in _FILLERS)
-    else:  # trainset, val2017
+    else:  # one word, such as trainset or val2017
         joined = re.sub(r"(set|data|(19|20)\d\d)$", "", "".join(words))
     return _KINDS.get(joined)
 
 
 def find_layout(root: str | os.PathLike) -> Layout:
-    """Tells parts from classes.
+    """Finds out whether the sub-folders of a folder are parts or classes.
 
-    A folder whose sub-folders all have names of parts has parts; so has one with a training part
-    and a held-out one, whatever else lies there. Otherwise the sub-folders are classes, one of
-    which may well be called "test". What has no sub-folders of its own is no part.
+    A folder has parts if all of its sub-folders have names of parts, or if it contains a training
+    part and a held-out part, whatever else is there. Otherwise the sub-folders are classes, and
+    one of them may be called "test". A part must have sub-folders itself.
 
     Args:
       root: the folder.
 
     Raises:
-      ValueError: no such folder, no sub-folders, or they can be understood in two ways.
+      ValueError: no such folder, no sub-folders, or the layout is ambiguous.
     """
     root = Path(root)
     if not root.is_dir():
@@ -141,19 +141,19 @@ def find_layout(root: str | os.PathLike) -> Layout:
 
 
 def learning_part(folder: str | os.PathLike) -> Path:
-    """The training part of a folder of labelled pictures; any other folder itself."""
+    """Returns the training part of a folder of labelled pictures, or else the folder itself."""
     try:
         name = find_layout(folder).of_kind(TRAIN)
-    except ValueError:  # one without labels, or of which nobody can say what is a part
+    except ValueError:  # a folder without labels, or an ambiguous layout
         name = None
     return Path(folder) / name if name else Path(folder)
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The classes of a folder: its sub-folders, sorted, by their value if all are numbers.
+    """Returns the classes of a folder: its sub-folders, sorted; by value if all are numbers.
 
     Raises:
-      ValueError: there are none, or a name that cannot be written down as a line of text.
+      ValueError: there are none, or a name cannot be written as one line of text.
     """
     names, files = visible(folder)
     if not names:
@@ -165,15 +165,15 @@ def class_folders(folder: Path) -> list[str]:
                 f"{folder}: the folder {name!r} cannot be the name of a class, which is a line of "
                 "text without spaces around it. Rename it."
             )
-    # ImageNet-V2 comes with the numbers of the classes, 0..999: not in the order of the letters.
+    # The folders of ImageNet-V2 are named by class number, 0..999, which must not sort as text.
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
 def check_several(folder: Path, classes: Sequence[str]) -> None:
-    """Refuses a single class, as the parent of the folder that was meant has.
+    """Refuses a single class: then the parent of the intended folder was probably given.
 
     Raises:
-      ValueError: there is one; the message names a nested folder that looks right.
+      ValueError: there is only one class; the message names a nested folder that may be meant.
     """
     if len(classes) != 1:
         return
@@ -190,7 +190,7 @@ def check_several(folder: Path, classes: Sequence[str]) -> None:
 
 
 def visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the sub-folders and of the files of a folder, sorted, without `is_passed_over`.
+    """Returns sorted names of sub-folders and of files, without those of `is_passed_over`.
 
     Raises:
       OSError: the folder cannot be read.

@@ -1,4 +1,4 @@
-"""Pictures as batches for a network, by the evaluation protocol."""
+"""Loads pictures as batches for a network, by the evaluation protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_images(sources: Sequence[str | os.PathLike | bytes], size: tuple[int, i
     """Decodes pictures of any sizes into one batch, by the evaluation protocol.
 
     Args:
-      sources: paths, or contents of files.
+      sources: paths, or contents of picture files.
       size: (height, width) to resize and crop each picture to, pixels.
 
     Returns:

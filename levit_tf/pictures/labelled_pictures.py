@@ -1,4 +1,4 @@
-"""Labelled pictures of a folder for a network that knows its classes, without training code."""
+"""Finds labelled pictures in a folder, by the class names of a network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class LabelledPictures:
-    """Pictures in files.
+    """Picture files with labels.
 
     Attributes:
-      folder: where they are.
-      paths: of the files.
-      labels: one for each, the number of the network's class.
-      size: (height, width) that they are brought to.
+      folder: folder of the pictures.
+      paths: paths of the picture files.
+      labels: label of each picture, the index of the network's class.
+      size: (height, width) that the pictures are resized and cropped to.
     """
 
     folder: str
@@ -41,12 +41,12 @@ class LabelledPictures:
         return len(self.paths)
 
     def only(self, indices: Sequence[int]) -> LabelledPictures:
-        """Some of the pictures."""
+        """Returns the pictures at these indices."""
         paths = tuple(self.paths[index] for index in indices)
         return dataclasses.replace(self, paths=paths, labels=self.labels[list(indices)])
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """RGB 0..255 (n, height, width, 3) float32 and labels; damaged pictures are left out."""
+        """Yields RGB 0..255 (n, height, width, 3) float32 and labels, without damaged pictures."""
         damaged = []
         for start in range(0, len(self.paths), _BATCH):
             images, labels = [], []
@@ -64,7 +64,7 @@ class LabelledPictures:
             print(f"  found damaged and skipped: {skipped_text(damaged)}", flush=True)
 
     def sha256(self) -> str:
-        """A checksum of the pictures' names, labels and sizes."""
+        """Returns a checksum of the names, labels and sizes of the pictures."""
         digest = hashlib.sha256()
         for path, label in zip(self.paths, self.labels, strict=True):
             name, size = picture_key(path, os.path.getsize(path))
@@ -81,16 +81,16 @@ def labelled_pictures(
     """Finds the pictures of a folder and their labels.
 
     Args:
-      folder: has a sub-folder for each class, by the network's name of it or, of ImageNet's
-        classes, the WordNet id; or the parts of a data set, of which the validation or the test
-        part is taken.
-      class_names: the network's, in their order.
-      size: (height, width) that the network takes.
-      seen: pictures that training has seen, see `levit_tf.pictures.run_pictures`.
+      folder: folder with one sub-folder per class, named as in the network or, for ImageNet's
+        classes, by WordNet id; or a folder with the parts of a data set, whose validation or test
+        part is then used.
+      class_names: class names of the network, in its order.
+      size: (height, width) of the network's input.
+      seen: pictures used in training, see `levit_tf.pictures.run_pictures`.
 
     Raises:
-      ValueError: there is no such folder, a sub-folder is no class of the network, there is no
-        picture, or training has seen one of them.
+      ValueError: there is no such folder, a sub-folder is not a class of the network, there are no
+        pictures, or one of them was used in training.
     """
     root = _held_out_part(folder)
     names = class_folders(root)
@@ -140,12 +140,12 @@ def _held_out_part(folder: str | os.PathLike) -> Path:
 
 
 def _label(name: str, class_names: Sequence[str]) -> int | None:
-    """Number of the class that a folder is named after."""
+    """Returns the index of the class that a folder is named after; None if there is none."""
     names = list(class_names)
     if name in names:
         return names.index(name)
     known = dict(imagenet_classes()).get(name)
     if known in names:
         return names.index(known)
-    numbered = [f"class {n}" for n in range(len(names))]  # a network without names
+    numbered = [f"class {n}" for n in range(len(names))]  # for a network without class names
     return int(name) if names == numbered and name.isdecimal() and int(name) < len(names) else None

@@ -1,11 +1,11 @@
-"""Folders of pictures: what is in them, which of it can be read, and what is wrong with the rest.
+"""Finds the pictures in folders: which files can be read, and what is wrong with the others.
 
-Every tool that is given a folder reads it by `scan_folders` or `pictures_in`, so that all of them
-take the same files. The header of every file is looked at beforehand, which takes about a minute
-for a million of them: what is empty, no picture, too large or cut off is left out and told. Damage
-that only decoding can find is dealt with when it is found.
+Every tool that is given a folder reads it with `scan_folders` or `pictures_in`, so that all tools
+take the same files. The header of every file is checked first, which takes about a minute for a
+million files: files that are empty, not pictures, too large or truncated are skipped and reported.
+Damage that only decoding can find is handled when it is found.
 
-No backend in here; Pillow is imported when the first file is looked at.
+This module imports no backend; it imports Pillow when it checks the first file.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from levit_tf.preprocessing import resize_and_center_crop
 SHOWN_SKIPPED = 20
 
 _THREADS = 16
-_CHUNK = 256  # files that a thread takes at once
+_CHUNK = 256  # number of files that a thread takes at once
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-_TAIL = 64  # bytes; some cameras and servers leave a few behind the end
+_TAIL = 64  # bytes; some cameras and servers append a few bytes after the end mark
 _EXIF_ORIENTATION = 0x0112
 
 Skipped = tuple[str, str]  # path, reason
 
 
 class Picture(NamedTuple):
-    """A file that holds a picture.
+    """A picture file.
 
     Attributes:
-      path: of the file.
+      path: path of the file.
       is_jpeg: whether it is a JPEG file.
-      is_plain: whether `tf.io` decodes it as Pillow does: JPEG or PNG, upright, not CMYK.
+      is_plain: whether `tf.io` decodes it like Pillow: JPEG or PNG, upright, not CMYK.
     """
 
     path: str
@@ -53,20 +53,20 @@ class Picture(NamedTuple):
 def scan_folders(
     folders: Sequence[str | os.PathLike],
 ) -> list[tuple[list[Picture], list[Skipped]]]:
-    """Looks at all files of folders and their sub-folders.
+    """Checks all files in folders and their sub-folders.
 
     Args:
       folders: the folders.
 
     Returns:
-      For each folder its pictures, in the order of `levit_common.picture_files.walk`, and what was
-      left out.
+      For each folder its pictures, in the order of `levit_common.picture_files.walk`, and the
+      skipped files.
     """
     walked = [walk(folder) for folder in folders]
     paths = [path for found, _ in walked for path in found]
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    # Most of it is waiting for a disk or a network. Pillow's warnings are silenced out here, since
-    # the filters of warnings are shared by all threads.
+    # Threads, since most of the time is spent waiting for a disk or a network. Pillow's warnings
+    # are silenced here and not in the threads, because all threads share the warning filters.
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
         warnings.simplefilter("ignore")
         checked = (result for part in threads.map(_check_all, chunks) for result in part)
@@ -76,7 +76,7 @@ def scan_folders(
 def _sorted_out(
     paths: Sequence[str], refused: Sequence[Skipped], checked: Iterator[Picture | ImageError]
 ) -> tuple[list[Picture], list[Skipped]]:
-    """Takes the results for `paths` from `checked`: pictures, and the others with `refused`."""
+    """Splits the results for `paths` in `checked` into pictures and skipped files."""
     pictures, skipped = [], list(refused)
     for path, result in zip(paths, itertools.islice(checked, len(paths)), strict=True):
         if isinstance(result, ImageError):
@@ -87,14 +87,14 @@ def _sorted_out(
 
 
 def pictures_in(folder: str | os.PathLike, what: str) -> tuple[list[str], list[Skipped]]:
-    """The pictures of a folder and its sub-folders, whatever the sub-folders mean.
+    """Returns the pictures in a folder and its sub-folders, whatever the sub-folders mean.
 
     Args:
       folder: the folder.
-      what: asks for them; how the error begins.
+      what: beginning of the error message, such as the flag that named the folder.
 
     Returns:
-      Their paths, sorted, and what was left out.
+      Sorted paths of the pictures, and the skipped files.
 
     Raises:
       ValueError: there is no such folder, or no picture in it.
@@ -115,17 +115,17 @@ def pictures_in(folder: str | os.PathLike, what: str) -> tuple[list[str], list[S
 def load_spread(
     folder: str | os.PathLike, count: int, size: tuple[int, int] | None, what: str
 ) -> list[np.ndarray]:
-    """Some pictures of a folder and its sub-folders; says what it found there, before it decodes.
+    """Loads some pictures of a folder and its sub-folders; prints what it found before it decodes.
 
     Args:
       folder: the folder.
-      count: at most so many, evenly spread; in place of one that turns out to be damaged comes the
-        next one.
-      size: (height, width) to resize and crop to by the evaluation protocol; None to leave them.
-      what: asks for them; how messages begin.
+      count: largest number of pictures, chosen at equal distances; a damaged picture is replaced by
+        the next one.
+      size: (height, width) to resize and crop to by the evaluation protocol; None to keep sizes.
+      what: beginning of messages, such as the flag that named the folder.
 
     Returns:
-      RGB 0..255: float32 of shape (*size, 3), or uint8 of their own sizes.
+      RGB pictures 0..255: float32 of shape (*size, 3), or uint8 in their original sizes.
 
     Raises:
       ValueError: no such folder, or no picture in it that can be read.
@@ -158,7 +158,7 @@ def load_spread(
 
 
 def skipped_text(skipped: Sequence[Skipped], shown: int = SHOWN_SKIPPED) -> str:
-    """What was left out: how many, and the first of them by name and reason, one a line."""
+    """Describes skipped files: their number, and the first names with reasons, one per line."""
     lines = [f"    {printable(path)}: {printable(reason)}" for path, reason in skipped[:shown]]
     if len(skipped) > shown:
         lines.append(f"    and {len(skipped) - shown:,} more")
@@ -166,7 +166,7 @@ def skipped_text(skipped: Sequence[Skipped], shown: int = SHOWN_SKIPPED) -> str:
 
 
 def reason_of(path: str, error: ImageError) -> str:
-    """What is wrong with a file, without its name before it."""
+    """Returns the reason of an error without the file name before it."""
     return str(error).removeprefix(f"{printable(path)}: ").removeprefix("image bytes: ")
 
 
@@ -175,10 +175,10 @@ def _check_all(paths: Sequence[str]) -> list[Picture | ImageError]:
 
 
 def _check(path: str) -> Picture | ImageError:
-    """What a file is; or what is wrong with it."""
+    """Returns the picture in a file, or the error that says what is wrong with it."""
     try:
         return _look_at(path)
-    except Exception:  # Pillow raises all sorts of things, which load_image explains
+    except Exception:  # Pillow raises many types of errors; load_image explains them
         try:
             load_image(path)
         except ImageError as error:
@@ -187,7 +187,7 @@ def _check(path: str) -> Picture | ImageError:
 
 
 def _look_at(path: str) -> Picture:
-    """Looks at the beginning and the end of a file; raises an exception if there is a doubt."""
+    """Checks the beginning and the end of a file; raises an exception in case of doubt."""
     from PIL import Image
 
     with open(path, "rb") as file:
@@ -200,7 +200,7 @@ def _look_at(path: str) -> Picture:
             upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
             plain = upright and image.mode in ("L", "RGB")
         else:
-            # Not getexif(), which decodes a PNG. GIF, BMP and WebP are rare enough for Pillow.
+            # Not getexif(), which decodes a PNG. Pillow decodes GIF, BMP and WebP, which are rare.
             plain = image.format == "PNG" and "exif" not in image.info
         width, height = image.size
         file.seek(-min(_TAIL, status.st_size), os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Which pictures a training run has seen: the list that is in its folder."""
+"""Reads the list of training pictures in the folder of a training run."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import json
 import os
 from pathlib import Path
 
-PICTURES_FILE = "pictures.json.gz"  # [part, path, label, size] a line
+PICTURES_FILE = "pictures.json.gz"  # each line is [part, path, label, size]
 TRAINING_PART = "training"
 _CONFIG_FILE, _BEGINNING = "config.json", "init_from"
 _MOST_RUNS = 8
 
 
 def seen_in_training(model: str | os.PathLike) -> dict[tuple[str, int], Path]:
-    """The training pictures of the run that a model is from, and of those that it began with.
+    """Returns the training pictures of a model's run, and of the runs that it started from.
 
     Args:
       model: a file in a run's folder, or the folder itself.
 
     Returns:
-      (path within the folder of classes, bytes) -> the list that has it; nothing for a model that
-      is from no run, or from one whose list cannot be read.
+      (path within the folder of classes, bytes) -> the list file that names the picture; empty if
+      the model is not from a run, or if the run's list cannot be read.
     """
     found: dict[tuple[str, int], Path] = {}
     folder: Path | None = Path(model)
@@ -36,7 +36,7 @@ def seen_in_training(model: str | os.PathLike) -> dict[tuple[str, int], Path]:
 
 
 def picture_key(path: str, size: int) -> tuple[str, int]:
-    """What a picture is known by: its class's folder, its name, and the bytes of its file."""
+    """Returns the key that identifies a picture: class folder and name, and size in bytes."""
     return "/".join(Path(path).parts[-2:]), size
 
 
@@ -52,7 +52,7 @@ def _training_pictures(path: Path):
 
 
 def _began_with(path: Path) -> Path | None:
-    """The model that a run began with, if its configuration names a file that is there."""
+    """Returns the model that a run started from, if its configuration names an existing file."""
     try:
         source = json.loads(path.read_text(encoding="utf-8")).get(_BEGINNING)
     except (OSError, ValueError, AttributeError):

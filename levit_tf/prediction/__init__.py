@@ -1,4 +1,4 @@
-"""Classifying pictures with a network in any file.
+"""Classifies pictures with a network from any supported file.
 
 `network_files` opens and runs the file, `predictor` prepares pictures and names classes.
 

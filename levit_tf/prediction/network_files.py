@@ -1,9 +1,9 @@
-"""Reads the files that are shipped: each becomes functions of plain RGB pictures.
+"""Reads model files of all supported formats as functions of plain RGB pictures.
 
-What differs between the files is settled here: a `.keras` model takes what its graph says
-(`levit_tf.keras_graph.properties`) and may return logits; a SavedModel, a TFLite file and an ONNX
-file take plain RGB by the names in `levit_common.shipped_names`. TensorFlow, LiteRT and ONNX
-Runtime are imported only for the files that need them.
+The differences between the formats are handled here: a `.keras` model takes the input range that
+its graph notes (`levit_tf.keras_graph.properties`) and may return logits; a SavedModel, a TFLite
+file and an ONNX file take plain RGB, with the names in `levit_common.shipped_names`. TensorFlow,
+LiteRT and ONNX Runtime are imported only for the files that need them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from levit_tf.preprocessing import InputRange
 from levit_tf.weights.keras_files import load_keras_file
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
-CLASS_NAMES_KEY = "class_names"  # in an ONNX file's metadata; its names are one a line
+CLASS_NAMES_KEY = "class_names"  # key in the metadata of ONNX files; one name per line
 ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-# Where exports keep class names in a SavedModel.
+# Places of the class names in an exported SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
 
 
 class OpenedKeras(NamedTuple):
-    """A Keras model and what was found out about it.
+    """A Keras model with its properties.
 
     Attributes:
-      flat: it without models in models.
-      takes: what its input holds.
-      ending: see `levit_tf.keras_graph.endings.ending_of`.
+      flat: the model without nested models.
+      takes: range of its input values.
+      ending: kind of its output, see `levit_tf.keras_graph.endings.ending_of`.
     """
 
     flat: keras.Model
@@ -53,21 +53,21 @@ class OpenedKeras(NamedTuple):
 
 
 def read_network(path: Path, input_range: str | None = None, trust: bool = False) -> Network:
-    """Reads a file by its kind, after `levit_tf.opening` has looked at it.
+    """Reads a model file of any format after the safety checks of `levit_tf.opening`.
 
     Args:
       path: an existing `.keras` file (train or deploy form), `.tflite` file, `.onnx` file, or
         SavedModel directory.
-      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+      input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
-      trust: whether a SavedModel may have operations that reach beyond it.
+      trust: whether a SavedModel may have operations with effects outside the model.
 
     Returns:
-      The network, which raises ModelFileError where the file fails when it is run.
+      The network. It raises ModelFileError if the file fails when it runs.
 
     Raises:
-      ModelFileError: it is damaged, or something else than expected, or could do harm.
-      ValueError: what the model takes is not known, or `input_range` contradicts it.
+      ModelFileError: the file is damaged, of another kind than expected, or could do harm.
+      ValueError: the model's input range is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
     if not path.is_dir() and path.suffix.lower() == ".keras":
@@ -88,20 +88,20 @@ def read_network(path: Path, input_range: str | None = None, trust: bool = False
 def keras_network(
     model: keras.Model, source: str, input_range: str | None = None, few: bool = False
 ) -> Network:
-    """What a Keras model answers to plain pixels, whatever it takes.
+    """Wraps a Keras model as a network that takes plain pixels, whatever its own input range.
 
     Args:
-      model: functional, or a built Sequential, of one image. Of LeViT's two heads the mean of the
-        logits is taken, of one with exits the whole network's. One output is a classifier's if it
-        ends in a softmax, a sigmoid or a dense layer; other outputs have the names that
-        `output_names` gives them.
-      source: where it is from, for messages.
+      model: a functional model, or a built Sequential, with one image as its input. The logits of
+        LeViT's two heads are averaged; of a model with exits, the whole network's logits are used.
+        A single output is that of a classifier if it ends in a softmax, a sigmoid or a dense layer;
+        other outputs have the names that `output_names` gives them.
+      source: the model's file, for error messages.
       input_range: see `read_network`.
       few: see `run_of`.
 
     Raises:
       ModelFileError: the model is of another kind.
-      ValueError: what the model takes is not known, or `input_range` contradicts it.
+      ValueError: the model's input range is not known, or `input_range` contradicts it.
     """
     try:
         flat = flatten(model)
@@ -129,12 +129,12 @@ def keras_network(
 
 
 def run_of(model: keras.Model, few: bool) -> Callable[[np.ndarray], Any]:
-    """What runs a Keras model on a batch.
+    """Returns the function that runs a Keras model on a batch.
 
     Args:
-      model: any.
-      few: whether few batches are to come: the model is not compiled then, which takes longer than
-        to run it.
+      model: any Keras model.
+      few: whether there will be only few batches: then the model is not compiled, because compiling
+        takes longer than running it.
     """
     return functools.partial(model, training=False) if few else model.predict_on_batch
 
@@ -144,10 +144,10 @@ def _float32(x) -> np.ndarray:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs where it is shipped, in the order in which they are flattened.
+    """Returns the names of a model's outputs in exported files, in flattened order.
 
-    A classifier's one output is `LOGITS` or `PROBABILITIES`; others have the key that they have in
-    a dictionary of outputs, or else the name of the layer that they are from.
+    The single output of a classifier is `LOGITS` or `PROBABILITIES`. Other outputs have their key
+    in the dictionary of outputs, or else the name of the layer that computes them.
     """
     flat = flatten(model)
     ending = ending_of(flat)
@@ -176,14 +176,14 @@ def open_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
 
     Args:
       path: the directory.
-      trust: whether it may have operations that reach beyond it.
-      flag: by which a user says so, for the message.
+      trust: whether it may have operations with effects outside the model.
+      flag: the command-line flag that sets `trust`, for error messages.
 
     Returns:
-      What `tf.saved_model.load` returns, and the TensorSpec of the input.
+      The result of `tf.saved_model.load`, and the TensorSpec of the input.
 
     Raises:
-      ModelFileError: there is none in the directory, or it is damaged, or has other signatures, or
+      ModelFileError: the directory is not a SavedModel; or it is damaged, has other signatures, or
         could do harm.
       ImportError: TensorFlow is not installed.
     """
@@ -223,7 +223,7 @@ def _saved_model(path: Path, trust: bool) -> Network:
     signature = loaded.signatures[SIGNATURE]
 
     def outputs(images):
-        # By way of `loaded`: a signature does not keep the variables of its model alive.
+        # Refer to `loaded`, because a signature does not keep the variables of its model alive.
         found = loaded.signatures[SIGNATURE](**{INPUT: tf.cast(images, spec.dtype)})
         return {name: tf.cast(y, tf.float32).numpy() for name, y in found.items()}
 
@@ -243,7 +243,7 @@ def open_onnx(path: Path):
       ONNX Runtime's `InferenceSession`, on the CPU.
 
     Raises:
-      ModelFileError: it is damaged, or something else, or could do harm.
+      ModelFileError: it is damaged, of another kind, or could do harm.
       ImportError: ONNX Runtime is not installed.
     """
     try:
@@ -289,5 +289,5 @@ def _onnx(path: Path) -> Network:
 
 
 def fixed_sides(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
-    """A shape whose free dimensions, which ONNX names, are None."""
+    """Returns a shape with None for the free dimensions, for which ONNX has names."""
     return tuple(side if isinstance(side, int) else None for side in shape)

@@ -1,4 +1,4 @@
-"""Predictors: probabilities for pictures from any file that is shipped, by one interface."""
+"""Predictors: class probabilities of pictures from any model file, with one interface."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def load_predictor(
       path: a `.keras` file (train or deploy form), a `.tflite` file or a SavedModel directory with
         the signature of `levit_common.shipped_names`; the folder of a run of `training.main`, for
         its final network; a repository on the Hugging Face hub, `hf://OWNER/NAME`; or the name of a
-        variant: "LeViT256" for its released ImageNet weights, "LeViTMini" for those of the package.
-        A file of that name comes first.
-      class_names: names in the order of the outputs, or a file with one a line. By default
-        `labels.txt` in the SavedModel or beside the file; else the names that the file itself has;
-        else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
-      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+        variant: "LeViT256" for its released ImageNet weights, "LeViTMini" for those that come with
+        the package. A file of this name has priority.
+      class_names: names in the order of the outputs, or a file with one name per line. By default
+        `labels.txt` in the SavedModel or in the folder of the file; else the names stored in the
+        file; else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
+      input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
       trust: whether a SavedModel may have operations that read or write files or run Python.
 
@@ -48,10 +48,10 @@ def load_predictor(
       A `Predictor`.
 
     Raises:
-      ModelFileError: no such file and no such variant; or the file is damaged, or is something else
-        than expected.
-      ValueError: the number of class names is not the number of classes; or nothing says what a
-        `.keras` model takes, or `input_range` contradicts it.
+      ModelFileError: there is neither such a file nor such a variant; or the file is damaged or of
+        another kind than expected.
+      ValueError: the number of class names is not the number of classes; or the input range of a
+        `.keras` model is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
     if is_hub_address(path):
@@ -67,17 +67,17 @@ def load_predictor(
 
 
 def exported_class_names(given: Sequence[str] | None, network: Network) -> list[str] | None:
-    """The class names that an export of a network keeps.
+    """Returns the class names to store in an export of a network.
 
     Args:
-      given: names of the classes; None for those that the network has.
-      network: what is exported.
+      given: class names; None for those of the network.
+      network: the network that is exported.
 
     Returns:
-      The names; None where there are none.
+      The names; None if there are none.
 
     Raises:
-      ValueError: there are more names than classes, or fewer.
+      ValueError: the number of names is not the number of classes.
     """
     names, classes = given or network.class_names, class_count(network)
     if names and classes is not None:
@@ -86,14 +86,14 @@ def exported_class_names(given: Sequence[str] | None, network: Network) -> list[
 
 
 def labels_for(given: str | os.PathLike | None, model: Path) -> list[str] | None:
-    """Class names that override a model's own: of a file that was named, or of one beside it.
+    """Reads class names that replace a model's own: from `--labels`, or from `labels.txt`.
 
     Args:
-      given: the file, of `--labels`.
-      model: the model's file, beside which `labels.txt` is looked for.
+      given: the file given by `--labels`; None without the flag.
+      model: the model's file; `labels.txt` is looked for in the same folder.
 
     Returns:
-      None where there is neither.
+      The class names; None if there is no such file.
     """
     beside = (model if model.is_dir() else model.parent) / LABELS_FILE
     if given is None and not beside.is_file():
@@ -108,8 +108,8 @@ def _on_hub(address: str) -> Network:
 
 
 def _released(name: str) -> Network:
-    # Only a plain name: get_variant() overlooks folders and endings, but a mistyped
-    # runs/levit256.keras must not become a download.
+    # Only a plain name: get_variant() ignores folders and suffixes, but a mistyped
+    # runs/levit256.keras must not start a download.
     is_plain = Path(name).name == name and not Path(name).suffix
     try:
         variant = get_variant(name) if is_plain else None

@@ -1,7 +1,7 @@
 """EfficientNet-Lite, small convolutional ImageNet classifiers, as frozen teachers.
 
-EfficientNet without squeeze-excitation, with ReLU6 in place of swish, and with a stem, a first and
-a last stage and a head that do not grow with the network. Built-in layers only, as of `regnet`.
+It is EfficientNet without squeeze-excitation, with ReLU6 instead of swish, and with a stem, first
+stage, last stage and head of fixed size. Only built-in layers are used, as in `regnet`.
 
 Layers are named as the modules of the PyTorch checkpoints with underscores for dots, without the
 first underscore: `blocks_3_expand_conv/kernel` is `_blocks.3._expand_conv.weight`.
@@ -31,7 +31,7 @@ FIRST_KEY = "_conv_stem.weight"
 TAKES = InputRange((127 / 255,) * 3, (128 / 255,) * 3)  # (pixels - 127) / 128
 _EPSILON = 1e-3
 _STEM, _HEAD = 32, 1280
-_QUANTUM = 8  # every width is a multiple of it
+_QUANTUM = 8  # every width is a multiple of this
 
 
 class _Stage(NamedTuple):
@@ -56,13 +56,13 @@ _STAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLiteConfig:
-    """One of the family.
+    """Dimensions of one member of the family.
 
     Attributes:
       name: Keras model name.
-      width: factor on the channels of the stages.
-      depth: factor on their blocks, but for the first and the last stage.
-      image_size: (height, width) that it was trained for, pixels.
+      width: factor of the number of channels of the stages.
+      depth: factor of the number of blocks of the stages, except the first and the last.
+      image_size: (height, width) of the training images, pixels.
     """
 
     name: str
@@ -72,7 +72,7 @@ class EfficientNetLiteConfig:
 
     @property
     def stages(self) -> list[_Stage]:
-        """The stages with their blocks and channels."""
+        """Returns the stages with the blocks and channels of this member."""
         last = len(_STAGES) - 1
         return [
             stage._replace(
@@ -103,14 +103,14 @@ def EfficientNetLite(  # noqa: N802, named as the functions of keras.application
     """Builds a frozen EfficientNet-Lite with random weights.
 
     Args:
-      config: which one.
-      input_shape: (height, width, 3); None for the size that it was trained for. Height and width
-        may be None for images of any size.
+      config: its dimensions.
+      input_shape: (height, width, 3); None for the training size. Height and width may be None for
+        images of any size.
       classes: number of classes.
 
     Returns:
-      A `keras.Model` (batch, height, width, 3), pixels as of `TAKES` -> logits (batch, classes), of
-      which nothing is trainable.
+      A `keras.Model` from pixels (batch, height, width, 3) in the range `TAKES` to logits (batch,
+      classes), without trainable variables.
     """
     images = keras.Input(tuple(input_shape or (*config.image_size, 3)), name="images")
     x = note_layer(INPUT, input_range_texts(TAKES, 3))(images)
@@ -137,16 +137,17 @@ def efficientnet_lite_from_state_dict(
     config: EfficientNetLiteConfig | None = None,
     source: str = "the state dict",
 ) -> keras.Model:
-    """Builds an EfficientNet-Lite with the weights, and the number of classes, of a checkpoint.
+    """Builds an EfficientNet-Lite with the weights and the number of classes of a checkpoint.
 
     Args:
       state: arrays by the keys of the PyTorch checkpoints, with or without a prefix.
       input_shape: see `EfficientNetLite`.
-      config: which one it must be; None for the one whose blocks and channels these are.
-      source: what the arrays came from, for errors.
+      config: expected dimensions; None to find them from the blocks and channels in `state`.
+      source: origin of the arrays, for error messages.
 
     Raises:
-      ValueError: it is none of them, or anything is missing, unexpected or of another shape.
+      ValueError: no member of the family fits, or an array is missing, unexpected or of another
+        shape.
     """
     state, _ = without_prefix(state, FIRST_KEY)
     config = config or _config_of(state, source)
@@ -159,14 +160,14 @@ def efficientnet_lite_from_state_dict(
 
 
 def pytorch_key(path: str) -> str:
-    """The key in a checkpoint for the `path` of a Keras variable."""
+    """Returns the checkpoint key for the `path` of a Keras variable."""
     layer, leaf = path.rsplit("/", 1)
     module = re.sub(r"^blocks_(\d+)_", r"blocks.\1._", layer)
     return f"_{module}.{LEAVES[leaf]}"
 
 
 def is_depthwise(path: str) -> bool:
-    """Whether a variable is the kernel of a depthwise convolution."""
+    """Returns whether a variable is the kernel of a depthwise convolution."""
     return path.endswith("depthwise_conv/kernel")
 
 
@@ -186,13 +187,13 @@ def _config_of(state: Mapping[str, np.ndarray], source: str) -> EfficientNetLite
 
 
 def _rounded(channels: float) -> int:
-    """To the nearest multiple, but not by more than a tenth down."""
+    """Rounds to the nearest multiple of `_QUANTUM`, but not down by more than a tenth."""
     nearest = max(_QUANTUM, int(channels + _QUANTUM / 2) // _QUANTUM * _QUANTUM)
     return nearest + _QUANTUM if nearest < 0.9 * channels else nearest
 
 
 def _block(x, stage: _Stage, strides: int, name: str):
-    """Inverted bottleneck: expand, depthwise, project, and the shortcut where shapes allow it."""
+    """Inverted bottleneck: expand, depthwise, project, and a shortcut if the shapes allow it."""
     shortcut, channels = x, x.shape[-1]
     if stage.expansion != 1:
         x = _conv(x, channels * stage.expansion, f"{name}_expand_conv", 1, 1)

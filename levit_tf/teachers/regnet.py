@@ -1,9 +1,9 @@
-"""RegNetY, the convolutional network that teaches LeViT.
+"""RegNetY, the convolutional teacher network of LeViT.
 
-LeViT is distilled from RegNetY-16GF (paper, section 4.2; the checkpoint is DeiT's). As a teacher it
-only ever predicts, so the models here are frozen: BatchNorm uses its moving statistics, nothing is
-trainable. They are built-in layers only, so that a saved one loads with nothing but Keras, and
-fully convolutional, so that one file serves every image size.
+LeViT is distilled from RegNetY-16GF (paper, section 4.2; the checkpoint is DeiT's). A teacher only
+predicts, so the models here are frozen: BatchNorm uses its moving statistics, and nothing is
+trainable. They consist of built-in layers only, so that a saved model loads with Keras alone, and
+are fully convolutional, so that one file can be used for every image size.
 
 Layers are named as timm's modules with underscores for dots; see `regnet_weights`.
 
@@ -32,7 +32,7 @@ from levit_tf.teachers.regnet_weights import (
 from levit_tf.teachers.state_dicts import load_state_dict
 from levit_tf.weights.checkpoint_wrappers import without_prefix
 
-CHANNEL_QUANTUM = 8  # every width is a multiple of it, before groups are made to fit
+CHANNEL_QUANTUM = 8  # every width is a multiple of this, before it is fitted to the group width
 PRE_LOGITS = "pre_logits"
 HEAD = "head_fc"
 
@@ -41,15 +41,15 @@ IMAGENET_CLASSES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class RegNetConfig:
-    """A RegNetY by the parameters of the paper's section 3.3: block j has about w0 + wa j channels.
+    """Parameters of a RegNetY (paper, section 3.3): block j has about w0 + wa j channels.
 
     Attributes:
       name: Keras model name, timm's.
       depth: number of blocks, d.
-      initial_width: channels w0 that the line starts from, a multiple of 8.
-      slope: channels wa that it gains with each block.
-      multiplier: wm; widths are rounded to w0 times a whole power of it, which makes the stages.
-      group_width: channels of a group in the 3x3 convolutions, g.
+      initial_width: channels w0 at j = 0, a multiple of 8.
+      slope: channels wa that each block adds.
+      multiplier: wm; widths are rounded to w0 times an integer power of wm, which forms the stages.
+      group_width: channels g of one group in the 3x3 convolutions.
       se_ratio: squeezed channels of a block, relative to the block's input.
       stem_width: channels of the stem.
     """
@@ -79,7 +79,7 @@ class RegNetConfig:
             )
 
     def _stages(self) -> list[tuple[int, int]]:
-        """(width, blocks) of each stage: runs of blocks whose width is rounded to the same."""
+        """Returns (width, blocks) of each stage: consecutive blocks with the same rounded width."""
         widths = []
         for block in range(self.depth):
             linear = self.initial_width + self.slope * block
@@ -90,12 +90,12 @@ class RegNetConfig:
 
     @property
     def depths(self) -> list[int]:
-        """Blocks in each stage."""
+        """Number of blocks in each stage."""
         return [blocks for _, blocks in self._stages()]
 
     @property
     def widths(self) -> list[int]:
-        """Channels of each stage, a whole number of groups."""
+        """Number of channels of each stage, a multiple of the group width."""
         found = []
         for width, _ in self._stages():
             group = min(self.group_width, width)
@@ -104,7 +104,7 @@ class RegNetConfig:
 
 
 REGNETY_160 = RegNetConfig("regnety_160", 18, 200, 106.23, 2.48, 112)
-# For tests: four stages of uneven depth, with widths that had to be fitted to the groups.
+# For tests: four stages of unequal depth, with widths that must be fitted to the group width.
 REGNETY_TINY = RegNetConfig("regnety_tiny", 6, 8, 8.0, 2.0, 12, stem_width=8)
 REGNETS = {config.name: config for config in (REGNETY_160, REGNETY_TINY)}
 
@@ -115,7 +115,7 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
     classes: int = IMAGENET_CLASSES,
     weights: str | os.PathLike | None = None,
 ) -> keras.Model:
-    """Builds a frozen RegNetY of normalised pixels: see `levit_tf.preprocess_input`.
+    """Builds a frozen RegNetY for normalised pixels, see `levit_tf.preprocess_input`.
 
     Args:
       config: its dimensions.
@@ -124,9 +124,9 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
       weights: a `.keras` or `.weights.h5` file of this network; None for random weights.
 
     Returns:
-      A `keras.Model` (batch, height, width, channels) -> logits (batch, classes), of which nothing
-      is trainable. The layers "s1" to "s4" give the feature maps at strides 4 to 32, "pre_logits"
-      their mean.
+      A `keras.Model` from images (batch, height, width, channels) to logits (batch, classes),
+      without trainable variables. The layers "s1" to "s4" return feature maps at strides 4 to 32;
+      "pre_logits" returns the spatial mean of the last one.
 
     Raises:
       FileNotFoundError: there is no file `weights`.
@@ -143,7 +143,7 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
         raise ValueError(f"classes must be a positive integer. Received: {classes!r}")
 
     images = keras.Input(shape, name="images")
-    # What `preprocess_input` takes.
+    # The channel counts that `preprocess_input` accepts.
     known = input_range_texts("normalized", shape[2]) if shape[2] in (1, 3) else ()
     x = note_layer(INPUT, known)(images)
     x = _conv_bn(x, config.stem_width, "stem", kernel_size=3, strides=2)
@@ -153,7 +153,7 @@ def RegNetY(  # noqa: N802, named as the functions of keras.applications are
         x = keras.layers.Identity(name=f"s{stage}")(x)
     # (batch, height, width, channels) -> (batch, channels)
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name=PRE_LOGITS)(x)
-    # In float32, so that mixed precision does not round the logits.
+    # float32, so that mixed precision does not round the logits.
     x = keras.layers.Dense(classes, dtype="float32", name=HEAD)(x)
     model = keras.Model(images, x, name=config.name)
     model.trainable = False
@@ -168,20 +168,20 @@ def regnet_from_state_dict(
     input_shape: Sequence[int | None] = (None, None, 3),
     source: str = "the state dict",
 ) -> keras.Model:
-    """Builds a RegNetY with the weights, and the number of classes, of timm's.
+    """Builds a RegNetY with the weights and the number of classes of a timm checkpoint.
 
     Args:
-      config: the dimensions it must have.
+      config: the expected dimensions.
       state: arrays by timm's keys, with or without a prefix such as "module."; see
         `levit_tf.weights.checkpoint_files.read_checkpoint`.
       input_shape: see `RegNetY`.
-      source: what the arrays came from, for errors.
+      source: origin of the arrays, for error messages.
 
     Returns:
-      A model as `RegNetY` builds it.
+      A model as built by `RegNetY`.
 
     Raises:
-      ValueError: anything is missing, unexpected or of another shape; all of it is listed.
+      ValueError: arrays are missing, unexpected or of another shape; all of them are listed.
     """
     state, _ = without_prefix(state, FIRST_KEY)
     head = state.get(pytorch_key(f"{HEAD}/kernel"))
@@ -201,7 +201,7 @@ def _block(config: RegNetConfig, x, width: int, strides: int, name: str):
     groups = width // min(config.group_width, width)
     x = _conv_bn(x, width, f"{name}_conv1")
     x = _conv_bn(x, width, f"{name}_conv2", kernel_size=3, strides=strides, groups=groups)
-    # Squeezed relative to the channels that enter the block, not to those that are squeezed.
+    # The ratio is relative to the input channels of the block, not to those that are squeezed.
     x = _squeeze_excite(x, round(channels * config.se_ratio), f"{name}_se")
     x = _conv_bn(x, width, f"{name}_conv3", activation=None)
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
@@ -211,8 +211,8 @@ def _block(config: RegNetConfig, x, width: int, strides: int, name: str):
 def _conv_bn(x, filters: int, name: str, kernel_size=1, strides=1, groups=1, activation="relu"):
     """Convolution without bias, BatchNorm, activation: timm's ConvNormAct."""
     if kernel_size > 1:
-        # Padding "same" at stride 2 would pad only below and to the right; the reference pads on
-        # all four sides.
+        # At stride 2, "same" would pad only at the bottom and the right; the reference pads all
+        # four sides.
         x = keras.layers.ZeroPadding2D(
             kernel_size // 2, data_format="channels_last", name=f"{name}_pad"
         )(x)
@@ -230,7 +230,7 @@ def _conv_bn(x, filters: int, name: str, kernel_size=1, strides=1, groups=1, act
 
 
 def _squeeze_excite(x, squeezed: int, name: str):
-    """Scales each channel by a gate computed from the means of all of them."""
+    """Scales each channel by a gate that is computed from the means of all channels."""
     # (batch, height, width, channels) -> (batch, 1, 1, channels)
     gate = keras.layers.GlobalAveragePooling2D(
         data_format="channels_last", keepdims=True, name=f"{name}_pool"

@@ -1,8 +1,8 @@
-"""Names of a RegNetY's weights in PyTorch, and its weights from Keras files, all or nothing.
+"""PyTorch names of a RegNetY's weights, and loading its weights from Keras files, all or nothing.
 
-Layers are named as timm's modules with underscores for dots, which makes the table of names a rule:
-`s1_b1_conv1_conv/kernel` is `s1.b1.conv1.conv.weight`. timm 0.3, which DeiT's checkpoint of the
-teacher is from, and timm 1.0 have the same names.
+Layers are named like timm's modules with underscores instead of dots, so the names follow a rule:
+`s1_b1_conv1_conv/kernel` is `s1.b1.conv1.conv.weight`. timm 1.0 has the same names as timm 0.3,
+with which DeiT's checkpoint of the teacher was written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIRST_KEY = "stem.conv.weight"
 
 
 def pytorch_key(path: str) -> str:
-    """The key in a state dict of timm's for the `path` of a Keras variable."""
+    """Returns the key in timm's state dict for the `path` of a Keras variable."""
     layer, leaf = path.rsplit("/", 1)
     return f"{layer.replace('_', '.')}.{LEAVES[leaf]}"
 
@@ -26,7 +26,7 @@ def pytorch_key(path: str) -> str:
 def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Loads a `.keras` or `.weights.h5` file of the same RegNetY, for any image size.
 
-    Only the arrays are read, by the names of their layers; nothing in the file is deserialised.
+    Only the arrays are read, by layer name; nothing in the file is deserialised.
 
     Args:
       model: a result of `RegNetY`.
@@ -34,8 +34,8 @@ def load_keras_weights(model: keras.Model, path: str | os.PathLike) -> None:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, of another kind, or anything is missing, unexpected or of another
-        shape; all of it is listed, and the model is unchanged.
+      ValueError: the file is damaged or of another kind, or arrays are missing, unexpected or of
+        another shape; all of them are listed, and the model is unchanged.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):

@@ -1,4 +1,4 @@
-"""Weights into a teacher, by the names of its layers, all of them or none."""
+"""Loads the weights of a teacher by layer name, all or nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from levit_tf.weights.assignment import listed
 
 Shape = tuple[int, ...]
 
-# Of a Keras variable -> of a PyTorch parameter.
+# Name of a Keras variable -> name of the PyTorch parameter or buffer.
 LEAVES = {
     "kernel": "weight",
     "bias": "bias",
@@ -20,7 +20,7 @@ LEAVES = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-_COUNTER = ".num_batches_tracked"  # which BatchNorm keeps in PyTorch and Keras has no use for
+_COUNTER = ".num_batches_tracked"  # a counter of PyTorch's BatchNorm that Keras does not need
 
 
 def load_state_dict(
@@ -35,13 +35,13 @@ def load_state_dict(
     Args:
       model: the Keras network.
       state: arrays by their keys, without a prefix.
-      complaint: how the error begins.
-      key_of: from the path of a Keras variable to its key.
-      is_depthwise: whether the variable of a path is the kernel of a depthwise convolution.
+      complaint: beginning of the error message.
+      key_of: function from the path of a Keras variable to its key.
+      is_depthwise: function from the path of a variable to whether it is a depthwise kernel.
 
     Raises:
-      ValueError: anything is missing, unexpected or of another shape; all of it is listed, and the
-        model is unchanged.
+      ValueError: arrays are missing, unexpected or of another shape; all of them are listed, and
+        the model is unchanged.
     """
     arrays = {key: array for key, array in state.items() if not key.endswith(_COUNTER)}
     variables = {key_of(variable.path): variable for variable in model.weights}
@@ -53,23 +53,23 @@ def load_state_dict(
     check_arrays(arrays, stored, complaint)
     for key, variable in variables.items():
         array = arrays[key]
-        # (out, in, h, w) -> (h, w, in, out), or of a depthwise one (h, w, out, in); input channels
-        # are those of one group on both sides. (out, in) -> (in, out), and vectors as they are.
+        # (out, in, h, w) -> (h, w, in, out), or (h, w, out, in) for depthwise kernels; in both,
+        # `in` counts the channels of one group. (out, in) -> (in, out); vectors are unchanged.
         variable.assign(array.transpose(axes[key]) if array.ndim == 4 else array.T)
 
 
 def check_arrays(
     arrays: Mapping[str, np.ndarray], stored: Mapping[str, Shape], complaint: str
 ) -> None:
-    """Checks that every variable has its array, and no array is left over.
+    """Checks that every variable has an array, and every array a variable.
 
     Args:
-      arrays: by name, as they are stored.
-      stored: the shape that the array of each variable must have, by the same names.
-      complaint: how the error begins.
+      arrays: stored arrays by name.
+      stored: expected shape of each array, by the same names.
+      complaint: beginning of the error message.
 
     Raises:
-      ValueError: anything is missing, unexpected or of another shape.
+      ValueError: arrays are missing, unexpected or of another shape.
     """
     problems = {
         "missing": [f"{n}, shape {shape}" for n, shape in stored.items() if n not in arrays],
@@ -85,7 +85,7 @@ def check_arrays(
 
 
 def _stored_shape(shape: Shape, axes: tuple[int, ...]) -> Shape:
-    """A Keras shape as PyTorch has it."""
+    """Returns the PyTorch shape for a Keras shape."""
     if len(shape) != 4:
         return tuple(reversed(shape))
     stored = [0] * 4

@@ -1,6 +1,6 @@
-"""Weights of a LeViT: the files they come in, their names elsewhere, and loading them by name.
+"""Weights of a LeViT: file formats, names in other codebases, and loading by name.
 
-`loading` is what `weights=` takes; `assignment` puts values into variables. `pytorch_*` know the
+`loading` implements `weights=`; `assignment` assigns values to variables. `pytorch_*` contain the
 names of the official code, timm and Hugging Face; `checkpoint_files` reads their files without
-running any code in them. Below it are the model and `levit_tf.opening`.
+running any code in them. This package uses the model and `levit_tf.opening`.
 """

@@ -1,7 +1,7 @@
-"""Puts named arrays into the variables of a LeViT: by name, and all or nothing.
+"""Assigns named arrays to the variables of a LeViT: by name, and all or nothing.
 
-Everything that does not fit is collected first and raised as one error. Only then is anything
-assigned, so a failed load leaves the model as it was.
+Everything that does not fit is collected first and raised as one error, before anything is
+assigned. So a failed load leaves the model unchanged.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from levit_tf.weights.pytorch_names import Entry, name_table
 
 @dataclasses.dataclass
 class TransferReport:
-    """What became of each variable, by Keras path.
+    """What was done with each variable; variables are given by Keras path.
 
     Attributes:
-      copied: taken as they were.
-      resized: attention biases brought to another grid: path -> (source grid, target grid).
-      adapted: the first convolution, brought to another number of input channels.
-      initialised: heads left as freshly initialised.
-      dropped: heads of the source that the model does not have, or not with so many classes.
+      copied: variables copied without change.
+      resized: attention biases resized to another grid: path -> (source grid, target grid).
+      adapted: the first convolution, if adapted to another number of input channels.
+      initialised: variables of heads that keep their initial values.
+      dropped: heads of the source that the model does not have, or has with other classes.
     """
 
     copied: list[str] = dataclasses.field(default_factory=list)
@@ -56,12 +56,12 @@ class TransferReport:
 
 
 def grid_text(grid: Grid) -> str:
-    """(14, 20) as "14x20"."""
+    """Formats a grid: (14, 20) as "14x20"."""
     return f"{grid[0]}x{grid[1]}"
 
 
 def listed(problems: Mapping[str, Sequence[str]]) -> str:
-    """All problems of a load, by kind, as the end of an error message; empty without any."""
+    """Formats problems of a load, by kind, as the end of an error message; "" without problems."""
     return "".join(
         f"\n{title} ({len(lines)}):" + "".join(f"\n  {line}" for line in lines)
         for title, lines in problems.items()
@@ -76,19 +76,20 @@ def source_grids(
     source: str,
     source_size: tuple[int, int] | None = None,
 ) -> list[Grid]:
-    """The token grids that the bias tables in `arrays` belong to.
+    """Returns the token grids that the bias tables in `arrays` belong to.
 
-    A table says how many tokens its grid has, not their height and width. So, in this order: the
-    grids of `source_size` if it is given; the model's own if all lengths agree with them; else the
-    square ones. Grids of the same area, such as 14x14 and 7x28, cannot be told apart: give
-    `source_size` for a source trained on a non-square size other than the model's.
+    The length of a table is the number of tokens of its grid, which does not determine height and
+    width. So the result is, in this order: the grids of `source_size` if it is given; the grids of
+    the model if all lengths agree with them; else square grids. Grids of the same area, such as
+    14x14 and 7x28, cannot be distinguished: give `source_size` for a source trained on a non-square
+    size other than the model's.
 
     Args:
-      model: the LeViT that the arrays are meant for.
-      variant: its variant.
-      arrays: by Keras path.
-      source: what the arrays came from, for errors.
-      source_size: (height, width) of the images the source was trained on, pixels.
+      model: the LeViT that the arrays are for.
+      variant: variant of the model.
+      arrays: arrays by Keras path.
+      source: origin of the arrays, for error messages.
+      source_size: (height, width) of the images that the source was trained on, pixels.
 
     Raises:
       ValueError: the grids are not square and `source_size` was not given.
@@ -116,16 +117,16 @@ def source_grids(
 
 @dataclasses.dataclass(frozen=True)
 class SourceArrays:
-    """Arrays for a LeViT, from somewhere.
+    """Arrays for a LeViT, from any source.
 
     Attributes:
-      name: what they came from, for errors.
-      arrays: by Keras path, in Keras layout.
+      name: origin of the arrays, for error messages.
+      arrays: arrays by Keras path, in Keras layout.
       grids: token grid of each stage; see `source_grids`.
       unexpected: names that no LeViT of this variant has.
-      problems: other complaints, one line each, to be raised with those that `assign` finds.
-      describe: (entry, Keras shape) -> (name, shape) as the source has them, for errors; by
-        default Keras' own.
+      problems: other problems, one line each, raised together with those that `assign` finds.
+      describe: function from (entry, Keras shape) to (name, shape) in the source's notation, for
+        error messages; by default Keras' notation.
     """
 
     name: str
@@ -141,20 +142,21 @@ def assign(
 ) -> TransferReport:
     """Assigns arrays to the variables of `model` with the same path.
 
-    Heads that the model does not have are dropped; every other array must have its variable and
-    every variable its array.
+    Heads that the model does not have are dropped; every other array must have a variable, and
+    every variable an array.
 
     Args:
-      model: a LeViT in train form, with or without the top. Layers around it are left alone.
-      variant: its variant.
+      model: a LeViT in train form, with or without the top. Layers around it are not changed.
+      variant: variant of the model.
       source: the arrays.
-      new_heads: which of `HEAD_PREFIXES` the model keeps as initialised; the source's are dropped.
+      new_heads: heads of the model, from `HEAD_PREFIXES`, that keep their initial values; the
+        source's are dropped.
 
     Returns:
-      What was done.
+      A report of what was done.
 
     Raises:
-      ValueError: something does not fit. Nothing was assigned then.
+      ValueError: something does not fit. Then nothing was assigned.
     """
     variables = {variable.path: variable for variable in model.weights}
     done, values = _fitted(variables, grids_of(model), variant, source, new_heads)
@@ -170,7 +172,7 @@ def _fitted(
     source: SourceArrays,
     new_heads: Collection[str],
 ) -> tuple[TransferReport, dict[str, np.ndarray]]:
-    """What is to be done, and the value of each variable; raises like `assign`."""
+    """Returns the report and the new value of each variable; raises like `assign`."""
     grids, describe = source.grids, source.describe
     done, values = TransferReport(), {}
     missing, misshapen, absent = [], [], []

@@ -1,7 +1,7 @@
 """Reads a PyTorch checkpoint file into named numpy arrays, without trusting it.
 
-Safetensors need no torch. A `.pth`/`.pt`/`.bin` file is a pickle, which may run any code when
-loaded naively; it is read by torch with `weights_only=True`, always.
+Safetensors files need no torch. A `.pth`/`.pt`/`.bin` file is a pickle, which could run any code
+when loaded carelessly; torch always reads it with `weights_only=True`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _EXPECTED = (
 
 
 class Checkpoint(dict[str, np.ndarray]):
-    """Arrays by their key.
+    """Arrays by key.
 
     Attributes:
-      notes: what of the file they are, where it holds more, in words for people.
+      notes: readable notes that say which part of the file the arrays are, if it contains more.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], notes: Sequence[str] = ()):
@@ -41,22 +41,22 @@ class Checkpoint(dict[str, np.ndarray]):
 def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoint:
     """Reads the tensors of a state dict.
 
-    The format is told by the content, not by the suffix. Half-precision tensors come back as
-    float32.
+    The format is recognised by the content, not by the suffix. Half-precision tensors are returned
+    as float32.
 
     Args:
       path: a `.safetensors` file, or one written by `torch.save`.
-      key: which state dict of a file with several, see `checkpoint_wrappers.find_state`; by default
-        the trained weights.
+      key: key of the state dict in a file that holds several, see `checkpoint_wrappers.find_state`;
+        by default the trained weights.
 
     Returns:
-      The arrays by their key.
+      The arrays by key.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ImportError: the file needs torch, or safetensors, which is not installed.
-      ValueError: the file is empty, truncated, of another format, holds anything other than
-        tensors, or holds weights that are not finite; the message says which.
+      ImportError: the file needs torch or safetensors, which is not installed.
+      ValueError: the file is empty, truncated, of another format, contains anything other than
+        tensors, or contains weights that are not finite; the message says which.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
@@ -77,7 +77,7 @@ def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoi
 
 
 def _kind(path: str) -> str:
-    """ "safetensors" or "torch", by the first bytes; raises for everything else."""
+    """Returns "safetensors" or "torch", judged by the first bytes; raises for anything else."""
     with open(path, "rb") as file:
         head = file.read(16)
     if not head:
@@ -118,7 +118,7 @@ def _check_zip(path: str) -> None:
 
 def _read_safetensors(path: str) -> Checkpoint:
     try:
-        import ml_dtypes  # noqa: F401, teaches numpy the name "bfloat16"
+        import ml_dtypes  # noqa: F401, registers "bfloat16" with numpy
         import safetensors
         from safetensors.numpy import load_file
     except ImportError as error:
@@ -152,12 +152,12 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
 
     try:
         with (
-            open(path, "rb") as file,  # not the path: torch would go by its suffix
+            open(path, "rb") as file,  # a file object, since torch would judge a path by its suffix
             warnings.catch_warnings(),
             torch.serialization.safe_globals([argparse.Namespace]),
         ):
-            # About pickle protocols; and the flags that the official main.py stores beside the
-            # weights are a Namespace, which is plain data.
+            # Warnings are about pickle protocols. The official main.py stores its flags with the
+            # weights as a Namespace, which is plain data.
             warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -167,13 +167,13 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
             f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...). Of a "
             "file that you trust save torch.load(FILE, weights_only=False)['state_dict'] so."
         ) from error
-    except Exception as error:  # A damaged file fails at many places, with as many types.
+    except Exception as error:  # A damaged file can raise many types of errors.
         raise ValueError(
             f"{path}: truncated, damaged, or no checkpoint at all "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). {_EXPECTED}."
         ) from error
     tensors, notes = _unwrapped(path, content, key)
-    # A tensor can show one stored value any number of times.
+    # A tensor can repeat one stored value any number of times.
     shown = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     limit = allowed_bytes(os.path.getsize(path))
     if shown > limit:
@@ -183,7 +183,7 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
         )
     try:
         arrays = {
-            # numpy has no bfloat16, and float64 is of no use: the model computes in float32.
+            # numpy has no bfloat16, and float64 is useless: the model computes in float32.
             key: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
             for key, tensor in tensors.items()
         }
@@ -195,13 +195,13 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
 
 
 def _blamed(error: Exception) -> str:
-    """The name of the offending object, where torch's long message has it."""
+    """Returns the name of the refused object, if torch's long message contains it."""
     found = re.search(r"GLOBAL (\S+)", str(error))
     return f" (it names {found[1]})" if found else ""
 
 
 def _unwrapped(path: str, content: Any, key: str | None) -> tuple[Mapping, list[str]]:
-    """The state dict inside what torch.load() returned; raises for anything but tensors."""
+    """Returns the state dict in the result of torch.load(); raises for anything but tensors."""
     import torch
 
     def is_tensor(value: Any) -> bool:
@@ -229,15 +229,15 @@ def _unwrapped(path: str, content: Any, key: str | None) -> tuple[Mapping, list[
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
-    """Floats of any width as float32; ml_dtypes' floats are of numpy kind "V"."""
+    """Converts floats of any width to float32; ml_dtypes' floats have numpy's kind "V"."""
     return array.astype(np.float32) if array.dtype.kind in "fV" else array
 
 
 def check_finite(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Checks that weights are numbers.
+    """Checks that all weights are finite.
 
     Args:
-      path: of their file, for the message.
+      path: their file, for the error message.
       arrays: the weights by key.
 
     Raises:

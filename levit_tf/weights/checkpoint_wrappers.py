@@ -1,6 +1,6 @@
-"""Finds the weights in what training scripts save: beside an optimiser, an average, an epoch.
+"""Finds the weights in a checkpoint that also holds an optimiser state, averages or an epoch.
 
-Nothing is read here: `checkpoint_files` has done that. No torch in here.
+This module does not read files (`checkpoint_files` does) and does not need torch.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-SEPARATOR = "/"  # between keys of nested dictionaries, since those of weights have dots
+SEPARATOR = "/"  # joins keys of nested dictionaries; the keys of weights contain dots
 
-# Where scripts put the weights that they trained, in the order in which they are looked for:
-# the official repository, timm and Lightning, and what else is common.
+# Keys under which scripts store trained weights, in the order of the search: the official
+# repository, timm and Lightning, and other common ones.
 _TRAINED = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "module")
 _AVERAGED = re.compile(r"(^|[^a-z])(ema|swa|averaged?)([^a-z]|$)")
 _NO_WEIGHTS = re.compile(r"optim|sched|scaler|callback|loop|criterion|loss|rng")
@@ -26,24 +26,24 @@ def find_state(
     """Chooses the state dict in a checkpoint.
 
     Args:
-      content: of the file: a state dict, or one of several in nested dictionaries.
-      is_tensor: tells the values of state dicts.
-      source: the file, for errors.
-      key: which one, keys of nested dictionaries being joined by "/"; or the prefix, without its
-        last dot, of the keys to take. By default what was trained, rather than an average of it.
+      content: content of the file: a state dict, or nested dictionaries with one or more of them.
+      is_tensor: returns whether a value is a tensor.
+      source: the file, for error messages.
+      key: key of the state dict, with keys of nested dictionaries joined by "/"; or the prefix of
+        the keys to take, without its last dot. By default the trained weights and not an average.
 
     Returns:
-      The state dict, as it is (it may hold other values than tensors), and what was chosen, in
-      words for people.
+      The state dict, unchanged (it may also hold other values than tensors), and readable notes on
+      what was chosen.
 
     Raises:
-      ValueError: there is no such key, or several state dicts of which none is the usual one.
+      ValueError: there is no such key, or there are several state dicts and none is the usual one.
     """
     states = _states(content, is_tensor)
     if key is not None:
         return _chosen(states, source, key)
     if "" in states or not states:
-        # No wrapper; or, for an error that names what is in there, a wrapper around no state dict.
+        # No wrapper; or a wrapper without a state dict, for an error that names its content.
         wrapped = next((content[n] for n in _TRAINED if isinstance(content.get(n), Mapping)), None)
         return (content if "" in states or wrapped is None else wrapped), []
     name = _usual(list(states))
@@ -60,7 +60,7 @@ def find_state(
 
 
 def _states(content: Mapping, is_tensor: Callable[[Any], bool]) -> dict[str, Mapping]:
-    """State dicts by their place; the one at "" is `content` itself."""
+    """Returns state dicts by their joined keys; "" is `content` itself."""
     found: dict[str, Mapping] = {}
 
     def visit(value: Mapping, path: tuple[str, ...]) -> None:
@@ -79,7 +79,7 @@ def _states(content: Mapping, is_tensor: Callable[[Any], bool]) -> dict[str, Map
 
 
 def _usual(names: list[str]) -> str | None:
-    """The state dict that is meant where nobody says; None if that is anybody's guess."""
+    """Returns the name of the default state dict; None if it is ambiguous."""
     trained = [name for name in names if not _AVERAGED.search(name.lower())]
     for known in _TRAINED:
         for name in trained:
@@ -91,7 +91,7 @@ def _usual(names: list[str]) -> str | None:
 
 
 def _chosen(states: Mapping[str, Mapping], source: str, key: str) -> tuple[Mapping, list[str]]:
-    """The state dict that a key names, or those keys of the usual one that begin with it."""
+    """Returns the state dict of a key, or the part of the default one with this prefix."""
     within = [name for name in states if name and (name + SEPARATOR).startswith(key + SEPARATOR)]
     if len(within) == 1:
         return states[within[0]], [f"took {within[0]!r} of the file"]
@@ -116,7 +116,7 @@ def _flag(key: str) -> str:
 
 
 def prefixes_before(key: str, state: Mapping) -> list[str]:
-    """What stands before a key, wherever it is in a state dict: "" where it stands alone."""
+    """Returns the prefixes before all occurrences of a key in a state dict; "" for no prefix."""
     return [k.removesuffix(key) for k in state if k == key or k.endswith(f".{key}")]
 
 
@@ -125,11 +125,11 @@ def without_prefix(state: Mapping, key: str) -> tuple[Mapping, list[str]]:
 
     Args:
       state: a state dict.
-      key: one that the network has.
+      key: a key of the network, without prefix.
 
     Returns:
-      The keys with the prefix, without it, and what was done, in words for people. Where there is
-      no prefix, or more than one, the state dict as it is.
+      The entries whose keys had the prefix, under keys without it, and readable notes on what was
+      done. If there is no prefix, or more than one, the state dict is returned unchanged.
     """
     prefixes = prefixes_before(key, state)
     if len(prefixes) != 1 or prefixes == [""]:

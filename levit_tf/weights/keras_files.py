@@ -1,4 +1,4 @@
-"""Loads `.keras` files that come from anywhere, with an error that says what is wrong with them."""
+"""Loads `.keras` files from any source, with errors that say what is wrong with them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from levit_common.regular_files import ModelFileError, check_regular, first_line
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
-# In the folder of a run: the network that it ended with, and the best until then.
+# Files in the folder of a run: the network at its end, and the best one so far.
 FINAL_FILE, BEST_FILE = "final.keras", "best.keras"
 
 
 def model_path(path: str | os.PathLike) -> str:
-    """What a tool is given as a model: of a run's folder the run's final network, which it says.
+    """Returns the path of a model; for the folder of a run, that of its final network.
 
     Args:
       path: a file, a SavedModel, or the folder of a run of `training.main`.
@@ -41,7 +41,7 @@ def model_path(path: str | os.PathLike) -> str:
 
 
 def load_keras_file(path: str | os.PathLike) -> keras.Model:
-    """Loads a `.keras` file, never with the code that it may bring along.
+    """Loads a `.keras` file without running any code that it may contain.
 
     Args:
       path: the file, or a run's folder, see `model_path`.
@@ -51,7 +51,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is truncated, of another kind, or of a model that Keras cannot rebuild.
+      ModelFileError: it is truncated, of another kind, or contains a model that Keras cannot build.
     """
     path = model_path(path)
     if not os.path.exists(path):
@@ -59,7 +59,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     if os.path.isdir(path):
         raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
     check_regular(path)
-    # Keras goes by the suffix, and reads a file without it as HDF5.
+    # Keras judges the format by the suffix, and reads a file without .keras as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
         raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")
     weights = check_keras_file(path)
@@ -68,19 +68,19 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except ModelFileError:
         raise
-    except Exception as error:  # A damaged file fails at many places, with as many types.
+    except Exception as error:  # A damaged file can raise many types of errors.
         raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
 
 
 def ends_in_softmax(model: keras.Model, source: str) -> bool:
-    """Whether the output is probabilities of one class among all, not logits.
+    """Returns whether the output of a model is softmax probabilities; False for logits.
 
     Args:
       model: a classifier with one output.
-      source: where it is from, for the message.
+      source: the model's file, for the error message.
 
     Raises:
-      ModelFileError: it ends in something else.
+      ModelFileError: the output is neither.
     """
     ending = ending_of(model)
     if ending not in (SOFTMAX, LINEAR):

@@ -1,4 +1,4 @@
-"""What `weights=` of a LeViT takes: "imagenet", a repository on the hub, or a file of Keras."""
+"""Implements `weights=` of a LeViT: "imagenet", a repository on the hub, or a Keras file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def load_weights(
 ) -> TransferReport:
     """Loads weights into a LeViT by name: all or nothing.
 
-    A model with one head takes the class head of a source with two, and a model without the top
-    takes neither. Attention biases of another input size are resized.
+    A model with one head receives the class head of a source with two heads; a model without the
+    top receives no head. Attention biases for another input size are resized.
 
     Args:
       model: a LeViT in train form.
@@ -39,21 +39,21 @@ def load_weights(
         a `.weights.h5` file, the folder of a run of `training.main`, or an opened checkpoint of the
         hub.
       variant: the model's variant.
-      blank: builds a LeViT without weights, into which the released ones are read once.
+      blank: function that builds a LeViT without weights, used to convert released weights once.
 
     Returns:
-      What became of each variable.
+      A report of what was done with each variable.
 
     Raises:
       FileNotFoundError: no such file.
       ConnectionError: "imagenet" is neither cached nor reachable.
-      ValueError: the source does not fit the model; everything that does not is listed, and the
-        model is unchanged.
+      ValueError: the source does not fit the model; all differences are listed, and the model is
+        unchanged.
     """
     if isinstance(weights, HubCheckpoint):
         return _load_hub(model, weights, variant)
     if os.fspath(weights) == "imagenet":
-        # Here, so that models with weights of their own never need what fetches the released ones.
+        # Imported here, because only released weights need the code that downloads them.
         from levit_tf.weights.pretrained import released_weights
 
         _check_rgb(model, variant, "imagenet")
@@ -150,7 +150,7 @@ def load_train_form(path: str | os.PathLike) -> keras.Model:
 def _read_keras(
     saved: keras.Model, path: str, variant: Variant
 ) -> tuple[dict[str, np.ndarray], list[Grid]]:
-    """Arrays by path, and the grids they belong to, of a saved LeViT."""
+    """Returns the arrays of a saved LeViT by path, and the grids of its bias tables."""
     found = variant_of(saved)
     if found.activation != variant.activation:
         raise ValueError(
@@ -162,7 +162,7 @@ def _read_keras(
 
 
 def _variable_order(variant: Variant) -> dict[str, list[str]]:
-    """By path of a layer the paths of its variables, in the order of `layer.weights`."""
+    """Returns, for each layer path, the paths of its variables in the order of `layer.weights`."""
     order = {}
     for entry in name_table(variant):
         order.setdefault(entry.path.rpartition("/")[0], []).append(entry.path)

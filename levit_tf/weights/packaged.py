@@ -1,7 +1,7 @@
-"""Weights that come with the package, so that something that has seen photographs works offline.
+"""Weights that come with the package, so that a network trained on photographs works offline.
 
-docs/levit_mini.md says how they were trained and how good they are. Kernels are stored in half
-precision, which is what keeps them small; vectors, BatchNorm's statistics among them, are not.
+docs/levit_mini.md describes their training and accuracy. Kernels are stored in half precision to
+keep the file small; vectors, including BatchNorm's statistics, are stored in full precision.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from levit_common.files import atomic_path
 from levit_tf.variants import Variant
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 
-CLASS_NAMES = "class_names"  # in the file, beside the arrays
+CLASS_NAMES = "class_names"  # key in the file, next to the arrays
 _FOLDER = "files"
 
 
 @dataclasses.dataclass(frozen=True)
 class Packaged:
-    """Weights that `weights=NAME` gives one variant.
+    """Description of packaged weights, which `weights=NAME` loads.
 
     Attributes:
       variant: name of the variant.
-      classes: how many.
-      origin: what the model notes about them.
+      classes: number of classes.
+      origin: text that the model notes as the origin of its weights.
     """
 
     variant: str
@@ -40,10 +40,10 @@ PACKAGED = {"imagenette": Packaged("LeViTMini", 10, "LeViTMini trained on Imagen
 
 
 def find_packaged(weights: str | os.PathLike | None, variant: Variant) -> Packaged | None:
-    """The weights of a name; None where it is not one of `PACKAGED`.
+    """Returns the packaged weights of this name; None if the name is not in `PACKAGED`.
 
     Raises:
-      ValueError: they are those of another variant.
+      ValueError: they belong to another variant.
     """
     found = PACKAGED.get(os.fspath(weights)) if weights is not None else None
     if found is not None and found.variant != variant.name:
@@ -54,15 +54,16 @@ def find_packaged(weights: str | os.PathLike | None, variant: Variant) -> Packag
 
 
 def default_weights(variant: Variant) -> str:
-    """The name of the weights that a variant has: in the package, or released for ImageNet."""
+    """Returns the name of a variant's default weights: packaged, or released for ImageNet."""
     names = (name for name, found in PACKAGED.items() if found.variant == variant.name)
     return next(names, "imagenet")
 
 
 def read_packaged(weights: str) -> tuple[dict[str, np.ndarray], list[str], str]:
-    """The arrays of packaged weights, their class names, and where they are from, for messages.
+    """Returns arrays and class names of packaged weights, and their file for error messages.
 
-    The network was trained with one head, which stands for both: their mean is its own logits.
+    The network was trained with one head. Its weights are used for both heads, whose mean is then
+    equal to the logits of the one head.
     """
     name = f"{PACKAGED[weights].variant}-{weights}.npz"
     file = importlib.resources.files("levit_tf.weights").joinpath(_FOLDER, name)
@@ -82,8 +83,8 @@ def write_packaged(
 
     Args:
       path: the `.npz` file.
-      arrays: of a LeViT with one head, by the paths of its variables.
-      class_names: in the order of its classes.
+      arrays: arrays of a LeViT with one head, by the paths of its variables.
+      class_names: class names in the order of the outputs.
     """
     stored = {
         key: array.astype(np.float16 if array.ndim > 1 else np.float32)

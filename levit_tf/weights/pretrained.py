@@ -1,13 +1,13 @@
-"""The released ImageNet weights: where they are, how they are verified, where they are kept.
+"""The released ImageNet weights: download, verification and cache.
 
 Source: `specification` in levit.py of facebookresearch/LeViT, and `default_cfgs` of
-timm/models/levit.py. Both publish the same weights. The official files need torch to read and carry
-the first eight hex digits of their SHA-256 in the name; timm's safetensors need no torch, and the
-hub states their SHA-256 in a Git LFS pointer.
+timm/models/levit.py. Both publish the same weights. The official files need torch for reading, and
+their names contain the first eight hex digits of their SHA-256; timm's safetensors need no torch,
+and the hub states their SHA-256 in a Git LFS pointer.
 
-A file is fetched by Keras into a scratch folder, verified here, since of some only the beginning of
-the digest is known, and only then put into Keras' cache. There it is converted once to Keras
-weights; from then on no network is needed. Nothing here ever falls back to random weights.
+Keras downloads a file into a temporary folder. This module verifies it, since only the beginning of
+some digests is known, and then moves it to Keras' cache. There it is converted once to Keras
+weights; from then on no internet connection is needed. Nothing here falls back to random weights.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Release:
 
     @property
     def digest(self) -> str:
-        """First eight hex digits of the official file's SHA-256."""
+        """The first eight hex digits of the official file's SHA-256."""
         return self.official_file.removesuffix(".pth")[-8:]
 
 
@@ -55,22 +55,22 @@ _RELEASES = {
 
 
 def cache_dir() -> str:
-    """Keras' cache for models: `$KERAS_HOME/models`, by default `~/.keras/models`."""
+    """Returns Keras' cache for models: `$KERAS_HOME/models`, by default `~/.keras/models`."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     return os.path.join(home, "models")
 
 
 def released_weights(variant: Variant, blank: Callable[[Variant], keras.Model]) -> str:
-    """Path of a `.weights.h5` file with the released weights, fetched and converted if need be.
+    """Returns the path of the released weights as `.weights.h5`; downloads and converts if needed.
 
     Args:
-      variant: one of the paper's five.
-      blank: builds a LeViT without weights, which takes them on the way to Keras' format.
+      variant: one of the paper's five variants.
+      blank: function that builds a LeViT without weights, used to convert them to Keras' format.
 
     Raises:
       ValueError: no weights were released for `variant`, or a file failed its verification.
-      ConnectionError: the file is not in the cache and cannot be fetched; the message says where
-        from, and where to put it by hand.
+      ConnectionError: the file is not in the cache and cannot be fetched; the message names the URL
+        and where to put the file by hand.
     """
     release = _RELEASES.get(variant.name)
     if release is None:
@@ -95,7 +95,7 @@ def _convert(model: keras.Model, variant: Variant, checkpoint: str, converted: s
 
 
 def _checkpoint(release: _Release) -> str:
-    """Path of a verified checkpoint of `release`: official where torch can read it, else timm's."""
+    """Returns the path of a verified checkpoint: the official one with torch, else timm's."""
     cache = cache_dir()
     hub_file = os.path.join(cache, release.hub_repository.replace("/", "--") + ".safetensors")
     official_file = os.path.join(cache, release.official_file)
@@ -119,7 +119,7 @@ def _checkpoint(release: _Release) -> str:
 
 
 def _verified(path: str, url: str, digest: str, size: int | None = None) -> str:
-    """`path` if it is there, fetched otherwise, with the SHA-256 that begins with `digest`."""
+    """Returns `path`, downloaded if missing; checks that its SHA-256 starts with `digest`."""
 
     def verify(candidate):
         found_size = os.path.getsize(candidate)
@@ -145,7 +145,7 @@ def _verified(path: str, url: str, digest: str, size: int | None = None) -> str:
 
 
 def _parse_pointer(path: str) -> tuple[str, int]:
-    """SHA-256 and size in bytes, from a Git LFS pointer file."""
+    """Returns SHA-256 and size in bytes from a Git LFS pointer file."""
     with open(path, "rb") as file:
         text = file.read(4096).decode(errors="replace")
     digest = re.search(r"^oid sha256:([0-9a-f]{64})$", text, re.MULTILINE)
@@ -159,14 +159,14 @@ def _parse_pointer(path: str) -> tuple[str, int]:
 
 
 def _fetch(url: str, path: str, verify: Callable[[str], object], hint: str = "") -> None:
-    """Downloads `url` to `path`; nothing is left there unless `verify(temporary)` passes."""
+    """Downloads `url` to `path`, which is only created if `verify(temporary file)` passes."""
     with _temporary(path) as temporary:
         folder, name = os.path.split(temporary)
         timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_TIMEOUT)  # Keras sets none, and would wait for ever
+        socket.setdefaulttimeout(_TIMEOUT)  # Keras sets no timeout and could wait forever
         try:
             keras.utils.get_file(name, url, cache_dir=folder, cache_subdir="")
-        except Exception as error:  # what Keras raises is no more than that
+        except Exception as error:  # Keras raises plain Exceptions
             raise ConnectionError(
                 f"{name} is not in the cache, and fetching it failed ({error}).\n  from: {url}\n"
                 f"  Fetch it by hand and put it at: {path}{hint}"
@@ -179,7 +179,7 @@ def _fetch(url: str, path: str, verify: Callable[[str], object], hint: str = "")
 
 @contextlib.contextmanager
 def _temporary(path: str) -> Iterator[str]:
-    """A path of the same name in a scratch folder beside `path`, gone afterwards."""
+    """Yields a path of the same name in a temporary folder next to `path`, removed afterwards."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path), prefix=".fetch-") as scratch:
         yield os.path.join(scratch, os.path.basename(path))

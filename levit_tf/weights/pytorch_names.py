@@ -1,8 +1,8 @@
-"""The one table of names: every variable of a LeViT and its key in the three PyTorch codebases.
+"""The table of names: every variable of a LeViT and its key in the three PyTorch codebases.
 
-Reading and writing checkpoints both go by this table, so the two cannot drift apart. It also holds
-what each variable's shape must be, which is how a checkpoint's variant is recognised. Pure Python
-and numpy: no backend, no torch.
+Both reading and writing of checkpoints use this table, so they always agree. It also contains the
+shape of each variable, by which the variant of a checkpoint is recognised. Pure Python and numpy:
+no backend, no torch.
 
 The flavours:
 
@@ -27,7 +27,7 @@ HEAD_PREFIXES = ("classifier/head/", "classifier/head_dist/")
 
 
 class Layout(enum.Enum):
-    """How a kind of variable is stored. `out` and `in` are channels."""
+    """How a kind of variable is stored; `out` and `in` are numbers of channels."""
 
     CONV = "convolution kernel: Keras (height, width, in, out), PyTorch (out, in, height, width)"
     POINTWISE = "projection: Keras (in, out), PyTorch (out, in), or (out, in, 1, 1) in timm_conv"
@@ -41,12 +41,13 @@ class Entry:
     """One variable.
 
     Attributes:
-      path: the Keras variable's `path`.
-      official: key in the official naming.
-      timm: key in timm's, conv or not.
-      hf: key in Hugging Face's.
+      path: `path` of the Keras variable.
+      official: key in the official code.
+      timm: key in timm, in both of its flavours.
+      hf: key in Hugging Face transformers.
       layout: how it is stored.
-      shape: Keras shape; None for what a variant leaves open: input channels, classes, grid.
+      shape: Keras shape, with None for sizes that the variant does not fix: input channels,
+        classes, grid.
       stage: for a bias table, the stage whose grid the keys lie on; None otherwise.
       stride: for a bias table, the stride of the queries.
     """
@@ -61,7 +62,7 @@ class Entry:
     stride: int = 1
 
     def key(self, flavour: str) -> str:
-        """The key in a state dict of `flavour`."""
+        """Returns the key in a state dict of `flavour`."""
         return getattr(self, "timm" if flavour == "timm_conv" else flavour)
 
     @property
@@ -70,7 +71,7 @@ class Entry:
         return self.path.startswith(HEAD_PREFIXES)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether a Keras shape agrees with this entry wherever the variant fixes it."""
+        """Returns whether a Keras shape agrees with this entry in all sizes that are fixed."""
         return len(shape) == len(self.shape) and all(
             wanted in (None, found) for wanted, found in zip(self.shape, shape, strict=True)
         )
@@ -78,7 +79,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class _Module:
-    """What a layer is called in Keras and in each of the three codebases."""
+    """The names of a layer in Keras and in each of the three codebases."""
 
     path: str
     official: str
@@ -86,7 +87,7 @@ class _Module:
     hf: str
 
     def child(self, name: str, official: str, timm: str, hf: str) -> _Module:
-        """A layer inside this one."""
+        """Returns the names of a layer inside this one."""
         return _Module(
             f"{self.path}/{name}",
             f"{self.official}.{official}",
@@ -203,7 +204,7 @@ def _mlp(variant: Variant, module: _Module, channels: int) -> list[Entry]:
 
 @functools.lru_cache
 def name_table(variant: Variant) -> tuple[Entry, ...]:
-    """All variables of a variant, both heads included, layer by layer in the order of the network.
+    """Returns all variables of a variant with both heads, in the order of the network's layers.
 
     Within a layer the order is that of `layer.weights`.
     """
@@ -212,18 +213,18 @@ def name_table(variant: Variant) -> tuple[Entry, ...]:
     for n, filters in enumerate(variant.stem_filters, start=1):
         module = _Module(
             f"stem_conv{n}",
-            f"patch_embed.{2 * (n - 1)}",  # an activation after each but the last
+            f"patch_embed.{2 * (n - 1)}",  # odd numbers are the activations in between
             f"stem.conv{n}",
             f"levit.patch_embeddings.embedding_layer_{n}",
         )
         entries += _conv_bn(module, channels, filters)
         channels = filters
 
-    block = 0  # the official code numbers the layers of all stages through
+    block = 0  # the official code numbers the layers of all stages consecutively
     for stage, channels in enumerate(variant.embed_dim):
         keras_prefix, timm_prefix = f"stages_{stage}", f"stages.{stage}"
         if stage > 0:
-            # Hugging Face counts the subsampling to the stage before, as its last two layers.
+            # In Hugging Face, the subsampling is the last two layers of the stage before.
             hf = f"levit.encoder.stages.{stage - 1}.layers"
             layer = 2 * variant.depth[stage - 1]
             attention = _Module(
@@ -262,7 +263,7 @@ def name_table(variant: Variant) -> tuple[Entry, ...]:
 
 
 def to_keras(array: np.ndarray, layout: Layout) -> np.ndarray:
-    """A PyTorch array in Keras' layout; one of an unexpected rank is returned as it is."""
+    """Converts a PyTorch array to Keras' layout; an array of unexpected rank is returned as is."""
     if layout in (Layout.POINTWISE, Layout.DENSE):
         if array.ndim == 4 and array.shape[2:] == (1, 1):
             array = array[:, :, 0, 0]  # (out, in, 1, 1) -> (out, in)
@@ -273,7 +274,7 @@ def to_keras(array: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def to_pytorch(array: np.ndarray, layout: Layout, flavour: str) -> np.ndarray:
-    """A Keras array in the PyTorch layout of `flavour`, contiguous."""
+    """Converts a Keras array to the PyTorch layout of `flavour`; the result is contiguous."""
     if layout is Layout.CONV:
         array = array.transpose(3, 2, 0, 1)  # (h, w, in, out) -> (out, in, h, w)
     elif layout in (Layout.POINTWISE, Layout.DENSE):

@@ -12,7 +12,7 @@ from levit_tf.variants import Variant, get_variant, list_variants
 from levit_tf.weights.checkpoint_wrappers import prefixes_before
 from levit_tf.weights.pytorch_names import Entry, name_table, to_keras
 
-# The first convolution, by which each codebase is known.
+# Key of the first convolution, by which each codebase is recognised.
 _SIGNATURES = {
     "official": "patch_embed.0.c.weight",
     "timm": "stem.conv1.linear.weight",
@@ -25,18 +25,18 @@ _BUFFERS = ("num_batches_tracked", "attention_bias_idxs")
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointInfo:
-    """What a state dict is.
+    """Properties of a recognised state dict.
 
     Attributes:
       flavour: "official", "timm", "timm_conv" or "hf".
-      variant: the variant. Its activation comes from the table: weights do not show it.
-      channels: of the input image.
-      classes: of the class head; None without one.
+      variant: the variant. Its activation is taken from the table, since weights do not show it.
+      channels: number of input channels.
+      classes: number of classes of the class head; None without a head.
       has_head_dist: whether there is a distillation head.
-      square_size: side of the square images that the attention biases would fit, pixels; None
-        where they fit no square.
-      prefix: before every key, such as "module." of `DataParallel`.
-      left_out: keys without the prefix.
+      square_size: side in pixels of the square images that the attention biases fit; None if they
+        fit no square.
+      prefix: prefix of every key, such as "module." of `DataParallel`.
+      left_out: keys that do not have the prefix and are not used.
     """
 
     flavour: str
@@ -68,17 +68,17 @@ def recognise(
     variant: Variant | str | None = None,
     source: str = "the state dict",
 ) -> CheckpointInfo:
-    """Tells flavour, variant, classes, channels and heads of a state dict.
+    """Recognises flavour, variant, classes, channels and heads of a state dict.
 
     Args:
       state: arrays by key.
-      variant: the variant if it is known; then nothing is compared with it here. By default the
-        one of the table with exactly these keys and shapes.
-      source: what the state dict came from, for errors.
+      variant: the variant if it is known; then it is not checked here. By default the variant of
+        the table with exactly these keys and shapes.
+      source: origin of the state dict, for error messages.
 
     Raises:
-      ValueError: neither of the codebases, or none of the known variants. The message lists what
-        the nearest variant differs in.
+      ValueError: the state dict is from no known codebase, or of no known variant. The message
+        lists the differences to the most similar variant.
     """
     whole = state
     flavour, prefix = _flavour(state, source)
@@ -109,12 +109,14 @@ def recognise(
 def canonical(
     state: Mapping[str, np.ndarray], flavour: str, prefix: str = ""
 ) -> Mapping[str, np.ndarray]:
-    """Keys as `pytorch_names` has them: a bare Hugging Face `LevitModel` lacks "levit.".
+    """Returns the arrays under the keys of `pytorch_names`.
+
+    Hugging Face's `LevitModel` without heads lacks the prefix "levit.", which is added.
 
     Args:
       state: arrays by key.
       flavour: see `CheckpointInfo`.
-      prefix: to be removed; what does not begin with it is left out.
+      prefix: prefix to remove; keys without it are left out.
     """
     if prefix:
         state = {
@@ -128,9 +130,9 @@ def canonical(
 
 
 def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
-    """The flavour, and the prefix before its keys."""
+    """Returns the flavour, and the prefix of its keys."""
     for flavour, signature in _SIGNATURES.items():
-        # The bare form of Hugging Face's is the second, as the first one ends in it.
+        # The short form of Hugging Face's key comes second, because the full one ends in it.
         for key in dict.fromkeys((signature, signature.removeprefix(_HF_PREFIX))):
             prefixes = prefixes_before(key, state)
             if not prefixes:
@@ -174,7 +176,7 @@ def _variant(state: Mapping[str, np.ndarray], flavour: str, source: str) -> Vari
 
 
 def _misfits(state: Mapping[str, np.ndarray], flavour: str, variant: Variant) -> list[str]:
-    """Keys that are missing, unexpected, or of a shape that the variant rules out."""
+    """Returns the keys that are missing, unexpected, or have a shape that does not fit."""
     entries = {entry.key(flavour): entry for entry in name_table(variant)}
     missing = [
         f"missing {key}"

@@ -1,7 +1,7 @@
-"""PyTorch state dicts to a Keras LeViT and back, for the three codebases that have LeViT.
+"""Converts PyTorch state dicts of the three codebases to a Keras LeViT, and back.
 
-Works on numpy arrays by name; see `checkpoint_files` for reading files and `pytorch_names` for the
-names. No torch in here.
+Works on numpy arrays by name and does not need torch; `checkpoint_files` reads the files, and
+`pytorch_names` contains the names.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _INDEX = "attention_bias_idxs"
 
 @dataclasses.dataclass
 class ImportReport(TransferReport):
-    """What a checkpoint was and what became of it; variables by Keras path, the rest by key.
+    """Report of an import; variables are given by Keras path, everything else by key.
 
     Attributes:
       info: flavour, variant, classes and heads of the checkpoint.
-      ignored: buffers that a Keras model has no use for. Index buffers were compared first.
-      notes: what of the file was taken, where it holds more.
+      ignored: buffers that a Keras model does not need. Index buffers were checked before.
+      notes: readable notes that say which part of the file was read, if it contains more.
     """
 
     info: CheckpointInfo | None = None
@@ -71,22 +71,22 @@ def load_state_dict(
     """Loads a PyTorch state dict into a Keras LeViT.
 
     Args:
-      model: a LeViT in train form. `heads="single"` takes the class head of a checkpoint with two,
-        and a model without the top takes no head.
+      model: a LeViT in train form. With `heads="single"` it receives the class head of a checkpoint
+        with two heads; without the top it receives no head.
       state: arrays by key, of any flavour; see `checkpoint_files.read_checkpoint`.
-      variant: the model's variant; read off the model by default.
-      info: what `recognise` says of `state`, where it was asked already; `variant` is then its.
-      checkpoint_size: (height, width) of the images the checkpoint was trained on, pixels; needed
-        only where `assignment.source_grids` cannot tell.
-      new_heads: leaves the model's heads as initialised, for another number of classes.
-      source: what the state dict came from, for errors.
+      variant: variant of the model; by default it is derived from the model.
+      info: result of `recognise` for `state`, if it is known already; it then defines `variant`.
+      checkpoint_size: (height, width) of the images that the checkpoint was trained on, pixels;
+        needed only if `assignment.source_grids` cannot find the grids.
+      new_heads: whether the model's heads keep their initial values, for other classes.
+      source: origin of the state dict, for error messages.
 
     Returns:
       A report: copied, resized, initialised, dropped, ignored.
 
     Raises:
-      ValueError: the flavour is unknown, or anything is missing, unexpected or of another shape;
-        all of it is listed. The model is unchanged then.
+      ValueError: the flavour is unknown, or arrays are missing, unexpected or of another shape; all
+        of them are listed, and the model is unchanged.
     """
     if info is None:
         variant = variant_of(model) if variant is None else variant
@@ -122,19 +122,21 @@ def load_state_dict(
 
 
 def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:
-    """The weights of a Keras LeViT as a state dict that PyTorch loads with `strict=True`.
+    """Returns the weights of a Keras LeViT as a state dict that PyTorch loads with `strict=True`.
 
     Args:
-      model: a LeViT in train form with the top. Two heads make the distilled model of each
-        codebase (Hugging Face: `LevitForImageClassificationWithTeacher`), one head the plain one.
+      model: a LeViT in train form with the top. With two heads it becomes the distilled model of
+        the codebase (Hugging Face: `LevitForImageClassificationWithTeacher`), with one head the
+        plain model.
       flavour: one of `FLAVOURS`.
 
     Returns:
-      Arrays by key in the order of the network, with all buffers that `flavour` registers.
+      Arrays by key in the order of the network, including all buffers that `flavour` registers.
 
     Raises:
       ValueError: unknown flavour; not a LeViT in train form; or a LeViT that the codebase cannot
-        build: official and Hugging Face have hard-swish, four stem convolutions and squares only.
+        build: the official code and Hugging Face support only hard-swish, four stem convolutions
+        and square inputs.
     """
     if flavour not in FLAVOURS:
         raise ValueError(f"Unknown format {flavour!r}. Known: {', '.join(FLAVOURS)}.")
@@ -182,7 +184,7 @@ def _check_expressible(variant: Variant, grid: Grid, flavour: str) -> None:
 def _index_problems(
     state: Mapping[str, np.ndarray], table: tuple[Entry, ...], flavour: str, grids: list[Grid]
 ) -> list[str]:
-    """Index buffers that number the offsets in another way than `attention_bias_index`."""
+    """Returns problems of index buffers that differ from `attention_bias_index`."""
     problems = []
     for entry in table:
         key = entry.key(flavour).rpartition(".")[0] + f".{_INDEX}"
@@ -198,7 +200,7 @@ def _index_problems(
 
 
 def _pytorch_shape(shape: tuple[int, ...], layout: Layout, flavour: str) -> tuple[int, ...]:
-    """`shape` of Keras as the checkpoint has it; of an unexpected rank, as it is."""
+    """Returns the checkpoint's shape for a Keras shape; an unexpected rank is returned as is."""
     expected_rank = {Layout.CONV: 4, Layout.POINTWISE: 2, Layout.DENSE: 2}.get(layout)
     if len(shape) != expected_rank:
         return shape

@@ -1,7 +1,7 @@
-"""Reads the arrays in Keras' weight files by the names of their layers.
+"""Reads the arrays in Keras' weight files by layer name.
 
-Keras itself matches layers by their position among those of their class, so that a file of another
-network may be loaded in part. Layer names are in the file too, as attributes; these are used.
+Keras itself matches layers by their position among layers of the same class, so it may load parts
+of a file of another network. The file also contains the layer names as attributes, used here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from levit_tf.opening.weight_files import check_weights_file
 
 
 def read_weights_file(path: str, order: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
-    """Arrays by the path of their variable; nothing in the file is deserialised.
+    """Returns arrays by the path of their variable; nothing in the file is deserialised.
 
     Args:
       path: a `.keras` or `.weights.h5` file.
-      order: by path of a layer ("layer/sublayer"), the paths of its variables in the order in which
-        Keras stores them. An array that is not in it gets "LAYER/POSITION".
+      order: for each layer path ("layer/sublayer"), the paths of its variables in the order in
+        which Keras stores them. An array that is not listed is named "LAYER/POSITION".
 
     Raises:
-      ValueError: it is truncated, or no such file.
+      ValueError: the file is truncated or of another kind.
     """
     import h5py
 

@@ -1,7 +1,7 @@
-"""LeViTs on the Hugging Face hub: `hf://owner/name`, of timm, of transformers, fine-tuned ones.
+"""LeViTs on the Hugging Face hub, `hf://owner/name`: of timm, of transformers, or fine-tuned.
 
-addresses    hf://owner/name@revision/file
-files        one file of a repository: huggingface_hub's cache, token and offline mode; verified
-configs      what a repository's config.json says: classes, size, mean, standard deviation
-checkpoints  an address as a checkpoint with all of that
+addresses    parses hf://owner/name@revision/file
+files        fetches and verifies a file, with huggingface_hub's cache, token and offline mode
+configs      reads config.json: classes, input size, mean, standard deviation
+checkpoints  opens an address as a checkpoint with these properties
 """

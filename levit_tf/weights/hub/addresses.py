@@ -1,4 +1,4 @@
-"""Addresses of repositories on the hub, as huggingface_hub's own file system writes them."""
+"""Addresses of repositories on the hub, in the notation of huggingface_hub's file system."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _ADDRESS = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class HubAddress:
-    """Where a checkpoint is.
+    """Address of a checkpoint.
 
     Attributes:
       repository: "owner/name".
       revision: a branch, a tag or a commit; None for the newest.
-      file: in the repository; None for its weights.
+      file: name of a file in the repository; None for the default weights file.
     """
 
     repository: str
@@ -37,7 +37,7 @@ class HubAddress:
 
 
 def is_hub_address(path: object) -> bool:
-    """Whether a value is meant as an address on the hub."""
+    """Returns whether a value has the form of an address on the hub."""
     return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(SCHEME)
 
 
@@ -45,7 +45,7 @@ def parse_address(text: str) -> HubAddress:
     """Parses an address; a "/" in a revision is written %2F.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the text is not a valid address.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or ".." in text:

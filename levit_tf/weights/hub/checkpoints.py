@@ -1,4 +1,4 @@
-"""A repository's LeViT: its weights, and what the repository says of them."""
+"""Opens the LeViT of a hub repository: its weights, and their properties in the repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from levit_tf.weights.hub.configs import MAX_CONFIG_BYTES, HubConfig, read_confi
 from levit_tf.weights.hub.files import commit_of, fetch
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
 
-# The first that there is. Of pickles nothing but tensors is read.
+# Names of weight files; the first existing one is used. Only tensors are read from pickles.
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth", "pytorch_model.pth")
 
 
@@ -23,13 +23,13 @@ class HubCheckpoint:
     """A LeViT on the hub.
 
     Attributes:
-      address: where it is, with the commit.
+      address: its address, including the commit.
       state: its weights.
-      info: what these are.
-      class_names: the repository's; ImageNet's for 1000 classes without names; None where there are
-        none.
-      input_size: (height, width) that it was trained on, pixels; None where nothing says it.
-      input_range: what its input holds.
+      info: properties of the weights.
+      class_names: class names in the repository; ImageNet's for 1000 classes without names; None if
+        there are none.
+      input_size: (height, width) of the training images, pixels; None if it is not known.
+      input_range: range of its input values.
     """
 
     address: HubAddress
@@ -41,29 +41,29 @@ class HubCheckpoint:
 
     @property
     def origin(self) -> str:
-        """Where the weights are from, as a model notes it."""
+        """Origin of the weights, in the form that a model notes."""
         return f"{self.info.variant.name}, {self.info.flavour} checkpoint {self.address}"
 
 
 def open_hub_checkpoint(
     address: str | os.PathLike, key: str | None = None, variant: str | None = None
 ) -> HubCheckpoint:
-    """Fetches a LeViT, or takes it from huggingface_hub's cache.
+    """Opens a LeViT from huggingface_hub's cache, or downloads it.
 
     Args:
       address: see `levit_tf.weights.hub.addresses`.
-      key: which network of a file with several, see `read_checkpoint`.
-      variant: its name where it is known.
+      key: key of the state dict in a file that holds several, see `read_checkpoint`.
+      variant: name of the variant, if it is known.
 
     Raises:
       ImportError: huggingface_hub is not installed.
-      PermissionError: there is no such repository, or not for whoever asks.
+      PermissionError: there is no such repository, or this user has no access to it.
       ConnectionError: it is neither in the cache nor reachable.
-      ValueError: it holds no LeViT, is damaged, or contradicts itself.
+      ValueError: it contains no LeViT, is damaged, or is inconsistent.
     """
     wanted = parse_address(os.fspath(address))
     config_file = fetch(wanted, "config.json")
-    # All files are of one commit, also if somebody pushes another one in between.
+    # All files are from one commit, even if somebody pushes another one in the meantime.
     commit = None if config_file is None else commit_of(config_file)
     pinned = dataclasses.replace(wanted, revision=commit or wanted.revision)
     weights = _weights(pinned)
@@ -79,7 +79,7 @@ def open_hub_checkpoint(
     if names is not None and info.classes is not None:
         check_class_names(names, info.classes, f"{pinned}: config.json")
     if names is None and info.classes == len(imagenet_class_names()):
-        names = tuple(imagenet_class_names())  # whose order is the same in all codebases
+        names = tuple(imagenet_class_names())  # all codebases have the same order
     return HubCheckpoint(
         pinned,
         state,

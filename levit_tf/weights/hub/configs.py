@@ -1,4 +1,4 @@
-"""What a repository says of its network, in the words of timm and of transformers."""
+"""Reads the description of a network in a hub repository, in timm's or transformers' format."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from levit_lite.class_names import check_class_names
 from levit_tf.preprocessing import InputRange
 
 MAX_CONFIG_BYTES = 4 << 20
-_UNNAMED = re.compile(r"LABEL_\d+")  # what transformers writes where nobody gave names
+_UNNAMED = re.compile(r"LABEL_\d+")  # transformers' placeholders for missing class names
 
 
 @dataclasses.dataclass(frozen=True)
 class HubConfig:
-    """What config.json and preprocessor_config.json say; None for what they do not.
+    """Content of config.json and preprocessor_config.json; None for missing values.
 
     Attributes:
-      architecture: the name of the network there.
-      class_names: in the order of the outputs.
-      input_size: (height, width) that it was trained on, pixels.
-      input_range: what its input holds.
-      classes: how many.
+      architecture: name of the network in that codebase.
+      class_names: class names in the order of the outputs.
+      input_size: (height, width) of the training images, pixels.
+      input_range: range of the input values.
+      classes: number of classes.
     """
 
     architecture: str | None = None
@@ -38,12 +38,12 @@ def read_config(text: str, preprocessor: str | None, source: str) -> HubConfig:
     """Reads a repository's description.
 
     Args:
-      text: of config.json.
-      preprocessor: of preprocessor_config.json, which transformers has; None without.
-      source: the repository, for messages.
+      text: content of config.json.
+      preprocessor: content of transformers' preprocessor_config.json; None if there is none.
+      source: the repository, for error messages.
 
     Raises:
-      ValueError: it is no JSON, is not of a LeViT, or says what cannot be.
+      ValueError: the text is not JSON, does not describe a LeViT, or has invalid values.
     """
     config = _json(text, f"{source}: config.json")
     if "architecture" in config or "pretrained_cfg" in config:
@@ -115,7 +115,7 @@ def _not_levit(source: str, found: str) -> ValueError:
 
 
 def _in_order(names: Mapping | Sequence, source: str) -> tuple[str, ...]:
-    """Names of classes, which may be given by their numbers."""
+    """Returns class names in order, from a list or from a mapping of class numbers to names."""
     if not isinstance(names, dict):
         return tuple(map(str, names))
     try:

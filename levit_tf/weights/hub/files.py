@@ -1,8 +1,8 @@
-"""One file of a repository, by huggingface_hub: its cache, its token, its offline mode.
+"""Fetches one file of a repository with huggingface_hub's cache, token and offline mode.
 
-It compares the size of what it downloaded, and nothing else. Here the content is compared with the
-checksum that the hub told and by which the cache names it: SHA-256 for large files, that of git for
-small ones.
+huggingface_hub only compares the size of a downloaded file. This module compares the content with
+the checksum that the hub sent and that is the file's name in the cache: SHA-256 for large files,
+git's checksum for small ones.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 
 
 def fetch(address: HubAddress, name: str) -> str | None:
-    """Path of a file of a repository in huggingface_hub's cache.
+    """Returns the path of a repository's file in huggingface_hub's cache; downloads if necessary.
 
     Args:
       address: the repository and its revision.
-      name: of the file.
+      name: name of the file.
 
     Returns:
-      None if the repository has no such file.
+      The path; None if the repository has no such file.
 
     Raises:
       ImportError: huggingface_hub is not installed.
-      PermissionError: the repository is not there, or not for whoever asks.
-      ConnectionError: the file is not in the cache and cannot be fetched; or it was cut off.
-      ValueError: there is no such revision; or the content is not what the hub says it is.
+      PermissionError: there is no such repository, or this user has no access to it.
+      ConnectionError: the file is not in the cache and cannot be fetched; or it was truncated.
+      ValueError: there is no such revision; or the content does not match the hub's checksum.
     """
     try:
         import huggingface_hub
@@ -47,7 +47,7 @@ def fetch(address: HubAddress, name: str) -> str | None:
         known = huggingface_hub.try_to_load_from_cache(
             address.repository, name, revision=address.revision
         )
-        # The cache also keeps what there is not.
+        # The cache also remembers which files do not exist.
         if known is huggingface_hub._CACHED_NO_EXIST:
             return None
         raise ConnectionError(
@@ -69,7 +69,7 @@ def fetch(address: HubAddress, name: str) -> str | None:
         ) from error
     except errors.HFValidationError as error:
         raise ValueError(f"{address}: {_reason(error)}") from error
-    except Exception as error:  # what its HTTP library raises is not among its own errors
+    except Exception as error:  # errors of its HTTP library are of other types than its own
         raise ConnectionError(
             f"{address}: {name} cannot be fetched: {_reason(error)} Nothing of it is used; try "
             "again."
@@ -79,26 +79,26 @@ def fetch(address: HubAddress, name: str) -> str | None:
 
 
 def commit_of(path: str) -> str | None:
-    """The commit that a file in the cache belongs to, by its path."""
+    """Returns the commit of a file in the cache, taken from its path."""
     match = re.search(r"/snapshots/([0-9a-f]{40})/", path)
     return match and match[1]
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error, of which some begin with empty ones."""
+    """Returns the first non-empty line of an error message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def _verify(address: HubAddress, name: str, path: str) -> None:
-    """Raises ValueError, and removes the file, if its content is not that of its checksum."""
+    """Raises ValueError and removes the file if its content does not match its checksum."""
     blob = os.path.realpath(path)
     expected = os.path.basename(blob)
     if _SHA256.fullmatch(expected):
         digest = hashlib.sha256()
     elif _GIT.fullmatch(expected):
         digest = hashlib.sha1(b"blob %d\0" % os.path.getsize(blob), usedforsecurity=False)
-    else:  # where the cache is on a file system without links; then nothing names the checksum
+    else:  # the cache's file system has no links: then no file name contains the checksum
         return
     with open(blob, "rb") as file:
         while part := file.read(1 << 20):

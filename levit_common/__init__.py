@@ -1,5 +1,5 @@
-"""What all packages share and none of them is about: files, names, arrays, console output.
+"""Helpers that all packages share: files, names, arrays, console output.
 
-It imports only the standard library, `cli` absl, `arrays` numpy and `figures` Matplotlib, so that a
-command can use it before it starts Keras or TensorFlow, or without them.
+Its modules import only the standard library, except that `cli` imports absl, `arrays` numpy and
+`figures` Matplotlib. So a command can use them before it starts Keras or TensorFlow, or without.
 """

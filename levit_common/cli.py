@@ -1,7 +1,7 @@
-"""Commands: their flags first, then Keras, and what a user got wrong in one line.
+"""Runs commands: parses the flags before Keras starts, and reports user errors in one line.
 
-The module of a command imports at its top only what is light, so that `--help` and a wrong argument
-are answered before Keras and TensorFlow start. It says what it is in a `Command`:
+The module of a command imports only light modules at its top, so that `--help` and wrong arguments
+are answered before Keras and TensorFlow start. It defines itself with a `Command`:
 
     COMMAND = cli.Command(main, define_flags)
 
@@ -22,29 +22,29 @@ from absl import app, flags, logging
 from levit_common.choices import INPUT_RANGES, TRUST_HELP
 from levit_common.quiet import start_keras
 
-# What a user can put right: a wrong file, a wrong value, a missing optional dependency. Everything
-# else is a defect of this code and keeps its traceback.
+# Errors that a user can correct: a wrong file, a wrong value, a missing optional dependency.
+# Everything else is a defect of this code and is shown with its traceback.
 _USER_ERRORS = (ValueError, OSError, ImportError)
 
-flags.disclaim_key_flags()  # those below are shown in the help of the commands that define them
+flags.disclaim_key_flags()  # shared flags appear in the help of the commands that define them
 
 
 def _nothing(*_: str) -> None:
-    """No flags of its own, or no checks."""
+    """Does nothing: for commands without own flags or without checks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """A command under absl.
+    """A command-line tool that uses absl.
 
     Attributes:
-      main: does the work. Its parameters are the positional arguments, which the command's
-        docstring explains; it returns the exit code, None for 0.
-      define_flags: defines the flags.
-      check: takes what `main` takes; raises ValueError or OSError for flags and arguments that
-        cannot be right, before Keras starts.
+      main: function that does the work. Its parameters are the positional arguments, which the
+        docstring of the command explains; it returns the exit code, None for 0.
+      define_flags: function that defines the flags.
+      check: function with the parameters of `main` that is called before Keras starts; it raises
+        ValueError or OSError for wrong flags and arguments.
       starts_keras: whether Keras is started, without its start messages, before `main` is called.
-      error_code: exit code after a user's error, misused flags among them.
+      error_code: exit code after a user error, including wrong flags.
     """
 
     main: Callable[..., int | None]
@@ -54,15 +54,15 @@ class Command:
     error_code: int = 1
 
     def run(self) -> None:
-        """Runs as this process's command, and ends the process with its exit code."""
+        """Runs the command with the arguments of this process, and exits with its exit code."""
         self.define_flags()
         app.run(self._run, flags_parser=self._parse)
 
     def call(self, arguments: Sequence[str]) -> int:
-        """Runs within a process that goes on; the flags must be defined.
+        """Runs the command without ending the process; its flags must be defined already.
 
         Args:
-          arguments: what would stand after the program's name.
+          arguments: command-line arguments without the program's name.
 
         Returns:
           The exit code.
@@ -79,7 +79,7 @@ class Command:
             message = "; ".join(str(error).splitlines())
             print(f"error: {message} (--help lists the flags)", file=sys.stderr)
             sys.exit(self.error_code)
-        except SystemExit:  # after --help, with 1
+        except SystemExit:  # absl exits with 1 after --help
             sys.exit(0)
 
     def _run(self, argv: list[str]) -> int:
@@ -106,18 +106,18 @@ class Command:
 
 
 def define_input_range() -> None:
-    """Defines --input_range, for models that do not say what they take."""
+    """Defines --input_range, for models that do not note their input range."""
     flags.DEFINE_enum(
         "input_range",
         None,
         INPUT_RANGES,
-        "What a .keras model takes, where nothing in it says so: RGB 0..255, 0..1, -1..1, or "
+        "Input range of a .keras model that does not note it: RGB 0..255, 0..1, -1..1, or "
         "normalised by levit_tf.preprocess_input.",
     )
 
 
 def define_trust(name: str = "trust") -> None:
-    """Defines --trust, for SavedModels of others."""
+    """Defines --trust, for SavedModels from others."""
     flags.DEFINE_bool(name, False, f"{TRUST_HELP[0].upper()}{TRUST_HELP[1:]}.")
 
 

@@ -1,4 +1,4 @@
-"""PNG files drawn by Matplotlib, which is imported when the first one is and needs no display."""
+"""Draws PNG files with Matplotlib, which is imported on first use and needs no display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOTS_PER_INCH = 110
 
 
 def make_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches.
+    """Returns an empty figure of this size in inches.
 
     Raises:
       ImportError: Matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""All-or-nothing output: a file or directory that is there is whole."""
+"""All-or-nothing output: an output file or directory is either complete or does not exist."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# What keeps a file that could be opened from being written.
+# Disk errors that prevent writing to a file that could be opened.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[str]:
-    """A temporary path that becomes `path` if the block succeeds, and vanishes if it does not.
+    """Yields a temporary path that is renamed to `path` if the block succeeds, and else removed.
 
-    Works for a file and for a directory alike: the block creates whichever it needs. The temporary
-    path lies in the same folder and ends in the same suffix, since Keras chooses a format by it.
+    Works for files and directories: the block creates whichever it needs. The temporary path is in
+    the same folder and has the same suffix, since Keras chooses a format by the suffix.
 
     Args:
-      path: where the output goes; its folder is created.
+      path: path of the output; its folder is created.
       overwrite: whether an existing `path` may be replaced.
 
     Yields:
       The path to write to; nothing exists there yet.
 
     Raises:
-      FileExistsError: `path` exists and `overwrite` is false, raised before the block runs; or it
-        is a directory where the block wrote a file, or the other way round.
-      OSError: the folder cannot be made or written to.
+      FileExistsError: `path` exists and `overwrite` is false, raised before the block runs; or
+        `path` is a directory and the block wrote a file, or the other way round.
+      OSError: the folder cannot be created or written to.
     """
     path = os.path.abspath(os.fspath(path))
     check_new(path, overwrite)
@@ -48,15 +48,15 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
             kind = "directory" if os.path.isdir(path) else "file"
             raise FileExistsError(f"{path} is a {kind}, which is not what would replace it.")
         if os.path.isfile(temporary):
-            # Some writers make their files private; the output is as readable as any other file.
+            # Some writers make their files private; give the output the usual permissions.
             os.chmod(temporary, 0o666 & ~_umask())
-        if os.path.isdir(path):  # cannot be renamed onto: it has content
+        if os.path.isdir(path):  # a directory with content cannot be replaced by renaming
             os.rename(path, os.path.join(scratch, "replaced"))
         os.replace(temporary, path)
 
 
 def check_new(path: str | os.PathLike, overwrite: bool = False) -> None:
-    """Raises FileExistsError if there is something already that may not be replaced."""
+    """Raises FileExistsError if the path exists and may not be replaced."""
     path = os.path.abspath(os.fspath(path))
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
@@ -75,8 +75,8 @@ def check_exists(path: str | os.PathLike, expected: str) -> None:
     """Raises FileNotFoundError if there is no such file.
 
     Args:
-      path: what a user named.
-      expected: what it should be, for the message.
+      path: path that a user gave.
+      expected: description of the expected file, for the error message.
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"{os.fspath(path)}: no such file. Expected {expected}.")
@@ -84,13 +84,13 @@ def check_exists(path: str | os.PathLike, expected: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Has a full disk, or one that fails, say which file could not be written.
+    """Adds the file name to errors of a full or failing disk.
 
     Args:
-      path: what the block writes.
+      path: the file that the block writes.
 
     Raises:
-      OSError: in place of one that names no file.
+      OSError: the disk error with the name of the file.
     """
     try:
         yield
@@ -102,14 +102,14 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 
 
 def size_of(path: str | os.PathLike) -> int:
-    """Bytes of a file, or of all files of a directory."""
+    """Returns the size in bytes of a file, or of all files in a directory."""
     path = Path(path)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)
 
 
 def _umask() -> int:
-    """The process' file mode creation mask, which can only be read by setting it."""
+    """Returns the file mode creation mask of this process, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""JSON files that are whole or not there."""
+"""Writes JSON files that are either complete or do not exist."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def write_json(path: str | os.PathLike, content: Any, *, durable: bool = False) 
 
     Args:
       path: the file; its folder is created.
-      content: what `json` can write.
-      durable: whether the file is on the disk, and not just in memory, when this returns.
+      content: any value that `json` can write.
+      durable: whether to wait until the file is on the disk, and not only in the system's cache.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     with (
         atomic_path(path, overwrite=True) as temporary,

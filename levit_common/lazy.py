@@ -1,4 +1,4 @@
-"""Names that a module offers without importing where they are from."""
+"""Lets a module provide names without importing the modules that define them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def lazy_names(module: str, **homes: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a module (PEP 562) that imports a name's home when it is asked for.
+    """Returns a module's `__getattr__` (PEP 562) that imports each name on first use.
 
-    For the modules of commands: `from converters.to_tflite import to_tflite` works as ever, and the
-    command answers --help without TensorFlow.
+    For modules of commands: `from converters.to_tflite import to_tflite` works, but the command
+    answers --help without TensorFlow.
 
     Args:
       module: `__name__` of the module.
-      **homes: name -> the module that defines it, with ":other" where it has another name there.
+      **homes: name -> module that defines it, followed by ":other" if it has another name there.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Tables as Markdown, which also read well on a terminal."""
+"""Markdown tables that are also readable on a terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 
 
 def markdown_table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """A table whose cells are padded to the width of their column.
+    """Returns a table whose cells are padded to the width of their column.
 
     Args:
       rows: cells; the first row is the header.
-      right: numbers of the columns that are flushed right.
+      right: indices of the right-aligned columns.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

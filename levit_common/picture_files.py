@@ -1,10 +1,10 @@
-"""Which files of a folder are pictures: the one rule for every tool that is given a folder.
+"""Decides which files of a folder are pictures; every tool that takes a folder uses this rule.
 
-What counts is what a file begins with, not how it is called. What systems and editors leave behind
-in folders (`SYSTEM_NAMES`, hidden files) is passed over; everything else that is no picture of
-`FORMATS` is told with its reason.
+A file is judged by its first bytes, not by its name. Files that systems and editors leave in
+folders (`SYSTEM_NAMES`, hidden files) are ignored; any other file that is not a picture of
+`FORMATS` is reported with a reason.
 
-Only the standard library is imported here: the load test starts without Keras.
+This module imports only the standard library, because the load test starts without Keras.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import stat
 
-# Formats that are read, by the names that Pillow gives them.
+# Supported formats, by Pillow's names.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-HEAD = 64  # bytes that `format_of` looks at
+HEAD = 64  # number of bytes that `format_of` needs
 
-# Lower case: macOS in archives, Windows, Synology, ext4; hidden ones begin with a dot anyway.
+# In lower case: macOS archives, Windows, Synology, ext4. Names with a leading dot are ignored too.
 SYSTEM_NAMES = frozenset(
     {
         "__macosx",
@@ -35,8 +35,8 @@ _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
-    # Others by which people keep pictures.
-    b"II*\0": "TIFF",  # camera's raw formats, too, which are dialects of it
+    # Picture formats that are not supported.
+    b"II*\0": "TIFF",  # also cameras' raw formats, which are variants of TIFF
     b"MM\0*": "TIFF",
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
@@ -53,18 +53,18 @@ _BEGINNINGS = {
     b"qoif": "QOI",
     b"DDS ": "DDS",
 }
-_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes of the header that follows, in bytes
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # possible sizes of BMP's second header, in bytes
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a picture by its beginning.
+    """Returns the format of a picture file, judged by its first bytes.
 
     Args:
-      head: the first bytes of a file, `HEAD` of them if there are as many.
+      head: the first `HEAD` bytes of a file, or all of them if it is shorter.
 
     Returns:
-      One of `FORMATS`; the name of a format that is not read, such as "TIFF"; or None for what is
-      no picture.
+      One of `FORMATS`; the name of an unsupported format, such as "TIFF"; or None if the file is
+      not a picture.
     """
     for beginning, name in _BEGINNINGS.items():
         if head.startswith(beginning):
@@ -73,7 +73,7 @@ def format_of(head: bytes) -> str | None:
         return "BMP"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head[4:8] == b"ftyp":  # a box of brands, the first of which is the main one
+    if head[4:8] == b"ftyp":  # followed by a list of brands; the first is the main one
         brands = head[8 : int.from_bytes(head[:4], "big")]
         if b"avif" in brands or b"avis" in brands:
             return "AVIF"
@@ -85,26 +85,26 @@ def format_of(head: bytes) -> str | None:
 
 
 def not_read(head: bytes) -> str:
-    """Why a file that begins as none of `FORMATS` is not read, for a message."""
+    """Returns the reason why a file with these first bytes is not supported, for a message."""
     found = format_of(head)
     reason = f"format {found} is not read" if found else "no picture, or damaged at its beginning"
     return f"{reason}; expected {', '.join(FORMATS)}"
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file or a folder of this name is nothing that a person has put there."""
+    """Returns whether a name is that of a hidden or system file or folder, which is ignored."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def walk(folder: str | os.PathLike) -> tuple[list[str], list[tuple[str, str]]]:
-    """The files of a folder and its sub-folders; links are followed, but not in circles.
+    """Lists the files of a folder and its sub-folders; links are followed, but not in cycles.
 
     Args:
       folder: the folder.
 
     Returns:
-      Paths, sorted by their folder and name; and (path, reason) of what is no file or cannot be
-      looked into.
+      Paths, sorted by folder and name; and (path, reason) of everything that is not a file or
+      cannot be read.
     """
     files: list[tuple[str, str]] = []
     refused: list[tuple[str, str]] = []
@@ -135,7 +135,7 @@ def walk(folder: str | os.PathLike) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _kind(entry: os.DirEntry) -> str:
-    """ "file", "folder", or why it is neither."""
+    """Returns "file", "folder", or the reason why an entry is neither."""
     if entry.is_file(follow_symlinks=False):
         return "file"
     if entry.is_dir(follow_symlinks=False):
@@ -146,12 +146,12 @@ def _kind(entry: os.DirEntry) -> str:
         return f"link that leads nowhere: {error.strerror}"
     if stat.S_ISDIR(mode):
         return "folder"
-    # Of a pipe nobody knows when it ends.
+    # Reading a pipe or a device may never end.
     return "file" if stat.S_ISREG(mode) else "neither a file nor a folder"
 
 
 def printable(name: str) -> str:
-    """A file's name for the screen: line breaks, terminal codes and undecodable bytes escaped."""
+    """Escapes line breaks, terminal codes and undecodable bytes in a file name for printing."""
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

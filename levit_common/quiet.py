@@ -1,8 +1,8 @@
-"""Commands whose own words are not drowned in the start-up chatter of TensorFlow's native code.
+"""Hides the start-up messages of TensorFlow's native code, so that commands have readable output.
 
-Only commands hold anything back: a program that imports levit_tf sees all that TensorFlow has to
-say. A command starts Keras by `start_keras` once its flags are parsed; a package whose commands
-cannot wait for that, because it imports Keras itself, asks `is_starting_command`.
+Only commands hide messages: a program that imports levit_tf sees all messages of TensorFlow. A
+command calls `start_keras` after parsing its flags; a package that imports Keras itself, before its
+commands could do so, checks `is_starting_command`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def is_starting_command() -> bool:
-    """Whether this is the import of a package for `python -m package.module`.
+    """Returns whether a package is being imported by `python -m package.module`.
 
-    Python's `-m` is the module runpy, and the main module has no file until the package is there.
+    Python implements `-m` in the module runpy, and the main module has no `__file__` until its
+    package has been imported.
     """
     return "runpy" in sys.modules and not hasattr(sys.modules["__main__"], "__file__")
 
 
 def start_keras() -> None:
-    """Imports Keras and its backend, without their messages unless that fails."""
+    """Imports Keras and its backend; shows their messages only if the import fails."""
     with quiet_native_output():
         import keras  # noqa: F401
 
 
 @contextlib.contextmanager
 def quiet_native_output() -> Iterator[None]:
-    """Holds back what is written to stderr in the block, and shows it if the block fails.
+    """Hides stderr output in the block, and shows it if the block fails.
 
-    For importing TensorFlow, which says what devices it found before any setting of its own can
-    stop it. Later messages of its C++ code are reduced to fatal ones. Whoever has set
-    TF_CPP_MIN_LOG_LEVEL gets everything that asks for.
+    It is meant for importing TensorFlow, which reports the devices that it found before any of its
+    settings can prevent it. Of later messages of its C++ code only fatal ones are shown. If the
+    user has set TF_CPP_MIN_LOG_LEVEL, nothing is hidden here.
     """
     if _LEVEL in os.environ:
         yield
@@ -49,9 +50,9 @@ def quiet_native_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_stderr() -> Iterator[None]:
-    """Holds back what is written to stderr in the block, native code included.
+    """Hides stderr output in the block, including that of native code.
 
-    It is shown if the block fails.
+    The output is shown if the block fails.
     """
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -1,4 +1,4 @@
-"""Regular files of a bounded size: devices and pipes block or never end."""
+"""Checks that files are regular and of limited size: devices and pipes may block or never end."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-# Protocol buffers cannot be larger.
+# Largest possible size of protocol buffers.
 MAX_PROTOBUF_BYTES = 2**31 - 1
-_MAX_FILES = 10_000  # of a folder that is one model
+_MAX_FILES = 10_000  # largest number of files in the folder of one model
 
 
 class ModelFileError(ValueError):
@@ -16,26 +16,26 @@ class ModelFileError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """Type and first line of an error that says something, for a message of one line."""
+    """Returns type and first informative line of an error, for a message of one line."""
     lines = str(error).strip().splitlines() or [""]
-    if lines[0] == "Graph execution error:":  # TensorFlow's, before what the matter is
+    if lines[0] == "Graph execution error:":  # TensorFlow's heading before the actual error
         lines = [line for line in lines if "assertion failed" in line] or lines
     return f"({type(error).__name__}: {lines[0]})"
 
 
 def check_regular(path: str | os.PathLike, limit: int | None = None) -> int:
-    """Checks that a path leads to a regular file, which a symbolic link may do.
+    """Checks that a path is a regular file, or a symbolic link to one.
 
     Args:
       path: the file.
-      limit: bytes that it may have; None for any number.
+      limit: largest allowed size in bytes; None for no limit.
 
     Returns:
       Its size in bytes.
 
     Raises:
-      FileNotFoundError: there is none.
-      ModelFileError: it is something else, or larger.
+      FileNotFoundError: there is no such file.
+      ModelFileError: it is not a regular file, or it is too large.
     """
     path = os.fspath(path)
     try:
@@ -52,10 +52,10 @@ def check_regular(path: str | os.PathLike, limit: int | None = None) -> int:
 
 
 def check_regular_tree(folder: str | os.PathLike) -> None:
-    """Checks that a folder holds regular files and folders, and not too many.
+    """Checks that a folder contains only regular files and folders, and not too many.
 
     Raises:
-      ModelFileError: it does not.
+      ModelFileError: it contains something else, or too many files.
     """
     for count, path in enumerate(_files(os.fspath(folder))):
         if count == _MAX_FILES:
@@ -67,7 +67,7 @@ def check_regular_tree(folder: str | os.PathLike) -> None:
 
 
 def _files(folder: str) -> Iterator[str]:
-    for parent, _, names in os.walk(folder, followlinks=True):  # links in circles: too many files
+    for parent, _, names in os.walk(folder, followlinks=True):  # cyclic links: too many files
         yield from (os.path.join(parent, name) for name in names)
 
 

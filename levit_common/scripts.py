@@ -1,7 +1,7 @@
 """The console scripts of the wheel: `levit-train` is `python -m training.main`, and so on.
 
-A script does not look for modules in the current folder, as `python -m` does. So it finds the
-installed `training` and `serving` also where a project has folders of these common names.
+Unlike `python -m`, a script does not search the current folder for modules. So it finds the
+installed `training` and `serving` even if the current project has folders of these common names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from levit_common.quiet import start_keras
 from levit_common.spelling import did_you_mean
 
-# Of `levit-convert`.
+# Commands of `levit-convert`.
 CONVERTERS = (
     "choose",
     "from-pytorch",
@@ -33,7 +33,7 @@ CONVERTERS = (
 
 
 def _run(module: str) -> None:
-    """Runs a module as `python -m` does."""
+    """Runs a module like `python -m`."""
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
@@ -54,7 +54,7 @@ def evaluate() -> None:
 
 def classify() -> None:
     """levit-classify."""
-    start_keras()  # quietly; its package would
+    start_keras()  # without messages, before importing levit_tf would start it with them
     _run("levit_tf.classify")
 
 
@@ -79,7 +79,7 @@ def edge() -> None:
 
 
 def convert() -> None:
-    """levit-convert COMMAND ...; without a command it lists them."""
+    """levit-convert COMMAND ...; without a command it lists the commands."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in CONVERTERS:
         del sys.argv[1]

@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that there is not."""
+"""Suggests a known name for a misspelled one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The nearest known name, upper and lower case being alike, as a sentence.
+    """Returns a sentence that suggests the most similar known name, ignoring case.
 
     Args:
-      name: as it was written.
-      known: the names that there are.
-      cutoff: how alike they have to be, 0..1; 0 finds one always.
+      name: the unknown name.
+      known: the known names.
+      cutoff: required similarity, 0..1; with 0 there is always a suggestion.
 
     Returns:
-      " Did you mean 'nearest'?" with the space before it, to be put behind a sentence; "" if none
-      is near.
+      " Did you mean 'nearest'?" with a leading space, to append to a sentence; "" if no name is
+      similar enough.
     """
     by_key = {other.lower(): other for other in known}
     nearest = difflib.get_close_matches(name.lower(), by_key, n=1, cutoff=cutoff)

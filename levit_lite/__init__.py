@@ -1,11 +1,11 @@
-"""Classifies pictures with .tflite files where neither Keras nor TensorFlow is installed.
+"""Classifies pictures with .tflite files, without Keras or TensorFlow.
 
-It needs numpy, Pillow and LiteRT alone, and starts in a fraction of the time that they take: it is
-what runs on small devices (`serving.edge`) and on the workers of a batch (`serving.batch`). The
-other packages read pictures, class names and `.tflite` files by it, too.
+It needs only numpy, Pillow and LiteRT, and starts in a fraction of the time that Keras needs. It
+runs on small devices (`serving.edge`) and on the workers of a batch job (`serving.batch`). The
+other packages also use it to read pictures, class names and `.tflite` files.
 
-    images        pictures of the usual formats as RGB, and their centre in a network's size
-    class_names   ImageNet's, and those of a labels.txt
-    opening       what may be in a .tflite file or a zip archive of strangers
-    prediction    a file as a network, and a network as a classifier
+    images        reads pictures as RGB, and crops their centre to the size of a network
+    class_names   reads class names: ImageNet's, and those of a labels.txt
+    opening       safety checks of untrusted .tflite files and zip archives
+    prediction    opens a file as a network, and uses a network as a classifier
 """

@@ -1,4 +1,4 @@
-"""Names of classes: ImageNet's, which come with the package, and those of a `labels.txt`.
+"""Class names: ImageNet's, which come with the package, and those of a `labels.txt`.
 
 Source of imagenet_classes.txt: the 1000 WordNet ids of ILSVRC 2012 in sorted order, the order of
 the classes in every released checkpoint (as in TensorFlow Datasets,
@@ -19,28 +19,28 @@ from pathlib import Path
 import numpy as np
 
 LABELS_FILE = "labels.txt"
-MAX_LABELS_BYTES = 4 << 20  # of a file of class names; ImageNet's are 10 kB
+MAX_LABELS_BYTES = 4 << 20  # size limit of a file of class names; ImageNet's have 10 kB
 
 
 @functools.cache
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
-    """(WordNet id, name) of the 1000 classes, in their order."""
+    """Returns (WordNet id, name) of the 1000 ImageNet classes in the order of the outputs."""
     table = importlib.resources.files("levit_lite").joinpath("imagenet_classes.txt")
     lines = table.read_text(encoding="utf-8").splitlines()
     return tuple(tuple(line.split("\t")) for line in lines)
 
 
 def imagenet_class_names() -> list[str]:
-    """Names of the 1000 ImageNet classes in the order of the network's outputs."""
+    """Returns the names of the 1000 ImageNet classes in the order of the network's outputs."""
     return [name for _, name in imagenet_classes()]
 
 
 def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
-    """Indices of the `top` highest scores of each row, best first, equal ones in class order.
+    """Returns the classes with the `top` highest scores per row, best first; ties in class order.
 
     Args:
       scores: (batch, classes).
-      top: how many, 1..classes.
+      top: number of classes to return, 1..classes.
 
     Returns:
       Integers of shape (batch, top).
@@ -55,16 +55,16 @@ def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
 
 
 def read_labels(path: str | os.PathLike) -> list[str]:
-    """Reads a labels file: UTF-8 text, one class name a line, in the order of the outputs.
+    """Reads a labels file: UTF-8 text, one class name per line, in the order of the outputs.
 
     Args:
-      path: the file. Empty lines at its end are left out.
+      path: the file. Empty lines at its end are ignored.
 
     Returns:
       The names.
 
     Raises:
-      ValueError: there is no such file, it is no text, it is empty, or a line in it is or holds
+      ValueError: there is no such file, it is not text or empty, or a line is empty or contains
         control characters; the message names the file and the line.
     """
     path = Path(path)
@@ -89,7 +89,7 @@ def read_labels(path: str | os.PathLike) -> list[str]:
 
 
 def _check_characters(names: Sequence[str], source: str) -> None:
-    """Refuses control characters, which would reach the terminals that names are shown on."""
+    """Refuses control characters, because names are printed on terminals."""
     for number, name in enumerate(names, 1):
         if any(unicodedata.category(character) == "Cc" for character in name):
             raise ValueError(
@@ -99,18 +99,18 @@ def _check_characters(names: Sequence[str], source: str) -> None:
 
 
 def check_class_names(names: Sequence[str], classes: int, source: str) -> list[str]:
-    """Checks that there is one name for each class.
+    """Checks that there is one name per class.
 
     Args:
       names: the class names.
-      classes: how many the model has.
-      source: where the names are from, for the message.
+      classes: number of classes of the model.
+      source: origin of the names, for the error message.
 
     Returns:
       `names` as a list.
 
     Raises:
-      ValueError: their number differs, or one of them is empty, no text, or holds control
+      ValueError: the numbers differ, or a name is empty, not a string, or contains control
         characters.
     """
     names = list(names)

@@ -1,6 +1,6 @@
-"""The evaluation protocol's resizing and cropping, by Pillow itself.
+"""Resizing and cropping of the evaluation protocol, done by Pillow itself.
 
-`levit_tf.preprocessing` computes the same with Keras, for graphs and where there is no Pillow.
+`levit_tf.preprocessing` computes the same with Keras, for graphs and for use without Pillow.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import Image
 
-RESIZE_RATIO = (256, 224)  # side resized to : side cropped from it
-# Pictures for networks this small are not photographs: none of their border is cropped away
+RESIZE_RATIO = (256, 224)  # resized side : cropped side
+# Pictures for networks this small are not photographs: their border is not cropped
 # (datasets.py of facebookresearch/LeViT: `resize_im = input_size > 32`).
 LARGEST_SIDE_WITHOUT_MARGIN = 32
-# Sides of a resized picture over those of its crop, up to which all of it is computed.
+# Largest ratio of resized side to crop side up to which the whole side is computed.
 _WHOLE_UP_TO = 16
-# Resized pixels around a crop on which the pixels in it depend: two of the bicubic kernel.
+# Margin around the crop that is computed as well; the bicubic kernel needs two pixels of it.
 _AROUND = 4
 
 
 def cover(height: int, width: int) -> tuple[int, int]:
-    """(height, width) that a resized image has to cover for a crop of `height` x `width`."""
+    """Returns (height, width) that a resized image must cover for a crop of `height` x `width`."""
     if max(height, width) <= LARGEST_SIDE_WITHOUT_MARGIN:
         return height, width
     numerator, denominator = RESIZE_RATIO
@@ -31,15 +31,15 @@ def cover(height: int, width: int) -> tuple[int, int]:
 
 
 def resize_and_center_crop(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """Resizes a picture to cover 256/224 of `size`, keeping its aspect, and crops the centre.
+    """Resizes a picture to cover 256/224 of `size`, keeping its aspect ratio, and crops the centre.
 
-    As torchvision does: Resize(int(size * 256 / 224), bicubic) of the shorter side, and
-    CenterCrop(size). Of a picture whose resized side is beyond 16 times its crop only what is near
-    the crop is computed, from where Pillow's single precision says that it begins: a few values
-    then differ by some grey levels.
+    This equals torchvision's Resize(int(size * 256 / 224), bicubic) of the shorter side, and
+    CenterCrop(size). If the resized side is more than 16 times the crop, only the area near the
+    crop is computed; a few values then differ by some grey levels, because Pillow stores the
+    position of this area in single precision.
 
     Args:
-      image: of mode RGB.
+      image: picture of mode RGB.
       size: (height, width) of the result, pixels.
 
     Returns:
@@ -67,12 +67,12 @@ def resize_and_center_crop(image: Image.Image, size: tuple[int, int]) -> np.ndar
 
 
 def _middle(resized: int, cropped: int) -> int:
-    """Where the middle begins: round((resized - cropped) / 2), halves to the even."""
+    """Returns the start of the centre crop: round((resized - cropped) / 2), half to even."""
     return round((resized - cropped) / 2)
 
 
 def _computed(start: int, resized: int, cropped: int) -> tuple[int, int]:
-    """What is computed of an axis, (first, behind the last): all of it, or the crop's environs."""
+    """Returns the computed range (start, stop) of an axis: all of it, or the area near the crop."""
     if resized <= _WHOLE_UP_TO * cropped:
         return 0, resized
     return max(0, start - _AROUND), min(resized, start + cropped + _AROUND)

@@ -1,6 +1,6 @@
-"""Reads pictures of the usual formats and colour modes as 8-bit RGB.
+"""Reads pictures of common formats and colour modes as 8-bit RGB.
 
-Needs Pillow, which is imported when the first picture is read.
+It needs Pillow, which is imported when the first picture is read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from levit_lite.cropping import resize_and_center_crop
 if TYPE_CHECKING:
     from PIL import Image
 
-# A small file can declare a huge picture. This many pixels as float32 RGB are 1 GiB; it is also
-# where Pillow begins to warn of decompression bombs.
+# A small file can declare a huge picture. This number of pixels takes 1 GiB as float32 RGB; it is
+# also the limit from which Pillow warns of decompression bombs.
 MAX_PIXELS = 2**30 // (3 * 4)
 
 _EXIF_ORIENTATION = 0x0112
@@ -33,9 +33,10 @@ class ImageError(ValueError):
 def load_image(source: str | os.PathLike | bytes) -> np.ndarray:
     """Decodes a picture and turns it upright.
 
-    JPEG, PNG, GIF, BMP and WebP, of an animation the first frame. Grey and palette pictures and
-    CMYK become RGB; transparency is dropped, which shows the colours below it; of 16 bits a channel
-    the upper 8 are kept, as `tf.io.decode_image` does. The EXIF orientation is applied.
+    Supports JPEG, PNG, GIF, BMP and WebP; for animations the first frame is used. Greyscale,
+    palette and CMYK pictures are converted to RGB. Transparency is dropped, so the colours below it
+    appear. Of 16 bits per channel the upper 8 are kept, as in `tf.io.decode_image`. The EXIF
+    orientation is applied.
 
     Args:
       source: a path, or the content of a file.
@@ -44,20 +45,20 @@ def load_image(source: str | os.PathLike | bytes) -> np.ndarray:
       uint8 array of shape (height, width, 3).
 
     Raises:
-      ImageError: the file does not exist, is a directory or empty, is no picture of these formats,
-        is truncated or damaged, or has more than `MAX_PIXELS` pixels (found in its header, before
-        anything is decoded).
+      ImageError: the file does not exist, is a directory or empty, is not a picture of these
+        formats, is truncated or damaged, or has more than `MAX_PIXELS` pixels (according to its
+        header, before anything is decoded).
       ImportError: Pillow is not installed.
     """
     return np.array(_open(source))
 
 
 def load_cropped(source: str | os.PathLike | bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decodes a picture and makes it a network's input, by the evaluation protocol.
+    """Decodes a picture, and resizes and crops it to a network's input size.
 
     Args:
       source: a path, or the content of a file.
-      size: (height, width) to resize and crop the picture to, pixels.
+      size: (height, width) to resize and crop to by the evaluation protocol, pixels.
 
     Returns:
       uint8 array of shape (*size, 3).
@@ -69,7 +70,7 @@ def load_cropped(source: str | os.PathLike | bytes, size: tuple[int, int]) -> np
 
 
 def _open(source: str | os.PathLike | bytes) -> Image.Image:
-    """The picture as an upright one of mode RGB; see `load_image`."""
+    """Returns the picture upright and in mode RGB; see `load_image`."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         if not len(source):
             raise ImageError("image bytes: empty (0 bytes).")
@@ -95,8 +96,8 @@ def _decode(file: io.BufferedIOBase, name: str) -> Image.Image:
     except ImportError as error:
         raise ImportError("Reading pictures needs Pillow: pip install pillow") from error
 
-    # Pillow warns of large pictures and damaged metadata; the first are refused below, with a
-    # limit that does not depend on who configured Pillow, the second does not concern the pixels.
+    # Pillow warns of large pictures and damaged metadata. Large pictures are refused below, with a
+    # limit independent of Pillow's settings; damaged metadata does not affect the pixels.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -109,7 +110,7 @@ def _decode(file: io.BufferedIOBase, name: str) -> Image.Image:
             raise ImageError(f"{name}: {_why_unidentified(file)}.") from error
         except Image.DecompressionBombError as error:
             raise ImageError(f"{name}: its header declares {_too_large()}") from error
-        except Exception as error:  # Pillow's decoders raise all sorts of things on damaged data.
+        except Exception as error:  # Pillow's decoders raise many types of errors for damaged data.
             raise ImageError(f"{name}: truncated or damaged: {error}.") from error
 
 
@@ -132,16 +133,16 @@ def _too_large() -> str:
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    """A Pillow image of any mode -> one of mode RGB, as it is looked at."""
+    """Converts a Pillow image of any mode to an upright one of mode RGB."""
     from PIL import Image
 
     image.load()
     orientation = _orientation(image)
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+    if image.mode.startswith("I"):  # 16-bit greyscale, which convert() would clip at 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image.info.pop("transparency", None)  # or convert() would look for a colour to stand for it
+    image.info.pop("transparency", None)  # else convert() would try to represent it by a colour
     image = image.convert("RGB")
-    # What is stored was turned or mirrored by the camera; this undoes it. 1 is upright.
+    # Undo the rotation or reflection with which the camera stored the picture. 1 is upright.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -157,8 +158,8 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image) -> int:
-    """The EXIF orientation, 1..8; 1 where there is none."""
+    """Returns the EXIF orientation, 1..8; 1 if there is none."""
     try:
         return image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Damaged metadata, of whatever kind, does not make a picture unreadable.
+    except Exception:  # Damaged metadata of any kind does not make a picture unreadable.
         return 1

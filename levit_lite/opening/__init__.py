@@ -1,9 +1,9 @@
-"""What may be in a `.tflite` file or a zip archive that somebody else made.
+"""Safety checks of untrusted `.tflite` files and zip archives.
 
-    archives      zip archives: members, names, and what they unpack to
-    flatbuffers   the tables of a flatbuffer, with every offset checked
-    tflite_files  .tflite: what its tables refer to, and operations that are built in
-    tflite_probe  a first run of a .tflite in a process of its own
+    archives      zip archives: members, names, and unpacked size
+    flatbuffers   reads the tables of a flatbuffer and checks every offset
+    tflite_files  .tflite: valid references between tables, and built-in operations only
+    tflite_probe  first runs a .tflite file in a separate process
 
-The other formats are `levit_tf.opening`'s; docs/security.md has what is promised of all of them.
+Other formats are checked in `levit_tf.opening`; docs/security.md lists the guarantees of all.
 """

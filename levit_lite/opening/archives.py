@@ -1,4 +1,4 @@
-"""Zip archives, which may unpack to far more than they are, or to other places."""
+"""Checks zip archives, which could unpack to a huge size or outside their folder."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from collections.abc import Mapping
 
 from levit_common.regular_files import ModelFileError, check_regular
 
-# What is in here is written as it is, uncompressed, and weights that somebody compressed shrink
-# little: by a quarter, or by a half where float16 was stored as float32. Deflate can reach 1000.
+# Largest ratio of unpacked to stored size. This package stores weights uncompressed, and compressed
+# weights shrink by a quarter, or a half if float16 is stored as float32. Deflate can reach 1000.
 EXPANSION = 4
-# Small files may be anything: this much is no burden.
+# Unpacked size that is always allowed, because it is harmless.
 ALWAYS_ALLOWED = 64 << 20  # bytes
-# What `zipfile` raises of an archive that is damaged, or of a kind that it does not know.
+# Errors that `zipfile` raises for damaged or unsupported archives.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, OSError, ValueError, EOFError, RuntimeError)
 _MAX_MEMBERS = 100_000
 
 
 def allowed_bytes(stored: int) -> int:
-    """How many bytes may come out of so many."""
+    """Returns the allowed unpacked size of an archive of `stored` bytes."""
     return max(ALWAYS_ALLOWED, EXPANSION * stored)
 
 
 def check_archive(path: str | os.PathLike, limits: Mapping[str, int] | None = None) -> set[str]:
     """Checks a zip archive by its directory; nothing is unpacked.
 
-    Python's `zipfile` unpacks no more of a member than the directory says.
+    This is enough, because Python's `zipfile` never unpacks more than the directory declares.
 
     Args:
       path: the archive.
-      limits: bytes by the name of a member that has a bound of its own.
+      limits: size limits in bytes for individual members, by name.
 
     Returns:
       The names of the members.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: a member is of a name or kind that does not belong into a model; or there are
-        two of one name; or they unpack to too much; or it is no archive.
+      ModelFileError: a member has a name or kind that does not belong in a model; or two members
+        have the same name; or the unpacked size is too large; or the file is not an archive.
     """
     path = os.fspath(path)
     size = check_regular(path)

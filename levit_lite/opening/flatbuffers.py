@@ -1,7 +1,7 @@
-"""The tables of a flatbuffer, with every offset checked; the library itself trusts them.
+"""Reads the tables of a flatbuffer and checks every offset; the library itself does not check.
 
 See https://flatbuffers.dev/internals: a table begins with the distance back to its vtable, which
-has for each field the distance from the table's beginning, 0 for one that is absent.
+stores the offset of each field from the beginning of the table; 0 means that the field is absent.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class FlatbufferError(ValueError):
-    """An offset, a length or an index leads out of the file."""
+    """An offset, a length or an index points outside the file."""
 
 
 class Table:
-    """A table; fields are told by their number in the schema."""
+    """A table; its fields are identified by their number in the schema."""
 
     def __init__(self, content: bytes, position: int):
         self._content, self._position = content, position
@@ -33,21 +33,21 @@ class Table:
 
     @classmethod
     def root(cls, content: bytes) -> Table:
-        """The outermost table."""
+        """Returns the outermost table."""
         return cls(content, _read("<I", content, 0))
 
     def number(self, field: int, kind: str, otherwise: int = 0) -> int:
-        """A number; `kind` as in `struct`."""
+        """Returns a number field; `kind` is a format character of `struct`."""
         position = self._field(field)
         return otherwise if position is None else _read(f"<{kind}", self._content, position)
 
     def table(self, field: int) -> Table | None:
-        """A table; None if it is absent."""
+        """Returns a table field; None if it is absent."""
         position = self._target(field)
         return None if position is None else Table(self._content, position)
 
     def tables(self, field: int) -> list[Table]:
-        """A vector of tables."""
+        """Returns a vector of tables; empty if it is absent."""
         start, count = self._vector(field, 4)
         return [
             Table(self._content, at + _read("<I", self._content, at))
@@ -55,23 +55,23 @@ class Table:
         ]
 
     def text(self, field: int) -> str | None:
-        """A text; None if it is absent."""
+        """Returns a string field; None if it is absent."""
         position = self._target(field)
         return None if position is None else _text(self._content, position)
 
     def array(self, field: int, dtype: str) -> np.ndarray:
-        """A vector of numbers, empty if it is absent; not to be written to."""
+        """Returns a read-only vector of numbers; empty if it is absent."""
         kind = np.dtype(dtype).newbyteorder("<")
         start, count = self._vector(field, kind.itemsize)
         return np.frombuffer(self._content, kind, count, start)
 
     @property
     def position(self) -> int:
-        """Where it begins in the file."""
+        """Position of the table in the file."""
         return self._position
 
     def has(self, field: int) -> bool:
-        """Whether a field is there."""
+        """Returns whether a field is present."""
         return self._field(field) is not None
 
     def _field(self, field: int) -> int | None:
@@ -88,7 +88,7 @@ class Table:
         return position + _read("<I", self._content, position)
 
     def _vector(self, field: int, itemsize: int) -> tuple[int, int]:
-        """(position of the first item, number of items)."""
+        """Returns (position of the first item, number of items)."""
         position = self._target(field)
         if position is None:
             return 0, 0
@@ -99,7 +99,7 @@ class Table:
 
 def _text(content: bytes, position: int) -> str:
     length = _read("<I", content, position)
-    _check(content, position + 4, length + 1)  # a zero ends it
+    _check(content, position + 4, length + 1)  # including the terminating zero
     return bytes(content[position + 4 : position + 4 + length]).decode("utf-8", "replace")
 
 

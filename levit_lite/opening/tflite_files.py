@@ -1,6 +1,6 @@
-""".tflite: what LiteRT takes on trust. It follows indices out of the file, and dies of it.
+"""Checks of `.tflite` files that LiteRT omits: it follows invalid indices and crashes.
 
-The numbers of fields and of operations are those of TensorFlow Lite's schema, which only grows.
+The numbers of fields and operations are those of TensorFlow Lite's schema, where they never change.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import numpy as np
 from levit_common.regular_files import MAX_PROTOBUF_BYTES, ModelFileError, check_regular
 from levit_lite.opening.flatbuffers import FlatbufferError, Table
 
-MAX_TENSOR_BYTES = 2 << 30  # of one tensor, and of what sums do not show
-MAX_ALL_BYTES = 32 << 30  # LeViT-384 has 0.1 GB for each picture of a batch
-_MAX_GRAPHS = 200  # of a network with loops some
+MAX_TENSOR_BYTES = 2 << 30  # limit of one tensor
+MAX_ALL_BYTES = 32 << 30  # limit of all tensors; LeViT-384 has 0.1 GB per picture of a batch
+_MAX_GRAPHS = 200  # a network with loops has a few
 _IDENTIFIER = b"TFL3"
 _CUSTOM, _DELEGATE, _STABLEHLO_CUSTOM_CALL = 32, 51, 173
 _STRING = 5
-# Bits of a value by its TensorType; None where it is not of one size.
+# Bits per value for each TensorType; None if the size varies.
 _BITS = (32, 16, 32, 8, 64, None, 8, 16, 64, 8, 64, 128, 64, None, None, 32, 16, 4, 16, 2, 4, 8, 8)
-# From which operand on an operation may lack one: a bias, or some of those of recurrent networks.
+# Operation -> first operand that is optional, such as a bias or operands of recurrent networks.
 _OPTIONAL_FROM = {3: 2, 4: 2, 9: 2, 67: 3, 132: 2, 141: 3, 16: 1, 27: 4, 44: 1, 46: 1, 52: 1}
-# Divisors. Kernels check neither.
+# Options that kernels divide by without checking them.
 _POSITIVE = ("stride", "dilation", "filter", "blockSize", "numSplits")
 
 
@@ -37,8 +37,8 @@ def check_tflite_file(path: str | os.PathLike) -> None:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is damaged, has operations that are not TensorFlow Lite's own, takes an
-        empty picture, or asks for more memory than networks do.
+      ModelFileError: it is damaged, has operations that are not built into TensorFlow Lite, has an
+        empty input, or needs more memory than any plausible network.
       ImportError: LiteRT is not installed.
     """
     check_regular(path, MAX_PROTOBUF_BYTES)
@@ -57,7 +57,7 @@ def check_tflite_file(path: str | os.PathLike) -> None:
 
 
 class _Tensor(NamedTuple):
-    """What is known of a tensor; `stored` are the constants of the file."""
+    """Properties of a tensor; `stored` is true for constants in the file."""
 
     name: str
     stored: bool
@@ -66,7 +66,7 @@ class _Tensor(NamedTuple):
 
 
 class _Model:
-    """The file's parts; its methods raise FlatbufferError for damage and ModelFileError else."""
+    """Parts of the file. Methods raise FlatbufferError for damage, else ModelFileError."""
 
     def __init__(self, content: bytes):
         self._content = content
@@ -81,11 +81,11 @@ class _Model:
         if not 0 < len(self._subgraphs) <= _MAX_GRAPHS:
             raise FlatbufferError(f"{len(self._subgraphs)} graphs")
         self._bytes = 0
-        # Each table and what refers to it take 8 bytes; where there are more, they are the same.
+        # A table and the reference to it take 8 bytes, so more tables than this must be shared.
         self._left = len(content) // 8
 
     def check(self) -> None:
-        """Checks everything."""
+        """Checks all parts of the file."""
         calls = {}
         tensors = []
         for number, subgraph in enumerate(self._subgraphs):
@@ -114,7 +114,7 @@ class _Model:
         return size if offset > 1 else inside
 
     def _code(self, code: Table) -> int:
-        # Old files have the first field only, which ends at 127.
+        # Old files have only the first field, whose largest value is 127.
         found = max(code.number(0, "b"), code.number(3, "i"))
         custom = code.text(1)
         if found in (_CUSTOM, _STABLEHLO_CUSTOM_CALL) or custom:
@@ -165,7 +165,7 @@ class _Model:
             raise ModelFileError(f"its tensor {name!r} is quantised in a way of somebody's own.")
 
     def _check_subgraph(self, subgraph: Table, tensors: Sequence[_Tensor]) -> list[int]:
-        """Returns the graphs that it calls."""
+        """Checks a graph, and returns the graphs that it calls."""
         operators = subgraph.tables(3)
         self._left -= len(tensors) + len(operators)
         if self._left < 0:
@@ -176,7 +176,7 @@ class _Model:
                 raise ModelFileError(
                     f"its input {tensors[index].name!r} is empty: shape {tensors[index].shape}."
                 )
-        # An empty list of numbers is the shape of a single one.
+        # One-dimensional tensors may be empty: an empty list is the shape of a scalar.
         empty = [tensor for tensor in tensors if 0 in tensor.shape and len(tensor.shape) > 1]
         if empty:
             raise ModelFileError(f"its tensor {empty[0].name!r} is empty: shape {empty[0].shape}.")
@@ -205,7 +205,7 @@ class _Model:
     def _indices(
         self, table: Table, field: int, tensors: Sequence[_Tensor], optional: int | None = None
     ) -> list[int]:
-        """Indices of tensors, without those that are left out."""
+        """Returns the indices of tensors, without omitted optional ones."""
         found = [int(index) for index in table.array(field, "i4")]
         for position, index in enumerate(found):
             if index == -1 and optional is not None and position >= optional:
@@ -214,7 +214,7 @@ class _Model:
         return [index for index in found if index >= 0]
 
     def _check_options(self, operator: Table) -> Iterator[int]:
-        """Yields the graphs that an operation calls."""
+        """Checks the options of an operation, and yields the graphs that it calls."""
         unions = ((3, 4, "BuiltinOptionsCreator"), (11, 12, "BuiltinOptions2Creator"))
         for kind, field, creator in unions:
             table = operator.table(field)
@@ -229,14 +229,14 @@ class _Model:
 
 
 def _options(creator: str, kind: int, content: bytes, position: int) -> Any:
-    """The options of an operation as LiteRT's schema has them; None for none."""
+    """Returns the options of an operation, parsed by LiteRT's schema; None if it has none."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     table = flatbuffers.table.Table(content, position)
     try:
         return getattr(schema, creator)(kind, table)
-    except Exception as error:  # What comes of offsets that lead elsewhere, of many types.
+    except Exception as error:  # Invalid offsets can raise many types of errors.
         raise FlatbufferError("the options of an operation") from error
 
 
@@ -246,7 +246,7 @@ def _check_index(index: int, count: int, what: str) -> None:
 
 
 def _check_acyclic(calls: dict[int, Iterable[int]], count: int) -> None:
-    """A graph that calls itself would do so until the stack is full."""
+    """Refuses graphs that call themselves, which would overflow the stack."""
     finished, under_way = set(), set()
 
     def visit(number):

@@ -1,10 +1,10 @@
-"""Runs a TFLite file in a process of its own, which may end of it, before this one does.
+"""First runs a TFLite file in a separate process, which may crash without harm to this one.
 
-What `tflite_files` cannot see is what the kernels do with numbers that are in their place.
+`tflite_files` cannot foresee what the kernels do with values that are formally valid.
 
     python -P levit_lite/opening/tflite_probe.py FILE
 
-As a script, since importing levit_tf would take longer than all the rest.
+It runs as a script, because importing levit_tf would take longer than everything else.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _SECONDS = 120
 
 
 def probe(path: Path) -> str:
-    """Why a file cannot be served; empty if it can.
+    """Returns the reason why a file cannot be run; "" if it can.
 
-    It is loaded, its tensors are allocated, and it is run on zeros.
+    The file is loaded, its tensors are allocated, and it is run on zeros.
 
     Raises:
-      ImportError: there is no LiteRT.
+      ImportError: LiteRT is not installed.
     """
-    # -P: the modules beside this one have names of libraries.
+    # -P, because modules in this folder have names of libraries.
     command = [sys.executable, "-P", __file__, str(path)]
     try:
         done = subprocess.run(
@@ -48,11 +48,11 @@ def probe(path: Path) -> str:
 
 
 def check_tflite_runs(path: str | os.PathLike) -> None:
-    """Checks that a TFLite file, which `check_tflite_file` has passed, can be run.
+    """Checks that a TFLite file that has passed `check_tflite_file` can be run.
 
     Raises:
-      ModelFileError: it cannot, or ends the process that tries.
-      ImportError: there is no LiteRT.
+      ModelFileError: it cannot be run, or it crashes the process.
+      ImportError: LiteRT is not installed.
     """
     from levit_common.regular_files import ModelFileError
 
@@ -71,7 +71,7 @@ def _run(path: str) -> str:
             if 0 in detail["shape"]:
                 shape = [int(size) for size in detail["shape"]]
                 return f"its input {detail['name']!r} is empty: shape {shape}."
-        # Runners come last: they hold the interpreter's memory, which it then may not move.
+        # Runners come last: they hold references to the memory, which then cannot be reallocated.
         interpreter.allocate_tensors()
         interpreter.invoke()
         for detail in interpreter.get_output_details():
@@ -81,7 +81,7 @@ def _run(path: str) -> str:
             runner.get_output_details()
             details = runner.get_input_details()
             runner(**{name: np.zeros(d["shape"], d["dtype"]) for name, d in details.items()})
-    except Exception as error:  # of LiteRT's own kinds
+    except Exception as error:  # LiteRT's own types of errors
         return " ".join(str(error).split())
     return ""
 

@@ -1,1 +1,1 @@
-"""A `.tflite` file as a network, and any network as a classifier with names of classes."""
+"""Opens a `.tflite` file as a network, and uses any network as a classifier with class names."""

@@ -1,4 +1,4 @@
-"""What every file that is shipped becomes: functions of plain RGB pictures."""
+"""The common form of every exported model file: functions of plain RGB pictures."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from levit_common.arrays import softmax
 from levit_common.regular_files import ModelFileError, first_line
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 
-_MAX_VALUES = 1 << 28  # in a picture: 1 GB in float32, 9,500x9,500 pixels of RGB
+_MAX_VALUES = 1 << 28  # per picture: 1 GB in float32, 9,500x9,500 RGB pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What a file holds.
+    """The network in a model file.
 
     Attributes:
       source: the file.
-      outputs: (n, height, width, channels) float32, plain pixels 0..255 -> float32 arrays by name,
-        n first. A classifier has `LOGITS`, `PROBABILITIES` or both.
-      input_shape: (batch or None, height, width, channels); a batch that is not None is the only n.
-        None for a height or width that is open.
-      output_shapes: of the outputs, by name, the batch first.
-      class_names: those that the file has; None without.
-      opened: what the file was opened as, for those who look further into it: an `OpenedKeras`, or
-        what TensorFlow, LiteRT or ONNX Runtime make of it.
+      outputs: function from pixels 0..255, float32 (n, height, width, channels), to float32 arrays
+        (n, ...) by name. A classifier has `LOGITS`, `PROBABILITIES` or both.
+      input_shape: (batch, height, width, channels). The batch is None for any size, else the only
+        size; height and width are None if they are open.
+      output_shapes: shapes of the outputs by name, including the batch.
+      class_names: class names stored in the file; None if there are none.
+      opened: the underlying object, for further inspection: an `OpenedKeras`, or an object of
+        TensorFlow, LiteRT or ONNX Runtime.
     """
 
     source: str
@@ -42,22 +42,22 @@ class Network:
 
     @property
     def classes(self) -> int | None:
-        """Number of classes; None for what is no classifier."""
+        """Number of classes; None if the network is not a classifier."""
         shapes = [self.output_shapes.get(name) for name in (LOGITS, PROBABILITIES)]
         return next((int(s[1]) for s in shapes if s is not None and len(s) == 2 and s[1]), None)
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Plain RGB pictures -> (n, classes) probabilities, of a classifier."""
+        """Returns a classifier's probabilities (n, classes) for plain RGB pictures."""
         return probabilities_in(self.outputs(images))
 
 
 def probabilities_in(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(n, classes) probabilities in what a classifier returns."""
+    """Returns the probabilities (n, classes) in the outputs of a classifier."""
     return outputs[PROBABILITIES] if PROBABILITIES in outputs else softmax(outputs[LOGITS])
 
 
 def checked(network: Network) -> Network:
-    """A network of pictures that can be, whose failures name the file."""
+    """Checks the input size of a network; the returned network names its file in errors."""
     side = [size for size in network.input_shape[1:] if size is not None]
     if 0 in network.input_shape or math.prod(side) > _MAX_VALUES:
         raise ModelFileError(
@@ -68,14 +68,14 @@ def checked(network: Network) -> Network:
     def outputs(images):
         try:
             return network.outputs(images)
-        except Exception as error:  # of the libraries that run it
+        except Exception as error:  # errors of the libraries that run it
             raise ModelFileError(f"{network.source}: cannot be run. {first_line(error)}") from error
 
     return dataclasses.replace(network, outputs=outputs)
 
 
 def unexpected_signature(found: dict, path: Path) -> ModelFileError:
-    """An error about a file of others.
+    """Returns an error about a file with other signatures than those of this package.
 
     Args:
       found: signature name -> (names of inputs, names of outputs).
@@ -95,10 +95,10 @@ def unexpected_signature(found: dict, path: Path) -> ModelFileError:
 def image_shape(
     shape: Sequence[int | None], path: Path
 ) -> tuple[int | None, int | None, int | None, int]:
-    """The shape of a network's input, if it is one of images.
+    """Returns the input shape of a network that takes images.
 
     Raises:
-      ModelFileError: it is of something else, or its channels are not fixed.
+      ModelFileError: the input is not a batch of images, or the number of channels is not fixed.
     """
     shape = tuple(shape)
     if len(shape) != 4 or shape[3] is None:

@@ -1,4 +1,4 @@
-"""Classifiers: probabilities for pictures, and the names of the classes."""
+"""Classifiers: class probabilities of pictures, and class names."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from levit_lite.class_names import (
 from levit_lite.prediction.network import Network, checked, probabilities_in
 from levit_lite.prediction.tflite_network import tflite_network
 
-# Images that go through a network at once where its file does not say: enough to keep a CPU busy.
+# Batch size of networks whose file does not fix it: enough to keep a CPU busy.
 BATCH_SIZE = 32
 
 
 class Predictor:
-    """Classifies pictures; made by `load_predictor`.
+    """Classifies pictures; created by `load_predictor`.
 
     Attributes:
-      input_size: (height, width) of the pictures it takes, pixels.
+      input_size: (height, width) of the input pictures, pixels.
       classes: number of classes.
-      class_names: their names, in the order of the probabilities.
-      has_exits: whether it is a dynamic file, which tells which step has answered.
+      class_names: class names in the order of the probabilities.
+      has_exits: whether the network is a dynamic one, which returns the step that was used.
     """
 
     def __init__(self, network: Network, class_names: Sequence[str], name: str = "the network"):
@@ -43,27 +43,29 @@ class Predictor:
         self.has_exits = EXIT in network.output_shapes
 
     def predict(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities of the classes.
+        """Returns the class probabilities of pictures.
 
         Args:
           images: (n, *input_size, 3), RGB values 0..255 of any integer or floating type, such as
             `levit_tf.pictures.images.load_images` returns; or a list of n such images.
 
         Returns:
-          float32 of shape (n, classes), rows adding up to 1 (about, if the network is quantised).
+          float32 of shape (n, classes); each row sums to 1 (approximately if the network is
+          quantised).
 
         Raises:
-          ValueError: `images` has another shape; or the network answers with NaN.
+          ValueError: `images` has another shape; or the network returns NaN.
         """
         return self.predict_with_exits(images)[0]
 
     def predict_with_exits(
         self, images: np.ndarray | Sequence[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Probabilities as of `predict`, and which step of a dynamic file gave them.
+        """Returns probabilities as `predict` does, and the step of a dynamic file for each row.
 
         Returns:
-          (n, classes) and (n,), numbers from 0; None in its place of a file without steps.
+          Probabilities (n, classes), and steps (n,) counted from 0; None instead of the steps for a
+          file without steps.
         """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
@@ -83,7 +85,7 @@ class Predictor:
             found = self._network.outputs(batch)
             scores = probabilities_in(found)[:count].astype(np.float32)
             exits.append(found.get(EXIT, np.zeros(0))[:count].astype(np.int64))
-            # One output of a sigmoid is the probability of the second of two classes.
+            # A single sigmoid output is the probability of the second of two classes.
             rows.append(scores if scores.shape[1] > 1 else np.concatenate([1 - scores, scores], 1))
         scores = np.concatenate(rows)
         if bad := np.count_nonzero(~np.isfinite(scores).all(axis=1)):
@@ -95,7 +97,7 @@ class Predictor:
 
 
 def class_count(network: Network) -> int:
-    """Number of classes of a classifier: two where a single output says yes or no."""
+    """Returns the number of classes of a classifier; two for a single sigmoid output."""
     return 2 if network.classes == 1 else network.classes
 
 
@@ -105,16 +107,16 @@ def class_names_for(
     classes: int,
     own: Sequence[str] | None = None,
 ) -> list[str]:
-    """The names of a network's classes.
+    """Returns the class names of a network.
 
     Args:
       given: see `load_predictor`.
-      folders: where `labels.txt` is looked for.
-      classes: how many there are.
-      own: the names that the network itself has, if any.
+      folders: folders in which `labels.txt` is looked for.
+      classes: number of classes.
+      own: class names stored in the network; None if there are none.
 
     Raises:
-      ValueError: there are more names, or fewer.
+      ValueError: the number of names is not the number of classes.
     """
     if isinstance(given, (str, os.PathLike)):
         return check_class_names(read_labels(given), classes, os.fspath(given))
@@ -136,19 +138,19 @@ def load_tflite_predictor(
     threads: int | None = None,
     run_first: bool = True,
 ) -> Predictor:
-    """Loads a `.tflite` file for classifying pictures, with LiteRT alone.
+    """Loads a `.tflite` file for classifying pictures; needs only LiteRT.
 
     Args:
       path: the file, with the signature of `levit_common.shipped_names`.
-      class_names: names in the order of the outputs, or a file with one a line. By default
-        `labels.txt` beside the file; else the names that it has; else ImageNet's for 1000 classes;
-        else "class 0", "class 1" and so on.
-      threads: that LiteRT computes with; its own choice by default.
+      class_names: names in the order of the outputs, or a file with one name per line. By default
+        `labels.txt` in the same folder; else the names stored in the file; else ImageNet's for 1000
+        classes; else "class 0", "class 1" and so on.
+      threads: number of threads for LiteRT; by default LiteRT chooses it.
       run_first: see `open_tflite`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is damaged, or something else than a classifier of RGB pictures.
+      ModelFileError: it is damaged, or not a classifier of RGB pictures.
       ValueError: the number of class names is not the number of classes.
       ImportError: LiteRT is not installed.
     """
@@ -160,7 +162,7 @@ def load_tflite_predictor(
 
 
 def check_classifier(network: Network) -> None:
-    """Raises ModelFileError for a network that is no classifier of RGB pictures."""
+    """Raises ModelFileError for a network that is not a classifier of RGB pictures."""
     if network.classes is None:
         found = ", ".join(f"{name} {tuple(s)}" for name, s in network.output_shapes.items())
         raise ModelFileError(

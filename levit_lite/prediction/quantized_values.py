@@ -1,4 +1,4 @@
-"""Values of TFLite tensors, whose integers stand for `scale * (integer - zero_point)`."""
+"""Quantises and dequantises TFLite tensors: value = `scale * (integer - zero_point)`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 def quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """Values in the type of a tensor: rounded to its integer grid where it is quantised.
+    """Converts values to the type of a tensor, rounded to integers if it is quantised.
 
     Args:
-      x: float32.
-      details: of the tensor, as LiteRT's interpreter tells them: "dtype" and "quantization".
+      x: float32 values.
+      details: LiteRT's details of the tensor, with "dtype" and "quantization".
     """
     dtype = details["dtype"]
     if not np.issubdtype(dtype, np.integer):
@@ -23,13 +23,13 @@ def quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
 
 
 def dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """A tensor's values as float32.
+    """Converts values of a tensor to float32.
 
     Args:
-      x: as LiteRT returns them.
-      details: of the tensor, see `quantize`.
+      x: values as returned by LiteRT.
+      details: LiteRT's details of the tensor, see `quantize`.
     """
     scale, zero_point = details["quantization"]
-    if not np.issubdtype(x.dtype, np.integer) or not scale:  # 0: plain integers
+    if not np.issubdtype(x.dtype, np.integer) or not scale:  # scale 0: not quantised
         return x.astype(np.float32)
     return np.float32(scale) * (x.astype(np.float32) - zero_point)

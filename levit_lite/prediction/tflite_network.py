@@ -1,4 +1,4 @@
-"""TFLite files as networks, run by LiteRT, which is imported when the first one is opened."""
+"""Runs TFLite files as networks with LiteRT, which is imported when the first file is opened."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def open_tflite(path: Path, threads: int | None = None, run_first: bool = True):
 
     Args:
       path: an existing file.
-      threads: that LiteRT computes with; its own choice by default.
-      run_first: whether it is first run in a process of its own, as LiteRT may die of what a file
-        holds. Without, it takes half the time, and is for who can afford to die of it.
+      threads: number of threads for LiteRT; by default LiteRT chooses it.
+      run_first: whether the file is first run in a separate process, because a bad file can crash
+        LiteRT. Without this, opening takes half the time, but may crash the process.
 
     Returns:
       LiteRT's `Interpreter`.
 
     Raises:
-      ModelFileError: it is damaged, or something else, or cannot be run.
+      ModelFileError: it is damaged, of another kind, or cannot be run.
       ImportError: LiteRT is not installed.
     """
     try:
@@ -44,7 +44,7 @@ def open_tflite(path: Path, threads: int | None = None, run_first: bool = True):
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
         interpreter.get_signature_list()
-    except Exception as error:  # As with .keras files: errors of many types.
+    except Exception as error:  # A damaged file can raise many types of errors.
         raise ModelFileError(
             f"{path}: cannot be loaded as a TFLite file; truncated, or another kind of file? "
             f"{first_line(error)}"
@@ -53,10 +53,10 @@ def open_tflite(path: Path, threads: int | None = None, run_first: bool = True):
 
 
 def tflite_network(path: Path, threads: int | None = None, run_first: bool = True) -> Network:
-    """A file's network; what it takes and raises is `open_tflite`'s.
+    """Opens a TFLite file as a network; arguments and errors as in `open_tflite`.
 
     Raises:
-      ModelFileError: also where it has no signature as this package writes it.
+      ModelFileError: also if the file does not have the signature that this package writes.
     """
     interpreter = open_tflite(path, threads, run_first)
     found = {
@@ -86,7 +86,7 @@ def tflite_network(path: Path, threads: int | None = None, run_first: bool = Tru
 
 
 def _packed_labels(path: Path) -> tuple[str, ...] | None:
-    """Class names in the zip archive at the end of a TFLite file."""
+    """Reads class names from the zip archive at the end of a TFLite file."""
     if not zipfile.is_zipfile(path):
         return None
     check_archive(path, {LABELS_FILE: MAX_LABELS_BYTES})

@@ -201,7 +201,7 @@ def open_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
     check_saved_model(path, trust, flag)
     try:
         loaded = tf.saved_model.load(str(path))
-    except Exception as error:  # As with .keras files: errors of many types.
+    except Exception as error:  # A damaged file can raise many types of errors.
         raise ModelFileError(
             f"{path}: cannot be loaded as a SavedModel; incomplete or damaged? {first_line(error)}"
         ) from error
@@ -257,7 +257,7 @@ def open_onnx(path: Path):
         return onnxruntime.InferenceSession(
             str(path), session_options(), providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # As with .keras files: errors of many types.
+    except Exception as error:  # A damaged file can raise many types of errors.
         raise ModelFileError(
             f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file? "
             f"{first_line(error)}"

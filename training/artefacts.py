@@ -1,4 +1,4 @@
-"""What a run leaves behind: the network in every format, each checked on held-out pictures."""
+"""Writes a trained network in every format and checks each file on held-out pictures."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ TIMED_CALLS = 30
 
 @dataclasses.dataclass(frozen=True)
 class ArtefactReport:
-    """How one artefact did on the held-out pictures.
+    """The results of one artefact on the held-out pictures.
 
     Attributes:
-      name: of the file or directory in the run's folder.
-      bytes: its size; of a directory, the sum over its files.
-      top1: share of pictures classified as their label, 0..1.
-      agreement: share of pictures classified as by the Keras model, 0..1.
-      ms_per_image: milliseconds for one picture at a time, a median.
+      name: name of the file or directory in the run's folder.
+      bytes: its size; for a directory, the total over its files.
+      top1: share of pictures whose label is predicted, 0..1.
+      agreement: share of pictures for which it predicts the same class as the Keras model, 0..1.
+      ms_per_image: median time for one picture at a time, in milliseconds.
     """
 
     name: str
@@ -59,19 +59,19 @@ def write_artefacts(
     """Writes a trained network in every format.
 
     Args:
-      model: a LeViT in train form with heads="average", not distributed; or one with exits, which
-        becomes `.keras` files only; or what quantisation-aware training has made.
-      folder: where to; it exists.
-      class_names: one for each class.
+      model: a LeViT in train form with heads="average", not distributed. One with exits is written
+          as `.keras` files only. Or the result of quantisation-aware training.
+      folder: an existing folder to write to.
+      class_names: one name for each class.
       calibration_images: see `converters.tflite.conversion.to_tflite`.
-      overwrite: whether existing files are replaced.
+      overwrite: whether to replace existing files.
 
     Returns:
-      Names of what was written, first the network as it was trained: `REFERENCE`, or after
-      quantisation-aware training `FAKE_QUANTIZED`.
+      Names of the written files. The first is the network as it was trained: `REFERENCE`, or
+      `FAKE_QUANTIZED` after quantisation-aware training.
 
     Raises:
-      FileExistsError: something of that name exists and `overwrite` is false.
+      FileExistsError: a file of one of these names exists and `overwrite` is false.
     """
     if isinstance(model, QuantizedModel):
         return _write_quantized(model, folder, class_names, calibration_images, overwrite)
@@ -93,7 +93,7 @@ def write_artefacts(
     )
     shipped = {"class_names": class_names, "calibration_images": calibration_images}
     to_tflite(model, fp32, overwrite=overwrite, **shipped)
-    # A run on a handful of pictures has its artefacts as well.
+    # A run on very few pictures must have its artefacts as well.
     few = len(calibration_images) < LEAST_CALIBRATION_IMAGES
     method = "min_max" if few else DEFAULT_CALIBRATION_METHOD
     to_tflite(model, int8, recipe="int8", calibration_method=method, overwrite=overwrite, **shipped)
@@ -107,7 +107,7 @@ def _write_quantized(
     images: np.ndarray,
     overwrite: bool,
 ) -> list[str]:
-    """Writes what quantisation-aware training has made: as trained, to go on from, and to ship."""
+    """Writes a quantised network: as trained, as `.keras` to continue from, and as `.tflite`."""
     from converters.qat.qat_saved_model import write_fake_quantized  # needs what other runs do not
 
     names = [FAKE_QUANTIZED, REFERENCE, f"{model.target}.tflite"]
@@ -125,16 +125,16 @@ def _write_quantized(
 def check_artefacts(
     folder: Path, names: Sequence[str], images: np.ndarray, labels: np.ndarray
 ) -> tuple[list[ArtefactReport], np.ndarray]:
-    """Classifies pictures through every artefact, as its users load it.
+    """Classifies pictures with every artefact, loaded in the way that users load it.
 
     Args:
-      folder: where the artefacts are.
-      names: of the artefacts; the first is what the others are compared with.
+      folder: the folder with the artefacts.
+      names: names of the artefacts; the others are compared with the first.
       images: (n, height, width, 3), RGB 0..255.
       labels: (n,) integers.
 
     Returns:
-      A report for each artefact, and the probabilities (n, classes) of the first.
+      A report for each artefact, and the probabilities (n, classes) that the first one gives.
     """
     reports, reference = [], None
     for name in names:
@@ -154,7 +154,7 @@ def check_artefacts(
 
 
 def format_table(reports: Sequence[ArtefactReport]) -> str:
-    """The reports as a Markdown table."""
+    """Formats the reports as a Markdown table."""
     rows = [
         ("artefact", "size, kB", "top-1, %", "agreement with Keras, %", "ms per image"),
         *(

@@ -1,10 +1,10 @@
-"""Fills the cache of a teacher's answers for a run, and trains nothing.
+"""Fills the cache of a teacher's answers for a run, without training.
 
     python -m training.ask_teacher --config=NAME --set=teacher=FILE --set=teacher_cache=DIR ...
 
-Takes the config and the settings of the run. Start it as often as there are processors or machines
-that see the folder: each takes the next epoch that nobody has begun. `training.main` does the same
-by itself for what is missing.
+It takes the config and settings of the run. You can start it several times, on one machine or on
+several machines that share the folder: each process takes the next epoch that no other has begun.
+`training.main` computes by itself whatever is missing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("config", "digits", "Name of a module in training.configs.")
-    flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
+    flags.DEFINE_multi_string("set", [], "field=value to change in the config; may be repeated.")
 
 
 def check() -> None:

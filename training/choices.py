@@ -1,8 +1,8 @@
-"""The values that flags and fields of training can have, known before TensorFlow starts."""
+"""The allowed values of training's flags and fields; importing this does not start TensorFlow."""
 
 from __future__ import annotations
 
-KEYPOINT_CONFIGS = ("keypoints",)  # those whose networks find joints, not classes
+KEYPOINT_CONFIGS = ("keypoints",)  # configs whose networks predict joints rather than classes
 STRATEGIES = ("default", "onedevice", "mirrored", "multiworker", "tpu")
 DISTILLATIONS = ("none", "soft", "hard")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -11,10 +11,10 @@ EVALUATION_BATCH = 256  # pictures in memory at once
 
 
 def check_strategy(name: str, tpu: str | None, zone: str | None, project: str | None) -> None:
-    """Checks the name of a strategy and the flags that go with it.
+    """Checks the name of a strategy and the flags that belong to it.
 
     Raises:
-      ValueError: there is none of this name, or the others are for another one.
+      ValueError: the name is unknown, or the flags belong to another strategy.
     """
     if name == "parameterserver":
         raise ValueError(

@@ -1,7 +1,7 @@
-"""What a training run is made of: one frozen dataclass, whose defaults are the official recipe.
+"""The configuration of a training run: a frozen dataclass whose defaults are the official recipe.
 
-Source: main.py of facebookresearch/LeViT. Values are checked in `training.config_checks`. A field
-that is AUTO is filled by `training.plan`, once the pictures are known.
+Source: main.py of facebookresearch/LeViT. `training.config_checks` checks the values. Once the
+pictures are known, `training.plan` fills the fields that are AUTO.
 """
 
 from __future__ import annotations
@@ -22,99 +22,103 @@ __all__ = ["AUTO", "Auto", "Config", "config_names", "load_config", "override"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The fields of a run.
+    """The fields of a training run's configuration.
 
-    Those whose type has `Auto` may be left to `training.plan`: `--set=epochs=auto`.
+    Fields whose type includes `Auto` may be left to `training.plan`: `--set=epochs=auto`.
 
     Attributes:
       dataset: "digits", the name of a TFDS set, or "imagefolder:PATH"; see `training.data`.
-      split_train: TFDS split to train on; None for the set's own training part.
-      split_test: TFDS split held out; None for the set's own.
-      strict: whether a picture that cannot be read stops the run, instead of being left out.
+      split_train: TFDS split to train on; None for the data set's own training part.
+      split_test: TFDS split to hold out; None for the data set's own.
+      strict: whether an unreadable picture stops the run instead of being skipped.
       variant: name of the network, one of `levit_tf.list_variants()`.
       input_size: (height, width) of the pictures, pixels; None for the variant's own.
       drop_path: probability of dropping a residual branch; None for the variant's own.
-      init_from: what the weights begin with: None for random ones, "imagenet" for the released
-        ones, or a `.keras` or `.weights.h5` file of the same variant. Heads for other classes begin
-        at random, attention biases of another size are resized.
-      qat: quantisation-aware training for a recipe of `converters.to_tflite`: "int8" or
-        "int8_full"; None for a float network. It begins with the trained network of `init_from`, a
-        `.keras` file in train or deploy form, or "imagenet"; and that is the teacher where
-        `teacher` names none. --set=qat=true is int8.
-      exits: branches that answer early, "0:attention,1:pool": a stage, or a block as in "0.1", and
-        the kind of the branch behind it (`levit_tf.dynamic.exits.add_exits`), which learn while the
-        trained network of `init_from` stays to the bit what it was; None for none. They learn the
-        labels, what `distillation` says, and what the whole network answers.
-      exits_end_to_end: whether the network learns along with its exits.
-      exits_weight: weight of each exit's loss then; the whole network has 1.
-      exits_alpha: share of an exit's loss that is its distance from the whole network's answer.
-      freeze_batch_norm: whether the network is in inference mode while it learns: moving statistics
-        in BatchNorm, no drop_path. The official code fine-tunes so.
-      batch_norm_momentum: share of BatchNorm's moving statistics that a step keeps; 0.9 is what
-        PyTorch calls 0.1.
-      epochs: passes over the training pictures; the cosine is as long.
+      init_from: the initial weights: None for random ones, "imagenet" for the released ones, or a
+          `.keras` or `.weights.h5` file of the same variant. Heads for other classes are
+          initialised at random; attention biases of another size are resized.
+      qat: recipe of `converters.to_tflite` for quantisation-aware training, "int8" or "int8_full";
+          None for a float network. Training begins with the trained network of `init_from`, a
+          `.keras` file in train or deploy form, or "imagenet". That network is also the teacher,
+          unless `teacher` names another. --set=qat=true means int8.
+      exits: branches that classify early, such as "0:attention,1:pool": a stage, or a block as in
+          "0.1", and the kind of branch after it (`levit_tf.dynamic.exits.add_exits`); None for
+          none. They are trained on the trained network of `init_from`, which stays unchanged to the
+          bit. They learn from the labels, from the teacher of `distillation`, and from the whole
+          network.
+      exits_end_to_end: whether the network is trained together with its exits.
+      exits_weight: weight of each exit's loss in that case; the whole network has weight 1.
+      exits_alpha: share of an exit's loss that measures its distance from the whole network's
+      output.
+      freeze_batch_norm: whether the network is trained in inference mode: BatchNorm uses its moving
+          statistics and drop_path is off. The official code fine-tunes in this way.
+      batch_norm_momentum: share of BatchNorm's moving statistics that a step keeps; 0.9 is 0.1 in
+          PyTorch's notation.
+      epochs: passes over the training pictures; also the length of the cosine schedule.
       cooldown_epochs: further epochs at `min_learning_rate`. The official code passes 10 to timm's
-        scheduler, which makes no use of them, and trains for `epochs`.
-      batch_size: pictures in a step, over all replicas together. The official command has 8
-        processes of 256.
-      accumulate: parts of each replica's batch that go through the network one after the other, to
-        save memory.
-      fill_batches: whether an epoch's last batch is filled up with pictures that the epoch has had,
-        rather than left out.
-      learning_rate: highest rate, for a batch of `rate_batch`.
-      rate_batch: the batch at which the rate is `learning_rate`, with which it grows in proportion;
-        None for the same rate at every batch.
-      head_rate: factor by which the classification heads learn faster than the other layers.
-      warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the highest rate.
-      warmup_steps: the same in steps, after which the cosine falls from step to step; None for the
-        official schedule, in which the rate changes from epoch to epoch.
-      warmup_learning_rate: where the growth begins, whatever the batch.
-      min_learning_rate: rate at the end of the cosine, whatever the batch.
-      weight_decay: AdamW's, multiplied by the rate; not on biases, BatchNorm and attention biases.
+          scheduler, which ignores them, and trains for `epochs`.
+      batch_size: pictures per step, over all replicas together. The official command has 8
+          processes of 256.
+      accumulate: number of parts into which each replica's batch is split; they pass through the
+          network one after the other, to save memory.
+      fill_batches: whether the last batch of an epoch is filled up with pictures already used in
+          this epoch, rather than dropped.
+      learning_rate: peak learning rate for a batch of `rate_batch`.
+      rate_batch: batch size to which `learning_rate` refers; the rate grows in proportion to the
+          batch. None for the same rate at every batch size.
+      head_rate: factor on the learning rate of the classification heads.
+      warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the peak rate.
+      warmup_steps: the same in steps, after which the cosine changes with every step; None for the
+          official schedule, in which the rate changes once per epoch.
+      warmup_learning_rate: learning rate at the beginning of the warmup, for any batch size.
+      min_learning_rate: learning rate at the end of the cosine, for any batch size.
+      weight_decay: AdamW's weight decay, multiplied by the learning rate; not applied to biases,
+      BatchNorm and attention biases.
       clip_factor: adaptive gradient clipping: largest norm of a unit's gradient, as a share of the
-        norm of its weights; 0 for none.
-      ema_decay: share of the old weights that their moving average keeps in a step; 0 for no
-        average.
-      ema_warmup: whether it keeps less in the first steps, at most (1 + step) / (10 + step), so
-        that the initial weights do not stay in the average of a short run.
-      distillation: "none", "soft" or "hard": what the distillation head learns from the teacher.
-        With "none" the network has one head, as in the official code.
-      distillation_alpha: weight of the teacher in the loss; the labels have the rest.
+          norm of its weights; 0 turns it off.
+      ema_decay: share of the weights' moving average that a step keeps; 0 for no average.
+      ema_warmup: whether the first steps keep less, at most (1 + step) / (10 + step), so that the
+          initial weights do not stay in the average of a short run.
+      distillation: "none", "soft" or "hard": how the distillation head learns from the teacher.
+          With "none" the network has one head, as in the official code.
+      distillation_alpha: weight of the teacher in the loss; the labels have the remaining weight.
       distillation_tau: temperature of soft distillation.
       teacher: file of the teacher; see `training.teachers.teacher.load_teacher`.
-      teacher_preprocessing: what the teacher's images hold, where its file does not say it: one of
-        `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
-      teacher_classes: file that says which of the teacher's classes are the student's, where their
-        names do not; see `training.teachers.classes.class_map`.
-      teacher_top: how many of the teacher's highest logits count; the others share evenly what
-        probability is left. None for all of them.
-      teacher_cache: folder of the teacher's answers: it is asked once about each picture of the
-        first epochs, before the training, and any run with the same pictures reads them.
-      distinct_epochs: epochs after which order, augmentation and mixing of the pictures repeat, so
-        that a teacher_cache has to hold no more; None for never.
-      trust_teacher: whether a teacher that is a SavedModel may have operations that read or write
-        files or run Python.
+      teacher_preprocessing: the teacher's input range, if its file does not contain it: one of
+          `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
+      teacher_classes: file that maps the teacher's classes to the student's, if their names do not;
+          see `training.teachers.classes.class_map`.
+      teacher_top: number of the teacher's highest logits that count; the other classes share the
+          remaining probability evenly. None for all logits.
+      teacher_cache: folder with the teacher's answers: before training, it is asked once about each
+          picture of the first epochs, and any run with the same pictures reads the answers.
+      distinct_epochs: number of epochs after which order, augmentation and mixing of the pictures
+          repeat, so that a teacher_cache holds no more than these; None to never repeat.
+      trust_teacher: whether a SavedModel teacher may contain operations that read or write files or
+          run Python.
       label_smoothing: probability spread evenly over all classes.
-      mixup: alpha of mixup's beta distribution; 0 for no mixup.
-      cutmix: alpha of CutMix's; 0 for no CutMix.
-      mixing_probability: of mixing a batch at all.
-      cutmix_probability: of CutMix rather than mixup, where both are on.
-      rand_augment: RandAugment in timm's notation, "rand-m9-mstd0.5-inc1"; None for none. Colour
-        jitter, which the official code sets as well, has no effect beside it and does not exist.
+      mixup: alpha of mixup's beta distribution; 0 turns mixup off.
+      cutmix: alpha of CutMix's beta distribution; 0 turns CutMix off.
+      mixing_probability: probability of mixing a batch.
+      cutmix_probability: probability of CutMix rather than mixup, if both are on.
+      rand_augment: RandAugment in timm's notation, "rand-m9-mstd0.5-inc1"; None for none. The
+          official code also sets colour jitter, which has no effect beside RandAugment and is not
+          implemented.
       erasing: probability of random erasing.
-      flip: probability of exchanging left and right.
-      crop_scale: least share of a picture's area that a random crop keeps. For inputs above 32
-        pixels.
-      crop_padding: pixels of border for the random shift that takes the crop's place for inputs of
-        up to 32 pixels.
-      repeats: repeated augmentation: copies of a picture in the list of an epoch.
+      flip: probability of flipping left to right.
+      crop_scale: smallest share of a picture's area that a random crop keeps. For inputs above 32
+          pixels.
+      crop_padding: border in pixels for the random shift, which replaces the crop for inputs of up
+          to 32 pixels.
+      repeats: repeated augmentation: number of copies of each picture in an epoch's list.
       precision: "float32", "bfloat16" or "float16", the last with loss scaling.
-      jit_compile: whether XLA compiles the step; for one replica. A TPU always does.
-      seed: of the initial weights, the order of the pictures and all random draws.
-      eval_epochs: epochs between evaluations on held-out pictures; the last is always evaluated.
-      checkpoint_epochs: epochs between checkpoints; after the last there is always one.
+      jit_compile: whether XLA compiles the step; for one replica only. A TPU always compiles it.
+      seed: seed of the initial weights, the order of the pictures and all random draws.
+      eval_epochs: epochs between evaluations on held-out pictures; the last epoch is always
+      evaluated.
+      checkpoint_epochs: epochs between checkpoints; there is always one after the last epoch.
       checkpoint_steps: steps between checkpoints within an epoch; 0 for none.
-      keep_checkpoints: how many of the last checkpoints are kept, beside the best.
+      keep_checkpoints: number of most recent checkpoints to keep, beside the best one.
     """
 
     dataset: str = "imagenet2012"
@@ -185,20 +189,20 @@ class Config:
 
     @property
     def peak_learning_rate(self) -> float:
-        """The highest rate for this batch size (main.py: `lr * batch_size / 512`)."""
+        """The peak learning rate for this batch size (main.py: `lr * batch_size / 512`)."""
         if self.rate_batch is None:
             return self.learning_rate
         return self.learning_rate * self.batch_size / self.rate_batch
 
     @property
     def planned(self) -> list[str]:
-        """Names of the fields that are left to `training.plan`."""
+        """Names of the fields that `training.plan` has to fill."""
         fields = (field.name for field in dataclasses.fields(self))
         return [name for name in fields if getattr(self, name) is AUTO]
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of the run, the cool-down included."""
+        """Number of epochs of the run, including the cool-down."""
         return self.epochs + self.cooldown_epochs
 
     def __str__(self) -> str:
@@ -208,35 +212,35 @@ class Config:
 
 
 def override(config: Any, settings: Iterable[str]) -> Any:
-    """Changes fields, as `--set` does.
+    """Returns a configuration with some fields changed, as `--set` does.
 
     Args:
-      config: the configuration to start from, a `Config` or one of another kind of run.
+      config: the configuration to start from, a `Config` or that of another kind of run.
       settings: see `parse_settings`.
 
     Returns:
       A new configuration.
 
     Raises:
-      ValueError: as `parse_settings`, or the fields do not go together.
+      ValueError: as for `parse_settings`, or the fields contradict each other.
     """
     return dataclasses.replace(config, **parse_settings(settings, type(config)))
 
 
 def parse_settings(settings: Iterable[str], kind: type = Config) -> dict[str, Any]:
-    """Reads the values of `--set`, without Keras.
+    """Parses the values of `--set`, without importing Keras.
 
     Args:
-      settings: each "field=value"; "none" for None, "auto" for what `training.plan` chooses, a size
-        as "224" or "224x320". "init" is short for "init_from".
-      kind: the dataclass whose fields they are.
+      settings: texts "field=value"; "none" stands for None, "auto" for the choice of
+          `training.plan`, and a size is "224" or "224x320". "init" is short for "init_from".
+      kind: the dataclass that has the fields.
 
     Returns:
-      Field -> value.
+      A dict from field to value.
 
     Raises:
-      ValueError: not of this form, an unknown field (the message names the nearest), or a value of
-        another type or out of range.
+      ValueError: a text has another form, an unknown field (the message names the nearest one), or
+          a value of the wrong type or out of range.
     """
     known = [field.name for field in dataclasses.fields(kind)]
     values = {}
@@ -259,14 +263,14 @@ def load_config(name: str) -> Any:
     """Loads a configuration of `training.configs` by name: a `Config`, or that of another task.
 
     Raises:
-      ValueError: there is none of this name; the message lists them.
+      ValueError: there is no configuration of this name; the message lists all names.
     """
     check_config_name(name)
     return importlib.import_module(f"training.configs.{name}").CONFIG
 
 
 def check_config_name(name: str) -> None:
-    """Raises ValueError if there is no configuration of this name; the message lists them."""
+    """Raises ValueError, with a list of all names, if there is no configuration of this name."""
     known = config_names()
     if name not in known:
         raise ValueError(
@@ -275,7 +279,7 @@ def check_config_name(name: str) -> None:
 
 
 def config_names() -> list[str]:
-    """Names of all configurations."""
-    # By its path: those modules import this one.
+    """Returns the names of all configurations."""
+    # Listed from the folder, not imported, since those modules import this one.
     folder = Path(__file__).with_name("configs")
     return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))

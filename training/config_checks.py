@@ -1,4 +1,4 @@
-"""Types, ranges and combinations of a configuration's fields, and how they are read from text."""
+"""Types, ranges and combinations of a configuration's fields, and parsing them from text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
 
 
 def check_types(config: Any) -> None:
-    """Raises TypeError for a field whose value has another type than its annotation."""
+    """Raises TypeError for a field whose value does not match its annotation."""
     for name, (kind, others) in _kinds(type(config)).items():
         value = getattr(config, name)
         if value not in others and not _is_a(value, kind):
@@ -55,10 +55,10 @@ def check_types(config: Any) -> None:
 
 
 def parse(config_class: type, name: str, text: str) -> Any:
-    """The value of a field from text.
+    """Parses the value of a field from text.
 
     Raises:
-      ValueError: the text is none of this type.
+      ValueError: the text is not a value of this type.
     """
     kind, others = _kinds(config_class)[name]
     if name == "qat" and text.lower() in (*_TRUE, *_FALSE):
@@ -80,10 +80,10 @@ def parse(config_class: type, name: str, text: str) -> Any:
 
 
 def check_values(values: Mapping[str, Any]) -> None:
-    """Raises ValueError for a field out of its range.
+    """Raises ValueError for a value out of its range.
 
     Args:
-      values: field -> value; not all of them need to be there.
+      values: a dict from field to value; fields may be missing.
     """
 
     def check(names, is_valid, expected):
@@ -134,8 +134,8 @@ def check_values(values: Mapping[str, Any]) -> None:
 
 
 def check_network(config: Any) -> None:
-    """Raises ValueError for an unknown variant, or a size that it cannot have."""
-    # In here, so that what can be said of a configuration without Keras is said before it starts.
+    """Raises ValueError for an unknown variant, or an input size that it does not support."""
+    # Imported here, so that errors which need no Keras are reported before Keras is imported.
     from levit_tf.variants import get_variant
 
     variant = get_variant(config.variant)
@@ -144,7 +144,7 @@ def check_network(config: Any) -> None:
 
 
 def check_combinations(config: Any) -> None:
-    """Raises ValueError for fields that contradict one another, naming what to change."""
+    """Raises ValueError for fields that contradict each other; the message says what to change."""
     if config.epochs is not AUTO and config.warmup_epochs >= config.epochs:
         raise ValueError(
             f"warmup_epochs must be fewer than epochs. Received: {config.warmup_epochs} and "
@@ -234,13 +234,13 @@ def _check_exits(config: Any) -> None:
 
 
 def parse_exits(text: str) -> dict[str, str]:
-    """Reads where exits are and of what kind, "0:attention,1:pool", or behind a block, "0.1:pool".
+    """Parses the places and kinds of exits: "0:attention,1:pool", or after a block, "0.1:pool".
 
     Returns:
-      Place -> kind, for `levit_tf.dynamic.exits.add_exits`.
+      A dict from place to kind, for `levit_tf.dynamic.exits.add_exits`.
 
     Raises:
-      ValueError: of another form; the message says of which.
+      ValueError: the text has another form; the message shows the expected one.
     """
     pairs = [part.partition(":") for part in text.split(",")]
     found = {place: kind for place, _, kind in pairs}
@@ -257,13 +257,13 @@ def parse_exits(text: str) -> dict[str, str]:
 
 
 def parse_rand_augment(text: str) -> dict[str, float]:
-    """Reads RandAugment in timm's notation, "rand-m9-mstd0.5-inc1".
+    """Parses RandAugment in timm's notation, "rand-m9-mstd0.5-inc1".
 
     Returns:
-      "magnitude", "magnitude_std", "operations" and "operation_probability".
+      A dict with "magnitude", "magnitude_std", "operations" and "operation_probability".
 
     Raises:
-      ValueError: of another form; the message says of which.
+      ValueError: the text has another form; the message shows the expected one.
     """
     patterns = {
         r"m(\d+(?:\.\d+)?)": ("magnitude", float),
@@ -290,7 +290,7 @@ def parse_rand_augment(text: str) -> dict[str, float]:
 
 
 def _kinds(config_class: type) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-    """Type of each field, and what else it may be: None, AUTO."""
+    """Returns the type of each field and its other allowed values: None, AUTO."""
     hints = typing.get_type_hints(config_class)
     kinds = {}
     for field in dataclasses.fields(config_class):

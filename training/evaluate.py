@@ -1,4 +1,4 @@
-"""Accuracy of a network on labelled pictures, by the paper's protocol.
+"""Measures the accuracy of a network on labelled pictures, by the paper's protocol.
 
     python -m training.evaluate --model=FILE_OR_VARIANT --dataset=NAME [--output=DIR]
 
@@ -7,15 +7,15 @@
     python -m training.evaluate --model=levit256.onnx --dataset=imagenet_v2/matched-frequency
     python -m training.evaluate --model=runs/x/saved_model --dataset=imagefolder:PATH --split=test
 
-Of a folder of classes all pictures are evaluated, of one with parts (test/, val/, ...) the test
-part; `--split` chooses: a part, `all`, or `test` of a folder without parts for the tenth that
-training on it holds out. The protocol is `levit_tf.preprocessing`: resize to 256 for a centre crop
-of 224, bicubic, antialiased. `training.data.load_data` says what data sets there are. With
-`--output` the folder gets `evaluation.json`, `per_class.csv` and `confusion.png`.
+For a folder of classes, all pictures are evaluated; for a folder with parts (test/, val/, ...), the
+test part. `--split` chooses another: a part, `all`, or `test` of a folder without parts for the
+tenth that training holds out. The protocol is that of `levit_tf.preprocessing`: a bicubic,
+antialiased resize to 256 and a centre crop of 224. `training.data.load_data` lists the data sets.
+With `--output`, the folder gets `evaluation.json`, `per_class.csv` and `confusion.png`.
 
-Of a dynamic file of `converters.to_dynamic` it tells mean, p50 and p99 of the time, how often each
-exit answers, how good and how well calibrated it is; with `--output` it draws accuracy over mean
-time, `dynamic.png`, and `--beside=a.tflite,b.tflite` puts single networks into the same picture.
+For a dynamic file of `converters.to_dynamic`, it reports mean, p50 and p99 of the time, and for
+each exit how often it is used, its accuracy and its calibration. With `--output`, it draws accuracy
+over mean time, `dynamic.png`; `--beside=a.tflite,b.tflite` adds single networks to this plot.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _evaluate_dynamic(predictor, data) -> None:
-    """What there is to say of a file of `converters.to_dynamic`."""
+    """Evaluates a file of `converters.to_dynamic` and prints or writes the report."""
     from converters.dynamic.running import open_dynamic
     from levit_lite.prediction.predictor import load_tflite_predictor
     from levit_tf.prediction.predictor import load_predictor
@@ -132,13 +132,13 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
     flags.DEFINE_string("split", None, "Part of it: a TFDS split, a folder's part, or all.")
     flags.DEFINE_string("output", None, "Folder for evaluation.json, per_class.csv, confusion.png.")
-    flags.DEFINE_string("labels", None, "Names of the model's classes, one a line.")
-    flags.DEFINE_list("beside", [], "Single networks to measure beside a dynamic file.")
-    flags.DEFINE_bool("by_order", False, "Take the model's classes in the data set's order.")
+    flags.DEFINE_string("labels", None, "File with the model's class names, one per line.")
+    flags.DEFINE_list("beside", [], "Single networks to compare with a dynamic file.")
+    flags.DEFINE_bool("by_order", False, "Assume the model's classes are in the data set's order.")
     cli.define_input_range()
     cli.define_trust()
-    flags.DEFINE_string("variant", None, "Whose published top-1 to show, if no name tells.")
-    flags.DEFINE_integer("limit", None, "At most so many pictures, evenly spread.", lower_bound=1)
+    flags.DEFINE_string("variant", None, "Variant for the published top-1, if not in the name.")
+    flags.DEFINE_integer("limit", None, "Largest number of pictures, evenly spread.", lower_bound=1)
     flags.DEFINE_integer("batch", EVALUATION_BATCH, "Pictures in memory at once.", lower_bound=1)
     flags.DEFINE_bool("strict", False, "Stop at the first picture that cannot be read.")
     flags.mark_flags_as_required(["model", "dataset"])

@@ -1,11 +1,11 @@
-"""Fits a new head on a network that stays as it is: for pictures of your own, in a minute.
+"""Fits a new head on a frozen network: for pictures of your own, in a minute.
 
     python -m training.linear_probe --model=LeViTMini --dataset=imagefolder:PATH --output=mine.keras
 
-The network looks at each picture once, without augmentation, and a logistic regression on what it
-sees becomes the head. `--model` is a `.keras` file of a LeViT in train form, the folder of a run,
-or a variant for its weights. The result is such a file again: `--set=init_from=mine.keras` of
-`training.main` fine-tunes it, and the converters ship it.
+The network computes features of each picture once, without augmentation; a logistic regression on
+these features becomes the head. `--model` is a `.keras` file of a LeViT in train form, the folder
+of a run, or a variant to use its weights. The result is a file of the same kind: `training.main`
+can fine-tune it (`--set=init_from=mine.keras`), and the converters can export it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "A .keras file in train form, a run's folder, or variant.")
     flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
-    flags.DEFINE_string("features", None, "A .npz file that keeps the features for the next time.")
+    flags.DEFINE_string("features", None, "A .npz file to store the features in for reuse.")
     flags.DEFINE_float(
         "strength", None, "Inverse strength of the regularisation; chosen by default.", 1e-9
     )

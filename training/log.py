@@ -1,8 +1,8 @@
-"""The log of a run: one row an epoch, as JSON, as CSV and for TensorBoard.
+"""The log of a run: one row per epoch, as JSON, as CSV and for TensorBoard.
 
-`log.csv` is only ever appended to: a run that goes on from before its last row writes the epochs
-since then again, below, with the number of the attempt and the step that it began after. Rows that
-were superseded so stay where they are; `effective` leaves them out, as `log.json` does.
+Lines are only ever appended to `log.csv`. A run that resumes from before its last row writes the
+epochs since then again, further down, with the number of the attempt and the step that it began
+after. The superseded rows stay in the file; `effective` and `log.json` leave them out.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from levit_common.json_files import write_json
 from training.tensorboard import TensorBoard
 
 JSON_FILE, CSV_FILE, TENSORBOARD = "log.json", "log.csv", "tensorboard"
-# Columns of the CSV file beside those of a row.
+# Columns of the CSV file in addition to those of a row.
 ATTEMPT, BEGAN = "attempt", "attempt_began_after_step"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One epoch.
+    """The figures of one epoch.
 
     Attributes:
-      epoch: its number, counted from 1.
+      epoch: number of the epoch, counted from 1.
       step: optimizer steps since the beginning of the run.
-      learning_rate: of the epoch.
+      learning_rate: learning rate of the epoch.
       loss: mean over the epoch's steps.
-      top1: on held-out pictures, 0..1; None where the epoch was not evaluated.
-      ema_top1: the same of the averaged weights; None without.
-      images_per_second: of training; of what was run since the last start.
-      data_wait: share of the time that training waited for data, 0..1.
+      top1: top-1 on held-out pictures, 0..1; None if the epoch was not evaluated.
+      ema_top1: top-1 of the averaged weights; None if there is no average.
+      images_per_second: training speed since the last start.
+      data_wait: share of the time spent waiting for data, 0..1.
     """
 
     epoch: int
@@ -55,12 +55,12 @@ class Row:
 
     @property
     def ships_average(self) -> bool:
-        """Whether the averaged weights are the ones to ship: where they are not the worse ones."""
+        """Whether to ship the averaged weights, which is so unless they are worse."""
         return self.ema_top1 is not None and self.ema_top1 >= (self.top1 or 0.0)
 
     @property
     def score(self) -> float | None:
-        """Top-1 of the weights to ship; None where the epoch was not evaluated."""
+        """Top-1 of the weights to ship; None if the epoch was not evaluated."""
         return self.ema_top1 if self.ships_average else self.top1
 
 
@@ -68,11 +68,11 @@ class Log:
     """The rows of a run in a folder.
 
     Args:
-      folder: of the run; it exists.
-      step: that the run goes on from: later rows no longer count.
-      writes: whether files are written; of several workers only one does.
-      rows: the log as the checkpoint of that step has it; None to read that of the folder.
-      attempt: how many times the run was started, this one included.
+      folder: the folder of the run; it exists.
+      step: the step that the run resumes from; later rows no longer count.
+      writes: whether to write files; only one of several workers does.
+      rows: the log in the checkpoint of that step; None to read it from the folder.
+      attempt: number of times the run was started, including this one.
     """
 
     def __init__(
@@ -88,13 +88,13 @@ class Log:
         self._place = {ATTEMPT: attempt, BEGAN: step}
         found = read_rows(folder) if rows is None else rows
         self.rows = [row for row in found if row.step <= step]
-        self._columns: list[str] | None = None  # of the CSV file, once it was looked at
+        self._columns: list[str] | None = None  # of the CSV file, once it was read
         self._board = TensorBoard(folder / TENSORBOARD) if writes else None
         if writes and self.rows:
             self._write(self._missing())
 
     def add(self, row: Row) -> None:
-        """Appends a row, to the files too."""
+        """Appends a row, also to the files."""
         missing = self._missing() if self._writes and self._columns is None else []
         self.rows.append(row)
         if not self._writes:
@@ -105,16 +105,16 @@ class Log:
         self._board.scalars(figures, row.step)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The rows as JSON takes them."""
+        """Returns the rows as JSON-serialisable dicts."""
         return [dataclasses.asdict(row) for row in self.rows]
 
     def images(self, name: str, images: tf.Tensor, step: int) -> None:
-        """Shows pictures in TensorBoard: (n, height, width, 3) uint8."""
+        """Shows pictures, (n, height, width, 3) uint8, in TensorBoard."""
         if self._writes:
             self._board.images(name, images, step)
 
     def history(self) -> dict[str, list[float]]:
-        """The rows by column, None as NaN: what `training.pictures.learning_curve` draws."""
+        """Returns the rows by column, None as NaN, for `training.pictures.learning_curve`."""
         return {
             field.name: [
                 float("nan") if getattr(row, field.name) is None else getattr(row, field.name)
@@ -130,7 +130,8 @@ class Log:
         write_json(self._folder / JSON_FILE, self.as_json())
 
     def _missing(self) -> list[Row]:
-        """Looks at the CSV file, and gives it the columns; the rows that it has lost."""
+        """Reads the CSV file, updates its columns if needed, and returns the rows missing from
+        it."""
         path = self._folder / CSV_FILE
         header, lines = _read_csv(path)
         others = [name for name in header if name and name not in _COLUMNS]
@@ -144,12 +145,12 @@ class Log:
 
 _NAMES = [field.name for field in dataclasses.fields(Row)]
 _COLUMNS = [*_NAMES, ATTEMPT, BEGAN]
-# What a damaged JSON file ends in, or one that cannot be read.
+# Errors from reading a damaged or unreadable JSON file.
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 def effective(rows: Iterable[Row]) -> list[Row]:
-    """The rows that count: those that no later one has written again."""
+    """Returns the rows that were not superseded by a later one."""
     found: list[Row] = []
     for row in rows:
         while found and found[-1].step >= row.step:
@@ -159,7 +160,7 @@ def effective(rows: Iterable[Row]) -> list[Row]:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The rows of a run that count, from its JSON file, or from its CSV file if that is damaged."""
+    """Returns the rows that count, from the JSON file, or from the CSV file if that is damaged."""
     try:
         return _read_json_rows(folder)
     except _UNREADABLE:
@@ -167,14 +168,14 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def _read_json_rows(folder: Path) -> list[Row]:
-    """The rows in the JSON file; raises `_UNREADABLE` where there are none, or damaged ones."""
+    """Returns the rows in the JSON file; raises `_UNREADABLE` if it is missing or damaged."""
     return rows_of(json.loads((folder / JSON_FILE).read_text(encoding="utf-8")))
 
 
 def agreed_rows(folder: Path, step: int) -> list[Row] | None:
-    """The rows up to a step, where both files have the same ones; None where they differ.
+    """Returns the rows up to a step if both files have the same ones, else None.
 
-    Neither has a checksum, so that one alone may be damaged without a sign.
+    Neither file has a checksum, so damage to one alone could stay unnoticed.
     """
     try:
         found = (_read_json_rows(folder), read_csv_rows(folder))
@@ -187,23 +188,23 @@ def agreed_rows(folder: Path, step: int) -> list[Row] | None:
 
 
 def best_step(rows: Iterable[Row]) -> int | None:
-    """The step of the first row with the best score; None where none has a score."""
+    """Returns the step of the first row with the best score; None if no row has a score."""
     scored = [row for row in rows if row.score is not None]
     return max(scored, key=lambda row: row.score).step if scored else None
 
 
 def rows_of(content: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """What `Log.as_json` was made from."""
+    """Makes rows from the result of `Log.as_json`."""
     return [_row(row) for row in content]
 
 
 def read_csv_rows(folder: Path) -> list[Row]:
-    """The rows of a run that count, from its CSV file, which has those that do not as well."""
+    """Returns the rows that count from the CSV file, which also contains superseded ones."""
     return effective(_parsed(_read_csv(folder / CSV_FILE)[1]))
 
 
 def _row(values: Mapping[str, Any]) -> Row:
-    """A row of whichever version of this log: what it does not have is None."""
+    """Makes a row from the log of this or an earlier version; missing values are None."""
     row = Row(**{name: values.get(name) for name in _NAMES})
     if not isinstance(row.epoch, int) or not isinstance(row.step, int):
         raise ValueError(f"Not a row of a log: {values}")
@@ -211,7 +212,7 @@ def _row(values: Mapping[str, Any]) -> Row:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the lines of a CSV file, as they are; none where there is no file."""
+    """Returns the columns and the unparsed lines of a CSV file; both empty if there is no file."""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -224,12 +225,12 @@ def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _parsed(lines: Iterable[Mapping[str, str]]) -> list[Row]:
-    """The lines of a CSV file that are whole."""
+    """Parses the intact lines of a CSV file."""
     rows = []
     for line in lines:
         try:
             rows.append(_row({name: _value(line.get(name, "")) for name in _NAMES}))
-        except ValueError:  # half a line, as a full disk leaves it
+        except ValueError:  # half a line, as left by a full disk
             continue
     return rows
 
@@ -244,7 +245,7 @@ def _value(text: str) -> int | float | str | None:
 
 
 def _rewrite(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, str]]) -> None:
-    """Gives a CSV file other columns, those of another version; all of its lines stay."""
+    """Rewrites a CSV file with the columns of this version, keeping all its lines."""
     with (
         atomic_path(path, overwrite=True) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -255,10 +256,10 @@ def _rewrite(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, st
 
 
 def _append_lines(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    """Appends whole lines, or nothing."""
+    """Appends all lines completely, or nothing."""
     text = io.StringIO(newline="")
     csv.DictWriter(text, columns).writerows(lines)
-    # Without a buffer, which would be written once more when the file is closed.
+    # Unbuffered: closing the file after an error would write a buffer once more.
     with naming(path), open(path, "ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(end - 1, 0))

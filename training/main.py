@@ -4,9 +4,9 @@
     python -m training.main --output=DIR --config=digits --set=epochs=5 --set=seed=1
 
 Configurations are the modules of `training.configs`; `training.config.Config` explains the fields.
---set=FIELD=auto leaves one to `training.plan`, which says what it chose and why; --set=init_from
-takes a file, `imagenet` for the released weights, or `none` for random ones.
-The same command goes on with a run that was stopped.
+--set=FIELD=auto lets `training.plan` choose a value, and it prints the value and the reason.
+--set=init_from takes a file, `imagenet` for the released weights, or `none` for random ones. To
+resume a run that was stopped, give the same command again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
             overwrite=args.overwrite,
             changed_pictures=args.changed_pictures,
         )
-    except KeyboardInterrupt:  # before the first step, or after the last
+    except KeyboardInterrupt:  # before the first step or after the last
         print(f"\ninterrupted. What is saved stays; go on with: {_command()}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     if not is_finished:
@@ -58,30 +58,30 @@ def main() -> None:
 
 
 def _command() -> str:
-    """What goes on with this run, to be pasted: what was typed, but never to begin anew."""
+    """Returns the command that resumes this run: what the user typed, without --overwrite."""
     words = [word for word in sys.orig_argv if not re.fullmatch(r"--?overwrite(=.*)?", word)]
     return shlex.join(words)
 
 
 def define_flags() -> None:
     flags.DEFINE_string("config", "digits", "Name of a module in training.configs.")
-    flags.DEFINE_string("output", None, "Folder of the run: new, empty, or of the same run before.")
+    flags.DEFINE_string("output", None, "Folder of the run: new, empty, or of a run to resume.")
     flags.DEFINE_string("strategy", "default", f"{', '.join(STRATEGIES)}.")
     flags.DEFINE_string("tpu", None, "Name or address of the TPU, for --strategy=tpu.")
-    flags.DEFINE_string("tpu_zone", None, "Its Google Cloud zone, if not this machine's.")
-    flags.DEFINE_string("gcp_project", None, "Its Google Cloud project, if not this machine's.")
+    flags.DEFINE_string("tpu_zone", None, "Google Cloud zone, if not that of this machine.")
+    flags.DEFINE_string("gcp_project", None, "Google Cloud project, if not that of this machine.")
     flags.DEFINE_multi_string(
         "set",
         [],
-        "field=value of the config to change; may be repeated. A value may be none, and auto where "
-        f"the plan can choose it. What the weights begin with: {INIT_FROM}.",
+        "field=value of the config to change; may be repeated. Values may be none, or auto where "
+        f"the plan can choose it. Initial weights: {INIT_FROM}.",
     )
-    flags.DEFINE_bool("overwrite", False, "Begin anew where the folder has a run already.")
+    flags.DEFINE_bool("overwrite", False, "Begin anew if the folder already contains a run.")
     flags.DEFINE_bool(
         "changed_pictures",
         False,
-        "Go on although the pictures are no longer those that the run began with; classes and "
-        "steps of an epoch must be the same.",
+        "Resume although the pictures have changed since the run began; the classes and the "
+        "number of steps per epoch must be the same.",
     )
     flags.mark_flag_as_required("output")
 

@@ -1,4 +1,4 @@
-"""Whether a run can learn and has learned, and what to try where it has not."""
+"""Judges whether a run can learn and has learned, and suggests what to try if it has not."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from training.config import Config
 from training.log import Row
 
 RESULT_FILE = "result.json"
-# How likely a score may be for one who guesses.
+# If guessing reaches a score with more than this probability, the score proves nothing.
 DOUBTFUL = 0.01
-# A score that is by less than this better than guessing says little, however many pictures there
-# are: as a share of what guessing gets right, and of what it gets wrong.
+# A score that beats guessing by less than this says little, for any number of pictures. It is a
+# share of what guessing gets right, and of what it gets wrong.
 LITTLE = 0.2
-# The peak rate that is proposed where nothing else is known.
-FEW_A_CLASS = 50  # pictures
+# The peak rate to suggest if nothing else is known.
+FEW_A_CLASS = 50  # pictures per class
 USUAL_RATE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came out of a run, as `result.json` keeps it.
+    """The outcome of a run, as stored in `result.json`.
 
     Attributes:
-      top1: of the network that is shipped, on held-out pictures, 0..1.
-      pictures: how many they are.
-      chance: top-1 of always naming their most frequent class.
-      shipped: which weights are shipped: "raw" or "average".
-      raw_top1: of the weights as they were after the last step.
-      average_top1: of their moving average; None without one.
-      warnings: what a person should know.
+      top1: top-1 of the shipped network on held-out pictures, 0..1.
+      pictures: number of held-out pictures.
+      chance: top-1 of always predicting their most frequent class.
+      shipped: the shipped weights: "raw" or "average".
+      raw_top1: top-1 of the weights after the last step.
+      average_top1: top-1 of their moving average; None without an average.
+      warnings: warnings for the user.
     """
 
     top1: float
@@ -44,7 +44,7 @@ class Outcome:
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The two networks as a table, if there are two, then the warnings."""
+        """The raw and averaged weights as a table, if there is an average, then the warnings."""
         parts = [f"\nWARNING: {warning}" for warning in self.warnings]
         if self.average_top1 is not None:
             rows = [("weights", f"top-1 of {self.pictures:,} held-out pictures, %", "shipped")]
@@ -57,16 +57,17 @@ class Outcome:
 def warn_of_small_rates(
     config: Config, total_rate: float, steps: int, is_head_fresh: bool
 ) -> str | None:
-    """A warning where the rates of all steps together cannot move a fresh head.
+    """Returns a warning if the learning rates of all steps together cannot train a fresh head.
 
-    With Adam a weight moves by about the rate in a step. A head takes features of size 1 from the
-    last stage; so its logits move by up to the number of features times the sum of the rates.
+    With Adam, a weight moves by about the learning rate in each step. The head's features from the
+    last stage have a size of about 1, so its logits move by at most the number of features times
+    the sum of the rates.
 
     Args:
-      config: with every field set.
+      config: the configuration, with every field set.
       total_rate: sum of the rates of all steps.
-      steps: how many.
-      is_head_fresh: whether the classification head begins at random.
+      steps: number of steps.
+      is_head_fresh: whether the classification head is initialised at random.
     """
     features = get_variant(config.variant).embed_dim[-1]
     reach = total_rate * config.head_rate * features
@@ -81,12 +82,12 @@ def warn_of_small_rates(
 
 
 def warn_of_few_pictures(config: Config, pictures: int, classes: int) -> str | None:
-    """A warning where random weights have too little to learn from.
+    """Returns a warning if there are too few pictures to train random weights.
 
     Args:
-      config: with every field set.
-      pictures: that are trained on.
-      classes: how many.
+      config: the configuration, with every field set.
+      pictures: number of training pictures.
+      classes: number of classes.
     """
     if config.init_from is not None or pictures >= FEW_A_CLASS * classes:
         return None
@@ -100,14 +101,14 @@ def warn_of_few_pictures(config: Config, pictures: int, classes: int) -> str | N
 def judge(
     config: Config, rows: list[Row], *, pictures: int, chance: float, early: list[str]
 ) -> Outcome:
-    """Looks at the end of a run.
+    """Judges the result of a finished run.
 
     Args:
-      config: with every field set.
-      rows: of all epochs, of which the last is always evaluated.
+      config: the configuration, with every field set.
+      rows: log rows of all epochs; the last one is always evaluated.
       pictures: number of held-out pictures.
-      chance: share of the most frequent class among them.
-      early: warnings from before the training.
+      chance: share of their most frequent class.
+      early: warnings given before training.
     """
     row = rows[-1]
     top1 = row.score
@@ -139,7 +140,7 @@ def judge(
 
 
 def advise(config: Config, rows: list[Row]) -> list[str]:
-    """What to try where a run has learned nothing, the most promising first."""
+    """Lists what to try if a run has learned nothing, the most promising first."""
     found = []
     if config.init_from is None:
         found.append(
@@ -170,13 +171,13 @@ def advise(config: Config, rows: list[Row]) -> list[str]:
 
 
 def _rate_of(config: Config, peak: float) -> str:
-    """What to set for a highest rate."""
+    """Returns the setting for a peak learning rate."""
     rate = peak if config.rate_batch is None else peak * config.rate_batch / config.batch_size
     return f"--set=learning_rate={rate:.2g}"
 
 
 def _tail(hits: int, count: int, probability: float) -> float:
-    """Probability of at least so many hits among `count`, for one who guesses."""
+    """Probability that guessing gets at least `hits` of `count` right."""
     if not 0 < probability < 1:
         return float(hits <= probability * count)
     log = math.log

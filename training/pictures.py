@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG files. Matplotlib is imported when the first one is drawn."""
+"""Draws plots and pictures of a run as PNG files. Matplotlib is imported on first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHEET_IMAGES = 50
 
 
 def learning_curve(history: History, path: Path) -> None:
-    """Draws training loss and held-out top-1, of raw and averaged weights, over the epochs.
+    """Plots training loss and held-out top-1, of raw and averaged weights, over the epochs.
 
     Args:
       history: see `training.log.Log.history`.
@@ -29,7 +29,7 @@ def learning_curve(history: History, path: Path) -> None:
     loss_axes.set_ylabel("training loss", color="C0")
     top1_axes = loss_axes.twinx()
     for column, label, style in (("top1", "raw weights", "C1.-"), ("ema_top1", "average", "C2.-")):
-        # Not every epoch need be evaluated, and not every run has an average.
+        # Some epochs may lack an evaluation, and some runs an average.
         found = [(n, 100 * x) for n, x in zip(epochs, history[column], strict=True) if x == x]
         if found:
             top1_axes.plot(*zip(*found, strict=True), style, label=label)
@@ -47,13 +47,13 @@ def contact_sheet(
     class_names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draws pictures with their predicted and true classes, those that are wrong first.
+    """Draws pictures with their predicted and true classes, wrong predictions first.
 
     Args:
       images: (n, height, width, 3) uint8; at most `SHEET_IMAGES` are drawn.
       labels: (n,) integers.
       probabilities: (n, classes).
-      class_names: in the order of the classes.
+      class_names: names of the classes in the order of the labels.
       path: the PNG file; an existing one is replaced.
     """
     predicted = probabilities.argmax(axis=1)

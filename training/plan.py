@@ -1,12 +1,12 @@
-"""Fills the fields of a configuration that nobody has set, by what is known of the pictures.
+"""Fills the AUTO fields of a configuration from facts about the pictures.
 
-A recipe belongs to a number of steps: that of the paper, for a thousand epochs of 2,048 pictures a
-step, moves a fresh head by nothing in the fifty steps that a small folder has. So the fields that
-are AUTO are chosen by how many pictures and steps there are, and by what the weights begin with;
-each with a reason, which a run prints. What is set stays as it is set.
+A recipe fits a certain number of steps. The paper's recipe, for a thousand epochs with 2,048
+pictures per step, hardly moves a fresh head in the fifty steps that a small folder gives. So the
+AUTO fields are chosen by the number of pictures and steps and by the initial weights. A run prints
+the reason of each choice. Fields that the user has set stay unchanged.
 
-The figures behind the choices are those of `python -m benchmarks.finetuning`, in
-docs/finetuning.md, and from random weights those of `imagenette_mini`, in docs/levit_mini.md.
+The choices are based on the figures of `python -m benchmarks.finetuning`, in docs/finetuning.md,
+and for random weights on those of `imagenette_mini`, in docs/levit_mini.md.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN
 from training.config import Config
 from training.config_checks import AUTO
 
-# Batches: powers of two, such that an epoch has about so many steps.
+# Batch sizes: powers of two that give an epoch about this many steps.
 STEPS_IN_AN_EPOCH = 16
 SMALLEST_BATCH, LARGEST_BATCH = 8, 64
-# Steps of a run, and the fewest and most epochs.
+# Number of steps in a run, with the smallest and largest number of epochs.
 STEPS_TRAINED, EPOCHS_TRAINED = 1_500, (5, 50)
 STEPS_RANDOM, EPOCHS_RANDOM = 12_000, (30, 300)
 STEPS_QUANTIZED, EPOCHS_QUANTIZED = 400, (2, 50)  # of quantisation-aware training
-# The highest rate, times the channels of the last stage: with Adam the best rate falls with the
-# width of a network. In fewer than so many steps it has to be higher, up to so many times as high.
+# Peak learning rate times the channels of the last stage: with Adam, the best rate falls with the
+# width of a network. With fewer than FEW_STEPS steps it must be higher, up to MOST_HASTE times.
 PEAK_TRAINED, PEAK_RANDOM = 0.15, 0.32
 FEW_STEPS, MOST_HASTE = 500, 4.0
 HIGHEST_TRAINED, HIGHEST_RANDOM = 1.5e-3, 2e-3
-# A fresh head on trained layers learns so many times faster than they do.
+# Factor on the learning rate of a fresh head on trained layers.
 HEAD_RATE = 3.0
-FEWEST_FOR_STATISTICS = 8  # pictures in a step
-# What may be left at the end of BatchNorm's first statistics, which are those of other pictures.
+FEWEST_FOR_STATISTICS = 8  # pictures per step
+# Share of BatchNorm's initial statistics, from other pictures, that may remain at the end.
 LEFT_OF_STATISTICS, USUAL_MOMENTUM = 0.05, 0.9
-# A warm-up of one step in so many, and the most.
+# One step in WARMUP_SHARE is warm-up, at most MOST_WARMUP steps.
 WARMUP_SHARE, MOST_WARMUP = 50, 500
-# The moving average is over about one step in so many.
+# The moving average extends over about one step in EMA_SHARE.
 EMA_SHARE, LARGEST_EMA_DECAY = 10, 0.9998
 
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How much the pictures are changed, and from how many epochs and steps on.
+    """A strength of augmentation, and the length of run from which it is used.
 
     Attributes:
-      name: for the plan's text.
-      epochs: fewest epochs: how often a picture is seen.
-      steps: fewest steps.
-      random_steps: fewest steps from random weights.
+      name: its name in the plan's text.
+      epochs: smallest number of epochs, which is how often each picture is seen.
+      steps: smallest number of steps.
+      random_steps: smallest number of steps when training from random weights.
     """
 
     name: str
@@ -82,7 +82,7 @@ STRONG = {
     "crop_scale": 0.08,
     "crop_padding": 4,
 }
-# The strongest that a run is long enough for.
+# The first of these for which a run is long enough is used.
 AUGMENTATIONS = (
     Augmentation("strong", 100, 30_000, 30_000, STRONG),
     Augmentation("medium", 20, 1_000, 3_000, MEDIUM),
@@ -93,17 +93,17 @@ AUGMENTATIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a plan goes by.
+    """The facts that a plan is based on.
 
     Attributes:
       pictures: number of training pictures.
       classes: number of classes.
-      input_size: (height, width) that the network takes, pixels.
-      is_trained: whether the network begins with trained weights, not with random ones.
-      is_head_fresh: whether the classification head begins at random.
-      width: channels of the network's last stage, which the head takes.
-      is_grey: whether none of the pictures, as far as looked at, has a colour.
-      multiple: replicas times the parts of a batch: what the batch must be a multiple of.
+      input_size: (height, width) of the network's input, pixels.
+      is_trained: whether the initial weights are trained rather than random.
+      is_head_fresh: whether the classification head is initialised at random.
+      width: number of channels of the network's last stage, the input of the head.
+      is_grey: whether none of the examined pictures has colours.
+      multiple: replicas times parts of a batch; the batch must be a multiple of it.
     """
 
     pictures: int
@@ -118,25 +118,25 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A field that a plan has filled: its name, its value, and why."""
+    """A field that a plan has filled: its name, its value, and the reason."""
 
     field: str
     value: Any
     reason: str
 
     def __str__(self) -> str:
-        """As `--set` takes it, rounded."""
+        """The setting in the notation of `--set`, rounded."""
         value = f"{self.value:.4g}" if isinstance(self.value, float) else str(self.value).lower()
         return f"{self.field}={value}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A configuration without gaps, and how they were filled.
+    """A configuration without AUTO fields, and how they were filled.
 
     Attributes:
-      config: with every field set.
-      steps_per_epoch: optimizer steps.
+      config: the configuration, with every field set.
+      steps_per_epoch: optimizer steps per epoch.
       choices: one for each field that was AUTO, and for a batch that was too large.
     """
 
@@ -158,26 +158,26 @@ class Plan:
 
 
 def make_plan(config: Config, facts: Facts) -> Plan:
-    """Fills the fields that are AUTO.
+    """Fills the AUTO fields.
 
     Args:
       config: the configuration.
-      facts: what is known of the pictures and the weights.
+      facts: facts about the pictures and the weights.
 
     Raises:
-      ValueError: the fields that are set contradict what was chosen for the others.
+      ValueError: the user's settings contradict the chosen values.
     """
     return _Planner(config, facts).plan()
 
 
 class _Planner:
-    """Chooses one field after the other, in the order in which they depend on one another."""
+    """Chooses one field after the other, in the order of their dependencies."""
 
     def __init__(self, config: Config, facts: Facts):
         self.config = config
         self.facts = facts
         self.choices: list[Choice] = []
-        self.is_wanted = bool(config.planned)  # a configuration without gaps stays as it is
+        self.is_wanted = bool(config.planned)  # a configuration without AUTO fields stays unchanged
 
     def plan(self) -> Plan:
         if not self.is_wanted:
@@ -205,7 +205,8 @@ class _Planner:
         return -(-pictures // batch) if self.config.fill_batches else pictures // batch
 
     def _choose_batch(self) -> None:
-        """A power of two that leaves an epoch enough steps; never more than there are pictures."""
+        """Chooses a power of two that gives enough steps per epoch, at most the number of
+        pictures."""
         pictures, multiple = self.facts.pictures, self.facts.multiple
         if pictures < multiple:
             raise ValueError(

@@ -1,6 +1,7 @@
-"""A new head on a network that stays as it is: features once, then a logistic regression.
+"""Fits a new head on a frozen network: features once, then a logistic regression.
 
-What a laptop can do in a minute where fine-tuning takes an hour; "linear probe" in the literature.
+This is called a "linear probe" in the literature. A laptop does it in a minute, where fine-tuning
+takes an hour.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from levit_tf.weights.keras_files import model_path
 from levit_tf.weights.loading import load_train_form
 from training.data import Dataset
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse, of the regularisation; what is tried
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)  # inverse regularisation strengths to try
 _WITHOUT_CHOICE = 0.1
-_HELD_BACK = 0.2  # of the training pictures, to choose by
+_HELD_BACK = 0.2  # share of the training pictures held back for this choice
 _ITERATIONS = 1000
 _TOLERANCE = 1e-4
-_TOLERANCE_OF_CHOICE = 1e-3  # a third of the time, and the same order of strengths
+_TOLERANCE_OF_CHOICE = 1e-3  # a third of the time, and the same ranking of strengths
 _KEY = "made_with"
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What a network makes of pictures before its head.
+    """The features that a network computes for pictures, which are the input of its head.
 
     Attributes:
       train: (n, channels) float32.
-      train_labels: (n,) integers.
-      test: of the held-out pictures.
-      test_labels: theirs.
+      train_labels: (n,) integers, labels of the training pictures.
+      test: features of the held-out pictures.
+      test_labels: labels of the held-out pictures.
     """
 
     train: np.ndarray
@@ -59,12 +60,12 @@ class Fit:
     """A linear classifier on standardised features.
 
     Attributes:
-      mean: (channels,) of the features.
-      variance: (channels,).
+      mean: (channels,), mean of the features.
+      variance: (channels,), variance of the features.
       kernel: (channels, classes).
       bias: (classes,).
-      strength: inverse strength of the regularisation, as `LogisticRegression` has it.
-      why: how that was chosen.
+      strength: inverse strength of the regularisation, as in `LogisticRegression`.
+      why: how the strength was chosen.
     """
 
     mean: np.ndarray
@@ -75,16 +76,16 @@ class Fit:
     why: str
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Features (n, channels) -> (n, classes)."""
+        """Computes logits (n, classes) from features (n, channels)."""
         return (features - self.mean) / np.sqrt(self.variance) @ self.kernel + self.bias
 
 
 def load_backbone(model: str) -> keras.Model:
-    """A LeViT in train form: a file, the folder of a run, or a variant with its weights.
+    """Loads a LeViT in train form: from a file, the folder of a run, or by variant.
 
     Raises:
-      FileNotFoundError: there is no such file, and no such variant.
-      ValueError: it is no LeViT in train form.
+      FileNotFoundError: there is neither such a file nor such a variant.
+      ValueError: it is not a LeViT in train form.
     """
     path = Path(model_path(model))
     if path.exists():
@@ -98,23 +99,23 @@ def load_backbone(model: str) -> keras.Model:
 
 
 def feature_model(model: keras.Model) -> keras.Model:
-    """From normalised images to what the head takes, (batch, channels)."""
+    """Makes a model from normalised images to the head's input, (batch, channels)."""
     return keras.Model(model.input, pooled_features(model))
 
 
 def compute_features(
     model: keras.Model, data: Dataset, batch: int, cache: Path | None = None
 ) -> tuple[Features, bool]:
-    """Features of all training and held-out pictures, by the evaluation protocol.
+    """Computes the features of all training and held-out pictures, by the evaluation protocol.
 
     Args:
-      model: see `load_backbone`.
-      data: pictures of its size, with a training and a held-out part.
-      batch: pictures in memory at once.
-      cache: `.npz` file that has them from an earlier call, or gets them now; None for none.
+      model: a result of `load_backbone`.
+      data: pictures of the model's input size, with a training and a held-out part.
+      batch: number of pictures in memory at once.
+      cache: `.npz` file to read the features from, or to write them to; None for no file.
 
     Returns:
-      The features, and whether they are those of the file.
+      The features, and whether they were read from the file.
     """
     network = feature_model(model)
     key = _key(network, data)
@@ -143,14 +144,14 @@ def fit(
     """Fits a logistic regression.
 
     Args:
-      features: of the training pictures; the held-out ones are not looked at.
+      features: the features; those of the held-out pictures are not used.
       classes: names of the classes.
-      strength: inverse strength of the regularisation; None to choose it on a fifth of the
-        training pictures.
-      seed: of that choice.
+      strength: inverse strength of the regularisation; None to choose it by validation on a fifth
+          of the training pictures.
+      seed: seed of that split.
 
     Raises:
-      ValueError: there are pictures of fewer than two classes, or of a class none.
+      ValueError: there are fewer than two classes, or a class has no pictures.
     """
     counts = np.bincount(features.train_labels, minlength=len(classes))
     if len(classes) < 2:
@@ -170,7 +171,7 @@ def fit(
         kept, held = next(split.split(x, y))
         regression = _regression(_TOLERANCE_OF_CHOICE)
         scores = []
-        for c in STRENGTHS:  # each begins where the stronger one ended
+        for c in STRENGTHS:  # each starts from the solution with stronger regularisation
             scores.append((_fitted(regression, c, x[kept], y[kept]).score(x[held], y[held]), c))
         best = max(score for score, _ in scores)
         strength = min(c for score, c in scores if score == best)
@@ -184,10 +185,10 @@ def fit(
 
 
 def with_head(model: keras.Model, found: Fit, class_names: Sequence[str]) -> keras.Model:
-    """The network with the fitted head in place of its own, sharing the layers below."""
+    """Returns the network with the fitted head instead of its own, sharing the layers below."""
     new = reset_classifier(model, list(class_names), heads="single")
     head = classifier_of(new).head
-    # BatchNorm standardises the features, which is what it does in a trained head too.
+    # BatchNorm standardises the features, as it does in a trained head.
     epsilon = head.bn.epsilon
     ones, zeros = np.ones_like(found.mean), np.zeros_like(found.mean)
     values = {
@@ -211,7 +212,7 @@ def _fitted(
     regression: LogisticRegression, strength: float, x: np.ndarray, y: np.ndarray
 ) -> LogisticRegression:
     with warnings.catch_warnings():
-        # A head that is not quite at its optimum is as good; its top-1 is measured anyway.
+        # A head that is not quite at its optimum is as good, and its top-1 is measured anyway.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return regression.set_params(C=strength).fit(x, y)
 

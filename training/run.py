@@ -1,4 +1,4 @@
-"""One training run, from a configuration to checked artefacts in a folder."""
+"""Runs a training: from a configuration to checked artefacts in a folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHECKED_IMAGES = 1000
 
 
 class WorkerLostError(OSError):
-    """Another worker of the same run is gone; the message says how to go on."""
+    """Another worker of the same run is gone; the message says how to resume."""
 
 
 def run(
@@ -46,25 +46,25 @@ def run(
     overwrite: bool = False,
     changed_pictures: bool = False,
 ) -> bool:
-    """Trains, exports, checks every artefact, and draws the pictures.
+    """Trains, exports, checks every artefact, and draws pictures of the results.
 
-    A folder with an earlier run of the same configuration goes on where that one stopped.
+    If the folder contains a run of the same configuration, it resumes where that run stopped.
 
     Args:
-      config: what to train.
-      output: folder of the run; it is created. Several workers need a folder that they share.
+      config: the configuration.
+      output: folder of the run; it is created. Several workers need a shared folder.
       strategy: one of `training.choices.STRATEGIES`, or the strategy itself.
-      overwrite: whether to begin anew where there is a run already.
-      changed_pictures: whether to go on although the pictures are no longer those that the run
-        began with; their classes must be the same, and the steps of an epoch.
+      overwrite: whether to begin anew if there is a run already.
+      changed_pictures: whether to resume although the pictures have changed since the run began;
+          the classes and the number of steps per epoch must be the same.
 
     Returns:
-      Whether the run is finished; if not, a signal has stopped it, and the same call goes on.
+      Whether the run is finished; if not, a signal stopped it, and the same call resumes it.
 
     Raises:
-      FileExistsError: `output` holds something else, a run of another configuration or of other
-        pictures, or one that is in progress.
-      NonFiniteLossError: the loss is infinite or not a number.
+      FileExistsError: `output` contains other files, a run of another configuration or of other
+          pictures, or a run in progress.
+      NonFiniteLossError: the loss is infinite or NaN.
       OSError: a checkpoint cannot be written, or another worker is gone.
       ValueError: an argument is not valid.
     """
@@ -100,7 +100,8 @@ def prepare(
     overwrite: bool = False,
     changed_pictures: bool = False,
 ) -> Record:
-    """Makes a folder ready by `training.checkpoints.folder`, and prints what is to be known."""
+    """Prepares a folder by `training.checkpoints.folder`, and prints the configuration and
+    messages."""
     record = make_record(session.config, session.data, session.schedule.steps_per_epoch, strategy)
     prepared = run_folder.prepare(
         folder, record, overwrite=overwrite, changed_pictures=changed_pictures
@@ -110,20 +111,20 @@ def prepare(
 
 
 def train(session: Session, folder: Path, record: Record | None) -> bool:
-    """Trains from the newest checkpoint in a folder, if there is one, to the end, or to a signal.
+    """Trains from the newest checkpoint in a folder, if there is one, until the end or a signal.
 
-    Leaves the log, the learning curve, checkpoints and the best network so far in the folder.
+    Writes the log, the learning curve, checkpoints and the best network so far to the folder.
 
     Args:
-      session: what to train.
-      folder: of the run; it exists.
-      record: what `prepare` returns; None for workers other than the first.
+      session: the parts of the run.
+      folder: folder of the run; it exists.
+      record: the result of `prepare`; None for workers other than the first.
 
     Returns:
       Whether the end was reached.
 
     Raises:
-      NonFiniteLossError: the loss is infinite or not a number.
+      NonFiniteLossError: the loss is infinite or NaN.
       OSError: a checkpoint cannot be read or written.
     """
     worker = worker_of(session.strategy)
@@ -150,7 +151,8 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
     log = Log(folder, session.step, writes=is_chief, rows=rows, attempt=attempt)
 
     def choose() -> None:
-        """Ships the average or the raw weights, whichever was better at the last look."""
+        """Chooses to ship the average or the raw weights, whichever was better in the last
+        evaluation."""
         if log.rows:
             session.ships_average.assign(float(log.rows[-1].ships_average))
 
@@ -196,7 +198,7 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
 
 
 def load_config_data(config: Config) -> Dataset:
-    """Opens the pictures that a configuration names, in the size that its network takes."""
+    """Opens the data set of a configuration, with the input size of its network."""
     return load_data(
         config.dataset,
         split_train=config.split_train,
@@ -207,10 +209,10 @@ def load_config_data(config: Config) -> Dataset:
 
 
 def _export(session: Session, folder: Path) -> Outcome:
-    """Writes every artefact of the last network, and checks each on held-out pictures.
+    """Writes every artefact of the final network, and checks each on held-out pictures.
 
     Returns:
-      What came out of the run; it is in the folder, too.
+      The outcome of the run, which is also written to the folder.
     """
     print("\nexporting and checking every artefact on the held-out pictures ...")
     data = session.data
@@ -256,7 +258,7 @@ def _advice(config: Config, checkpoints: Checkpoints) -> str:
 
 @contextlib.contextmanager
 def other_workers_explained(strategy: tf.distribute.Strategy, folder: Path) -> Iterator[None]:
-    """Turns what TensorFlow says of a lost worker into what to do about it."""
+    """Turns TensorFlow's error about a lost worker into one that says what to do."""
     try:
         yield
     except tf.errors.OpError as error:

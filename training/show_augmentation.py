@@ -3,8 +3,8 @@
     python -m training.show_augmentation --images=FOLDER --output=sheet.png
     python -m training.show_augmentation --images=digits --output=sheet.png --rows=10 --seed=1
 
-A row shows one picture, as it is and then as the official recipe changes it in one epoch after the
-other. Mixup and CutMix, which need a batch, are left out.
+Each row shows a picture, first unchanged and then as the official recipe augments it in successive
+epochs. Mixup and CutMix, which need a batch, are left out.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def define_flags() -> None:
         "images", EMBEDDED_PICTURES, f"A folder of pictures, or {EMBEDDED_PICTURES!r}."
     )
     flags.DEFINE_string("output", None, "The PNG file to write; an existing one is replaced.")
-    flags.DEFINE_integer("rows", 6, "Pictures.", lower_bound=1)
-    flags.DEFINE_integer("columns", 8, "Augmented versions of each.", lower_bound=1)
+    flags.DEFINE_integer("rows", 6, "Number of pictures.", lower_bound=1)
+    flags.DEFINE_integer("columns", 8, "Augmented versions per picture.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of the run whose augmentation is shown.")
     flags.mark_flag_as_required("output")
 

@@ -1,4 +1,4 @@
-"""Distribution strategies by name."""
+"""Creates distribution strategies by name."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from training.choices import check_strategy
 
 
 class TPUNotFoundError(ValueError):
-    """There is no TPU to be found; the message names what to set."""
+    """No TPU was found; the message says what to set."""
 
 
 def make_strategy(
     name: str, tpu: str | None = None, zone: str | None = None, project: str | None = None
 ) -> tf.distribute.Strategy:
-    """Creates a strategy. With several processes, before any TensorFlow op runs.
+    """Creates a strategy. With several processes, call it before any TensorFlow op runs.
 
     Args:
       name: "default" is TensorFlow's own choice of device; "onedevice" the first GPU, or the CPU;
-        "mirrored" all GPUs of this machine, or all logical CPUs where it has none; "multiworker"
-        the processes that TF_CONFIG names; "tpu" a TPU or a slice of several.
-      tpu: name or grpc:// address of the TPU; by default that of TPU_NAME, or the machine's own.
-      zone: its Google Cloud zone, where it is not this machine's.
-      project: its Google Cloud project, where it is not this machine's.
+          "mirrored" all GPUs of this machine, or all logical CPUs if it has no GPU; "multiworker"
+          the processes in TF_CONFIG; "tpu" a TPU or a slice of several.
+      tpu: name or grpc:// address of the TPU; by default TPU_NAME, or the machine's own TPU.
+      zone: Google Cloud zone of the TPU, if it is not this machine's.
+      project: Google Cloud project of the TPU, if it is not this machine's.
 
     Raises:
-      TPUNotFoundError: "tpu" without one.
-      ValueError: unknown name, or one that cannot be had; the message says what can.
+      TPUNotFoundError: "tpu" was asked for, but no TPU was found.
+      ValueError: the name is unknown or not supported here; the message says what is.
     """
     check_strategy(name, tpu, zone, project)
     if name == "default":
@@ -46,7 +46,7 @@ def make_strategy(
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> int:
-    """Number of this process among the workers of a strategy; the first, 0, is the chief."""
+    """Returns the index of this process among the workers of a strategy; 0 is the chief."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0
@@ -56,7 +56,7 @@ def worker_of(strategy: tf.distribute.Strategy) -> int:
 
 
 def workers_of(strategy: tf.distribute.Strategy) -> int:
-    """How many processes train together, each with an input pipeline of its own."""
+    """Returns the number of processes that train together, each with its own input pipeline."""
     resolver = strategy.cluster_resolver
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
         return 1
@@ -65,7 +65,7 @@ def workers_of(strategy: tf.distribute.Strategy) -> int:
 
 
 def meet(strategy: tf.distribute.Strategy) -> None:
-    """Waits until all workers are here."""
+    """Waits until all workers have reached this point."""
 
     @tf.function(autograph=False)
     def count():
@@ -76,7 +76,7 @@ def meet(strategy: tf.distribute.Strategy) -> None:
 
 
 def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
-    """Whether all workers have the same number; waits for them."""
+    """Whether all workers pass the same number; waits for them."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
 
@@ -85,7 +85,7 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
         replicas = strategy.run(tf.identity, args=(values,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
 
-    # The mean of the squares is the square of the mean only where all are the same.
+    # The mean of the squares equals the square of the mean only if all numbers are the same.
     count, first, second = total(tf.constant([1, number, number * number], tf.int64)).numpy()
     return bool(count * second == first * first)
 
@@ -112,7 +112,8 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 
 def _tpu(tpu: str | None, zone: str | None, project: str | None) -> tf.distribute.Strategy:
-    """The one place that can only be run with a TPU: there is no such thing as a fake one."""
+    """Creates a TPU strategy. Only this function needs a real TPU to run, as there are no fake
+    ones."""
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             tpu=tpu, zone=zone, project=project

@@ -1,4 +1,5 @@
-"""Event files for TensorBoard, written without TensorBoard, which TensorFlow no longer brings."""
+"""Writes event files for TensorBoard, without the TensorBoard package, which TensorFlow no longer
+includes."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ class TensorBoard:
     """The event files of a run.
 
     Args:
-      folder: where they go.
+      folder: the folder to write to.
     """
 
     def __init__(self, folder: Path):
@@ -24,7 +25,7 @@ class TensorBoard:
             self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Writes figures of a step."""
+        """Writes the figures of a step."""
         with self._explained(), self._writer.as_default():
             for name, value in values.items():
                 value = tf.constant(value, tf.float32)
@@ -32,7 +33,7 @@ class TensorBoard:
             self._writer.flush()
 
     def images(self, name: str, images: tf.Tensor, step: int) -> None:
-        """Writes pictures of a step: (n, height, width, 3) uint8."""
+        """Writes pictures of a step, (n, height, width, 3) uint8."""
         size = [str(side).encode() for side in (images.shape[2], images.shape[1])]
         pictures = [tf.io.encode_png(image) for image in images]
         content = tf.stack([*map(tf.constant, size), *pictures])

@@ -1,7 +1,7 @@
 """The augmentation of the official recipe, stateless: every result is a function of a seed.
 
-`augment_image` or `augment_encoded` for each image, with a seed from `example_seed`; then
-`random_mixing` for each batch. All of it is TensorFlow ops that run in `tf.data`.
+Use `augment_image` or `augment_encoded` for each image, with a seed from `example_seed`, and then
+`random_mixing` for each batch. All of it consists of TensorFlow ops that run in `tf.data`.
 """
 
 from training.augment.mixing import MixingSettings, random_mixing

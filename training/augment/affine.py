@@ -1,9 +1,9 @@
 """RandAugment's operations that move pixels: shear, translation and rotation, bicubic.
 
-Sampled as Pillow samples: Keys' cubic kernel with a = -1 (its resize has -0.5), the edge repeated,
-values truncated, and what comes from outside of the picture replaced by a colour. Coordinates are
-float64 and weights float32; where Pillow's float64 value lies within 1/2048 below a whole number
-the result is one level higher, which is one value in 1,000.
+Sampling follows Pillow: Keys' cubic kernel with a = -1 (Pillow's resize has -0.5), edge pixels
+repeated, values truncated, and pixels from outside the picture replaced by a colour. Coordinates
+are float64 and weights float32. Where Pillow's float64 value lies within 1/2048 below a whole
+number, the result is one level higher; this happens for one value in 1,000.
 
 Source: `shear_x`, `translate_x_rel`, `rotate` and the like of timm/data/auto_augment.py;
 `affine_transform` and `bicubic_filter` of Pillow's Geometry.c.
@@ -29,18 +29,18 @@ def shear_x(image: tf.Tensor, factor: Number, fill: Color) -> tf.Tensor:
 
     Args:
       image: (height, width, 3) uint8.
-      factor: pixels a row.
-      fill: red, green and blue, 0..255, of what comes from outside of the image.
+      factor: shift in pixels per row.
+      fill: red, green and blue, 0..255, for pixels from outside the image.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     centres = tf.range(size_of(image)[0], dtype=tf.float64) + 0.5
     return _slide(image, tf.cast(factor, tf.float64) * centres, fill)
 
 
 def shear_y(image: tf.Tensor, factor: Number, fill: Color) -> tf.Tensor:
-    """`shear_x` for columns."""
+    """Does the same as `shear_x` along the columns."""
     return _transposed(shear_x(_transposed(image), factor, fill))
 
 
@@ -49,11 +49,11 @@ def translate_x(image: tf.Tensor, fraction: Number, fill: Color) -> tf.Tensor:
 
     Args:
       image: (height, width, 3) uint8.
-      fraction: of the width; positive to the left.
-      fill: red, green and blue, 0..255, of what comes from outside of the image.
+      fraction: shift as a fraction of the width; positive values shift to the left.
+      fill: red, green and blue, 0..255, for pixels from outside the image.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     height, width = size_of(image)
     pixels = tf.cast(fraction, tf.float64) * tf.cast(width, tf.float64)
@@ -61,7 +61,7 @@ def translate_x(image: tf.Tensor, fraction: Number, fill: Color) -> tf.Tensor:
 
 
 def translate_y(image: tf.Tensor, fraction: Number, fill: Color) -> tf.Tensor:
-    """`translate_x` along the columns; positive is upwards."""
+    """Does the same as `translate_x` along the columns; positive values shift upwards."""
     return _transposed(translate_x(_transposed(image), fraction, fill))
 
 
@@ -70,27 +70,27 @@ def rotate(image: tf.Tensor, degrees: Number, fill: Color) -> tf.Tensor:
 
     Args:
       image: (height, width, 3) uint8.
-      degrees: anticlockwise.
-      fill: red, green and blue, 0..255, of what comes from outside of the image.
+      degrees: angle, anticlockwise.
+      fill: red, green and blue, 0..255, for pixels from outside the image.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     return _rotate(image, tf.cast(degrees, tf.float64), tuple(fill))
 
 
-# The taps of a sheared or shifted row are neighbours, but these are 16 gathers, which XLA makes one
-# loop of: 0.8 instead of 6 ms for 224x224 pixels. It takes a third of a second to compile.
+# The taps of a sheared or shifted row are neighbours. Here they are 16 gathers, which XLA compiles
+# into one loop: 0.8 instead of 6 ms for 224x224 pixels. Compiling takes a third of a second.
 @tf.function(jit_compile=tf.test.is_built_with_xla(), autograph=False)
 def _rotate(image: tf.Tensor, degrees: tf.Tensor, fill: Color) -> tf.Tensor:
     height, width = size_of(image)
     angle = -degrees * (math.pi / 180)
     cos, sin = tf.cos(angle), tf.sin(angle)
-    # Centres of the pixels of the result, from the centre of the image.
+    # Centres of the result's pixels, relative to the centre of the image.
     half_width, half_height = tf.cast(width, tf.float64) / 2, tf.cast(height, tf.float64) / 2
     x = (tf.range(width, dtype=tf.float64) + 0.5 - half_width)[None, :]
     y = (tf.range(height, dtype=tf.float64) + 0.5 - half_height)[:, None]
-    # Where they come from: (height, width), 0.5 being the centre of the first pixel.
+    # Their source positions: (height, width), where 0.5 is the centre of the first pixel.
     source_x = cos * x + sin * y + half_width
     source_y = cos * y - sin * x + half_height
     inside = _within(source_x, width) & _within(source_y, height)
@@ -100,7 +100,7 @@ def _rotate(image: tf.Tensor, degrees: tf.Tensor, fill: Color) -> tf.Tensor:
     columns = [tf.clip_by_value(left + tap, 0, width - 1) for tap in range(4)]
     lines = [tf.clip_by_value(top + tap, 0, height - 1) * width for tap in range(4)]
     pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
-    # The weight of a pixel, for its three channels: broadcasting over so few is slow.
+    # Weights are repeated for the three channels, because broadcasting over so few is slow.
     weights_x = [tf.repeat(weight, 3, axis=1) for weight in weights_x]
     weights_y = [tf.repeat(weight, 3, axis=1) for weight in weights_y]
     rows = [height, width * 3]
@@ -120,10 +120,12 @@ def _rotate(image: tf.Tensor, degrees: tf.Tensor, fill: Color) -> tf.Tensor:
 
 
 def _slide(image: tf.Tensor, shift: tf.Tensor, fill: Color) -> tf.Tensor:
-    """Takes row y of the result from `shift[y]` pixels further right; (height,) float64."""
+    """Takes row y of the result from `shift[y]` pixels further right; `shift` is (height,)
+    float64."""
     height, width = size_of(image)
     first, weights = _taps(shift[:, None])  # (height, 1): the same for the whole row
-    # The pixels under the four taps of neighbours overlap, so one run of width + 3 has them all.
+    # The four taps of neighbouring pixels overlap, so one run of width + 3 pixels contains them
+    # all.
     columns = tf.clip_by_value(first + tf.range(width + 3), 0, width - 1)
     numbers = tf.range(height)[:, None] * width + columns  # (height, width + 3)
     runs = tf.gather(tf.reshape(image, [-1, 3]), numbers)
@@ -131,15 +133,22 @@ def _slide(image: tf.Tensor, shift: tf.Tensor, fill: Color) -> tf.Tensor:
     value = tf.add_n(
         [weight * runs[:, 3 * tap : 3 * (tap + width)] for tap, weight in enumerate(weights)]
     )
-    # In the coordinates of the result, as those of the source are of every pixel.
+    # In coordinates of the result; the coordinates of the source would be one value per pixel.
     x = tf.repeat(tf.range(width, dtype=tf.float64) + 0.5, 3)
     inside = (x >= -shift[:, None]) & (x < tf.cast(width, tf.float64) - shift[:, None])
     return _filled(value, inside, fill, image)
 
 
 def _taps(position: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Where to sample, float64, 0 being the centre of a pixel -> index of the first of four taps,
-    int32, and their weights, float32; all of the shape of `position`."""
+    """Computes the four taps and their weights for sampling positions.
+
+    Args:
+      position: float64, where 0 is the centre of a pixel.
+
+    Returns:
+      The int32 index of the first of four taps, and the four float32 weights, each of the shape of
+      `position`.
+    """
     whole = tf.floor(position)
     d = tf.cast(position - whole, tf.float32)
     square, cube = d * d, d * d * d
@@ -152,7 +161,7 @@ def _within(position: tf.Tensor, side: int | tf.Tensor) -> tf.Tensor:
 
 
 def _filled(value: tf.Tensor, inside: tf.Tensor, fill: Color, image: tf.Tensor) -> tf.Tensor:
-    """(height, width * 3) float32 -> the image, with `fill` where it is not `inside`."""
+    """Returns the image of `value`, (height, width * 3) float32, with `fill` where not `inside`."""
     value = tf.clip_by_value(value + _GUARD, 0, 255)
     outside = tf.tile(tf.constant(fill, tf.float32), [size_of(image)[1]])
     return tf.reshape(tf.cast(tf.where(inside, value, outside), tf.uint8), tf.shape(image))

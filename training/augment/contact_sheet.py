@@ -22,14 +22,14 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
     """Reads pictures spread evenly over a source.
 
     Args:
-      source: "digits", or a folder that is searched with its subfolders.
-      count: how many, at most.
+      source: "digits", or a folder, which is searched with its subfolders.
+      count: largest number of pictures.
 
     Returns:
-      uint8 RGB arrays (height, width, 3), and the (height, width) that they are augmented to.
+      uint8 RGB arrays (height, width, 3), and the (height, width) to augment them to.
 
     Raises:
-      ValueError: the folder has no picture that can be read.
+      ValueError: the folder has no readable picture.
     """
     if source == EMBEDDED_PICTURES:
         (images, _), _ = digits.load_data()
@@ -40,16 +40,16 @@ def load_pictures(source: str, count: int) -> tuple[list[np.ndarray], tuple[int,
 def augmented_sheet(
     pictures: list[np.ndarray], size: tuple[int, int], columns: int, seed: int
 ) -> list[list[np.ndarray]]:
-    """Augments every picture a number of times.
+    """Augments every picture several times.
 
     Args:
       pictures: uint8 RGB arrays (height, width, 3).
       size: (height, width) to augment to, pixels.
-      columns: how often.
-      seed: of the run that is shown.
+      columns: number of augmented versions of each picture.
+      seed: seed of the run to show.
 
     Returns:
-      A row for each picture: the picture, and its augmented versions as uint8.
+      One row per picture: the picture, then its augmented versions as uint8.
     """
     settings = AugmentationSettings(size=size)
 
@@ -75,8 +75,8 @@ def save_grid(rows: list[list[np.ndarray]], path: Path) -> None:
     """Draws rows of pictures into a PNG file; an existing one is replaced.
 
     Args:
-      rows: of uint8 RGB arrays (height, width, 3) of any sizes, equally many in each.
-      path: the file.
+      rows: rows of equal length, of uint8 RGB arrays (height, width, 3) of any size.
+      path: the file to write.
 
     Raises:
       ImportError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The part of a picture that is trained on: a random part of it, resized, or a shifted one.
+"""Cropping for training: a random part of a picture, resized, or a randomly shifted picture.
 
 Source: `RandomResizedCropAndInterpolation` of timm/data/transforms.py, torchvision's
 RandomHorizontalFlip and RandomCrop, and `Image.resize` of Pillow.
@@ -24,24 +24,24 @@ def draw_box(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """Draws the part of a picture to train on.
+    """Draws the box of a picture to train on.
 
-    The first of `ATTEMPTS` boxes that fits into the picture; if none does, the largest one in the
-    middle whose ratio is in bounds.
+    It is the first of `ATTEMPTS` random boxes that fits into the picture. If none does, it is the
+    largest centred box whose ratio is within the bounds.
 
     Args:
       seed: (2,) integers; the same seed draws the same box.
-      height: of the picture, pixels.
-      width: of the picture, pixels.
-      scale: least and greatest area, as a fraction of the picture's; uniform.
-      ratio: least and greatest width / height; its logarithm is uniform.
+      height: height of the picture, pixels.
+      width: width of the picture, pixels.
+      scale: smallest and largest area, as a fraction of the picture's area; uniformly distributed.
+      ratio: smallest and largest width / height; its logarithm is uniformly distributed.
 
     Returns:
       (top, left, height, width), int32.
     """
     draws = tf.random.stateless_uniform([4, ATTEMPTS], seed)
     size = tf.cast(tf.stack([height, width]), tf.float32)
-    bounds = size[:, None]  # (2, 1), of all attempts
+    bounds = size[:, None]  # (2, 1), for all attempts
     area = (scale[0] + (scale[1] - scale[0]) * draws[0]) * tf.reduce_prod(size)
     low, high = math.log(ratio[0]), math.log(ratio[1])
     log_ratio = low + (high - low) * draws[1]
@@ -49,7 +49,7 @@ def draw_box(
     sides = tf.round(tf.sqrt(area * tf.exp(log_ratio * [[-1.0], [1.0]])))
     corners = tf.floor(draws[2:] * (bounds - sides + 1))
     fits = tf.reduce_all(sides <= bounds, axis=0)
-    first = tf.argmax(fits, output_type=tf.int32)  # 0 if there is none
+    first = tf.argmax(fits, output_type=tf.int32)  # 0 if none fits
 
     largest = tf.minimum(size, tf.round(size[::-1] * [1 / ratio[0], ratio[1]]))
     fallback = tf.concat([tf.floor((size - largest) / 2), largest], axis=0)
@@ -58,29 +58,29 @@ def draw_box(
 
 
 def draw_flip(seed: tf.Tensor, probability: float = 0.5) -> tf.Tensor:
-    """Whether to exchange left and right; a scalar bool."""
+    """Draws whether to flip the picture left to right; a scalar bool."""
     return tf.random.stateless_uniform([], seed) < probability
 
 
 def resize(image: tf.Tensor, size: tuple[int, int], flip: tf.Tensor | bool = False) -> tf.Tensor:
     """Resizes an image, bicubic with antialiasing, as Pillow does.
 
-    Equal to `Image.resize(..., BICUBIC)` in all but about one value in 10,000, which differ by one
-    grey level. Made of matrix products over the few inputs that an output depends on, which is
-    three to five times as fast as `tf.image.resize`.
+    All but about one value in 10,000 equal those of `Image.resize(..., BICUBIC)`; these differ by
+    one grey level. It uses matrix products over the few inputs that each output depends on, which
+    is three to five times as fast as `tf.image.resize`.
 
     Args:
-      image: (height, width, 3) uint8; height and width need not be known while the graph is built.
+      image: (height, width, 3) uint8; height and width may be unknown while the graph is built.
       size: (height, width) of the result, pixels.
-      flip: whether to exchange left and right too; a scalar.
+      flip: whether to flip left to right as well; a scalar.
 
     Returns:
       (*size, 3) uint8.
     """
     height, width = size_of(image)
     inputs, weights = _filters((width, height), (size[1], size[0]), (flip, False))
-    # Pillow resizes the rows first and rounds to whole levels in between. Either way the axis to
-    # resize comes first, and the two transpositions are of plain matrices, which are fast.
+    # Pillow resizes the rows first and rounds to whole levels in between. For each step, the axis
+    # to resize is moved to the front; both transpositions are of plain matrices, which are fast.
     x = tf.transpose(tf.reshape(image, [height, width * 3]))  # (width * 3, height)
     x = _filtered(tf.reshape(x, [width, 3 * height]), inputs[0], weights[0], size[1])
     x = tf.transpose(tf.reshape(x, [size[1] * 3, height]))  # (height, size[1] * 3)
@@ -88,15 +88,15 @@ def resize(image: tf.Tensor, size: tuple[int, int], flip: tf.Tensor | bool = Fal
 
 
 def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """What each block of outputs is made of, for both axes: in one go, as there are many small ops.
+    """Computes the resize filters of both axes together, since they are many small ops.
 
     Args:
-      sides: of the image, pixels.
-      sizes: of the result, pixels.
-      reverse: whether the outputs are in reverse order.
+      sides: sizes of the image along both axes, pixels.
+      sizes: sizes of the result along both axes, pixels.
+      reverse: for each axis, whether the outputs are in reverse order.
 
     Returns:
-      For each axis the numbers of the inputs, (blocks, span), and their weights, (blocks, BLOCK,
+      For each axis, the indices of the inputs, (blocks, span), and their weights, (blocks, BLOCK,
       span).
     """
     outputs = []
@@ -106,7 +106,7 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             middles if backwards is False else tf.where(backwards, size - middles, middles)
         )
     blocks = [middles.shape[0] for middles in outputs]
-    # Both axes below each other: (blocks, 1) each.
+    # Both axes stacked: (blocks, 1) each.
     side = tf.repeat(tf.stack(sides), blocks)[:, None]
     resized = np.repeat(sizes, blocks)[:, None]
     inputs, weights = resize_filters(tf.concat(outputs, axis=0), side, resized)
@@ -114,10 +114,10 @@ def _filters(sides, sizes, reverse) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
 
 
 def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) -> tf.Tensor:
-    """(n, columns) uint8 -> (size, columns) uint8.
+    """Applies the filters: (n, columns) uint8 -> (size, columns) uint8.
 
-    By TensorFlow's own ops and not by those of Keras, as in `levit_tf.preprocessing`: this runs for
-    every picture of every epoch.
+    It uses TensorFlow's ops rather than those of Keras, which `levit_tf.preprocessing` uses,
+    because this runs for every picture of every epoch.
     """
     columns = tf.shape(x)[1]
     values = tf.matmul(weights, tf.cast(tf.gather(x, inputs), tf.float32))
@@ -125,7 +125,7 @@ def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) ->
     values = tf.reshape(values, [-1, columns])
     if weights.shape[0] * BLOCK != size:
         values = values[:size]
-    # One pass over the values, where tf.clip_by_value makes two.
+    # One pass over the values; tf.clip_by_value makes two.
     values = tf.raw_ops.ClipByValue(t=values + 0.5, clip_value_min=0.5, clip_value_max=255.5)
     return tf.cast(values, tf.uint8)  # halves upwards
 
@@ -133,21 +133,23 @@ def _filtered(x: tf.Tensor, inputs: tf.Tensor, weights: tf.Tensor, size: int) ->
 def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:
     """Decodes one part of an encoded picture.
 
-    Equal to decoding all of it and cutting; of a JPEG only that part is computed.
+    The result equals that of decoding the whole picture and cutting. For a JPEG, only this part is
+    decoded.
 
     Args:
       contents: the bytes of a JPEG, PNG, GIF (the first frame) or BMP file, a scalar string.
-      choose_box: (height, width), int32 scalars -> (top, left, height, width), int32.
+      choose_box: function of (height, width), int32 scalars, that returns (top, left, height,
+      width), int32.
 
     Returns:
-      (height, width, 3) uint8, neither known while the graph is built.
+      (height, width, 3) uint8; height and width are unknown while the graph is built.
     """
 
     def part_of_jpeg():
         size = tf.image.extract_jpeg_shape(contents)[:2]
         box = choose_box(size[0], size[1])
-        # Colour is stored at half the resolution, and interpolated from the neighbours: a margin
-        # makes the border of the part what it is in the whole picture.
+        # Colour is stored at half the resolution and interpolated from neighbours. With a margin,
+        # the border of the part has the same pixels as in the whole picture.
         low = tf.maximum(box[:2] - 2, 0)
         high = tf.minimum(box[:2] + box[2:] + 2, size)
         # The slow, accurate cosine transform is Pillow's default, and gives its pixels.
@@ -166,21 +168,21 @@ def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:
 
 
 def cut(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
-    """The part of an image in the box (top, left, height, width)."""
+    """Cuts the box (top, left, height, width) out of an image."""
     corner, sides = tf.split(box, 2)
     return tf.slice(image, tf.concat([corner, [0]], 0), tf.concat([sides, image.shape[2:]], 0))
 
 
 def padded_crop(image: tf.Tensor, seed: tf.Tensor, padding: int = 4) -> tf.Tensor:
-    """A random crop of the original size out of the image with a black border.
+    """Pads an image with a black border and takes a random crop of the original size.
 
     Args:
       image: (height, width, channels).
       seed: (2,) integers; the same seed crops in the same place.
-      padding: pixels of border on each side.
+      padding: width of the border on each side, pixels.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     border = [[padding, padding], [padding, padding], [0, 0]]
     corner = tf.random.stateless_uniform([2], seed, 0, 2 * padding + 1, tf.int32)

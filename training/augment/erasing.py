@@ -1,6 +1,6 @@
-"""Random erasing: a rectangle of noise in a normalised image.
+"""Random erasing: replaces a rectangle of a normalised image with noise.
 
-Source: `RandomErasing` of timm/data/random_erasing.py, mode "pixel", one rectangle an image.
+Source: `RandomErasing` of timm/data/random_erasing.py, mode "pixel", one rectangle per image.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def draw_rectangle(
     area: tuple[float, float] = (0.02, 1 / 3),
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
 ) -> tf.Tensor:
-    """Draws where to erase: the first of `ATTEMPTS` rectangles that is smaller than the image.
+    """Draws the rectangle to erase: the first of `ATTEMPTS` that is smaller than the image.
 
     Args:
-      seed: (2,) integers; the same seed draws the same.
-      height: of the image, pixels.
-      width: of the image, pixels.
-      area: least and greatest, as a fraction of the image's; uniform.
-      aspect: least and greatest height / width; its logarithm is uniform.
+      seed: (2,) integers; the same seed draws the same rectangle.
+      height: height of the image, pixels.
+      width: width of the image, pixels.
+      area: smallest and largest area, as a fraction of the image's area; uniformly distributed.
+      aspect: smallest and largest height / width; its logarithm is uniformly distributed.
 
     Returns:
-      (top, left, height, width), int32; of no height and width if none fits.
+      (top, left, height, width), int32; all 0 if none fits.
     """
     draws = tf.random.stateless_uniform([4, ATTEMPTS], seed)
     y, x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -47,7 +47,7 @@ def draw_rectangle(
 
 
 def erase(image: tf.Tensor, rectangle: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Puts noise of mean 0 and deviation 1 in place of a rectangle.
+    """Replaces a rectangle with noise of mean 0 and standard deviation 1.
 
     Args:
       image: (height, width, channels) float32, normalised.
@@ -55,7 +55,7 @@ def erase(image: tf.Tensor, rectangle: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
       seed: (2,) integers; the same seed gives the same noise.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     top, left, height, width = tf.unstack(rectangle)
     channels = image.shape[-1]
@@ -67,15 +67,15 @@ def erase(image: tf.Tensor, rectangle: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def random_erasing(image: tf.Tensor, seed: tf.Tensor, probability: float = 0.25) -> tf.Tensor:
-    """Erases a random rectangle of an image, or leaves it as it is.
+    """Erases a random rectangle of an image with some probability.
 
     Args:
       image: (height, width, channels) float32, normalised.
-      seed: (2,) integers; the same seed does the same.
-      probability: of erasing.
+      seed: (2,) integers; the same seed gives the same result.
+      probability: probability of erasing.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix of a batch with itself in reverse order, one lambda for all of it.
+"""Mixup and CutMix of a batch with its reverse, with one lambda for the whole batch.
 
 Source: `Mixup` of timm/data/mixup.py, mode "batch", `correct_lam=True`.
 """
@@ -12,14 +12,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class MixingSettings:
-    """How batches are mixed; the defaults are the official recipe's.
+    """How batches are mixed; the defaults are those of the official recipe.
 
     Attributes:
-      mixup: alpha of the beta distribution of mixup's lambda; 0 for no mixup.
-      cutmix: the same for CutMix.
-      probability: of mixing a batch at all.
-      switch_probability: of CutMix instead of mixup, where both are on.
-      label_smoothing: probability spread evenly over all classes, before the mixing.
+      mixup: alpha of the beta distribution of mixup's lambda; 0 turns mixup off.
+      cutmix: alpha of the beta distribution of CutMix's lambda; 0 turns CutMix off.
+      probability: probability of mixing a batch.
+      switch_probability: probability of CutMix rather than mixup, if both are on.
+      label_smoothing: probability spread evenly over all classes before mixing.
     """
 
     mixup: float = 0.8
@@ -39,12 +39,12 @@ class MixingSettings:
 
 @dataclasses.dataclass(frozen=True)
 class MixingDraw:
-    """What is done to one batch.
+    """The random choices for mixing one batch.
 
     Attributes:
-      weight: lambda, of the picture itself; a float64 scalar.
-      cut: whether CutMix is used; a bool scalar.
-      centre: (y, x) of CutMix's box, int32, in pixels.
+      weight: lambda, the weight of the picture itself; a float64 scalar.
+      cut: whether to use CutMix; a bool scalar.
+      centre: (y, x) of the centre of CutMix's box, int32, in pixels.
     """
 
     weight: tf.Tensor
@@ -53,15 +53,15 @@ class MixingDraw:
 
 
 def draw_mixing(seed: tf.Tensor, size: tuple[int, int], settings: MixingSettings) -> MixingDraw:
-    """Draws how to mix one batch.
+    """Draws the random choices for mixing one batch.
 
     Args:
-      seed: (2,) integers; the same seed draws the same.
+      seed: (2,) integers; the same seed draws the same values.
       size: (height, width) of the pictures, pixels.
-      settings: see there.
+      settings: the `MixingSettings`.
 
     Returns:
-      The draw; a weight of 1 for no mixing.
+      The draw; its weight is 1 if the batch is not mixed.
     """
     uniform_seed, mixup_seed, cutmix_seed = tf.unstack(
         tf.random.experimental.stateless_split(seed, 3)
@@ -92,7 +92,7 @@ def mix(
     classes: int,
     label_smoothing: float = 0.1,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixes a batch as drawn.
+    """Mixes a batch according to a draw.
 
     Args:
       images: (n, height, width, channels) float32.
@@ -102,7 +102,7 @@ def mix(
       label_smoothing: see `MixingSettings`.
 
     Returns:
-      Images of the same shape, and targets (n, classes) float32, each of which sums to 1.
+      Images of the same shape, and targets (n, classes) float32; each row sums to 1.
     """
     height, width = images.shape[1:3]
     other = tf.reverse(images, axis=[0])
@@ -136,25 +136,26 @@ def random_mixing(
     Args:
       images: (n, height, width, channels) float32, of known height and width.
       labels: (n,) integers.
-      seed: (2,) integers; the same seed mixes the same way.
-      settings: see there.
+      seed: (2,) integers; the same seed gives the same result.
+      settings: the `MixingSettings`.
       classes: number of classes.
 
     Returns:
-      See `mix`.
+      The same as `mix`.
     """
     draw = draw_mixing(seed, tuple(images.shape[1:3]), settings)
     return mix(images, labels, draw, classes=classes, label_smoothing=settings.label_smoothing)
 
 
 def _beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
-    """A scalar of Beta(alpha, alpha), float64."""
+    """Draws a float64 scalar from Beta(alpha, alpha)."""
     gamma = tf.random.stateless_gamma([2], seed, alpha, dtype=tf.float64)
     return gamma[0] / tf.reduce_sum(gamma)
 
 
 def _box(draw: MixingDraw, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """(top, left) and (bottom, right) of CutMix's box, int32, of which the part outside is cut."""
+    """Returns the corners of CutMix's box, (top, left) and (bottom, right), int32, clipped to the
+    image."""
     size = tf.constant([height, width])
     sides = tf.cast(tf.cast(size, tf.float64) * tf.sqrt(1 - draw.weight), tf.int32)
     low = tf.clip_by_value(draw.centre - sides // 2, 0, size)
@@ -162,7 +163,7 @@ def _box(draw: MixingDraw, height: int, width: int) -> tuple[tf.Tensor, tf.Tenso
 
 
 def _paste(images: tf.Tensor, other: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
-    """`images` with the box of `other`."""
+    """Returns `images` with the box copied from `other`."""
     lines = images[:, low[0] : high[0]]
     part = other[:, low[0] : high[0], low[1] : high[1]]
     lines = tf.concat([lines[:, :, : low[1]], part, lines[:, :, high[1] :]], axis=2)

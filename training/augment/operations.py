@@ -1,8 +1,8 @@
-"""RandAugment's operations on the colours of a uint8 RGB image, with Pillow's arithmetic.
+"""RandAugment's colour operations on a uint8 RGB image, with Pillow's arithmetic.
 
-Every one equals Pillow's to the last bit. Behind them is a choice of operations that TensorFlow has
-fast kernels for on the CPU: whole rows (height, width * 3) where a constant has to be broadcast,
-integer bit operations, and float32 where whole numbers stay below 2**24.
+Each of them equals Pillow's to the last bit. They use operations for which TensorFlow has fast CPU
+kernels: whole rows (height, width * 3) where a constant is broadcast, integer bit operations, and
+float32 where whole numbers stay below 2**24.
 
 Source: the operations of timm/data/auto_augment.py, and the modules of Pillow that they call.
 """
@@ -13,8 +13,8 @@ import tensorflow as tf
 
 Number = float | tf.Tensor
 
-# Rec. 601 luma in sixteenths of a bit, as Pillow's convert("L") has it: all the sums of products
-# are whole numbers below 2**24, so that float32 is exact.
+# Rec. 601 luma weights in multiples of 1 / 65536, as in Pillow's convert("L"). All sums of products
+# are whole multiples below 2**24, so float32 is exact.
 _LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 _LEVELS = 256
 _SOLARIZE_ADD_THRESHOLD = 128
@@ -27,7 +27,7 @@ def auto_contrast(image: tf.Tensor) -> tf.Tensor:
       image: (height, width, 3) uint8.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     width = size_of(image)[1]
     rows = _rows(tf.cast(image, tf.float32))
@@ -35,7 +35,8 @@ def auto_contrast(image: tf.Tensor) -> tf.Tensor:
     low = tf.reduce_min(tf.reshape(tf.reduce_min(rows, axis=0), channels), axis=0)
     high = tf.reduce_max(tf.reshape(tf.reduce_max(rows, axis=0), channels), axis=0)
     low, high = tf.cast(low, tf.float64), tf.cast(high, tf.float64)
-    # A channel of one level stays as it is. In float64, as the results are truncated.
+    # A channel with a single level stays unchanged. float64 is needed because results are
+    # truncated.
     scale = tf.where(high > low, 255 / tf.maximum(high - low, 1), 1)
     offset = tf.where(high > low, -low * scale, 0)
     stretched = tf.cast(rows, tf.float64) * _across(scale, width) + _across(offset, width)
@@ -49,10 +50,10 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
       image: (height, width, 3) uint8.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     width = size_of(image)[1]
-    # Level v of channel c is number 256 c + v, so that one histogram and one table serve all three.
+    # Level v of channel c has number 256 c + v, so one histogram and one table serve all three.
     first = _across(tf.constant([0, _LEVELS, 2 * _LEVELS]), width)
     numbers = tf.cast(_rows(image), tf.int32) + first
     histogram = tf.raw_ops.DenseBincount(
@@ -70,7 +71,7 @@ def equalize(image: tf.Tensor) -> tf.Tensor:
 
 
 def invert(image: tf.Tensor) -> tf.Tensor:
-    """255 - image (PIL.ImageOps.invert)."""
+    """Returns 255 - image (PIL.ImageOps.invert)."""
     return tf.bitwise.invert(image)
 
 
@@ -79,25 +80,25 @@ def posterize(image: tf.Tensor, bits: Number) -> tf.Tensor:
 
     Args:
       image: (height, width, 3) uint8.
-      bits: how many, 0..8. None of them is a black image, as it was in Pillow before version 12,
-        which refuses it.
+      bits: number of bits to keep, 0..8. 0 gives a black image, as in Pillow before version 12;
+          later versions refuse 0.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     dropped = tf.bitwise.left_shift(1, 8 - tf.cast(bits, tf.int32))
     return tf.bitwise.bitwise_and(image, tf.cast(_LEVELS - dropped, tf.uint8))
 
 
 def solarize(image: tf.Tensor, threshold: Number) -> tf.Tensor:
-    """Inverts the values that are not below a threshold (PIL.ImageOps.solarize).
+    """Inverts the values at or above a threshold (PIL.ImageOps.solarize).
 
     Args:
       image: (height, width, 3) uint8.
       threshold: 0..256.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     above = tf.cast(image, tf.float32) >= tf.cast(threshold, tf.float32)
     # 255 - v is v with every bit flipped; choosing by bits is five times faster than tf.where.
@@ -105,42 +106,42 @@ def solarize(image: tf.Tensor, threshold: Number) -> tf.Tensor:
 
 
 def solarize_add(image: tf.Tensor, addend: Number) -> tf.Tensor:
-    """Adds to the values below 128 (`solarize_add` of timm, with its default threshold).
+    """Adds a constant to the values below 128 (`solarize_add` of timm, with its default threshold).
 
     Args:
       image: (height, width, 3) uint8.
       addend: 0..128.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     dark = tf.cast(image < _SOLARIZE_ADD_THRESHOLD, tf.uint8)
     return image + dark * tf.cast(addend, tf.uint8)
 
 
 def color(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Moves the colours away from grey (PIL.ImageEnhance.Color).
+    """Changes the saturation (PIL.ImageEnhance.Color).
 
     Args:
       image: (height, width, 3) uint8.
-      factor: 0 for grey, 1 for the image.
+      factor: 0 gives a grey image, 1 the image itself.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     rows = _rows(tf.cast(image, tf.float32))
     return _image(_blend(tf.reshape(_grey(image), tf.shape(rows)), rows, factor), image)
 
 
 def contrast(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Moves the values away from the mean grey (PIL.ImageEnhance.Contrast).
+    """Changes the contrast around the mean grey level (PIL.ImageEnhance.Contrast).
 
     Args:
       image: (height, width, 3) uint8.
-      factor: 0 for grey, 1 for the image.
+      factor: 0 gives a uniform grey image, 1 the image itself.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     height, width = size_of(image)
     total = tf.reduce_sum(tf.cast(_grey(image)[:, 0], tf.int64))
@@ -150,32 +151,32 @@ def contrast(image: tf.Tensor, factor: Number) -> tf.Tensor:
 
 
 def brightness(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Moves the values away from black (PIL.ImageEnhance.Brightness).
+    """Changes the brightness (PIL.ImageEnhance.Brightness).
 
     Args:
       image: (height, width, 3) uint8.
-      factor: 0 for black, 1 for the image.
+      factor: 0 gives a black image, 1 the image itself.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     return _image(_blend(0.0, tf.cast(image, tf.float32), factor), image)
 
 
 def sharpness(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Moves the values away from their neighbours' (PIL.ImageEnhance.Sharpness).
+    """Changes the sharpness (PIL.ImageEnhance.Sharpness).
 
     Args:
       image: (height, width, 3) uint8, at least 3x3 pixels.
-      factor: 0 for a blurred image, 1 for the image. The pixels of the border stay as they are.
+      factor: 0 gives a blurred image, 1 the image itself. Pixels of the border stay unchanged.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     height = size_of(image)[0]
     rows = _rows(image)
     x = tf.cast(rows, tf.float32)
-    # Pillow's SMOOTH: the mean of 3x3 pixels, of which the one in the middle counts fivefold.
+    # Pillow's SMOOTH filter: the mean over 3x3 pixels, in which the centre counts five times.
     inner = x[1:-1, 3:-3]
     columns = x[:-2] + x[1:-1] + x[2:]  # (height - 2, width * 3)
     total = columns[:, :-6] + columns[:, 3:-3] + columns[:, 6:] + 4 * inner
@@ -186,7 +187,7 @@ def sharpness(image: tf.Tensor, factor: Number) -> tf.Tensor:
 
 
 def size_of(image: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
-    """(height, width), numbers where they are known while the graph is built."""
+    """Returns (height, width); as integers where they are known while the graph is built."""
     dynamic = tf.unstack(tf.shape(image)[:2])
     return tuple(
         known if known is not None else unknown
@@ -195,27 +196,29 @@ def size_of(image: tf.Tensor) -> tuple[int | tf.Tensor, int | tf.Tensor]:
 
 
 def _rows(image: tf.Tensor) -> tf.Tensor:
-    """(height, width, 3) -> (height, width * 3)."""
+    """Reshapes (height, width, 3) to (height, width * 3)."""
     height, width = size_of(image)
     return tf.reshape(image, [height, width * 3])
 
 
 def _across(values: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """One value a channel -> (width * 3,), for a row. Broadcasting over 3 channels is slow."""
+    """Repeats one value per channel to (width * 3,), for a row: broadcasting over 3 channels is
+    slow."""
     return tf.tile(values, [width])
 
 
 def _image(values: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    """Truncates to uint8 and gives the shape of `image`."""
+    """Truncates to uint8 and restores the shape of `image`."""
     return tf.reshape(tf.cast(values, tf.uint8), tf.shape(image))
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:
-    """(height, width, 3) uint8 -> (height * width, 3) float32, the luma in all three channels."""
+    """Computes the luma: (height, width, 3) uint8 -> (height * width, 3) float32, equal
+    channels."""
     pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
     return tf.floor(tf.matmul(pixels, tf.constant([[weight] * 3 for weight in _LUMA])) + 0.5)
 
 
 def _blend(degenerate: Number, x: tf.Tensor, factor: Number) -> tf.Tensor:
-    """PIL.Image.blend in float32, before the truncation to uint8."""
+    """Computes PIL.Image.blend in float32, before the truncation to uint8."""
     return tf.clip_by_value(degenerate + tf.cast(factor, tf.float32) * (x - degenerate), 0, 255)

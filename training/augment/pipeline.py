@@ -1,4 +1,4 @@
-"""The augmentation of the official recipe for one image, a pure function of a seed.
+"""The official recipe's augmentation of one image, a pure function of a seed.
 
 Source: `transforms_imagenet_train` of timm/data/transforms_factory.py with the arguments of
 `build_transform` in datasets.py of facebookresearch/LeViT.
@@ -20,19 +20,19 @@ Seed = tf.Tensor
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationSettings:
-    """How a training image is changed; the defaults are the official recipe's.
+    """How a training image is augmented; the defaults are those of the official recipe.
 
     Attributes:
-      size: (height, width) of the result, pixels. Up to 32x32 the pictures must have this size
-        already, and are shifted instead of cropped and resized.
-      scale: least and greatest area of the crop, as a fraction of the picture's.
-      ratio: least and greatest width / height of the crop.
-      padding: pixels of black border for the shift of small pictures.
-      flip: probability of exchanging left and right.
-      operations: number of RandAugment's operations; 0 for none.
-      operation_probability: of each of these being applied.
-      magnitude: their mean magnitude, 0..10.
-      magnitude_std: its standard deviation.
+      size: (height, width) of the result, pixels. For sizes up to 32x32 the pictures must already
+          have this size; they are shifted instead of cropped and resized.
+      scale: smallest and largest area of the crop, as a fraction of the picture's area.
+      ratio: smallest and largest width / height of the crop.
+      padding: width of the black border for shifting small pictures, pixels.
+      flip: probability of flipping left to right.
+      operations: number of RandAugment operations per image; 0 turns RandAugment off.
+      operation_probability: probability of applying each of these operations.
+      magnitude: mean magnitude of the operations, 0..10.
+      magnitude_std: standard deviation of the magnitude.
       erasing: probability of random erasing.
     """
 
@@ -63,17 +63,18 @@ class AugmentationSettings:
 
     @property
     def crops(self) -> bool:
-        """Whether pictures are cropped and resized, rather than shifted."""
+        """Whether pictures are cropped and resized rather than shifted."""
         return max(self.size) > LARGEST_SIDE_WITHOUT_MARGIN
 
 
 def example_seed(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor) -> Seed:
-    """The seed of one image in one epoch.
+    """Returns the seed of one image in one epoch.
 
     Args:
-      seed: of the run.
-      epoch: number of the epoch.
-      index: number of the image, or of its copy where an epoch has several; whatever the order.
+      seed: seed of the run.
+      epoch: index of the epoch.
+      index: index of the image, or of its copy if an epoch has several copies; independent of the
+      order.
 
     Returns:
       (2,) int64.
@@ -86,10 +87,9 @@ def augment_image(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) 
     """Augments and normalises one image.
 
     Args:
-      image: (height, width, 3) uint8 RGB; height and width need not be known while the graph is
-        built.
-      seed: (2,) integers, as of `example_seed`; the same seed gives the same result.
-      settings: see there.
+      image: (height, width, 3) uint8 RGB; height and width may be unknown while the graph is built.
+      seed: (2,) integers, such as from `example_seed`; the same seed gives the same result.
+      settings: the `AugmentationSettings`.
 
     Returns:
       (*settings.size, 3) float32, (x / 255 - mean) / std.
@@ -107,15 +107,16 @@ def augment_image(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) 
 def augment_encoded(contents: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
     """Decodes, augments and normalises one picture.
 
-    Equal to `augment_image` of the decoded picture, and faster: of a JPEG only the crop is decoded.
+    The result equals that of `augment_image` on the decoded picture, but faster: of a JPEG only the
+    crop is decoded.
 
     Args:
       contents: the bytes of a JPEG, PNG, GIF or BMP file, a scalar string.
       seed: see `augment_image`.
-      settings: see there.
+      settings: the `AugmentationSettings`.
 
     Returns:
-      See `augment_image`.
+      The same as `augment_image`.
     """
     if not settings.crops:
         image = crop.decode_box(contents, lambda height, width: tf.stack([0, 0, height, width]))
@@ -142,7 +143,7 @@ def _resize(part: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSetti
 
 
 def _finish(image: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSettings) -> tf.Tensor:
-    """What comes after crop and flip: RandAugment, normalisation, erasing."""
+    """Applies the steps after crop and flip: RandAugment, normalisation, random erasing."""
     if settings.operations:
         draws = rand_augment.draw(
             seeds["operations"],
@@ -159,7 +160,8 @@ def _finish(image: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSett
 
 
 def _normalize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """`levit_tf.preprocessing.preprocess_input` on whole rows, which is several times as fast."""
+    """Does the same as `levit_tf.preprocessing.preprocess_input`, several times as fast on whole
+    rows."""
     height, width = size
     mean, std = np.array(IMAGENET_MEAN * width), np.array(IMAGENET_STD * width)
     # (height, width, 3) -> (height, width * 3)

@@ -23,13 +23,14 @@ Level = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One of the operations to choose from.
+    """One of the operations that RandAugment chooses from.
 
     Attributes:
-      name: timm's.
-      function: (image) or (image, argument) -> image.
-      level: (magnitude in 0..10, sign), float64 scalars -> the argument, a scalar; None if there is
-        none. The sign is -1 or 1 with the same probability.
+      name: its name in timm.
+      function: function of (image) or (image, argument) that returns an image.
+      level: function of (magnitude in 0..10, sign), float64 scalars, that returns the argument, a
+          scalar; None if the operation takes no argument. The sign is -1 or 1 with equal
+          probability.
     """
 
     name: str
@@ -90,10 +91,10 @@ OPERATIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """What is done to one image, a value for each operation in turn.
+    """The operations drawn for one image, in the order in which they are applied.
 
     Attributes:
-      choices: (count,) int32, index into `OPERATIONS`; `len(OPERATIONS)` for doing nothing.
+      choices: (count,) int32, indices into `OPERATIONS`; `len(OPERATIONS)` means no operation.
       magnitudes: (count,) float64 in 0..10.
       signs: (count,) float64, -1 or 1.
     """
@@ -114,11 +115,11 @@ def draw(
     """Draws the operations for one image.
 
     Args:
-      seed: (2,) integers; the same seed draws the same.
-      count: operations chosen, with repetition.
-      probability: of each of these being applied.
+      seed: (2,) integers; the same seed draws the same values.
+      count: number of operations to choose, with repetition.
+      probability: probability of applying each of them.
       magnitude: mean of the magnitude, 0..10.
-      magnitude_std: its standard deviation; beyond 0..10 it is clipped.
+      magnitude_std: standard deviation of the magnitude; values outside 0..10 are clipped.
 
     Returns:
       `count` draws.
@@ -135,14 +136,14 @@ def draw(
 
 
 def apply(image: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Applies what was drawn; only the chosen operations are computed.
+    """Applies the drawn operations; only these are computed.
 
     Args:
       image: (height, width, 3) uint8, of known height and width.
       draws: a result of `draw`.
 
     Returns:
-      Of the shape and type of `image`.
+      An image with the shape and type of `image`.
     """
     signature = [
         tf.TensorSpec(image.shape, image.dtype),
@@ -159,8 +160,8 @@ def apply(image: tf.Tensor, draws: Draws) -> tf.Tensor:
     branches = [branch(operation) for operation in OPERATIONS]
     branches.append(branch(lambda image, magnitude, sign: tf.identity(image)))
     for number in range(draws.choices.shape[0]):
-        # tf.switch_case would inline all of the branches and pass through every op of those that
-        # were not chosen, which takes longer than most of the operations.
+        # tf.switch_case would inline all branches and visit every op of those that were not chosen,
+        # which takes longer than most of the operations.
         (image,) = tf.raw_ops.Case(
             branch_index=draws.choices[number],
             input=[image, draws.magnitudes[number], draws.signs[number]],

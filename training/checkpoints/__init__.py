@@ -1,1 +1,1 @@
-"""The folder of a run: checkpoints, what the run was made of, and going on from both."""
+"""The folder of a run: checkpoints, the record of the run's inputs, and resuming from both."""

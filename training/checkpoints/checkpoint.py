@@ -1,4 +1,5 @@
-"""Checkpoints of a run: everything that the next step depends on, written all or nothing."""
+"""Checkpoints of a run: everything that the next step depends on, written completely or not at
+all."""
 
 from __future__ import annotations
 
@@ -17,29 +18,29 @@ from training.checkpoints.manifest import DamagedError
 from training.optim.variables import raw, unique_name
 
 CHECKPOINTS, BEST, OTHER_WORKERS = "checkpoints", "best", "workers"
-# TensorFlow's own list of checkpoints, which runs of earlier versions have. It is not looked at: a
-# list can be damaged, or out of date.
+# TensorFlow's own list of checkpoints, which runs of earlier versions have. It is ignored, since a
+# list can be damaged or out of date.
 TENSORFLOW_LIST = "checkpoint"
 _GRAPH, _COUNTER = "_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-# What earlier versions did not save; it follows from the log.
+# Earlier versions did not save this; its value follows from the log.
 _LATER = f"loop/ships_average{_VALUE}"
 _SHOWN = 3
 
 
 class CheckpointError(OSError):
-    """A checkpoint cannot be written or used; the message names what is left and what to do."""
+    """A checkpoint cannot be written or used; the message says what remains and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """The checkpoint that a run goes on from.
+    """The checkpoint that a run resumes from.
 
     Attributes:
-      path: what the names of its files begin with.
-      step: that it was saved after.
-      notes: what `Checkpoints.save` was given; empty where there is no manifest that can be read.
-      remark: what is to be said of it, such as that it carries no checksums; or empty.
+      path: the common prefix of its files.
+      step: the step after which it was saved.
+      notes: the notes given to `Checkpoints.save`; empty without a readable manifest.
+      remark: a remark to show to the user, such as that it carries no checksums; may be empty.
     """
 
     path: Path
@@ -50,12 +51,12 @@ class Restored:
 
 @dataclasses.dataclass(frozen=True)
 class _Listed:
-    """A checkpoint of which there is any file.
+    """A checkpoint of which at least one file exists.
 
     Attributes:
-      prefix: what their names begin with.
-      step: that is in them.
-      manifest: None where it is damaged or missing, which `reason` says.
+      prefix: the common prefix of its files.
+      step: the step in its file names.
+      manifest: its manifest; None if it is damaged or missing, and then `reason` says why.
     """
 
     prefix: Path
@@ -65,21 +66,21 @@ class _Listed:
 
 
 class Checkpoints:
-    """The checkpoints of a run in a folder: the last few, and the best.
+    """The checkpoints of a run in a folder: the last few, and the best one.
 
-    They are found by looking at the folder, and checked before they are used.
+    They are found by listing the folder, and checked before they are used.
 
     Attributes:
-      passed_over: of the newest ones that `restore` could not use, each with the reason.
+      passed_over: the newest checkpoints that `restore` could not use, each with the reason.
 
     Args:
-      folder: of the run.
-      state: every variable by group: all of them are saved by name, and restored by name. The step
-        is among them.
-      step: the one that counts steps.
-      keep: how many of the last ones are kept.
-      worker: number of this worker. All of several workers have to save, since saving may have to
-        collect values; those but the first do so into a folder of their own.
+      folder: the folder of the run.
+      state: all variables by group. Each is saved and restored by name. The step must be among
+          them.
+      step: the variable that counts steps.
+      keep: number of most recent checkpoints to keep.
+      worker: index of this worker. All workers have to save, since saving may have to collect
+          values; all but the first save into a folder of their own.
     """
 
     def __init__(
@@ -115,24 +116,26 @@ class Checkpoints:
 
     @property
     def latest(self) -> str | None:
-        """Path of the newest checkpoint that was restored or saved here, None before that."""
+        """Path of the newest checkpoint that was restored or saved here; None before that."""
         return str(self._good) if self._good else None
 
     def restore(self, check: Callable[[Restored], None] = lambda _: None) -> Restored | None:
-        """Sets all variables to the newest checkpoint that is whole, be it one of the last or best.
+        """Restores all variables from the newest intact checkpoint, whether one of the last or the
+        best.
 
-        Those whose manifest is damaged or missing come after all others: what a run notes with a
-        checkpoint is in there.
+        Checkpoints whose manifest is damaged or missing come last, because the manifest contains
+        the notes of the run.
 
         Args:
-          check: raises DamagedError where what belongs to a checkpoint is not there.
+          check: a function that raises DamagedError if something that belongs to a checkpoint is
+          missing.
 
         Returns:
-          That checkpoint; None where a checkpoint was never completed.
+          That checkpoint; None if no checkpoint was ever completed.
 
         Raises:
-          CheckpointError: there are checkpoints, and none can be used, or the newest that is whole
-            is of another network. Nothing in the folder has changed.
+          CheckpointError: there are checkpoints but none can be used, or the newest intact one
+              belongs to another network. The folder is unchanged.
         """
         found = self._found()
         reasons = {listed.prefix: listed.reason for listed in found if listed.reason}
@@ -161,11 +164,12 @@ class Checkpoints:
         return None
 
     def has(self, step: int) -> bool:
-        """Whether there is a checkpoint of a step that is whole."""
+        """Whether there is an intact checkpoint of this step."""
         return any(self._is_whole(listed) for listed in self._found() if listed.step == step)
 
     def restore_step(self, step: int) -> bool:
-        """Sets all variables to a checkpoint of a step; says whether there is one that is whole."""
+        """Restores all variables from a checkpoint of this step; returns False if none is
+        intact."""
         for listed in self._found():
             if listed.step == step:
                 with contextlib.suppress(DamagedError, CheckpointError):
@@ -174,20 +178,20 @@ class Checkpoints:
         return False
 
     def _found(self) -> list[_Listed]:
-        """All checkpoints of which there is any file, the newest first."""
+        """Lists all checkpoints of which at least one file exists, newest first."""
         found = [(step, folder) for folder in self._sources for step in manifest.steps(folder)]
         found.sort(key=lambda place: place[0], reverse=True)
         return [_listed(step, manifest.prefix_of(folder, step)) for step, folder in found]
 
     def save(self, best: bool = False, notes: dict[str, Any] | None = None) -> None:
-        """Writes a checkpoint; those that are there stay valid until it is complete.
+        """Writes a checkpoint; existing ones stay valid until it is complete.
 
         Args:
-          best: whether it is the best so far too.
-          notes: what else the run goes on from, as JSON takes it.
+          best: whether it is also the best so far.
+          notes: other values to resume with; must be JSON-serialisable.
 
         Raises:
-          CheckpointError: it cannot be written; the message names the one that is still good.
+          CheckpointError: it cannot be written; the message names the last good one.
         """
         step = int(self._step.numpy())
         places = [(self._last, self._keep), (self._best, 1)]
@@ -205,15 +209,15 @@ class Checkpoints:
                 self._prune(folder, step, keep)
 
     def _restore(self, listed: _Listed) -> Restored:
-        """Sets all variables to a checkpoint, or none of them.
+        """Restores all variables from a checkpoint, or none of them.
 
         Raises:
-          DamagedError: it is not whole.
-          CheckpointError: it is of another network.
+          DamagedError: it is not intact.
+          CheckpointError: it belongs to another network.
         """
         self._check_files(listed)
         with _damage_named():
-            # All variables that there are were looked at.
+            # _check_files has already checked every variable.
             self._checkpoint.read(str(listed.prefix)).expect_partial()
         if listed.manifest is not None:
             return Restored(listed.prefix, listed.step, listed.manifest.notes)
@@ -228,7 +232,8 @@ class Checkpoints:
         return True
 
     def _check_files(self, listed: _Listed) -> None:
-        """Checks a checkpoint against its manifest, or by reading it; raises as `_restore`."""
+        """Checks a checkpoint against its manifest or, without one, by reading it; raises as
+        `_restore`."""
         prefix = listed.prefix
         if listed.manifest is not None:
             manifest.check(prefix, listed.manifest)
@@ -249,7 +254,8 @@ class Checkpoints:
             raise DamagedError(f"it is of step {step}, and named after another")
 
     def _check_variables(self, prefix: Path, reader: Any) -> Iterable[str]:
-        """Names of the variables in a checkpoint, which are those that are restored."""
+        """Checks that the checkpoint has exactly the variables to restore, and returns their
+        names."""
         shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
         found = {
             name: (tuple(shape), types[name])
@@ -273,7 +279,7 @@ class Checkpoints:
         )
 
     def _prune(self, folder: Path, step: int, keep: int) -> None:
-        """Removes the checkpoints that are no longer needed, now that of a step is complete."""
+        """Removes checkpoints that are no longer needed, now that the one of `step` is complete."""
         found = manifest.steps(folder)
         usable = [
             at
@@ -287,7 +293,8 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self, prefix: Path) -> Iterator[None]:
-        """Cleans up after a checkpoint that cannot be written, and says what is left."""
+        """Cleans up after a checkpoint that cannot be written, and raises an error that says what
+        is left."""
         before = self.latest
         try:
             yield
@@ -305,12 +312,12 @@ class Checkpoints:
 
 
 def checkpoint_folders(folder: Path) -> tuple[Path, Path]:
-    """Where the last checkpoints of a run lie, and where the best."""
+    """Returns the folder of a run's last checkpoints and the folder of its best one."""
     return folder / CHECKPOINTS, folder / CHECKPOINTS / BEST
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whether there is any file of a checkpoint of a run."""
+    """Whether the run has any file of a checkpoint."""
     return any(manifest.steps(place) for place in checkpoint_folders(folder))
 
 
@@ -324,7 +331,7 @@ def _listed(step: int, prefix: Path) -> _Listed:
 
 @contextlib.contextmanager
 def _damage_named() -> Iterator[None]:
-    """Turns what TensorFlow and the system say of a file into a DamagedError."""
+    """Turns TensorFlow's and the system's file errors into a DamagedError."""
     try:
         yield
     except CheckpointError:
@@ -334,10 +341,11 @@ def _damage_named() -> Iterator[None]:
 
 
 def _is_unfinished(prefix: Path) -> bool:
-    """Whether a process was ended while it wrote a checkpoint: no loss, as it never was one.
+    """Whether a process ended while writing this checkpoint; it is no loss, as it was never
+    complete.
 
-    The index comes next to last, and the manifest last. Earlier versions wrote no manifest, but a
-    list of checkpoints.
+    The index is written next to last, and the manifest last. Earlier versions wrote a list of
+    checkpoints instead of a manifest.
     """
     ending = [path for path in manifest.files(prefix) if path.name.endswith(".index")]
     if ending or (prefix.parent / TENSORFLOW_LIST).exists():
@@ -360,12 +368,12 @@ def _text(variable: tuple[tuple[int, ...], tf.DType] | None) -> str:
 
 
 def _key(group: str, name: str) -> str:
-    """How TensorFlow calls a variable in a checkpoint."""
+    """Returns the key under which TensorFlow stores a variable in a checkpoint."""
     return f"{group}/{name.replace('.', '..').replace('/', '.S')}{_VALUE}"
 
 
 def _by_name(variables: Iterable[keras.Variable | tf.Variable]) -> dict[str, tf.Variable]:
-    """TensorFlow's variables by unique name."""
+    """Maps unique names to TensorFlow's variables."""
     named = {}
     for variable in variables:
         name = unique_name(variable)

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time in it, and always made of the same."""
+"""The folder of a run: only one run at a time uses it, and always with the same inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.log import CSV_FILE, JSON_FILE, TENSORBOARD
 from training.outcome import RESULT_FILE
 
 LOCK_FILE, BEST_FILE = "run.lock", "best.keras"
-# What a run goes on from, and all that a new one must not find.
+# Files that a run resumes from. A new run must not find any of them.
 STATE = (
     *(CONFIG_FILE, RUN_FILE, PICTURES_FILE, CHECKPOINTS),
     *(JSON_FILE, CSV_FILE, TENSORBOARD, BEST_FILE, RESULT_FILE),
@@ -30,12 +30,12 @@ STATE = (
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; it is created.
+    """Holds a lock on the folder for this process; creates the folder if needed.
 
-    The lock is the system's: it ends with the process, however that ends.
+    It is a lock of the operating system, so it ends with the process in any case.
 
     Raises:
-      FileExistsError: another process holds it; the message names that.
+      FileExistsError: another process holds the lock; the message names that process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE
@@ -60,11 +60,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class Prepared(NamedTuple):
-    """What is known of a run before it begins or goes on.
+    """What is known about a run before it begins or resumes.
 
     Attributes:
-      record: what it is made of, and how it went until now.
-      lines: they say what differs from the earlier run and does no harm.
+      record: the inputs of the run and its earlier attempts.
+      lines: messages about harmless differences from the earlier run.
     """
 
     record: Record
@@ -78,22 +78,22 @@ def prepare(
     overwrite: bool = False,
     changed_pictures: bool = False,
 ) -> Prepared:
-    """Makes a folder ready for a run that begins or goes on; it is locked.
+    """Prepares a locked folder for a run that begins or resumes.
 
-    In the folder of an earlier run nothing changes: `training.checkpoints.record.write` comes when
-    it is sure that the run goes on.
+    In the folder of an earlier run nothing changes: the caller calls
+    `training.checkpoints.record.write` once it is certain that the run resumes.
 
     Args:
-      folder: of the run.
-      record: what the run is made of.
-      overwrite: whether what an earlier run left is removed first.
-      changed_pictures: whether a run may go on with other pictures of the same classes.
+      folder: the folder of the run.
+      record: the inputs of the run.
+      overwrite: whether to remove the files of an earlier run first.
+      changed_pictures: whether a run may resume with other pictures of the same classes.
 
     Raises:
-      FileExistsError: there are files of something else, or of a run of something else; the message
-        says what differs.
+      FileExistsError: the folder holds other files, or a run with other inputs; the message says
+          what differs.
     """
-    # Other workers may be there already.
+    # Other workers may have written to the folder already.
     found = {path.name for path in folder.iterdir()} - {LOCK_FILE, OTHER_WORKERS}
     found -= {path.name for path in unfinished(folder)}
     lines = []
@@ -116,11 +116,12 @@ def prepare(
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """What processes of a run that were killed have left half-written, under temporary names."""
+    """Lists half-written files with temporary names, left by processes that were killed."""
     return [path for name in STATE for path in folder.glob(f".{glob.escape(name)}.*")]
 
 
 def clean(folder: Path) -> None:
-    """Removes what `unfinished` finds; the folder is locked, so nobody writes it."""
+    """Removes the files that `unfinished` lists; nobody is writing them, as the folder is
+    locked."""
     for path in unfinished(folder):
         shutil.rmtree(path, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""What says that a checkpoint is whole: the length and the checksum of each of its files.
+"""The manifest of a checkpoint: the length and checksum of each file, to tell whether it is intact.
 
-`ckpt-12.json` lies beside `ckpt-12.index` and `ckpt-12.data-*`. It is written last, once they are
-on the disk: a checkpoint that has one was complete. It has a checksum of its own, so that damage to
-it is not taken for damage to the checkpoint, and it carries notes: what else a run goes on from.
+`ckpt-12.json` lies beside `ckpt-12.index` and `ckpt-12.data-*`. It is written last, once those
+files are on the disk, so a checkpoint with a manifest was completed. It has a checksum of its own,
+so that damage to the manifest is not taken for damage to the checkpoint. It also holds notes: other
+values that a run resumes with.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from levit_common.regular_files import ModelFileError, check_regular
 
 SUFFIX = ".json"
 _PREFIX = "ckpt-"
-# What TensorFlow writes of a checkpoint, and the manifest; and where it collects the parts first.
+# The files of a checkpoint, its manifest, and the temporary folder where TensorFlow collects parts.
 _FILE = re.compile(rf"({_PREFIX}(\d+))\.(index|data-\d+-of-\d+|json)")
 _TEMPORARY = re.compile(rf"{_PREFIX}\d+_temp")
 
 
 class DamagedError(Exception):
-    """A checkpoint, or its manifest, is not what was written; the message says what is wrong."""
+    """A checkpoint or its manifest is damaged; the message says what is wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Manifest:
     """The manifest of a checkpoint.
 
     Attributes:
-      files: by name, each with its length in "bytes" and its checksum in "sha256".
-      notes: what the run noted with it.
+      files: the length ("bytes") and the checksum ("sha256") of each file, by file name.
+      notes: the notes that the run saved with the checkpoint.
     """
 
     files: dict[str, dict[str, Any]]
@@ -44,12 +45,12 @@ class Manifest:
 
 
 def prefix_of(folder: Path, step: int) -> Path:
-    """What the names of a checkpoint's files begin with."""
+    """Returns the common prefix of a checkpoint's files."""
     return folder / f"{_PREFIX}{step}"
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of which there is any file of a checkpoint in a folder, the newest first."""
+    """Lists the steps of which a folder has any checkpoint file, newest first."""
     names = os.listdir(folder) if folder.is_dir() else []
     return sorted(
         {int(found[2]) for name in names if (found := _FILE.fullmatch(name))}, reverse=True
@@ -57,7 +58,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def files(prefix: Path) -> list[Path]:
-    """The files of a checkpoint that are there, without its manifest, in the order of names."""
+    """Lists the existing files of a checkpoint, without its manifest, sorted by name."""
     names = os.listdir(prefix.parent)
     matches = filter(None, map(_FILE.fullmatch, names))
     return sorted(
@@ -68,11 +69,11 @@ def files(prefix: Path) -> list[Path]:
 
 
 def write(prefix: Path, notes: dict[str, Any]) -> None:
-    """Writes the manifest of a checkpoint that has just been written, when it is on the disk.
+    """Flushes the files of a new checkpoint to the disk, then writes its manifest.
 
     Args:
-      prefix: of the checkpoint.
-      notes: what to keep with it, as JSON takes it.
+      prefix: prefix of the checkpoint's files.
+      notes: values to keep with it; must be JSON-serialisable.
 
     Raises:
       OSError: a file cannot be read or written.
@@ -86,10 +87,10 @@ def write(prefix: Path, notes: dict[str, Any]) -> None:
 
 
 def read(prefix: Path) -> Manifest | None:
-    """Reads the manifest of a checkpoint; None where there is none.
+    """Reads the manifest of a checkpoint; returns None if there is none.
 
     Raises:
-      DamagedError: it cannot be read, or is not what was written.
+      DamagedError: it cannot be read or is damaged.
     """
     path = _path(prefix)
     try:
@@ -112,7 +113,7 @@ def check(prefix: Path, manifest: Manifest) -> None:
     """Checks the files of a checkpoint against its manifest.
 
     Raises:
-      DamagedError: one is missing, has another length or another content.
+      DamagedError: a file is missing, or its length or content is different.
     """
     for name, expected in manifest.files.items():
         path = prefix.parent / name
@@ -131,11 +132,11 @@ def check(prefix: Path, manifest: Manifest) -> None:
 
 
 def measure(path: Path, flush: bool = False) -> dict[str, Any]:
-    """The length of a file and its checksum.
+    """Returns the length and the checksum of a file.
 
     Args:
-      path: of the file.
-      flush: whether to have its content written to the disk first.
+      path: path of the file.
+      flush: whether to flush its content to the disk first.
 
     Raises:
       OSError: it cannot be read.
@@ -148,7 +149,7 @@ def measure(path: Path, flush: bool = False) -> dict[str, Any]:
 
 
 def newest_notes(folders: list[Path]) -> dict[str, Any] | None:
-    """The notes of the newest checkpoint whose manifest is intact; None where there is none."""
+    """Returns the notes of the newest checkpoint with an intact manifest; None if there is none."""
     places = [(step, folder) for folder in folders for step in steps(folder)]
     for step, folder in sorted(places, key=lambda place: place[0], reverse=True):
         try:
@@ -161,18 +162,21 @@ def newest_notes(folders: list[Path]) -> dict[str, Any] | None:
 
 
 def remove(prefix: Path) -> None:
-    """Removes a checkpoint, its index first: without that nothing takes it for one."""
+    """Removes a checkpoint, its index first: without an index it no longer counts as a
+    checkpoint."""
     for path in (*reversed(files(prefix)), _path(prefix)):
         path.unlink(missing_ok=True)
 
 
 def remove_manifest(prefix: Path) -> None:
-    """Takes back that a checkpoint is whole, before it is written again."""
+    """Removes the manifest before the checkpoint is written again, so that it counts as
+    incomplete."""
     _path(prefix).unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what TensorFlow left of a checkpoint while which the process was ended."""
+    """Removes temporary files that TensorFlow left if the process ended while writing a
+    checkpoint."""
     for name in os.listdir(folder):
         if _TEMPORARY.fullmatch(name):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -187,7 +191,7 @@ def _checksum(content: dict[str, Any]) -> str:
 
 
 def _flush(folder: Path) -> None:
-    """Has the names of a folder's files written to the disk."""
+    """Flushes a folder's list of file names to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a run is made of: written into its folder, and kept with every checkpoint."""
+"""The inputs of a run: written into its folder, and kept with every checkpoint."""
 
 from __future__ import annotations
 
@@ -28,24 +28,26 @@ CONFIG_FILE, RUN_FILE = "config.json", "run.json"
 
 
 class DifferentRunError(FileExistsError):
-    """The folder holds a run of something else; the message says what differs and what to do."""
+    """The folder holds a run with other inputs; the message says what differs and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a run is made of.
+    """The inputs of a run and the history of its starts.
 
     Attributes:
-      config: all fields of the configuration, as JSON has them.
-      class_names: in the order of the labels; None where an earlier version noted none.
-      pictures: by part, "training" and "held-out": how many in "count", and a "fingerprint" of the
-        list of files; None where an earlier version noted none.
-      steps_per_epoch: which counting epochs depends on; None as above.
-      versions: of the packages that the numbers depend on.
-      strategy: its name; a run may go on under another.
-      attempts: one entry for each time the run was started: the step that it "began_after_step",
-        the "checkpoint" that it went on from, those that were "passed_over", and the versions.
-      files: by part, the list of files; empty where pictures are no files. Not part of the JSON.
+      config: all fields of the configuration, as JSON values.
+      class_names: names of the classes in the order of the labels; None if an earlier version did
+      not record them.
+      pictures: for each part, "training" and "held-out", its number of pictures ("count") and a
+          "fingerprint" of its list of files; None if an earlier version did not record them.
+      steps_per_epoch: number of steps per epoch, needed to count epochs; None as above.
+      versions: versions of the packages that the numbers depend on.
+      strategy: name of the distribution strategy; a run may resume with another one.
+      attempts: one entry for each start of the run: the step that it "began_after_step", the
+          "checkpoint" that it resumed from, the checkpoints that were "passed_over", and the
+          versions.
+      files: list of files of each part; empty if the pictures are not files. Not part of the JSON.
     """
 
     config: dict[str, Any]
@@ -58,7 +60,7 @@ class Record:
     files: Mapping[str, Sequence[FileEntry]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The record as JSON takes it."""
+        """Returns the record as a JSON-serialisable dict."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -66,12 +68,12 @@ class Record:
         }
 
     def begun(self, restored: Restored | None, step: int, passed_over: Sequence[str]) -> Record:
-        """The record with one more attempt.
+        """Returns the record with one more attempt.
 
         Args:
-          restored: the checkpoint that it goes on from.
-          step: of that.
-          passed_over: checkpoints that could not be used, with the reasons.
+          restored: the checkpoint that it resumes from, if any.
+          step: the step of that checkpoint.
+          passed_over: checkpoints that could not be used, with reasons.
         """
         attempt = {
             "began_after_step": step,
@@ -86,7 +88,7 @@ class Record:
 def make_record(
     config: Config, data: Dataset, steps_per_epoch: int, strategy: str = "default"
 ) -> Record:
-    """The record of a run that begins or goes on."""
+    """Makes the record of a run that begins or resumes."""
     return Record(
         config=json.loads(json.dumps(dataclasses.asdict(config))),  # tuples become lists
         class_names=list(data.class_names),
@@ -107,7 +109,7 @@ def make_record(
 
 
 def write(folder: Path, record: Record) -> None:
-    """Writes the files of a record, replacing those that are there."""
+    """Writes the files of a record, replacing existing ones."""
     content = record.as_json()
     config, strategy = content.pop("config"), content.pop("strategy")
     write_json(folder / CONFIG_FILE, {**config, "strategy": strategy})
@@ -122,22 +124,22 @@ def write(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> Record | None:
-    """Reads what the run in a folder is made of.
+    """Reads the record of the run in a folder.
 
-    The newest checkpoint knows it, with a checksum; where there is none yet, or one of an earlier
-    version, the files of the folder are all there is.
+    The newest checkpoint contains it, protected by a checksum. If there is no checkpoint yet, or
+    only those of an earlier version, it is read from the files of the folder.
 
     Returns:
-      The record; None where there is neither.
+      The record; None if there is neither.
 
     Raises:
-      DifferentRunError: the folder's configuration is damaged, or is that of something else.
+      DifferentRunError: the configuration in the folder is damaged or is not that of a run.
     """
     notes = manifest.newest_notes(checkpoint_folders(folder)) or {}
     rest = _read_run(folder)
     if "run" in notes:
         record = _of_json(notes["run"])
-        # Those that ended before their first checkpoint are in the folder only.
+        # Attempts that ended before their first checkpoint are recorded in the folder only.
         attempts = max(record.attempts, rest.get("attempts") or [], key=len)
         return dataclasses.replace(record, attempts=attempts)
     path = folder / CONFIG_FILE
@@ -160,7 +162,7 @@ def read(folder: Path) -> Record | None:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    """What is in a run's file beside its configuration; empty if it cannot be read."""
+    """Returns the entries of a run's file other than its configuration; {} if it is unreadable."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         if isinstance(content, dict) and _is_record(content):
@@ -169,7 +171,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _is_record(content: dict[str, Any]) -> bool:
-    """Whether what nothing holds a checksum of has the types that it should have."""
+    """Whether the content of a run's file, which has no checksum, has the expected types."""
     kinds = {"class_names": str, "attempts": dict}
     lists = all(
         isinstance(content.get(name) or [], list)
@@ -190,7 +192,7 @@ def _is_record(content: dict[str, Any]) -> bool:
 
 
 def _of_json(content: dict[str, Any]) -> Record:
-    """The record of whichever version of this package."""
+    """Makes a record from the JSON of this or an earlier version of the package."""
     names = [field.name for field in dataclasses.fields(Record) if field.name != "files"]
     found = {name: content[name] for name in names if name in content}
     config = dict(found.pop("config"))
@@ -199,7 +201,7 @@ def _of_json(content: dict[str, Any]) -> Record:
 
 
 def read_files(folder: Path) -> dict[str, list[FileEntry]]:
-    """The list of files of a run that is in its folder; empty if it cannot be read."""
+    """Reads the list of files of the run in a folder; returns {} if it is unreadable."""
     found: dict[str, list[FileEntry]] = {}
     try:
         with gzip.open(folder / PICTURES_FILE, "rt", encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""Whether a run goes on with what it began with: configuration, classes, pictures, versions."""
+"""Checks that a run resumes with the same configuration, classes, pictures and versions."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from training.checkpoints.record import DifferentRunError, Record, read_files
 from training.config import Config
 from training.data.sources import FileEntry, fingerprint_of
 
-# What fields meant before they existed, where that is not their default.
+# What the absence of a field in an earlier version means, if that is not the field's default.
 _BEFORE_IT_EXISTED = {"ema_warmup": False}
 _SHOWN = 3  # names of pictures or classes in a message
 
 
 def check_same(folder: Path, earlier: Record, now: Record, changed_pictures: bool) -> list[str]:
-    """Checks that a run goes on with what it began with.
+    """Checks that a run resumes with the inputs that it began with.
 
     Args:
-      folder: of the run.
-      earlier: what it began with.
-      now: what it is to go on with.
-      changed_pictures: whether other pictures of the same classes will do.
+      folder: the folder of the run.
+      earlier: the inputs that the run began with.
+      now: the inputs that it would resume with.
+      changed_pictures: whether to accept other pictures of the same classes.
 
     Returns:
-      Lines that say what differs and does no harm, or was wished.
+      Messages about differences that are harmless or accepted.
 
     Raises:
-      DifferentRunError: something else differs; the message names it.
+      DifferentRunError: something else differs; the message says what.
     """
     if earlier.class_names is not None and earlier.class_names != now.class_names:
         raise DifferentRunError(
@@ -81,7 +81,7 @@ def _check_pictures(folder: Path, earlier: Record, now: Record, accepted: bool) 
         old, new = (record.pictures.get(part) for record in (earlier, now))
         if old != new:
             old_files, new_files = listed.get(part), now.files.get(part)
-            # The list is of the same pictures as the fingerprint, unless it is damaged.
+            # The list belongs to the same pictures as the fingerprint, unless it is damaged.
             if old and old_files and fingerprint_of(old_files) == old["fingerprint"] and new_files:
                 found.append(f"{part}: {_file_difference(old_files, new_files)}")
             else:

@@ -1,4 +1,4 @@
-"""How a run goes on: the checkpoint that it takes, and what it says about it."""
+"""Resuming a run: which checkpoint it uses, and the messages about it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ ROWS = "rows"  # beside BEST, in the notes of a checkpoint
 def restore(
     session: Session, folder: Path, checkpoints: Checkpoints, is_chief: bool
 ) -> Restored | None:
-    """Sets a session to the newest checkpoint that is whole, and mends the best network.
+    """Restores a session from the newest intact checkpoint, and repairs the best network's file.
 
     Args:
-      session: of the run.
-      folder: of the run; nothing in it changes before there is something to go on from.
-      checkpoints: of the session.
-      is_chief: whether this is the worker that writes the files of the run.
+      session: the session of the run.
+      folder: the folder of the run; it stays unchanged until a checkpoint was restored.
+      checkpoints: the checkpoints of the session.
+      is_chief: whether this worker writes the files of the run.
 
     Returns:
-      The checkpoint; None for a run that begins.
+      The checkpoint; None if the run begins anew.
 
     Raises:
-      CheckpointError: there are traces of checkpoints, and none that can be used.
+      CheckpointError: there are traces of checkpoints, but none can be used.
     """
     best, rows, is_best_right = folder / BEST_FILE, [], True
 
@@ -84,7 +84,7 @@ def restore(
 
 
 def _rows(session: Session, folder: Path, found: Restored) -> list[Row]:
-    """The log until a checkpoint: what it has noted, or else what the folder has.
+    """Returns the log up to a checkpoint, from its notes or else from the folder.
 
     Raises:
       DamagedError: an epoch is missing.
@@ -102,13 +102,14 @@ def _rows(session: Session, folder: Path, found: Restored) -> list[Row]:
 
 
 def measure_best(folder: Path) -> dict[str, Any] | None:
-    """The length and the checksum of the best network; None where there is none."""
+    """Returns the length and checksum of the best network's file; None if there is none."""
     path = folder / BEST_FILE
     return manifest.measure(path) if path.is_file() else None
 
 
 def _is_best(folder: Path, found: Restored) -> bool:
-    """Whether the best network is that which a checkpoint has noted, or at least a whole one."""
+    """Whether the best network's file matches the checkpoint's notes or, without notes, is
+    intact."""
     path = folder / BEST_FILE
     try:
         if BEST in found.notes:
@@ -120,7 +121,7 @@ def _is_best(folder: Path, found: Restored) -> bool:
 
 
 def save_best(session: Session, folder: Path) -> None:
-    """Writes the present network as the best one so far."""
+    """Saves the present network as the best one so far."""
     with atomic_path(folder / BEST_FILE, overwrite=True) as temporary:
         session.shipped().save(temporary)
 
@@ -128,7 +129,7 @@ def save_best(session: Session, folder: Path) -> None:
 def print_beginning(
     session: Session, restored: Restored | None, passed_over: Sequence[str]
 ) -> None:
-    """Says what the weights begin with, and which checkpoints could not be used."""
+    """Prints which weights the run begins with, and which checkpoints could not be used."""
     lines = [f"passed over: {reason}" for reason in passed_over]
     if restored is None:
         lines.append(session.beginning)

@@ -1,4 +1,4 @@
-"""Configurations by name, one module each with a `CONFIG`; `--config=NAME` chooses one.
+"""Configurations by name: one module each, with a `CONFIG`, chosen by `--config=NAME`.
 
-A module's docstring gives its command, its cost and the result to expect.
+A module's docstring gives the command, the cost and the expected result.
 """

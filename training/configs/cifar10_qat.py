@@ -1,13 +1,13 @@
-"""The network of `cifar10_scratch`, trained on for the mixed int8 file.
+"""Quantisation-aware training of the network of `cifar10_scratch` for the mixed int8 file.
 
     python -m training.main --config=cifar10_scratch --output=runs/cifar10
     python -m training.main --config=cifar10_qat --output=runs/cifar10-int8
     python -m training.main --config=cifar10_qat --output=runs/cifar10-full --set=qat=int8_full
 
-The float network teaches, without labels: its answers are what is to survive.
+The float network is the teacher, and no labels are used: the goal is to preserve its outputs.
 
-Cost: 390 steps, 2 minutes on 2 CPU cores. Of a network with a top-1 of 66.1 % in float, 65.9 % as
-int8 quantised after training and 65.8 % as int8_full, it made one of 66.2 % and one of 66.1 %.
+Cost: 390 steps, 2 minutes on 2 CPU cores. The float network had a top-1 of 66.1 %, or 65.9 %
+quantised after training as int8 and 65.8 % as int8_full. This training gave 66.2 % and 66.1 %.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Exits on the network of `digits`.
+"""Trains exits on the network of `digits`.
 
     python -m training.main --config=digits --output=runs/digits
     python -m training.main --config=digits_exits --output=runs/digits-exits

@@ -1,14 +1,17 @@
-"""Pictures of your own, in a folder with a sub-folder for each class, on the released LeViT-128S.
+"""Fine-tunes the released LeViT-128S on your own pictures, in a folder with one sub-folder per
+class.
 
     python -m training.main --config=imagefolder --set=dataset=imagefolder:/path --output=DIR
 
-`training.data.folders` says what the folder looks like. --set=init_from=FILE begins with a `.keras`
-file, your own or one of the released weights, and --set=init_from=none with random weights.
+`training.data.folders` describes the layout of the folder. --set=init_from=FILE begins with a
+`.keras` file, your own or one of the released weights; --set=init_from=none begins with random
+weights.
 
-What is AUTO is chosen by `training.plan` for the number of pictures, the steps and the weights; a
-run prints what was chosen and why, and --set=FIELD=VALUE sets any of it.
+`training.plan` chooses the fields that are AUTO from the number of pictures, the steps and the
+weights. A run prints what was chosen and why; --set=FIELD=VALUE sets any of them.
 
-Cost and result depend on the pictures: some tens a class are enough to begin with, and minutes.
+Cost and result depend on the pictures: tens of pictures per class and some minutes are enough to
+begin.
 """
 
 from training.config import AUTO, Config
@@ -21,7 +24,7 @@ CONFIG = Config(
     batch_norm_momentum=AUTO,
     epochs=AUTO,
     batch_size=AUTO,
-    fill_batches=True,  # a folder of 18 would lose two pictures of each epoch, half of its steps
+    fill_batches=True,  # in a folder of 18, dropping two pictures per epoch would halve its steps
     learning_rate=AUTO,
     rate_batch=None,
     head_rate=AUTO,

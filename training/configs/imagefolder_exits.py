@@ -1,17 +1,19 @@
-"""Exits on a trained LeViT, which stays to the bit what it is: easy pictures leave early.
+"""Trains exits for easy pictures on a trained LeViT, which itself stays unchanged to the bit.
 
     python -m training.main --config=imagefolder_exits --output=DIR \\
         --set=dataset=imagefolder:PATH --set=variant=LeViT128S --set=init_from=FILE.keras
 
-FILE.keras is a LeViT in train form of the pictures' classes, such as `final.keras` of another run.
---set=exits=0:pool,1:pool chooses the branches, --set=teacher=FILE --set=distillation=soft a teacher
-for them. --set=exits_end_to_end=true trains the network along with them, --set=exits_weight=0.3 as
-the weight of each exit beside it; then init_from may be none, and `learning_rate` should be lower.
+FILE.keras is a LeViT in train form for the classes of the pictures, such as `final.keras` of
+another run. --set=exits=0:pool,1:pool chooses the branches; --set=teacher=FILE
+--set=distillation=soft gives them a teacher. --set=exits_end_to_end=true trains the network
+together with them, and --set=exits_weight=0.3 is the weight of each exit's loss. In that case
+init_from may be none, and `learning_rate` should be lower.
 
-What comes of it is calibrated and shipped by `converters.to_dynamic`.
+`converters.to_dynamic` calibrates and exports the result.
 
-Cost: only the branches are differentiated, so an epoch takes about as long as forward passes over
-the pictures; docs/dynamic.md has a measured one, and how good the branches are.
+Cost: gradients are computed for the branches only, so an epoch takes about as long as forward
+passes over the pictures. docs/dynamic.md has measurements of the time and of the branches'
+accuracy.
 """
 
 from training.config import Config

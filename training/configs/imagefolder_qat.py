@@ -1,14 +1,15 @@
-"""A network that you have trained on pictures of your own, trained on for the mixed int8 file.
+"""Quantisation-aware training, for the mixed int8 file, of a network trained on your own pictures.
 
     python -m training.main --config=imagefolder --set=dataset=imagefolder:PATH --output=RUN
     python -m training.main --config=imagefolder_qat --set=dataset=imagefolder:PATH \\
         --set=init_from=RUN/final.keras --output=RUN-int8
     python -m converters.qat --model=RUN-int8 --output=mine.tflite
 
---set=qat=int8_full trains for that recipe; variant and input_size are those of the float run. The
-float network teaches, without labels: its answers are what is to survive.
+--set=qat=int8_full trains for that recipe. variant and input_size must be those of the float run.
+The float network is the teacher, and no labels are used: the goal is to preserve its outputs.
 
-Cost: about 400 steps, or two epochs of more than 200, each of the float network too.
+Cost: about 400 steps, or two epochs if these have more than 200 steps; each step also runs the
+float network.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
-"""Pictures of your own, 1,000 to 100,000 of them, from random weights, on a CPU or one GPU.
+"""Trains on 1,000 to 100,000 pictures of your own from random weights, on a CPU or one GPU.
 
     python -m training.main --config=imagefolder_scratch --output=DIR \\
         --set=dataset=imagefolder:PATH
 
-What is AUTO is chosen by `training.plan` and printed with its reason. Where there are trained
-weights that fit, `imagefolder` is faster and better. docs/training.md has "when it does not train",
-and how a teacher helps.
+`training.plan` chooses the fields that are AUTO and prints the reasons. If trained weights are
+available, `imagefolder` is faster and better. docs/training.md has a section "when it does not
+train", and explains how a teacher helps.
 
 Cost: 12,000 steps of 64 pictures, and at least 30 epochs. Nobody has run it to its end yet;
 `imagenette_mini` is the same recipe for a smaller network.

@@ -1,11 +1,11 @@
-"""A released LeViT-256 at 288x288 pixels: fine-tuning at another resolution.
+"""Fine-tunes a released LeViT-256 at another resolution, 288x288 pixels.
 
     python -m training.main --config=imagenet_finetune --output=DIR --strategy=mirrored
     python -m training.main --config=imagenet_finetune --output=DIR --strategy=mirrored \\
         --set=distillation=hard --set=teacher=regnety_160-a5fe301d.pth
 
-Without a teacher one head is trained, in inference mode (moving statistics of BatchNorm), as the
-official code fine-tunes. It refuses a teacher here; with one both heads go on learning.
+Without a teacher, one head is trained in inference mode (with BatchNorm's moving statistics), as in
+the official code, which does not allow a teacher here. With a teacher, both heads are trained.
 
 Cost: 30 of the recipe's 1000 epochs, each 1.7 times as long. The paper reports no result for this,
 and nobody has run it here.

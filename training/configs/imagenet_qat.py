@@ -1,10 +1,11 @@
-"""The released LeViT-256, trained on for the mixed int8 file.
+"""Quantisation-aware training of the released LeViT-256 for the mixed int8 file.
 
     python -m training.main --config=imagenet_qat --output=DIR --strategy=mirrored
     python -m training.main --config=imagenet_qat --output=DIR --set=qat=int8_full
     python -m training.main --config=imagenet_qat --output=DIR --set=init=levit256.keras
 
-Needs the TFDS set imagenet2012, prepared. Labels and the float network's own decisions teach alike.
+Needs the TFDS set imagenet2012, prepared. Labels and the float network's predictions have equal
+weight.
 
 Cost: 10,000 steps, each with a forward pass of the float network too. Nobody has run it here.
 """

@@ -1,10 +1,10 @@
-"""The weights that come with the package: LeViTMini on Imagenette, from random weights.
+"""Trains LeViTMini on Imagenette from random weights; the package contains the resulting weights.
 
     python -m training.main --config=imagenette_mini --output=DIR \\
         --set=dataset=imagefolder:PATH
 
 PATH is Imagenette, ten classes of ImageNet (github.com/fastai/imagenette): a folder with train/ and
-val/ and the classes in both.
+val/, each with one sub-folder per class.
 
 Cost: 11,840 steps. docs/levit_mini.md has the time, the curve and the top-1.
 """

@@ -1,10 +1,10 @@
 """Labelled pictures by name, as `tf.data` that is a pure function of (seed, epoch, index).
 
 `load_data` knows the embedded digits, every prepared image classification set of TensorFlow
-Datasets, and folders with a sub-folder for each class. What it returns, a `Dataset`, has one
-mechanism for all of them: **random access**. A step's pictures are computed from its number, then
-read by index. So a run goes on at any step at once, and every worker reads its own part only,
-where a shuffle buffer would have each of them read everything up to the step.
+Datasets, and folders with one sub-folder per class. It returns a `Dataset`, which works by **random
+access** for all of them: the pictures of a step are computed from its number, then read by index.
+So a run can resume at any step at once, and every worker reads only its own part. With a shuffle
+buffer, each worker would have to read everything up to that step.
 """
 
 from training.data.dataset import Dataset

@@ -1,4 +1,4 @@
-"""A data set with its training and its held-out part, as `tf.data` pipelines and as arrays."""
+"""A data set with a training and a held-out part, as `tf.data` pipelines and as arrays."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from training.data.decoding import NO_LABEL, Augmentation, Evaluation, Loader, S
 from training.data.order import draw_step, shard_positions, steps_per_epoch
 from training.data.sources import Details, Fetched, FileEntry, Source, fingerprint_of
 
-# Pictures that are looked up together; lookups that are under way while others are decoded.
+# Number of pictures per lookup, and of lookups that run while other pictures are decoded.
 _CHUNK = 64
 _LOOKUPS = 4
 
 
 class Part(NamedTuple):
-    """What a part of a data set consists of.
+    """The pictures of one part of a data set.
 
     Attributes:
       count: number of pictures.
-      fingerprint: a checksum that changes with the pictures, their order or their labels.
-      entries: the list of files, their names relative to the folder of the data set; None where
-        pictures are no files of their own.
+      fingerprint: checksum that changes with the pictures, their order or their labels.
+      entries: list of files, with names relative to the folder of the data set; None if the
+          pictures are not separate files.
     """
 
     count: int
@@ -43,12 +43,12 @@ class Dataset:
     """Labelled pictures; made by `load_data`.
 
     Attributes:
-      name: what `load_data` was given.
-      class_names: in the order of the labels, for people.
-      class_ids: the same as the source writes them, such as WordNet ids.
-      input_size: (height, width) of the pictures that come out, pixels.
-      folder: where the pictures lie, if they are files of their own.
-      details: what its source knows about it, for `training.data.summary`.
+      name: the name given to `load_data`.
+      class_names: human-readable names of the classes, in the order of the labels.
+      class_ids: the names of the classes in the source, such as WordNet ids.
+      input_size: (height, width) of the returned pictures, pixels.
+      folder: folder of the pictures, if they are separate files.
+      details: further facts from the source, for `training.data.summary`.
     """
 
     def __init__(
@@ -75,14 +75,14 @@ class Dataset:
         self.details = details or Details()
 
     def with_input_size(self, size: tuple[int, int]) -> Dataset:
-        """The same pictures, in another size: (height, width) in pixels."""
+        """Returns the same data set with pictures of another size, (height, width) in pixels."""
         other = copy.copy(self)
         other.input_size = tuple(size)
         return other
 
     @property
     def num_train(self) -> int:
-        """Number of training pictures; 0 for sets that are for evaluation only."""
+        """Number of training pictures; 0 for data sets for evaluation only."""
         return len(self._train) if self._train else 0
 
     @property
@@ -92,32 +92,33 @@ class Dataset:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """(name, reason) of pictures that could not be read, those found by now."""
+        """Pictures found unreadable so far, as (name, reason)."""
         return self._skipped.list()
 
     @property
     def failure(self) -> ImageError | None:
-        """Why an iteration stopped with a `tf.errors.OpError`, if it was for unreadable pictures.
+        """The reason why an iteration stopped with a `tf.errors.OpError`, if it was unreadable
+        pictures.
 
-        With `strict` one is enough; without, a hundred in a row.
+        With `strict` one such picture stops it; otherwise a hundred in a row.
         """
         return self._skipped.failure
 
     @functools.cached_property
     def parts(self) -> dict[str, Part]:
-        """What the two parts consist of, so that a run can tell later whether they are the same."""
+        """The two parts, recorded so that a resumed run can check that they are the same."""
         sources = {"training": self._train, "held-out": self._test}
         return {name: _part(source, self.folder) for name, source in sources.items() if source}
 
     def steps_per_epoch(self, global_batch: int, fill: bool = False) -> int:
-        """Full batches in an epoch, which has as many examples as there are training pictures.
+        """Number of full batches in an epoch, which has as many examples as training pictures.
 
         Args:
-          global_batch: pictures in a step, over all shards.
+          global_batch: pictures per step, over all shards.
           fill: see `train_dataset`.
 
         Raises:
-          ValueError: there are fewer pictures than fill one batch.
+          ValueError: there are too few pictures for one batch.
         """
         return steps_per_epoch(self.num_train, global_batch, fill)
 
@@ -136,36 +137,36 @@ class Dataset:
         num_shards: int = 1,
         shard: int = 0,
     ) -> tf.data.Dataset:
-        """Batches of shuffled, augmented and normalised training pictures.
+        """Makes batches of shuffled, augmented and normalised training pictures.
 
-        All of it is a pure function of (seed, epoch, index), so that it goes on at any step, and
-        the shards together see in each step what one alone sees. Every epoch is a permutation of
-        its own; what does not fill its last batch is left out of it, so that all steps have the
-        same weight (main.py: `drop_last=True`). A picture that turns out to be unreadable is
-        replaced by the one with the next index, and listed in `skipped`.
+        Everything is a pure function of (seed, epoch, index), so iteration can resume at any step,
+        and the shards together see in each step what a single one would see. Every epoch has its
+        own permutation; pictures that do not fill its last batch are dropped, so that all steps
+        have the same weight (main.py: `drop_last=True`). An unreadable picture is replaced by the
+        one with the next index, and listed in `skipped`.
 
         Args:
-          global_batch: pictures in a step, over all shards.
+          global_batch: pictures per step, over all shards.
           steps: number of the step to stop before, counted from the beginning of the run.
-          first_step: number of the step to begin with.
-          seed: of order and augmentation.
-          augment: how pictures are changed; None for the evaluation protocol.
-          repeats: copies of each picture in the list of an epoch, each augmented in its own way;
-            epochs do not get longer by it (samplers.py).
-            Copies go to different shards (the official recipe has 3).
-          fill: whether an epoch's last batch is filled up with pictures that the epoch has had,
-            rather than left out.
-          period: steps after which the same batches come again; None for never.
+          first_step: number of the first step.
+          seed: seed of order and augmentation.
+          augment: the augmentation; None for the evaluation protocol.
+          repeats: number of copies of each picture in an epoch's list, each augmented in its own
+              way; epochs do not get longer (samplers.py). Copies go to different shards (the
+              official recipe has 3).
+          fill: whether an epoch's last batch is filled up with pictures already used in this epoch,
+              rather than dropped.
+          period: number of steps after which the batches repeat; None to never repeat.
           num_shards: number of workers that share each batch.
-          shard: which of them this is.
+          shard: index of this worker.
 
         Returns:
           A dataset of (images (global_batch // num_shards, *input_size, 3) float32, labels
           (global_batch // num_shards,) int32), `steps - first_step` batches.
 
         Raises:
-          ValueError: the data set has no training part, or not enough pictures for one batch; the
-            batch cannot be shared evenly; or `augment` is for another size.
+          ValueError: the data set has no training part or too few pictures for one batch; the batch
+              cannot be shared evenly; or `augment` is for another size.
         """
         source = self._part("training")
         if augment is not None and tuple(augment.size) != self.input_size:
@@ -212,21 +213,22 @@ class Dataset:
         limit: int | None = None,
         part: str = "held-out",
     ) -> tf.data.Dataset:
-        """Batches of held-out pictures by the evaluation protocol, every picture once.
+        """Makes batches of held-out pictures by the evaluation protocol, each picture once.
 
-        Pictures that turn out to be unreadable are left out, and listed in `skipped`.
+        Unreadable pictures are left out, and listed in `skipped`.
 
         Args:
-          batch: pictures in a batch; the last one may have fewer.
+          batch: pictures per batch; the last one may have fewer.
           num_shards: number of workers that share the pictures.
-          shard: which of them this is. Shards differ in size by one picture at most.
-          normalize: whether to apply `levit_tf.preprocess_input`; if not, RGB 0..255.
-          limit: at most so many pictures over all shards, evenly spread; None for all.
-          part: "training" for the training pictures instead, by the same protocol.
+          shard: index of this worker. Shards differ in size by at most one picture.
+          normalize: whether to apply `levit_tf.preprocess_input`; if not, pictures are RGB 0..255.
+          limit: largest number of pictures over all shards, evenly spread; None for all.
+          part: part to use; "training" gives the training pictures, by the same protocol.
 
         Returns:
-          A dataset of (images (n, *input_size, 3) float32, labels (n,) int32). Where a picture has
-          a set of labels (ImageNet-ReaL), labels are (n, classes) int32, 1 for each of the set.
+          A dataset of (images (n, *input_size, 3) float32, labels (n,) int32). If pictures have
+          sets of labels (ImageNet-ReaL), labels are (n, classes) int32, with 1 for each label of
+          the set.
 
         Raises:
           ValueError: the data set has no such part, or there is no such shard.
@@ -243,13 +245,13 @@ class Dataset:
         return _finish(_normalize(batches))
 
     def test_images(self, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Held-out pictures in memory, by the evaluation protocol.
+        """Loads held-out pictures into memory, by the evaluation protocol.
 
         Args:
-          limit: at most so many, evenly spread; None for all.
+          limit: largest number of pictures, evenly spread; None for all.
 
         Returns:
-          Images (n, *input_size, 3) uint8 RGB 0..255, and labels as of `test_dataset`.
+          Images (n, *input_size, 3) uint8 RGB 0..255, and labels as for `test_dataset`.
 
         Raises:
           ValueError: the data set has no held-out part.
@@ -257,10 +259,10 @@ class Dataset:
         return self._arrays("held-out", limit)
 
     def calibration_images(self, count: int) -> np.ndarray:
-        """Training pictures for a quantiser to learn ranges from, by the evaluation protocol.
+        """Loads training pictures for calibrating a quantiser, by the evaluation protocol.
 
         Args:
-          count: at most so many, evenly spread.
+          count: largest number of pictures, evenly spread.
 
         Returns:
           (n, *input_size, 3) uint8 RGB 0..255.
@@ -288,7 +290,7 @@ class Dataset:
         return np.stack(images), np.stack(labels)
 
     def _pictures(self, source: Source, indices: tf.data.Dataset) -> tf.data.Dataset:
-        """(image uint8, label) of indices, by the evaluation protocol."""
+        """Maps indices to (uint8 image, label), by the evaluation protocol."""
         order = indices.map(lambda index: (index, tf.zeros([2], tf.int64)))
         loader = Loader(source, Evaluation(self.input_size), self._skipped, replace=False)
         return _load(source, order, loader).filter(
@@ -306,12 +308,12 @@ def _part(source: Source, folder: str) -> Part:
 
 
 def _load(source: Source, order: tf.data.Dataset, loader: Loader) -> tf.data.Dataset:
-    """(index, seed) -> (image, label), in the same order."""
+    """Maps (index, seed) to (image, label), in the same order."""
 
     def fetch(indices, seeds):
         return indices, source.fetch(indices), seeds
 
-    # Looked up many at a time, decoded one by one.
+    # Pictures are looked up in chunks and decoded one by one.
     fetched = order.batch(_CHUNK).map(fetch, num_parallel_calls=_LOOKUPS, deterministic=True)
     return fetched.unbatch().map(
         lambda index, contents, seed: loader(index, Fetched(*contents), seed),
@@ -330,6 +332,6 @@ def _normalize(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
-    # Shards are taken here; tf.distribute must not take a part of a part.
+    # The pipeline shards by itself; tf.distribute must not shard the shards again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -1,8 +1,8 @@
-"""From one encoded picture to the network's input: by `tf.io`, or by Pillow where that fails.
+"""Turns an encoded picture into the network's input, with `tf.io`, or with Pillow if that fails.
 
-`tf.io` decodes without Python, of a JPEG only the part that is used, but it stops the pipeline at
-a damaged file, ignores the EXIF orientation and does not know every format. So each picture has
-its own little data set of two attempts, of which the first that succeeds counts.
+`tf.io` decodes without Python, and of a JPEG only the needed part. But it stops the pipeline at a
+damaged file, ignores the EXIF orientation and lacks some formats. So each picture gets a small data
+set of two attempts, and the first one that succeeds is used.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from levit_tf.preprocessing import resize_and_center_crop
 from training.augment import AugmentationSettings, augment_encoded, augment_image
 from training.data.sources import Fetched, Source
 
-# So many pictures in a row that cannot be read are no accident: another disk, a lost connection.
+# This many unreadable pictures in a row have a common cause: a missing disk, a lost connection.
 MAX_REPLACEMENTS = 100
 NO_LABEL = -1
 
 
 class Skipped:
-    """The pictures that were left out, each once, whatever thread found it.
+    """Collects the pictures that were skipped, each once; thread-safe.
 
     Attributes:
-      failure: the error that stopped a strict run. `tf.data` raises it as an error of its own,
-        which says the same in the midst of much else.
+      failure: the error that stopped a strict run. `tf.data` raises its own error instead, with the
+          same message among much other text.
 
     Args:
-      strict: whether to stop at the first one instead.
+      strict: whether to stop at the first unreadable picture instead.
     """
 
     def __init__(self, strict: bool = False):
@@ -42,10 +42,10 @@ class Skipped:
         self._lock = threading.Lock()
 
     def add(self, name: str, error: ImageError) -> None:
-        """Notes a picture.
+        """Adds a picture.
 
         Raises:
-          ImageError: `strict` was asked for; the error names the file.
+          ImageError: `strict` is set; the error names the file.
         """
         reason = reason_of(name, error)
         if self._strict:
@@ -55,53 +55,53 @@ class Skipped:
             self._reasons.setdefault(name, reason)
 
     def list(self) -> list[tuple[str, str]]:
-        """(name, reason) of each."""
+        """Returns (name, reason) of each picture."""
         with self._lock:
             return list(self._reasons.items())
 
 
 class Augmentation:
-    """Training pictures: augmented and normalised.
+    """Augments and normalises training pictures.
 
     Args:
-      settings: see there.
+      settings: the `AugmentationSettings`.
     """
 
     def __init__(self, settings: AugmentationSettings):
         self._settings = settings
 
     def of_pixels(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """(height, width, 3) uint8 -> (*size, 3) float32, normalised."""
+        """Augments pixels: (height, width, 3) uint8 -> (*size, 3) float32, normalised."""
         if not self._settings.crops:
             image = _fit(image, self._settings.size)
         return augment_image(image, seed, self._settings)
 
     def of_encoded(self, contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The same of the bytes of a file."""
+        """Augments the picture in the bytes of a file."""
         if not self._settings.crops:
             return self.of_pixels(decode(contents), seed)
         return augment_encoded(contents, seed, self._settings)
 
 
 class Evaluation:
-    """Pictures by the evaluation protocol, not yet normalised: whole grey levels as uint8.
+    """Prepares pictures by the evaluation protocol, not yet normalised: uint8 grey levels.
 
     Args:
-      size: (height, width), pixels.
+      size: (height, width) of the result, pixels.
     """
 
     def __init__(self, size: tuple[int, int]):
         self._size = size
 
     def of_pixels(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """(height, width, 3) uint8 -> (*size, 3) uint8."""
+        """Prepares pixels: (height, width, 3) uint8 -> (*size, 3) uint8."""
         del seed
         if max(self._size) <= LARGEST_SIDE_WITHOUT_MARGIN:
             return _fit(image, self._size)
         return _by_protocol(image, self._size)
 
     def of_encoded(self, contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The same of the bytes of a file."""
+        """Prepares the picture in the bytes of a file."""
         return self.of_pixels(decode(contents), seed)
 
 
@@ -109,7 +109,7 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG, PNG, GIF (its first frame) or BMP file as Pillow does.
 
     Args:
-      contents: the bytes, a scalar string.
+      contents: the bytes of the file, a scalar string.
 
     Returns:
       (height, width, 3) uint8 RGB.
@@ -124,7 +124,7 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _fit(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes a small picture unless it has the size already."""
+    """Resizes a small picture, unless it already has the right size."""
     if image.shape[:2] == size:
         return image
     fits = tf.reduce_all(tf.shape(image)[:2] == tf.constant(size))
@@ -138,15 +138,15 @@ def _by_protocol(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 class Loader:
-    """Turns what a source fetched, picture by picture, into the network's input.
+    """Turns what a source fetched into the network's input, picture by picture.
 
     Args:
-      source: of the pictures.
-      transform: `Augmentation` or `Evaluation`.
-      skipped: notes what cannot be read.
-      replace: whether another picture takes the place of one that cannot be read: the one with the
-        next index, so that a batch stays full and the same in every run. If not, its label becomes
-        `NO_LABEL`, for the caller to leave it out.
+      source: the source of the pictures.
+      transform: an `Augmentation` or `Evaluation`.
+      skipped: collects the unreadable pictures.
+      replace: whether an unreadable picture is replaced by the one with the next index, so that
+          batches stay full and the same in every run. If not, its label becomes `NO_LABEL`, and the
+          caller leaves it out.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Loader:
 
         Args:
           index: int64 scalar.
-          fetched: the entry of this picture.
+          fetched: what the source fetched for this picture.
           seed: (2,) int64.
 
         Returns:
@@ -194,7 +194,7 @@ class Loader:
         return first.concatenate(second).take(1).get_single_element()
 
     def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels and label of the first picture from `index` on that can be read."""
+        """Loads pixels and label of the first readable picture from `index` on."""
         for attempt in range(MAX_REPLACEMENTS):
             example = self._source.example((int(index) + attempt) % len(self._source))
             try:

@@ -1,10 +1,10 @@
-"""Image folders: a sub-folder for each class, with the pictures of the class in it.
+"""Image folders: one sub-folder for each class, with the pictures of that class.
 
     PATH/train/CLASS/*  and  PATH/test/CLASS/*  (or val, validation, holdout, in any case)
-    PATH/CLASS/*        of which training holds a tenth out, always the same
+    PATH/CLASS/*        where a fixed tenth of the pictures is held out
 
-`levit_tf.pictures.folder_layout` tells the one from the other, `levit_tf.pictures.picture_folders`
-what is a picture. Damage that only decoding can find is dealt with when it is found, see
+`levit_tf.pictures.folder_layout` recognises the layout, and `levit_tf.pictures.picture_folders`
+decides which files are pictures. Damage that only decoding can find is handled at that time, see
 `training.data.decoding`.
 """
 
@@ -33,20 +33,20 @@ from levit_tf.pictures.picture_folders import scan_folders
 from training.data.decoding import Skipped
 from training.data.sources import Details, Example, Fetched, FileEntry, Source
 
-WHOLE = "all"  # every picture there is
+WHOLE = "all"  # all pictures
 HELD_OUT = 0.1
 SHOWN_MISSING = 5
 
 _THREADS = 16
-_CHUNK = 256  # files that a thread takes at once
+_CHUNK = 256  # number of files that a thread takes at once
 
 
 class FolderSource(Source):
-    """Pictures in files.
+    """Pictures in separate files.
 
     Args:
-      paths: of the pictures.
-      labels: one for each.
+      paths: paths of the pictures.
+      labels: one label for each picture.
       plain: see `training.data.sources.Fetched`.
     """
 
@@ -79,7 +79,7 @@ class FolderSource(Source):
 
 
 def _size(path: str) -> int:
-    """Bytes of a file; -1 where it is gone."""
+    """Returns the size of a file in bytes; -1 if it no longer exists."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -88,13 +88,13 @@ def _size(path: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class FolderData:
-    """What is in a folder.
+    """The contents of an image folder.
 
     Attributes:
-      train: the training part, None without.
-      test: the held-out part, None without.
-      classes: in the order of the labels.
-      details: how many pictures each class has, and where the held-out part is from.
+      train: the training part; None if there is none.
+      test: the held-out part; None if there is none.
+      classes: names of the classes in the order of the labels.
+      details: number of pictures of each class, and the origin of the held-out part.
     """
 
     train: FolderSource | None
@@ -114,17 +114,18 @@ def load_folder(
 
     Args:
       path: the folder.
-      split_train: name of the part to train on: a sub-folder where there are such, else "train"
-        for what is not held out; or "all". By default "train", if there is one.
-      split_test: the same of the part to hold out: a sub-folder, else "test" for the tenth that is
-        held out; or "all". By default the test part, if there is one, or the validation part;
-        without, the tenth for training, and all of it where nothing is trained.
-      skipped: notes files that cannot be read.
-      with_train: whether there will be training; if not, the training part is left alone.
+      split_train: name of the part to train on: a sub-folder if there are parts, otherwise "train"
+          for what is not held out; or "all". By default "train", if there is one.
+      split_test: name of the part to hold out: a sub-folder if there are parts, otherwise "test"
+          for the held-out tenth; or "all". By default the test part, if there is one, or the
+          validation part; without parts, the tenth for training, and all pictures if nothing is
+          trained.
+      skipped: collects the unreadable files.
+      with_train: whether there will be training; if not, the training part is ignored.
 
     Raises:
-      ValueError: there is no such folder or part; no classes, or only one to train on; a class
-        without pictures; or the held-out part has a class that the training part has not.
+      ValueError: there is no such folder or part; there are no classes, or only one to train on; a
+          class has no pictures; or the held-out part has a class that the training part lacks.
     """
     try:
         layout = find_layout(path)
@@ -180,7 +181,7 @@ def _load_parts(
 
 
 def _chosen(layout: Layout, wanted: str | None, defaults: Sequence[str]) -> list[str]:
-    """The parts that are meant: none, one, or all of them."""
+    """Returns the names of the chosen parts: none, one, or all of them."""
     if wanted == WHOLE and WHOLE not in layout.parts:
         return sorted(layout.parts)
     if wanted is not None:
@@ -196,7 +197,7 @@ def _load_classes(
     with_train: bool,
     layout: Layout,
 ) -> FolderData:
-    """The two parts of a folder of classes."""
+    """Splits a folder of classes into a training and a held-out part."""
     known = (TRAIN, TEST, WHOLE)
     for split in (split_train, split_test):
         if split not in (None, *known):
@@ -233,9 +234,9 @@ def _load_classes(
 
 
 def _held_out(paths: Sequence[str], folder: Path) -> list[str]:
-    """A tenth of the pictures of a class, at least one of two; chosen by their names.
+    """Chooses a tenth of a class's pictures by their names; at least one if there are two or more.
 
-    So the choice is the same on every machine, and hardly moves when pictures are added.
+    So the choice is the same on every machine, and hardly changes when pictures are added.
     """
     count = max(round(HELD_OUT * len(paths)), 1) if len(paths) > 1 else 0
     return sorted(paths, key=lambda path: (_hash(path, folder), path))[:count]
@@ -249,15 +250,15 @@ Entry = tuple[str, int, bool]  # path, label, plain
 
 
 def _scan(folder: Path, classes: Sequence[str], skipped: Skipped, complete: bool) -> list[Entry]:
-    """The readable files of every class, in the order of their names.
+    """Lists the readable files of every class, in the order of their names.
 
     Args:
-      folder: holds the folders of the classes.
-      classes: in the order of the labels.
-      skipped: notes the others.
+      folder: the folder that contains the class folders.
+      classes: names of the classes in the order of the labels.
+      skipped: collects the unreadable files.
       complete: whether every class must have a picture.
     """
-    # A held-out part may lack classes.
+    # A held-out part may lack some classes.
     there = [label for label, name in enumerate(classes) if (folder / name).is_dir()]
     entries: list[Entry] = []
     for label, (pictures, left_out) in zip(
@@ -284,7 +285,7 @@ def _counts(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
 
 
 def _missing(entries: Sequence[Entry], classes: Sequence[str]) -> str:
-    """Says which classes a held-out part has no picture of."""
+    """Returns a text that names the classes without held-out pictures; may be empty."""
     names = [name for name, n in zip(classes, _counts(entries, classes), strict=True) if not n]
     more = f" and {len(names) - SHOWN_MISSING:,} more" if len(names) > SHOWN_MISSING else ""
     return f" (none of {', '.join(names[:SHOWN_MISSING])}{more})" if names else ""

@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""Loads data sets by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.data.sources import PixelSource
 from training.data.tfds_sets import load_tfds
 
 DIGITS, FOLDER, TFDS = "digits", "imagefolder", "tfds"
-DEFAULT_SIZE = (224, 224)  # of pictures that come in all sizes
+DEFAULT_SIZE = (224, 224)  # for pictures of varying sizes
 EXPECTED = (
     f"Expected {DIGITS} (embedded), {FOLDER}:/path, or a set of TensorFlow Datasets by its name, "
     f"such as cifar10 or {TFDS}:imagenet_v2/matched-frequency"
@@ -26,11 +26,11 @@ EXPECTED = (
 
 
 class DatasetName(NamedTuple):
-    """A name taken apart.
+    """The parts of a data set's name.
 
     Attributes:
       kind: `DIGITS`, `FOLDER` or `TFDS`.
-      source: path of the folder, or name of the set.
+      source: path of the folder, or name of the data set.
     """
 
     kind: str
@@ -38,17 +38,17 @@ class DatasetName(NamedTuple):
 
 
 def parse_dataset_name(dataset: str) -> DatasetName:
-    """Takes the name of a data set apart, without looking whether there is such a set.
+    """Splits the name of a data set into its parts, without checking whether it exists.
 
     Raises:
-      ValueError: it is of none of the kinds.
+      ValueError: the name has none of the known forms.
     """
     kind, separator, source = dataset.partition(":")
     if dataset == DIGITS:
         return DatasetName(DIGITS, DIGITS)
     if separator and kind in (FOLDER, TFDS) and source:
         return DatasetName(kind, source)
-    # A version is behind a colon, too: cifar10:3.0.2.
+    # A version also follows a colon: cifar10:3.0.2.
     if dataset and kind not in (FOLDER, TFDS, "") and not dataset.startswith(("/", ".", "~")):
         return DatasetName(TFDS, dataset)
     raise ValueError(f"Unknown dataset {dataset!r}. {EXPECTED}.")
@@ -66,25 +66,26 @@ def load_data(
     """Opens a data set.
 
     Args:
-      dataset: "digits", the embedded ones; "imagefolder:/path", see `training.data.folders`; or
-        the name of a set of TensorFlow Datasets that is prepared in its usual place or in the
-        folder of the environment variable TFDS_DATA_DIR, with or without "tfds:" before it.
-      split_train: the part to train on. Of sets of TensorFlow Datasets in their notation, such as
-        "train[:90%]"; of folders, see `training.data.folders.load_folder`.
-      split_test: the part to hold out. By default both are the usual ones.
-      input_size: (height, width) that the network takes, pixels. By default that of the pictures
-        if all have the same, else 224x224.
-      strict: whether a picture that cannot be read stops the run, rather than being skipped.
-      with_train: whether there will be training. If not, the training part is left alone, and of a
-        folder without parts every picture is held out.
+      dataset: "digits" for the embedded ones; "imagefolder:/path", see `training.data.folders`; or
+          the name of a TensorFlow Datasets set, with or without "tfds:" before it, which must be
+          prepared in its usual place or in the folder of the environment variable TFDS_DATA_DIR.
+      split_train: the part to train on. For TensorFlow Datasets in their notation, such as
+          "train[:90%]"; for folders, see `training.data.folders.load_folder`.
+      split_test: the part to hold out. Both have the usual defaults.
+      input_size: (height, width) of the network's input, pixels. By default that of the pictures if
+          all have the same size, otherwise 224x224.
+      strict: whether an unreadable picture stops the run, rather than being skipped.
+      with_train: whether there will be training. If not, the training part is ignored, and every
+          picture of a folder without parts is held out.
 
     Returns:
-      The data set. It may lack a training part (ImageNet-V2, ImageNet-ReaL).
+      The data set. It may have no training part (ImageNet-V2, ImageNet-ReaL).
 
     Raises:
-      ValueError: no such data set, folder or split, not prepared, or not for image classification;
-        the message says how to get it. With `strict`, also `ImageError`, naming the file.
-      ImportError: a package that this data set needs is not installed.
+      ValueError: the data set, folder or split does not exist, is not prepared, or is not for image
+          classification; the message says how to get it. With `strict`, also `ImageError`, which
+          names the file.
+      ImportError: a package needed for this data set is not installed.
     """
     kind, source = parse_dataset_name(dataset)
     skipped = Skipped(strict)
@@ -117,13 +118,13 @@ def load_data(
 
 @functools.cache
 def imagenet_ids() -> dict[str, int]:
-    """Labels of the 1000 ImageNet classes by their WordNet ids."""
+    """Maps the WordNet ids of the 1000 ImageNet classes to their labels."""
     in_order = decode_predictions(-np.arange(len(imagenet_class_names()))[None], top=1000)[0]
     return {wordnet_id: label for label, (wordnet_id, _, _) in enumerate(in_order)}
 
 
 def _names(ids: Sequence[str]) -> list[str]:
-    """Names for people: in place of WordNet ids, if all of them are ImageNet's."""
+    """Replaces WordNet ids by human-readable names, if all of them are ImageNet's."""
     known = imagenet_ids()
     if not all(name in known for name in ids):
         return list(ids)

@@ -1,4 +1,4 @@
-"""Which pictures a step sees, computed from the number of the step.
+"""Computes the pictures of a step from its number.
 
 Source of repeated augmentation: `RASampler` in samplers.py of facebookresearch/LeViT.
 """
@@ -12,13 +12,13 @@ import tensorflow as tf
 
 
 class Draw(NamedTuple):
-    """The examples of a step.
+    """The examples of one step.
 
     Attributes:
-      epoch: int64 scalar.
-      indices: (n,) int64, of the pictures.
-      copies: (n,) int64, numbers that differ between the copies of a picture in one epoch, for
-        `training.augment.example_seed`.
+      epoch: index of the epoch, an int64 scalar.
+      indices: (n,) int64, indices of the pictures.
+      copies: (n,) int64, numbers for `training.augment.example_seed` that differ between the copies
+          of a picture in one epoch.
     """
 
     epoch: tf.Tensor
@@ -27,16 +27,16 @@ class Draw(NamedTuple):
 
 
 def steps_per_epoch(pictures: int, global_batch: int, fill: bool = False) -> int:
-    """Batches in an epoch over `pictures` pictures, all of them full.
+    """Number of batches in an epoch over `pictures` pictures, all of them full.
 
     Args:
-      pictures: how many.
-      global_batch: pictures in a step, over all shards.
-      fill: whether the last batch is filled up with pictures that the epoch has had; else what does
-        not fill one is left out of that epoch.
+      pictures: number of pictures.
+      global_batch: pictures per step, over all shards.
+      fill: whether the last batch is filled up with pictures already used in this epoch; otherwise
+          an incomplete last batch is dropped.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there would be no batch.
     """
     if global_batch < 1 or pictures < global_batch:
         raise ValueError(
@@ -47,19 +47,19 @@ def steps_per_epoch(pictures: int, global_batch: int, fill: bool = False) -> int
 
 
 def shard_positions(global_batch: int, num_shards: int, shard: int) -> np.ndarray:
-    """The part of a batch that one of several workers computes.
+    """Returns the positions in a batch that one of several workers computes.
 
-    Neighbours go to different shards, which is how the official sampler spreads the copies of
-    repeated augmentation. Beyond that, position p comes with its mirror image, the one p places
-    from the end, in such an order that a shard reversed pairs the pictures as the whole batch
-    reversed does: mixup and CutMix of each shard with itself then give what they give without
-    shards. For this a shard has to hold an even number of pictures; if not, the pairs depend on
+    Neighbours go to different shards; the official sampler spreads the copies of repeated
+    augmentation in this way. In addition, position p goes to the same shard as its mirror image,
+    the one p places from the end, in such an order that reversing a shard pairs the same pictures
+    as reversing the whole batch. Then mixup and CutMix within each shard give the same result as
+    without shards. This needs an even number of pictures per shard; otherwise, the pairs depend on
     the number of shards.
 
     Args:
-      global_batch: pictures in a step, over all shards.
-      num_shards: how many share it.
-      shard: which of them.
+      global_batch: pictures per step, over all shards.
+      num_shards: number of shards.
+      shard: index of this shard.
 
     Returns:
       (global_batch // num_shards,) int64, positions in the batch.
@@ -90,31 +90,31 @@ def draw_step(
     repeats: int = 1,
     fill: bool = False,
 ) -> Draw:
-    """The examples of one step, of one shard.
+    """Draws the examples of one step for one shard.
 
-    An epoch's list is a permutation of all pictures, each of them `repeats` times in a row. The
-    epoch ends after as many examples as there are pictures, rounded down to full batches: with
-    repeats it shows about a part in `repeats` of the pictures.
+    An epoch's list is a permutation of all pictures, each repeated `repeats` times in a row. The
+    epoch ends after as many examples as there are pictures, rounded down to full batches. So with
+    repeats, an epoch shows about 1 / `repeats` of the pictures.
 
     Args:
       step: int64 scalar, counted from the beginning of the run.
-      positions: (n,), see `shard_positions`.
+      positions: (n,), positions in the batch, see `shard_positions`.
       pictures: number of pictures.
-      global_batch: pictures in a step, over all shards.
-      seed: of the order.
-      repeats: copies of each picture.
+      global_batch: pictures per step, over all shards.
+      seed: seed of the order.
+      repeats: number of copies of each picture.
       fill: see `steps_per_epoch`.
     """
     steps = steps_per_epoch(pictures, global_batch, fill)
     epoch = step // steps
     places = step % steps * global_batch + tf.constant(positions, tf.int64)  # (n,)
     seed_of_epoch = tf.stack([tf.constant(seed, tf.int64), epoch])
-    # Only what fills the last batch lies behind the end, where the list begins again.
+    # Only examples that fill up the last batch lie beyond the end, where the list starts again.
     indices = tf.random.experimental.index_shuffle(
         places // repeats % pictures,
         seed=seed_of_epoch,
         max_index=tf.constant(pictures - 1, tf.int64),
     )
-    again = places // (repeats * pictures)  # 1 for what fills the last batch, else 0
+    again = places // (repeats * pictures)  # 1 for examples that fill up the last batch, else 0
     copies = indices * repeats + places % repeats + again * repeats * pictures
     return Draw(epoch, indices, copies)

@@ -1,9 +1,9 @@
-"""Random access to TFRecord files, the format in which TensorFlow Datasets prepares by default.
+"""Random access to TFRecord files, the default format of TensorFlow Datasets.
 
-The headers of all records are read once, to know where each begins. That takes a few seconds for
-a million records on a local SSD, and reads them singly after that, as ArrayRecord does. On a disk
-that has to move an arm, or in a bucket, both are slow; `tfds build --file_format=array_record`
-saves the first of them, and a copy on a local SSD both.
+The headers of all records are read once, to find where each begins. This takes a few seconds for a
+million records on a local SSD. After that, single records are read, as ArrayRecord does. Both are
+slow on a hard disk or in a bucket: `tfds build --file_format=array_record` avoids reading the
+headers, and a copy on a local SSD makes both fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 _THREADS = 16
-# A record: its length as uint64, a checksum of that, the record, a checksum of it.
+# A record: its length as uint64, a checksum of the length, the data, a checksum of the data.
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = 4
 
@@ -26,14 +26,14 @@ class TfRecords:
     """The records of a split.
 
     Attributes:
-      positions: (start, length) of each in its file, bytes: (n, 2) int64.
+      positions: (n, 2) int64, (start, length) of each record in its file, bytes.
 
     Args:
-      instructions: `tensorflow_datasets` file instructions: `filename`, the first record `skip`,
-        their number `take`, and `examples_in_shard`, the number of all in the file.
+      instructions: `tensorflow_datasets` file instructions, with `filename`, the number of records
+          to `skip` and to `take`, and `examples_in_shard`, the total number in the file.
 
     Raises:
-      ValueError: a file is damaged, or holds another number of records.
+      ValueError: a file is damaged, or has an unexpected number of records.
       OSError: a file cannot be read.
     """
 
@@ -48,7 +48,8 @@ class TfRecords:
         return len(self.positions)
 
     def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
-        """The records of indices: the interface of the data sources of TensorFlow Datasets."""
+        """Returns the records of some indices; the interface of TensorFlow Datasets' data
+        sources."""
         return [self._read(index) for index in indices]
 
     def _read(self, index: int) -> bytes:
@@ -63,7 +64,7 @@ class TfRecords:
 
 
 def _positions(instruction: Any) -> np.ndarray:
-    """(start, length) of the records that an instruction asks for: (n, 2) int64."""
+    """Finds (start, length) of the records of an instruction: (n, 2) int64."""
     path = str(instruction.filename)
     positions = []
     with _open(path) as file:
@@ -90,5 +91,5 @@ def _is_local(path: str) -> bool:
 
 
 def _open(path: str):
-    # Unbuffered: a buffer would be filled behind every header, and so read the whole file.
+    # Unbuffered: a buffer would read ahead after every header, and so read the whole file.
     return open(path, "rb", buffering=0) if _is_local(path) else tf.io.gfile.GFile(path, "rb")

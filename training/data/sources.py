@@ -1,4 +1,4 @@
-"""What a part of a data set has to offer: its pictures by index, encoded or as pixels."""
+"""The interface of a data set's part: its pictures by index, encoded or as pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import tensorflow as tf
 
 
 class Fetched(NamedTuple):
-    """Pictures as a source hands them out, one entry each.
+    """A batch of pictures as a source returns them.
 
     Attributes:
       contents: uint8 pixels (n, height, width, 3); or strings (n,), which `Source.read` turns into
-        encoded pictures.
-      labels: (n,) int32; or (n, classes) int32, 1 for each of the classes that a picture may be
-        said to show.
-      plain: (n,) bool, whether `tf.io` reads the picture as Pillow does. If not, Pillow does it.
+          encoded pictures.
+      labels: (n,) int32; or (n, classes) int32, with 1 for each class that is a correct answer for
+          the picture.
+      plain: (n,) bool, whether `tf.io` decodes the picture as Pillow does. If not, Pillow decodes
+      it.
     """
 
     contents: tf.Tensor
@@ -29,7 +30,7 @@ class Fetched(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One picture outside of any graph, for the slow path: see `Source.example`."""
+    """One picture outside of a graph, for decoding with Pillow: see `Source.example`."""
 
     name: str
     contents: bytes | str
@@ -40,9 +41,9 @@ class FileEntry(NamedTuple):
     """One picture in a list of files.
 
     Attributes:
-      name: its path.
-      label: of its class.
-      size: of the file, bytes; -1 where it is gone.
+      name: path of the file.
+      label: label of its class.
+      size: size of the file in bytes; -1 if it no longer exists.
     """
 
     name: str
@@ -52,12 +53,13 @@ class FileEntry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Details:
-    """What a source knows about a data set, for people.
+    """Facts about a data set, for messages.
 
     Attributes:
-      class_counts: pictures of each class, in all that was looked at; None where nobody counted.
-      held_out_from: where the held-out part is from.
-      others: what lies beside the pictures and was not looked at.
+      class_counts: number of pictures of each class, over all parts that were read; None if
+      unknown.
+      held_out_from: where the held-out part comes from.
+      others: other files and folders beside the pictures, which were ignored.
     """
 
     class_counts: Sequence[int] | None = None
@@ -69,8 +71,8 @@ class Source(abc.ABC):
     """Labelled pictures with random access.
 
     Attributes:
-      has_pixels: whether it holds decoded pictures.
-      label_shape: () for one label a picture, (classes,) for sets of labels.
+      has_pixels: whether the source holds decoded pictures.
+      label_shape: () for one label per picture, (classes,) for sets of labels.
     """
 
     has_pixels: ClassVar[bool] = False
@@ -82,34 +84,35 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def fetch(self, indices: tf.Tensor) -> Fetched:
-        """Looks pictures up, in a graph.
+        """Looks up pictures, in a graph.
 
         Args:
           indices: (n,) int64.
         """
 
     def read(self, contents: tf.Tensor) -> tf.Tensor:
-        """One of `Fetched.contents` -> the bytes of a picture's file, in a graph."""
+        """Maps one of `Fetched.contents` to the bytes of the picture's file, in a graph."""
         return contents
 
     def example(self, index: int) -> Example:
-        """The picture of an index for Pillow: its name, its path or bytes, and its label."""
+        """Returns the picture of an index for Pillow: its name, its path or bytes, and its
+        label."""
         raise NotImplementedError(f"{type(self).__name__} has pixels: nothing is left to decode.")
 
     def entries(self) -> list[FileEntry] | None:
-        """The list of files, in the order of the indices; None where pictures are no files."""
+        """Returns the list of files in the order of the indices; None if pictures are not files."""
         return None
 
     def fingerprint(self) -> str:
-        """A checksum that changes with the pictures, their order or their labels.
+        """Returns a checksum that changes with the pictures, their order or their labels.
 
-        Of files it is made of names, labels and sizes, since reading them all takes long.
+        For files it covers names, labels and sizes only, since reading their contents takes long.
         """
         return fingerprint_of(self.entries())
 
 
 class PixelSource(Source):
-    """Pictures in memory.
+    """Decoded pictures in memory.
 
     Args:
       images: (n, height, width, 3) uint8.
@@ -137,7 +140,7 @@ class PixelSource(Source):
 
 
 def checksum(parts: Iterable[bytes]) -> str:
-    """SHA-256 of all parts, each with its length, as hexadecimal digits."""
+    """Returns the SHA-256 over all parts and their lengths, as hexadecimal digits."""
     found = hashlib.sha256()
     for part in parts:
         found.update(len(part).to_bytes(8, "little"))
@@ -146,5 +149,5 @@ def checksum(parts: Iterable[bytes]) -> str:
 
 
 def fingerprint_of(entries: Iterable[FileEntry]) -> str:
-    """The fingerprint of a list of files."""
+    """Returns the fingerprint of a list of files."""
     return checksum(repr(tuple(entry)).encode("utf-8", "surrogateescape") for entry in entries)

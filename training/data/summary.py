@@ -1,4 +1,4 @@
-"""What a data set holds, in the words with which runs and evaluations begin."""
+"""A summary of a data set, printed at the beginning of runs and evaluations."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SHOWN_OTHERS = 5
 
 
 def summary(data: Dataset, held_out: str = "held out") -> str:
-    """Pictures, classes, the held-out part, what is skipped and what was not looked at.
+    """Summarises the pictures, classes, held-out part, skipped and ignored files of a data set.
 
     Args:
       data: the data set.
-      held_out: what becomes of the held-out part.
+      held_out: the label for the held-out part in the summary.
     """
     details = data.details
     classes = len(data.class_names)

@@ -1,4 +1,4 @@
-"""Image classification sets of TensorFlow Datasets, prepared on this machine, by random access."""
+"""Random access to image classification sets of TensorFlow Datasets, prepared on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TEST_SPLITS = ("test", "validation", "val")
 
 
 class TfdsSource(Source):
-    """The pictures of a split.
+    """The pictures of one split.
 
     Args:
-      name: of the split, for messages.
+      name: name of the split, for messages.
       records: serialised `tf.train.Example`s by index.
-      image_key: of the encoded picture.
-      label_key: of the label, or of the labels.
-      classes: their number where a picture has a set of labels; None for one label.
+      image_key: key of the encoded picture.
+      label_key: key of the label or labels.
+      classes: number of classes if pictures have sets of labels; None for one label per picture.
     """
 
     def __init__(
@@ -53,14 +53,16 @@ class TfdsSource(Source):
         return Example(f"{self._name}, picture {index}", contents[0], labels[0])
 
     def fingerprint(self) -> str:
-        """Of the split, its number of pictures and, of TFRecord files, where each one lies."""
+        """Covers the split, its number of pictures and, for TFRecord files, the position of each
+        record."""
         parts = [f"{self._name}, {len(self)} pictures".encode()]
         if isinstance(self._records, TfRecords):
             parts.append(self._records.positions.tobytes())
         return checksum(parts)
 
     def has_labels(self) -> bool:
-        """Whether the pictures are labelled: some sets keep the labels of their test part back."""
+        """Whether the pictures have labels: some data sets do not publish those of their test
+        part."""
         return bool(self._classes) or self.example(0).label >= 0
 
     def _fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,24 +82,24 @@ class TfdsSource(Source):
 def load_tfds(
     name: str, split_train: str | None, split_test: str | None, with_train: bool = True
 ) -> tuple[TfdsSource | None, TfdsSource | None, list[str], tuple[int, int] | None]:
-    """Opens a set.
+    """Opens a data set.
 
     Args:
-      name: as `tfds.builder` takes it, such as "cifar10" or "imagenet_v2/matched-frequency".
+      name: name as `tfds.builder` takes it, such as "cifar10" or "imagenet_v2/matched-frequency".
       split_train: the part to train on, in the notation of TensorFlow Datasets ("train[:90%]",
         "train+validation"); by default "train", if there is one.
-      split_test: the same of the part to hold out; by default the first of `TEST_SPLITS` that
-        there is and that has labels.
+      split_test: the part to hold out, in the same notation; by default the first existing one of
+          `TEST_SPLITS` that has labels.
       with_train: whether to open the training part.
 
     Returns:
-      The training and the held-out part, either None if there is none; the names of the classes;
-      and (height, width) of the pictures if all of them have the same, else None.
+      The training and the held-out part, each None if there is none; the names of the classes; and
+      (height, width) of the pictures if all have the same size, else None.
 
     Raises:
       ImportError: tensorflow-datasets is not installed.
-      ValueError: no such set or split, a set that is not prepared, one that is not for image
-        classification, or damaged files.
+      ValueError: the set or split does not exist, or the set is not prepared, is not for image
+          classification, or has damaged files.
     """
     builder = _builder(name)
     image_key, label_key, classes = _features(builder, name)
@@ -151,7 +153,7 @@ def _tfds():
 
 
 def _builder(name: str) -> Any:
-    """The builder of a set that is prepared."""
+    """Returns the builder of a prepared data set."""
     tfds = _tfds()
     data_dir = os.environ.get("TFDS_DATA_DIR")
     try:
@@ -179,7 +181,7 @@ def _builder(name: str) -> Any:
 
 
 def _features(builder: Any, name: str) -> tuple[str, str, list[str]]:
-    """Keys of the picture and of its label, and the names of the classes."""
+    """Returns the keys of the picture and its label, and the names of the classes."""
     kinds = _tfds().features
     features = dict(builder.info.features.items())
 
@@ -205,7 +207,7 @@ def _features(builder: Any, name: str) -> tuple[str, str, list[str]]:
 
 
 def _records(builder: Any, split: str, instructions: Sequence[Any]) -> Any:
-    """Serialised examples by index, whatever the format of the files."""
+    """Returns the serialised examples by index, for any supported file format."""
     tfds = _tfds()
     formats = builder.info.available_file_formats()
     if tfds.core.FileFormat.ARRAY_RECORD in formats:

@@ -1,5 +1,5 @@
-"""How good a network is on labelled pictures, and how quick one that may leave early.
+"""Accuracy of networks on labelled pictures, and the speed of networks with early exits.
 
-`accuracy` counts, `report` writes what was counted, `dynamic` is for files with exits. May import
-`training.data` and what is below `training`; the command is `training.evaluate`.
+`accuracy` measures, `report` writes the results, `dynamic` handles files with exits. These may
+import `training.data` and the layers below `training`; the command is `training.evaluate`.
 """

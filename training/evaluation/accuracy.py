@@ -1,4 +1,4 @@
-"""Accuracy of a network on labelled pictures, by the paper's protocol: top-1, top-5, by class."""
+"""Measures top-1, top-5 and per-class accuracy of a network, by the paper's protocol."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP = 5
 
 
 def top1(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of pictures whose highest score is that of their label, 0..1.
+    """Returns the share of pictures whose highest score is that of their label, 0..1.
 
     Args:
       scores: (n, classes), logits or probabilities.
@@ -41,14 +41,14 @@ def evaluate(
     """Classifies the held-out pictures of a data set.
 
     Args:
-      predictor: of the data set's classes, or of more: what it predicts beyond them is wrong.
-      data: of the predictor's input size.
-      batch: pictures that are in memory at once.
-      limit: at most so many pictures, evenly spread; None for all.
+      predictor: predicts the data set's classes or more; a prediction of any other class is wrong.
+      data: the data set, with the predictor's input size.
+      batch: number of pictures in memory at once.
+      limit: largest number of pictures, evenly spread; None for all.
       by_order: see `class_of_output`.
 
     Returns:
-      The accuracy. Where a picture has a set of labels, each of them is right.
+      The accuracy. If a picture has a set of labels, each of them counts as correct.
 
     Raises:
       ValueError: the classes do not match, or there are no pictures.
@@ -63,7 +63,7 @@ def evaluate(
     dataset = data.test_dataset(batch=batch, normalize=False, limit=limit)
     for images, labels in dataset.as_numpy_iterator():
         best = top_classes(predictor.predict(images), min(TOP, predictor.classes))
-        best = class_of[best]  # (n, 5), `classes` for what the data set has not
+        best = class_of[best]  # (n, 5), `classes` for classes that the data set lacks
         is_set = labels.ndim == 2
         sets = labels if is_set else np.eye(classes, dtype=np.int32)[labels]
         labelled = sets.any(axis=1)
@@ -91,23 +91,24 @@ def evaluate(
 
 
 def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False) -> np.ndarray:
-    """The data set's class for each output of a network; `len(data.class_names)` for none.
+    """Maps each output of a network to a class of the data set, or `len(data.class_names)` for
+    none.
 
-    Classes are matched by their names or, where the network has ImageNet's 1000, by their WordNet
-    ids; so a network can be tried on some of its classes, and on folders in another order. A
-    network without names is taken to have the classes of the data set, in their order.
+    Classes are matched by their names or, if the network has ImageNet's 1000, by their WordNet ids.
+    So a network can be evaluated on a subset of its classes, and on folders in another order. If a
+    network has no class names, its classes are assumed to be those of the data set, in that order.
 
     Args:
       predictor: the network.
       data: the data set.
-      by_order: whether to take the outputs in the order of the data set's classes, whatever the
-        network calls them.
+      by_order: whether to assume that the outputs are in the order of the data set's classes,
+          whatever names the network has.
 
     Returns:
       (predictor.classes,) int64.
 
     Raises:
-      ValueError: there are classes that the network has not.
+      ValueError: the data set has classes that the network lacks.
     """
     classes = len(data.class_names)
     if by_order or not is_named(predictor):
@@ -137,7 +138,7 @@ def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False)
 
 
 def is_named(predictor: Predictor) -> bool:
-    """Whether a network's classes have names of their own, rather than "class 0" and so on."""
+    """Whether a network's classes have real names, rather than "class 0" and so on."""
     return predictor.class_names != [f"class {n}" for n in range(predictor.classes)]
 
 

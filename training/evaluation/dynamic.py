@@ -1,4 +1,4 @@
-"""How good and how fast a dynamic file is: which exit answers how often, how surely, and when."""
+"""Evaluates a dynamic file: how often each exit is used, its accuracy, calibration and speed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Exit:
-    """One step of a dynamic file.
+    """The results of one step of a dynamic file.
 
     Attributes:
-      share: of the pictures that it answers, 0..1.
-      top1: of those that it answers, 0..1; None where there are none.
-      top1_of_all: if it answered all pictures.
+      share: share of the pictures that leave at this exit, 0..1.
+      top1: top-1 over those pictures, 0..1; None if there are none.
+      top1_of_all: top-1 over all pictures, as if all left here.
       calibration_error: expected calibration error of its probabilities over all pictures.
-      milliseconds: of a picture that it answers, one thread, a median.
+      milliseconds: median time for a picture that leaves here, with one thread.
     """
 
     share: float
@@ -52,15 +52,15 @@ class Exit:
 
 @dataclasses.dataclass(frozen=True)
 class DynamicReport:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Attributes:
-      top1: of the file by its own thresholds, 0..1.
-      pictures: how many there were.
-      mean_ms: time of a picture, one at a time; `p50_ms` and `p99_ms` likewise.
-      exits: in the order of the steps.
-      curve: (mean milliseconds, top-1) for one threshold after the other, from never on.
-      beside: name -> (median milliseconds, top-1) of single networks on the same pictures.
+      top1: top-1 of the file with its own thresholds, 0..1.
+      pictures: number of pictures.
+      mean_ms: mean time per picture, one at a time; `p50_ms` and `p99_ms` are its percentiles.
+      exits: the exits in the order of the steps.
+      curve: (mean milliseconds, top-1) for each threshold, starting with the one that never exits.
+      beside: from name to (median milliseconds, top-1) of single networks on the same pictures.
     """
 
     top1: float
@@ -112,14 +112,14 @@ def evaluate_dynamic(
     limit: int | None = None,
     by_order: bool = False,
 ) -> DynamicReport:
-    """Classifies held-out pictures by every path of a dynamic file.
+    """Classifies held-out pictures through every path of a dynamic file.
 
     Args:
-      file: the file.
-      predictor: of the same file, for its classes.
-      data: of its input size.
+      file: the dynamic file.
+      predictor: a predictor of the same file, for its classes.
+      data: the data set, with its input size.
       beside: names and predictors of single networks, each measured on the same pictures.
-      limit: at most so many pictures, evenly spread.
+      limit: largest number of pictures, evenly spread.
       by_order: see `training.evaluation.accuracy.class_of_output`.
 
     Raises:
@@ -181,11 +181,11 @@ def evaluate_dynamic(
 
 
 def write_dynamic_report(folder: Path, report: DynamicReport, summary: dict[str, Any]) -> None:
-    """Writes the figures as JSON, and accuracy over mean time as a picture.
+    """Writes the figures as JSON, and a plot of accuracy over mean time.
 
     Args:
-      folder: where to; it is created. Existing files are replaced.
-      report: what was found.
+      folder: folder to write to; it is created. Existing files are replaced.
+      report: the results.
       summary: further facts for the JSON.
     """
     write_json(folder / FILE, {**summary, **dataclasses.asdict(report)})
@@ -202,7 +202,7 @@ def write_dynamic_report(folder: Path, report: DynamicReport, summary: dict[str,
 
 
 def _curve(calibrated: Sequence[np.ndarray], labels: np.ndarray, times: Sequence[float]):
-    """(mean time, top-1) for each threshold, of logits whose softmax is the confidence."""
+    """Yields (mean time, top-1) for each threshold; the softmax of the logits is the confidence."""
     ones = [1.0] * (len(calibrated) - 1)
     for threshold in (NEVER, *SEQUENCE):
         steps = leaving_step(calibrated, ones, [threshold] * len(ones))
@@ -211,7 +211,7 @@ def _curve(calibrated: Sequence[np.ndarray], labels: np.ndarray, times: Sequence
 
 
 def _single(predictor: Predictor, data: Dataset, limit: int | None) -> tuple[float, float]:
-    """(median milliseconds, top-1) of a single network, one picture at a time."""
+    """Returns (median milliseconds, top-1) of a single network, one picture at a time."""
     data = data.with_input_size(predictor.input_size)
     class_of = class_of_output(predictor, data)
     times, right = [], []

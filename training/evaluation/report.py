@@ -1,4 +1,4 @@
-"""What an evaluation found, beside what the paper says, as a table and as files."""
+"""Results of an evaluation beside the paper's, as a table and as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from levit_common.json_files import write_json
 from levit_tf.variants import Variant, get_variant
 from training.data import Dataset
 
-# Above this, the names of classes on the axes of the confusion picture would not be readable.
+# With more classes than this, their names on the axes of the confusion plot would be unreadable.
 NAMED_CLASSES = 40
 # The paper's top-1 after fine-tuning, percent; ImageNet's is in `levit_tf.variants`.
 _PAPER_CIFAR10 = {
@@ -30,17 +30,18 @@ _PAPER_CIFAR10 = {
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How often a network is right.
+    """The accuracy of a network.
 
     Attributes:
-      top1: share of pictures whose likeliest class is theirs, 0..1.
-      top5: share of pictures whose class is among the five likeliest.
-      pictures: number of pictures that counted.
-      unlabelled: number of pictures without any label, which did not (ImageNet-ReaL has such).
-      class_pictures: (classes,) pictures of each class; one with several counts for each of them.
-      class_correct: (classes,) how many of them were classified right.
-      confusion: (classes, classes + 1) pictures by their class and by the class predicted, the last
-        column for classes that the data set has not; None where pictures have several classes.
+      top1: share of pictures whose most probable class is correct, 0..1.
+      top5: share of pictures with a correct class among the five most probable.
+      pictures: number of evaluated pictures.
+      unlabelled: number of pictures without any label, which do not count (ImageNet-ReaL has some).
+      class_pictures: (classes,) number of pictures of each class; one with several labels counts
+      for each.
+      class_correct: (classes,) number of these that were classified correctly.
+      confusion: (classes, classes + 1) number of pictures by true and by predicted class; the last
+          column is for classes that the data set lacks. None if pictures have several labels.
     """
 
     top1: float
@@ -53,12 +54,12 @@ class Accuracy:
 
 
 def paper_top1(model: str, dataset: str, split: str | None = None) -> float | None:
-    """The paper's top-1 in percent, where it has the variant and the set; nobody measured it here.
+    """Returns the paper's top-1 in percent for a variant and data set; None if it gives none.
 
     Args:
-      model: a variant, or a file that is named after one, such as "runs/levit256-int8.tflite".
+      model: a variant, or a file named after one, such as "runs/levit256-int8.tflite".
       dataset: see `training.data.load_data`.
-      split: None for the usual one; nothing is published of others.
+      split: None for the usual split; nothing is published for others.
     """
     variant = _variant_in(model)
     name = dataset.removeprefix("tfds:").partition(":")[0]
@@ -82,13 +83,13 @@ def _variant_in(model: str) -> Variant | None:
 
 
 def write_report(folder: Path, summary: dict[str, Any], accuracy: Accuracy, data: Dataset) -> None:
-    """Writes `evaluation.json`, `per_class.csv` and, for pictures of one class, `confusion.png`.
+    """Writes `evaluation.json`, `per_class.csv` and, for single labels, `confusion.png`.
 
     Args:
-      folder: where to; it is created. Existing files are replaced.
-      summary: what the JSON file says.
-      accuracy: see there.
-      data: names the classes.
+      folder: folder to write to; it is created. Existing files are replaced.
+      summary: the content of the JSON file.
+      accuracy: the accuracy to write.
+      data: the data set, for the names of the classes.
     """
     with (
         atomic_path(folder / "per_class.csv", overwrite=True) as temporary,

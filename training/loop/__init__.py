@@ -1,1 +1,2 @@
-"""From a configuration to steps: `session` holds all parts, `step` does one, `epochs` all."""
+"""From a configuration to training: `session` holds all parts, `step` runs one step, `epochs`
+all."""

@@ -1,4 +1,4 @@
-"""Batches for the replicas of a strategy: shards for workers, mixed pictures, full batches."""
+"""Batches for the replicas of a strategy: sharded by worker, mixed, and of full size."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from training.augment import MixingSettings, random_mixing
 
-# (number of shards, shard) -> batches of images and labels, of which a shard has its part; or of
-# the answers of a teacher about them.
+# A function of (number of shards, shard index) that returns that shard's batches of images and
+# labels, or of a teacher's answers.
 MakeDataset = Callable[[int, int], tf.data.Dataset]
-# Tells the mixing of a batch from other draws of the same run.
+# Distinguishes the draws for mixing from other draws of the same run.
 _MIXING = 1
 
 
@@ -27,20 +27,20 @@ def train_batches(
     period: int | None = None,
     answers: MakeDataset | None = None,
 ) -> Iterator:
-    """Batches for a training step.
+    """Makes batches for a training step.
 
-    Pictures are mixed with others of the same input pipeline, which is the whole batch for one
-    process and the worker's part of it for several, with one lambda for all of them.
+    Pictures are mixed with others of the same input pipeline, with one lambda for all of them. This
+    is the whole batch with one process, and the worker's part of it with several.
 
     Args:
-      make_dataset: of (images, labels), the batch of each step or a shard's part of it.
-      strategy: the replicas.
+      make_dataset: returns (images, labels), the batch of each step or a shard's part of it.
+      strategy: the distribution strategy.
       mixing: mixup, CutMix and label smoothing.
       classes: number of classes.
-      seed: of the mixing.
-      first_step: number of the step that the first batch is for.
-      period: steps after which the mixing repeats; None for never.
-      answers: logits of a teacher for the mixed images; None without.
+      seed: seed of the mixing.
+      first_step: number of the step of the first batch.
+      period: number of steps after which the mixing repeats; None to never repeat.
+      answers: returns a teacher's logits for the mixed images; None without a teacher.
 
     Returns:
       An iterator of distributed (images, targets) or (images, targets, answers); the last two are
@@ -72,12 +72,12 @@ def test_batches(
     batch_size: int,
     images: int,
 ) -> Iterator:
-    """Batches for an evaluation step: all of the same size, as many for every worker.
+    """Makes batches for an evaluation step: all of one size, and equally many for every worker.
 
     Args:
-      make_dataset: of (images, labels); a shard has every so many of the pictures.
-      strategy: the replicas.
-      batch_size: of a step, over all replicas.
+      make_dataset: returns (images, labels) of a shard.
+      strategy: the distribution strategy.
+      batch_size: batch size of a step, over all replicas.
       images: number of test pictures, over all shards.
 
     Returns:
@@ -104,7 +104,7 @@ def test_batches(
 
 
 def _per_replica(dataset: tf.data.Dataset, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Cuts each batch into one for each replica that this input pipeline feeds."""
+    """Splits each batch into one batch for each replica of this input pipeline."""
     replicas = context.num_replicas_in_sync // context.num_input_pipelines
     if replicas > 1:
 

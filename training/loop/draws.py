@@ -1,6 +1,6 @@
-"""Random draws of drop_path as a function of (seed, step, layer), so that a run can go on exactly.
+"""Random draws of drop_path as a function of (seed, step, layer), so that a run resumes exactly.
 
-Keras keeps the state of its draws in variables that no weights file holds.
+Keras keeps the state of its random generators in variables that no weights file contains.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from levit_tf.layers import DropPath
 
 
 class DropPathDraws:
-    """Sets what the `DropPath` layers of a network will draw.
+    """Sets the seeds of a network's `DropPath` layers.
 
     Args:
       model: the network.
-      seed: of the run.
+      seed: seed of the run.
     """
 
     def __init__(self, model: keras.Model, seed: int):
@@ -31,8 +31,8 @@ class DropPathDraws:
         """Prepares the next forward pass, in replica context.
 
         Args:
-          step: number of the training step, an integer scalar.
-          part: number of the part of its batch: every replica's every micro-batch has its own.
+          step: index of the training step, an integer scalar.
+          part: index of the part of the batch: each micro-batch of each replica has its own.
         """
         if not self._states:
             return

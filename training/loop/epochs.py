@@ -13,24 +13,24 @@ from levit_tf.preprocessing import denormalize
 from training.log import Log, Row
 from training.loop.progress import Progress
 
-# By column of the log, one value an epoch.
+# From the name of a log column to its values, one per epoch.
 History = dict[str, list[float]]
 SHOWN_IMAGES = 16
 
 
 class NonFiniteLossError(ValueError):
-    """The loss of a step is infinite or not a number; the message names the step."""
+    """The loss of a step is infinite or NaN; the message names the step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When what happens in a run.
+    """The schedule of a run.
 
     Attributes:
-      epochs: how many, the cool-down included.
-      steps_per_epoch: optimizer steps in each.
-      batch_size: pictures in a step, over all replicas.
-      rate: number of an epoch, counted from 0 -> its learning rate.
+      epochs: number of epochs, including the cool-down.
+      steps_per_epoch: optimizer steps per epoch.
+      batch_size: pictures per step, over all replicas.
+      rate: function from the index of an epoch, counted from 0, to its learning rate.
       eval_epochs: epochs between evaluations.
       checkpoint_epochs: epochs between checkpoints.
       checkpoint_steps: steps between checkpoints within an epoch; 0 for none.
@@ -46,11 +46,12 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Total number of steps in the run."""
         return self.epochs * self.steps_per_epoch
 
     def is_due(self, period: int, epoch: int) -> bool:
-        """Whether what happens every `period` epochs happens after an epoch, as after the last."""
+        """Whether something done every `period` epochs is due after this epoch; always after the
+        last."""
         return (epoch + 1) % period == 0 or epoch + 1 == self.epochs
 
 
@@ -59,8 +60,8 @@ class Evaluators:
     """Functions that return the top-1 on held-out pictures, 0..1.
 
     Attributes:
-      raw: of the weights as they are.
-      ema: of their moving average; None without one.
+      raw: evaluates the weights of the last step.
+      ema: evaluates their moving average; None without an average.
     """
 
     raw: Callable[[], float]
@@ -79,24 +80,25 @@ def fit(
     save: Callable[[bool], None],
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Runs the epochs, or what is left of them.
+    """Runs the remaining epochs.
 
     Args:
       train_step: a result of `training.loop.step.make_train_step`.
-      batches: what the step takes, from `first_step` on; the images come first.
-      schedule: of the run.
-      first_step: number of steps that were done before.
-      epoch_loss: sum of the losses of the present epoch's steps, float64, part of the checkpoints.
-      evaluators: called where the schedule says so.
+      batches: arguments of the step, from `first_step` on; the images come first.
+      schedule: the schedule of the run.
+      first_step: number of steps already done.
+      epoch_loss: sum of the losses over the steps of the present epoch, float64, part of the
+      checkpoints.
+      evaluators: called when the schedule says so.
       log: gets a row after each epoch.
-      save: writes a checkpoint; its argument tells whether this is the best epoch so far.
-      stop_wanted: whether somebody asks for the end; the step in progress is finished first.
+      save: writes a checkpoint; its argument says whether this is the best epoch so far.
+      stop_wanted: whether to stop; the step in progress is finished first.
 
     Returns:
-      Whether all epochs are done. If not, a checkpoint of the last step is.
+      Whether all epochs are done. If not, a checkpoint of the last step was saved.
 
     Raises:
-      NonFiniteLossError: a loss is infinite or not a number.
+      NonFiniteLossError: a loss is infinite or NaN.
     """
     per_epoch = schedule.steps_per_epoch
     step, stop = first_step, 0.0
@@ -135,7 +137,7 @@ def fit(
 
 
 def _pictures(images) -> tf.Tensor:
-    """The first normalised pictures of a distributed batch as uint8 RGB."""
+    """Returns the first normalised pictures of a distributed batch as uint8 RGB."""
     if isinstance(images, tf.distribute.DistributedValues):
         images = images.values[0]
     rgb = denormalize(images[:SHOWN_IMAGES])
@@ -147,7 +149,7 @@ def _divides(period: int, step: int) -> bool:
 
 
 def _finish_epoch(epoch, step, schedule, progress, epoch_loss, evaluators, log) -> bool:
-    """Evaluates, writes the row, and says whether this is the best epoch so far."""
+    """Evaluates, logs the epoch, and returns whether it is the best one so far."""
     loss = float(epoch_loss) / schedule.steps_per_epoch
     speed, data_wait = progress.images_per_second, progress.data_wait
     top1 = ema_top1 = None

@@ -1,4 +1,5 @@
-"""SIGTERM, which clusters send before they take a machine away, and Ctrl-C, as a wish to stop."""
+"""Stops a run after the present step on Ctrl-C, or on SIGTERM, which clusters send before
+preemption."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ _END = b"\0"
 
 
 class StopWish:
-    """Whether somebody asks for the end; called, it says so.
+    """Whether a stop was requested; calling it returns True or False.
 
     Attributes:
-      name: of the signal; None before one has come.
+      name: name of the signal; None before one has arrived.
     """
 
     def __init__(self) -> None:
@@ -28,13 +29,14 @@ class StopWish:
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[StopWish]:
-    """Within the block the first SIGTERM or Ctrl-C is a wish; the second one ends the process.
+    """Within the block, the first SIGTERM or Ctrl-C requests a stop; the second ends the process.
 
-    A thread of its own takes note of them, since Python's handlers wait until the main thread is
-    back from TensorFlow.
+    A separate thread receives the signals, since Python's handlers wait until the main thread
+    returns from TensorFlow.
 
     Yields:
-      The wish, which is never expressed outside of the main thread: only that may handle signals.
+      The `StopWish`. Outside of the main thread it never becomes true, as only that thread can
+      handle signals.
     """
     wish = StopWish()
     if threading.current_thread() is not threading.main_thread():
@@ -59,7 +61,7 @@ def stop_on_signals() -> Iterator[StopWish]:
 
 
 def _watch(reader: int, wish: StopWish) -> None:
-    """Reads the numbers of the signals that come."""
+    """Reads the numbers of arriving signals."""
     while (found := os.read(reader, 1)) != _END:
         name = SIGNALS.get(found[0])
         if name is None:
@@ -67,5 +69,5 @@ def _watch(reader: int, wish: StopWish) -> None:
         if wish.name is not None:
             os._exit(128 + found[0])
         wish.name = name
-        # Not print(): the main thread may be at it.
+        # Not print(): the main thread may be printing.
         os.write(2, f"\n{name}: saves after this step; once more ends at once.\n".encode())

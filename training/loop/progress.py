@@ -1,7 +1,7 @@
-"""What a terminal shows of a run: one line an epoch, with a bar where there is a terminal.
+"""The terminal output of a run: one line per epoch, with a progress bar if there is a terminal.
 
-Not `keras.utils.Progbar`: that says neither when the run will end nor what it waited for its data,
-and prints every step into a log file.
+`keras.utils.Progbar` is not used: it shows neither when the run will end nor the time spent waiting
+for data, and it prints every step into a log file.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ SECONDS_BETWEEN = 0.2
 
 
 class Progress:
-    """The line of one epoch.
+    """The progress line of one epoch.
 
     Args:
-      title: its beginning.
-      steps: steps in the epoch.
-      first_step: number of the first one that will be run, counted from 0 in the epoch.
-      batch_size: pictures in a step.
-      remaining_steps: steps in the rest of the run, this epoch included.
+      title: beginning of the line.
+      steps: number of steps in the epoch.
+      first_step: index of the first step to run, counted from 0 in the epoch.
+      batch_size: pictures per step.
+      remaining_steps: steps in the rest of the run, including this epoch.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Progress:
         """Counts a step.
 
         Args:
-          waited: seconds that it waited for its data.
-          loss: mean over the epoch so far.
+          waited: seconds spent waiting for its data.
+          loss: mean loss over the epoch so far.
         """
         self._done += 1
         self._waited += waited
@@ -55,20 +55,20 @@ class Progress:
         """Ends the line.
 
         Args:
-          loss: mean over the epoch.
-          more: what the epoch found out.
+          loss: mean loss over the epoch.
+          more: further results of the epoch.
         """
         line = ", ".join([self._line(loss), *more])
         print(f"\r{line}" if self._is_terminal else line, flush=True)
 
     @property
     def images_per_second(self) -> float:
-        """Pictures trained on in a second, waits for data included."""
+        """Training pictures per second, including waits for data."""
         return self._done * self._batch_size / max(time.perf_counter() - self._start, 1e-9)
 
     @property
     def data_wait(self) -> float:
-        """Share of the time that was spent waiting for data, 0..1."""
+        """Share of the time spent waiting for data, 0..1."""
         return self._waited / max(time.perf_counter() - self._start, 1e-9)
 
     def _line(self, loss: float) -> str:

@@ -1,4 +1,4 @@
-"""Everything that a run trains with, built in the scope of its strategy."""
+"""All parts of a training run, built in the scope of its strategy."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from training.teachers.teacher import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What a run consists of.
+    """The parts of a run.
 
     Attributes:
       config: the configuration, with every field set.
       data: the pictures.
-      strategy: the replicas.
-      schedule: of the run.
-      plan: how fields that were AUTO were chosen.
-      networks: the one that learns, and what becomes of it.
-      optimizer: for it.
-      ema: its moving average, None without.
-      teacher: that each step asks; None without.
-      cache: of the answers of a teacher that steps do not ask; None without.
-      epoch_loss: sum of the losses of the present epoch's steps.
-      ships_average: whether the moving average is what is shipped, 1 or 0: since the last
-        evaluation, whether it was the better of the two.
+      strategy: the distribution strategy.
+      schedule: the schedule of the run.
+      plan: how the AUTO fields were chosen.
+      networks: the network in training, and what is made of it.
+      optimizer: its optimizer.
+      ema: its moving average; None if there is none.
+      teacher: the teacher that each step calls; None if there is none.
+      cache: the stored answers of a teacher that is not called in each step; None if there is none.
+      epoch_loss: sum of the losses over the steps of the present epoch.
+      ships_average: whether to ship the moving average, 1 or 0: whether it was the better of the
+          two in the last evaluation.
     """
 
     config: Config
@@ -71,17 +71,17 @@ class Session:
 
     @property
     def model(self) -> network.Network:
-        """The network that learns."""
+        """The network in training."""
         return self.networks.student
 
     @property
     def beginning(self) -> str:
-        """A text that says what the weights began with."""
+        """A text that describes the initial weights."""
         return self.networks.beginning
 
     @property
     def step(self) -> int:
-        """Steps that are done."""
+        """Number of steps done."""
         return int(self.optimizer.iterations.numpy())
 
     @property
@@ -116,7 +116,7 @@ class Session:
         )
 
     def fill_cache(self, stop_wanted: Callable[[], bool]) -> bool:
-        """Asks the teacher what its cache lacks; whether nothing is lacking then."""
+        """Asks the teacher for answers missing in the cache; returns whether it is complete now."""
 
         def batches(first_step, end):
             return self._batches(first_step, end, has_answers=False)
@@ -183,36 +183,38 @@ class Session:
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
     def shipped(self) -> keras.Model | QuantizedModel:
-        """The present network for use, outside of any strategy: of two the better one.
+        """Returns the present network in its form for use, outside of any strategy.
 
-        It knows its classes, what it takes, and what it was trained on. The next call changes the
-        weights of the Keras model that this one returns.
+        It is made of the raw or the averaged weights, whichever are better, and has the class
+        names, the input range and its origin. For float networks, each call returns the same Keras
+        model with updated weights.
         """
         is_average = self.ema is not None and bool(self.ships_average.numpy())
         trained = self.ema.model if is_average else self.model
         if self.config.qat:
             quantized = self.networks.shipped(trained)
             return dataclasses.replace(quantized, model=self._with_properties(quantized.model))
-        in_use = self._in_use  # before it is asked for these weights: the first time it asks, too
+        in_use = self._in_use  # created first: creating it also makes use of the shipped model
         return network.copy_weights(self.networks.shipped(trained), in_use)
 
     @functools.cached_property
     def _in_use(self) -> keras.Model:
-        """What is shipped of a float run, made once; its weights are set by each `shipped`."""
+        """The shipped model of a float run, created once; each call of `shipped` sets its
+        weights."""
         return self._with_properties(self.networks.shipped(self.model))
 
     def _with_properties(self, model: keras.Model) -> keras.Model:
         kind, separator, path = self.config.dataset.partition(":")
-        data = f"{kind}:{Path(path).name}" if separator else kind  # of a folder only its own name
+        data = f"{kind}:{Path(path).name}" if separator else kind  # only the folder's own name
         return levit_tf.with_properties(
             model,
             class_names=self.data.class_names,
-            input_range="normalized",  # as the pictures of every run are
+            input_range="normalized",  # the range of every run's pictures
             origin=f"levit_tf {levit_tf.__version__}, {self.config.variant} trained on {data}",
         )
 
     def warnings(self) -> list[str]:
-        """What a person should know before the training."""
+        """Returns warnings to show before training."""
         rates = make_rates(self.config, self.schedule.steps_per_epoch)
         found = (
             warn_of_small_rates(
@@ -224,16 +226,16 @@ class Session:
 
 
 def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
-    """Builds what a configuration describes, once `training.plan` has filled what it leaves open.
+    """Builds the parts of a run, after `training.plan` has filled the AUTO fields.
 
     Args:
-      config: what to train.
-      data: pictures of the network's input size.
-      strategy: the replicas.
+      config: the configuration.
+      data: the pictures, with the network's input size.
+      strategy: the distribution strategy.
 
     Raises:
       ValueError: the batch cannot be shared evenly, XLA cannot compile for this strategy, or the
-        data, the teacher or the initial weights do not fit.
+          data, the teacher or the initial weights do not fit.
     """
     replicas = strategy.num_replicas_in_sync
     plan = make_plan(config, network.facts(config, data, replicas))
@@ -253,7 +255,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     classes = len(data.class_names)
     keras.utils.set_random_seed(config.seed)
     if config.qat:
-        from training.networks import qat  # which needs packages that no other run does
+        from training.networks import qat  # needs packages that no other run needs
 
         make_networks = qat.prepare(config, data)
     elif config.exits:
@@ -310,7 +312,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
 
 
 def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosine:
-    """The learning rates of a run, from epoch to epoch or, with `warmup_steps`, step to step."""
+    """Makes the learning rates of a run, per epoch or, with `warmup_steps`, per step."""
     if config.warmup_steps is None:
         return WarmupCosine(
             config.peak_learning_rate,
@@ -331,7 +333,7 @@ def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosin
 
 
 def make_loss(config: Config) -> Distillation | ExitsLoss:
-    """What the networks of a run learn by."""
+    """Makes the loss of a run's networks."""
     base = Distillation(config.distillation, config.distillation_alpha, config.distillation_tau)
     if config.exits is None:
         return base
@@ -341,7 +343,7 @@ def make_loss(config: Config) -> Distillation | ExitsLoss:
 
 
 def mixing(config: Config) -> MixingSettings:
-    """How a configuration mixes its training pictures."""
+    """Returns the mixing settings of a configuration."""
     return MixingSettings(
         mixup=config.mixup,
         cutmix=config.cutmix,
@@ -352,7 +354,7 @@ def mixing(config: Config) -> MixingSettings:
 
 
 def augmentation(config: Config) -> AugmentationSettings:
-    """How a configuration changes its training pictures."""
+    """Returns the augmentation settings of a configuration."""
     drawn = {"operations": 0}
     if config.rand_augment is not None:
         drawn = config_checks.parse_rand_augment(config.rand_augment)
@@ -371,5 +373,6 @@ def _is_of_head(variable: Variable) -> bool:
 
 
 def _is_seed(variable: Variable) -> bool:
-    """Whether it is the state of random draws: `training.loop.draws` sets it before every step."""
+    """Whether the variable is a random generator's state, which `training.loop.draws` sets each
+    step."""
     return not raw(variable).dtype.is_floating

@@ -18,16 +18,17 @@ Teacher = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class StepOptions:
-    """How a step computes.
+    """Options of a training step.
 
     Attributes:
-      batch_size: pictures in a step, over all replicas.
-      accumulate: parts of a replica's batch that go through the network one after the other, to
-        save memory. The gradient is that of the whole batch; only BatchNorm sees the parts.
-      freeze_batch_norm: whether the network runs in inference mode: moving statistics, no
-        drop_path. All weights learn nevertheless.
+      batch_size: pictures per step, over all replicas.
+      accumulate: number of parts into which each replica's batch is split; they pass through the
+          network one after the other, to save memory. The gradient is that of the whole batch; only
+          BatchNorm sees the parts.
+      freeze_batch_norm: whether the network runs in inference mode: BatchNorm uses moving
+          statistics and drop_path is off. All weights are trained nevertheless.
       jit_compile: whether XLA compiles the step.
-      seed: of drop_path.
+      seed: seed of drop_path.
     """
 
     batch_size: int
@@ -47,23 +48,23 @@ def make_train_step(
     teacher: Teacher | None = None,
     ema: Ema | None = None,
 ) -> Callable[..., tf.Tensor]:
-    """Compiles one step.
+    """Builds a compiled training step.
 
     Args:
-      model: a LeViT that returns logits, of both heads where there is a teacher, built in the scope
-        of `strategy`.
+      model: a LeViT that returns logits, of both heads if there is a teacher, built in the scope of
+          `strategy`.
       optimizer: built for the model's trainable variables.
-      strategy: the replicas.
-      options: how it computes.
-      loss: of labels and teacher.
-      teacher: normalised images -> logits.
-      ema: moved after the optimizer.
+      strategy: the distribution strategy.
+      options: options of the step.
+      loss: loss from labels and teacher.
+      teacher: function from normalised images to logits.
+      ema: moving average, updated after the optimizer.
 
     Returns:
-      A function (images, targets, stop), or (images, targets, answers, stop) with the logits of a
-      teacher that is not asked here, of what a distributed dataset yields, and of a number that
-      asks to stop: -> (2,) float32, the mean loss over the batch, and the sum over all replicas of
-      `stop`, so that all workers learn of it at the same step.
+      A function of (images, targets, stop), or of (images, targets, answers, stop) with precomputed
+      logits of a teacher. The tensors come from a distributed dataset; `stop` is a number that is
+      not 0 to request a stop. It returns (2,) float32: the mean loss over the batch, and the sum of
+      `stop` over all replicas, so that all workers stop after the same step.
     """
     draws = DropPathDraws(model, options.seed)
     variables = model.trainable_variables
@@ -75,7 +76,7 @@ def make_train_step(
             taught = teacher(images)
         with tf.GradientTape() as tape:
             outputs = model(images, training=not options.freeze_batch_norm)
-            # Over the whole batch, not this part of it: gradients are summed over all parts.
+            # Divided by the whole batch size, since the gradients are summed over all parts.
             mean_loss = tf.reduce_sum(loss(targets, outputs, taught)) / options.batch_size
             scaled = mean_loss if loss_scale is None else loss_scale.scale_up(mean_loss)
         return mean_loss, tape.gradient(scaled, variables)

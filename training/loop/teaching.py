@@ -1,4 +1,4 @@
-"""Who teaches a run: a teacher that each step asks, or what a cache has of its answers."""
+"""The teacher of a run: one that each step calls, or a cache of its answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.teachers.teacher import Teacher, load_teacher, teacher_file
 
 
 def load_configured_teacher(config: Config, data: Dataset) -> Teacher:
-    """The teacher that a configuration names; call it in the scope of the strategy.
+    """Loads the teacher of a configuration; call it in the scope of the strategy.
 
     Raises:
       FileNotFoundError, ImportError, ValueError: see `load_teacher`.
@@ -34,7 +34,7 @@ def load_configured_teacher(config: Config, data: Dataset) -> Teacher:
 
 
 def with_top(config: Config, teacher: Teacher, classes: int) -> Teacher:
-    """A teacher of which only the highest logits are told apart, as the configuration says."""
+    """Returns a teacher that keeps only the highest logits, as the configuration says."""
     kept = TopLogits(classes, config.teacher_top)
     if kept.top is None:
         return teacher
@@ -54,15 +54,15 @@ def make_cache(
     augmentation: AugmentationSettings,
     mixing: MixingSettings,
 ) -> TeacherCache:
-    """The cache that a configuration names, whose answers belong to the pictures of its steps.
+    """Opens the teacher cache of a configuration, for the pictures of its steps.
 
     Raises:
-      TeacherCacheError: it has answers about others.
-      FileNotFoundError: there is no such teacher.
+      TeacherCacheError: it contains answers about other pictures.
+      FileNotFoundError: the teacher's file does not exist.
     """
     path, name = teacher_file(config.teacher)
     mixed = dataclasses.asdict(mixing)
-    mixed.pop("label_smoothing")  # of the targets, not of the images
+    mixed.pop("label_smoothing")  # affects the targets, not the images
     made_with = {
         "teacher": digest_of(path),
         "teacher_name": name,
@@ -100,7 +100,7 @@ def fill_cache(
     batches: Callable[[int, int], Iterator],
     stop_wanted: Callable[[], bool],
 ) -> bool:
-    """Asks the teacher what the cache lacks; see `training.teachers.asking.fill`."""
+    """Fills the missing parts of the cache; see `training.teachers.asking.fill`."""
     return asking.fill(
         cache,
         lambda: load_configured_teacher(config, data),

@@ -1,4 +1,4 @@
-"""Top-1 on held-out pictures during training, over all replicas."""
+"""Computes top-1 on held-out pictures during training, over all replicas."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def make_validator(
     strategy: tf.distribute.Strategy,
     batches: Callable[[], Iterator],
 ) -> Callable[[], float]:
-    """A function that returns the top-1 of a model by its present weights, 0..1.
+    """Makes a function that returns the top-1 of a model with its present weights, 0..1.
 
     Args:
-      model: a LeViT that returns logits; of two heads the mean counts. Of a network with exits it
-        is the mean of the top-1 of each exit and of the whole.
-      strategy: the replicas.
-      batches: makes an iterator of distributed (images, labels); pictures of label -1 do not count.
+      model: a LeViT that returns logits. The logits of two heads are averaged. For a network with
+          exits, the result is the mean over the top-1 of each exit and of the whole network.
+      strategy: the distribution strategy.
+      batches: returns an iterator of distributed (images, labels); label -1 means not to count.
     """
 
     def count(images, labels):

@@ -1,6 +1,6 @@
-"""The network that a run trains: a plain LeViT, one with exits, or the twin for int8.
+"""The network that a run trains: a plain LeViT, one with exits, or the fake-quantised twin for
+int8.
 
-Each module has a class of the same methods, from `network.Networks`; `training.loop.session` takes
-one by the config. `qat` needs packages that no other run does, so nothing imports it before it is
-asked for.
+Each module builds a `network.Networks`; `training.loop.session` chooses the module by the config.
+`qat` needs packages that no other run needs, so it is imported only when it is used.
 """

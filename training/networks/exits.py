@@ -1,4 +1,4 @@
-"""The networks of a run that teaches exits: branches on a trained LeViT, or both together."""
+"""The networks of a run that trains exits: branches on a trained LeViT, or both together."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _BATCH = 32
 
 
 def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networks]:
-    """Looks at the trained network of a run.
+    """Loads the trained network of a run and prepares building the networks.
 
     Args:
-      config: with `exits`.
-      data: pictures of the network's input size and classes.
-      replicas: how many train together.
+      config: the configuration, with `exits`.
+      data: pictures with the network's input size and classes.
+      replicas: number of replicas.
 
     Returns:
-      What builds the networks, to be called in the scope of the strategy.
+      A function that builds the networks, to call in the scope of the strategy.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is of no LeViT that exits can be put on for these pictures.
+      FileNotFoundError: the file does not exist.
+      ValueError: it is not a LeViT to which exits for these pictures can be added.
     """
     is_frozen, classes = not config.exits_end_to_end, len(data.class_names)
     source = _trained(config, data) if is_frozen else None
@@ -91,13 +91,14 @@ def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networ
 
 @dataclasses.dataclass(frozen=True)
 class ExitReport:
-    """How one answer of a network with exits did on held-out pictures.
+    """The results of one output of a network with exits on held-out pictures.
 
     Attributes:
-      name: of the output.
-      parameters: of its branch; of the whole network those without all branches.
-      top1: share of pictures classified as their label, 0..1.
-      agreement: share of pictures classified as by the whole network, 0..1.
+      name: name of the output.
+      parameters: number of its branch's parameters; for the whole network, those outside of the
+      branches.
+      top1: share of pictures whose label is predicted, 0..1.
+      agreement: share of pictures for which it predicts the same class as the whole network, 0..1.
       calibration_error: expected calibration error, 0..1.
     """
 
@@ -111,11 +112,11 @@ class ExitReport:
 def check_exits(
     model: keras.Model, folder: Path, images: np.ndarray, labels: np.ndarray
 ) -> list[ExitReport]:
-    """Answers pictures by every exit, and keeps the result as `exits.json`.
+    """Classifies pictures by every exit, and writes the results to `exits.json`.
 
     Args:
       model: a result of `levit_tf.dynamic.exits.add_exits`.
-      folder: of the run.
+      folder: folder of the run.
       images: (n, height, width, 3), RGB 0..255.
       labels: (n,) integers.
     """
@@ -145,7 +146,7 @@ def check_exits(
 
 
 def format_exits(reports: list[ExitReport]) -> str:
-    """The reports as a Markdown table."""
+    """Formats the reports as a Markdown table."""
     header = ("answer", "parameters", "top-1, %", "as the whole, %", "calibration error, %")
     rows = [
         (
@@ -161,7 +162,7 @@ def format_exits(reports: list[ExitReport]) -> str:
 
 
 def _trained(config: Config, data: Dataset) -> keras.Model:
-    """The network that exits are put on."""
+    """Loads the network that exits are added to."""
     if config.init_from == RELEASED:
         model = levit_tf.LeViT(config.variant, weights="imagenet")
     else:
@@ -188,11 +189,11 @@ def _trained(config: Config, data: Dataset) -> keras.Model:
 
 
 def _without_exits(model: keras.Model) -> keras.Model:
-    """The network inside of one with exits, sharing its layers."""
+    """Returns the network inside of one with exits; it shares its layers."""
     logits = classifier_of(model).output
     return keras.Model(model.input, logits, name=model.name)
 
 
 def _exit_of(layer: str, outputs: Iterable[str]) -> str:
-    """The exit that a layer belongs to: "exits_0_1_attn" is of "exits_0_1", not of "exits_0"."""
+    """Returns the exit of a layer: "exits_0_1_attn" belongs to "exits_0_1", not to "exits_0"."""
     return max((name for name in outputs if f"{layer}_".startswith(f"{name}_")), key=len)

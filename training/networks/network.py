@@ -1,4 +1,4 @@
-"""The networks of a run: the one that learns, and the one that is shipped."""
+"""The networks of a run: the one in training, and the one that is shipped."""
 
 from __future__ import annotations
 
@@ -39,23 +39,24 @@ if TYPE_CHECKING:
     Network = keras.Model | tf_keras.Model
 
 
-# Of so many pictures a plan wants to know whether they have colours: a mean difference of the
-# channels, 0..255.
+# Number of pictures examined to decide whether the pictures have colours, and the limit for the
+# mean difference between their channels, 0..255.
 LOOKED_AT, GREY = 16, 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """What a run trains, built in the scope of its strategy.
+    """The networks of a run, built in the scope of its strategy.
 
     Attributes:
-      student: normalised images -> logits, of both heads where there is a teacher, else of one.
-      average: another of the same structure for the moving average; None without one.
-      beginning: a text that says what the weights began with.
-      shipped: makes a student the network that is used, outside of any strategy: the same network
-        each time, with new weights.
-      teacher: None where there is none, or where the configuration names it.
-      is_head_fresh: whether the classification head began at random.
+      student: from normalised images to logits, of both heads if there is a teacher, else of one.
+      average: another network of the same structure for the moving average; None without an
+      average.
+      beginning: a text that describes the initial weights.
+      shipped: makes the network for use from a student, outside of any strategy: the same network
+          each time, with new weights.
+      teacher: the teacher; None if there is none, or if the configuration names it.
+      is_head_fresh: whether the classification head was initialised at random.
     """
 
     student: Network
@@ -70,13 +71,13 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
     """Builds the networks of a float run, in the scope of its strategy.
 
     Args:
-      config: what to train.
-      class_names: of the pictures.
+      class_names: names of the classes.
+      replicas: number of replicas.
       replicas: how many train together.
 
     Raises:
       ValueError: the initial weights do not fit.
-      OSError: they cannot be read.
+      OSError: the initial weights cannot be read.
     """
     classes = len(class_names)
     model = student(config, classes)
@@ -99,24 +100,24 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
 
 
 def input_size(config: Config) -> tuple[int, int]:
-    """(height, width) of a run's pictures, pixels."""
+    """Returns (height, width) of a run's pictures, pixels."""
     return config.input_size or (get_variant(config.variant).input_size,) * 2
 
 
 def student(config: Config, classes: int) -> keras.Model:
-    """A network that returns logits: of both heads where there is a teacher, else of one."""
+    """Builds a network that returns logits, of both heads if there is a teacher, else of one."""
     heads = "single" if config.distillation == "none" else "both"
     return _build(config, classes, heads, classifier_activation=None)
 
 
 def _in_use(config: Config, classes: int) -> keras.Model:
-    """The network that is used, without a student's weights: probabilities, heads averaged."""
+    """Builds the network for use, with new weights: it returns probabilities, heads averaged."""
     heads = "single" if config.distillation == "none" else "average"
     return _build(config, classes, heads, classifier_activation="softmax")
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> keras.Model:
-    """Gives a network the weights of another of the same layers, by their paths; returns it."""
+    """Copies the weights, by their paths, to a network of the same layers; returns this network."""
     values = {weight.path: weight for weight in source.weights}
     for weight in target.weights:
         weight.assign(keras.ops.convert_to_numpy(values[weight.path]))
@@ -124,10 +125,10 @@ def copy_weights(source: keras.Model, target: keras.Model) -> keras.Model:
 
 
 def facts(config: Config, data: Dataset, replicas: int) -> Facts:
-    """What is known of a run before its networks are built, for `training.plan`.
+    """Collects the facts for `training.plan`, before the networks are built.
 
     Raises:
-      FileNotFoundError: there is no such file as `config.init_from`.
+      FileNotFoundError: the file of `config.init_from` does not exist.
     """
     source, names = _source(config), data.class_names
     if source is not None and source != RELEASED and not Path(source).exists():
@@ -147,33 +148,33 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
 
 
 def _source(config: Config) -> str | None:
-    """What `config.init_from` names; in place of a run's folder the run's final network."""
+    """Returns `config.init_from`; for a run's folder, the path of the run's final network."""
     source = config.init_from
     return source if source in (None, RELEASED) else model_path(source)
 
 
 def _are_grey(images: np.ndarray) -> bool:
-    """Whether pictures (n, height, width, 3), RGB 0..255, have no colours but those of JPEG."""
+    """Whether pictures (n, height, width, 3), RGB 0..255, are grey except for JPEG artefacts."""
     values = images.astype(np.float32)
     return float((values.max(axis=-1) - values.min(axis=-1)).mean()) < GREY
 
 
 def _saved_classes(source: str, classes: int) -> int | None:
-    """How many classes the head of `config.init_from` has; None where there is no telling.
+    """Returns the number of classes of the head in `config.init_from`; None if unknown.
 
-    Only what describes the model is read, not its weights, which are loaded once and later.
+    Only the model's description is read, not its weights, which are loaded once and later.
     """
     if source == RELEASED:
         return len(imagenet_class_names())
     if not source.endswith(".keras"):
-        return classes  # weights files do not load into a network of others
+        return classes  # weights files do not load into a network with other classes
     return next((found["classes"] for found in _layers_in(source, Classifier)), None)
 
 
 def _are_others(source: str, names: Sequence[str]) -> bool:
-    """Whether a network's classes are known, and are not those of the pictures in their order.
+    """Whether a network's classes are known and differ from those of the pictures or their order.
 
-    A `labels.txt` beside the file says them, or else the model itself.
+    The classes are read from a `labels.txt` beside the file, or else from the model itself.
     """
     if source == RELEASED:
         return list(names) != imagenet_class_names()
@@ -187,7 +188,7 @@ def _are_others(source: str, names: Sequence[str]) -> bool:
 
 
 def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
-    """The configurations of all layers of a class in a `.keras` file, without loading that."""
+    """Yields the configurations of all layers of a class in a `.keras` file, without loading it."""
 
     def visit(node):
         if isinstance(node, dict) and node.get("class_name") == kind.__name__:
@@ -201,29 +202,29 @@ def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
         with zipfile.ZipFile(source) as archive:
             description = json.loads(archive.read(CONFIG))
     except DAMAGE:
-        return  # no `.keras` file; `initialise` says what is wrong with it
+        return  # not a `.keras` file; `initialise` reports what is wrong with it
     yield from visit(description)
 
 
 def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:
-    """Gives a student the weights that `config.init_from` names.
+    """Sets a student's weights to those of `config.init_from`.
 
-    A head of as many classes, which are known to be others, is left as it was: a network that took
-    it over would have to unlearn it first.
+    A head with the same number of classes, but of classes known to be different, is not copied: the
+    network would have to unlearn it first.
 
     Args:
-      config: what to train.
-      model: a result of `student`; it is changed in place.
-      class_names: of the pictures.
+      config: the configuration.
+      model: a result of `student`; its weights are changed in place.
+      class_names: names of the classes.
 
     Returns:
-      A text that says what was done with them, and whether the classification head is left as it
-      was.
+      A text that describes the initial weights, and whether the classification head keeps its
+      random weights.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
       ConnectionError: the released weights are neither cached nor reachable.
-      ValueError: they do not fit; `model` is unchanged then.
+      ValueError: the weights do not fit; `model` is unchanged then.
     """
     source = _source(config)
     if source is None:

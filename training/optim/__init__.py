@@ -1,1 +1,1 @@
-"""Loss, optimizer, learning rate, clipping, averages of weights, mixed precision."""
+"""Loss, optimizer, learning rate, gradient clipping, averages of weights, mixed precision."""

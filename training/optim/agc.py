@@ -1,7 +1,7 @@
-"""Adaptive gradient clipping: a gradient is kept small beside the weights that it changes.
+"""Adaptive gradient clipping: limits a gradient relative to the weights that it changes.
 
 Source: `adaptive_clip_grad` of timm/utils/agc.py; paper arXiv 2102.06171. main.py of
-facebookresearch/LeViT clips all parameters, those of the heads too.
+facebookresearch/LeViT clips all parameters, including those of the heads.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ SMALLEST_GRADIENT_NORM = 1e-6
 
 
 def unit_axes(variable: keras.Variable | tf.Variable) -> tuple[int, ...]:
-    """The axes over which the norm of one unit of a variable is taken.
+    """Returns the axes over which the norm of one unit of a variable is taken.
 
-    A unit is what leads to one output: a column of a dense kernel (in, out), a filter of a
-    convolution (height, width, in, out), one head of a bias table (heads, offsets). A vector is one
-    unit as a whole.
+    A unit is the set of weights that lead to one output: a column of a dense kernel (in, out), a
+    filter of a convolution (height, width, in, out), or one head of a bias table (heads, offsets).
+    A vector is a single unit.
     """
     rank = len(variable.shape)
     if rank <= 1:
@@ -36,13 +36,13 @@ def clip(
     """Scales each unit of a gradient to at most `factor` times the norm of the unit's weights.
 
     Args:
-      gradient: of the shape of `weights`.
-      weights: before the update.
+      gradient: gradient with the shape of `weights`.
+      weights: weights before the update.
       axes: a result of `unit_axes`.
-      factor: 0.01 in the recipe.
+      factor: largest ratio of the norms; 0.01 in the recipe.
 
     Returns:
-      Of the shape of `gradient`.
+      The clipped gradient, with the shape of `gradient`.
     """
     largest = factor * tf.maximum(_norm(weights, axes), SMALLEST_WEIGHT_NORM)
     norm = _norm(gradient, axes)

@@ -1,4 +1,4 @@
-"""BatchNorm as PyTorch trains it, over all replicas together."""
+"""BatchNorm as in PyTorch's training, with statistics over all replicas together."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import tensorflow as tf
 
 
 class TrainingBatchNorm(keras.layers.BatchNormalization):
-    """BatchNorm whose moving variance is the unbiased one.
+    """BatchNorm that tracks the unbiased variance as its moving variance.
 
-    Both frameworks normalise a batch by its biased variance, sum / n. PyTorch moves its running
-    variance towards sum / (n - 1), Keras towards sum / n. In the heads n is the batch size: 0.8 %
-    for 128 pictures.
+    Both frameworks normalise a batch by its biased variance, sum / n. But PyTorch's running
+    variance follows sum / (n - 1), and that of Keras sum / n. In the heads n is the batch size, so
+    this makes a difference of 0.8 % for 128 pictures.
 
-    In inference mode there is no difference, so that saved networks have Keras' own layer.
+    In inference mode there is no difference, so saved networks use Keras' own layer.
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable):  # as Keras' own: of frozen layers nothing moves
+        if not (training and self.trainable):  # as in Keras, frozen layers keep their statistics
             return super().call(inputs, training=training, mask=mask)
         normalise = self._together if self.synchronized else self._alone
         outputs, mean, unbiased = normalise(inputs)
@@ -26,7 +26,8 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
         return outputs
 
     def _alone(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Normalised inputs, their mean and unbiased variance, by TensorFlow's one operation."""
+        """Returns normalised inputs, their mean and unbiased variance, by a single TensorFlow
+        op."""
         channels = x.shape[-1]
         # (batch, ..., channels) -> (batch * ..., 1, 1, channels)
         flat = tf.reshape(x, (-1, 1, 1, channels))
@@ -43,12 +44,12 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
         return tf.reshape(outputs, tf.shape(x)), mean, unbiased  # back to (batch, ..., channels)
 
     def _together(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The same with the statistics of all replicas."""
+        """Does the same with the statistics of all replicas."""
         x = tf.cast(inputs, tf.float32)  # (batch, ..., channels)
         axes = list(range(len(x.shape) - 1))
         mean = _over_replicas(tf.reduce_mean(x, axes))
-        # Around the mean, in a second pass. Keras' synchronized E[x^2] - E[x]^2 cancels: where
-        # pictures hardly differ it makes gradients wrong by 1e-4.
+        # Computed around the mean in a second pass. Keras' synchronized E[x^2] - E[x]^2 suffers
+        # from cancellation: for nearly equal pictures, its gradients are wrong by 1e-4.
         deviation = tf.math.squared_difference(x, tf.stop_gradient(mean))
         variance = _over_replicas(tf.reduce_mean(deviation, axes))
         count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
@@ -62,19 +63,20 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
 
 
 def _over_replicas(statistic: tf.Tensor) -> tf.Tensor:
-    """Mean over the replicas, whose parts of the batch are of the same size."""
+    """Returns the mean over the replicas, whose parts of the batch have the same size."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistic)
 
 
 def prepare_batch_norm(model: keras.Model, replicas: int, momentum: float = 0.9) -> None:
-    """Makes every BatchNorm of a model that of `TrainingBatchNorm`, in place.
+    """Turns every BatchNorm of a model into a `TrainingBatchNorm`, in place.
 
-    With several replicas the statistics are those of all of them together. Otherwise each replica
-    normalises by its own part of the batch, and the moving statistics of the replicas drift apart.
+    With several replicas, statistics are computed over all of them. Otherwise each replica would
+    normalise by its own part of the batch, and the moving statistics of the replicas would drift
+    apart.
 
     Args:
-      model: a LeViT in train form, which is to be trained and not to be saved as a model.
-      replicas: how many train together.
+      model: a LeViT in train form, to be trained but not saved as a model.
+      replicas: number of replicas.
       momentum: share of the moving statistics that a step keeps.
     """
     for layer in model._flatten_layers():

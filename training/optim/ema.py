@@ -1,4 +1,4 @@
-"""An exponential moving average of a network in training, BatchNorm statistics included.
+"""An exponential moving average of a network in training, including BatchNorm statistics.
 
 Source: `ModelEma` of timm/utils/model_ema.py, which averages the whole state dict.
 """
@@ -12,14 +12,14 @@ from training.optim.variables import raw, unique_name, update_copies
 
 
 class Ema:
-    """A second network whose weights follow those of the first.
+    """A second network whose weights are the moving average of those of the first.
 
     Args:
       model: the network in training.
-      average: another of the same structure; its weights are overwritten with the first one's.
-      decay: share of the old average that each step keeps; 0.99996 in the recipe.
-      warmup: whether a step keeps at most (1 + step) / (10 + step) of it, counted from 1, as
-        `tf.train.ExponentialMovingAverage` does with `num_updates`.
+      average: another network of the same structure; its weights are overwritten.
+      decay: share of the old average that a step keeps; 0.99996 in the recipe.
+      warmup: whether step number n, counted from 1, keeps at most (1 + n) / (10 + n), as
+          `tf.train.ExponentialMovingAverage` does with `num_updates`.
 
     Raises:
       ValueError: the networks have different weights.
@@ -29,7 +29,7 @@ class Ema:
         self, model: keras.Model, average: keras.Model, decay: float, warmup: bool = False
     ):
         pairs = list(zip(average.variables, model.variables, strict=True))
-        # The state of random draws is an integer, and none of the network's.
+        # The states of random generators are integers and not part of the network.
         pairs = [(a, m) for a, m in pairs if raw(m).dtype == tf.float32]
         for averaged, weight in pairs:
             names = unique_name(averaged), unique_name(weight)
@@ -43,10 +43,10 @@ class Ema:
         self._weights = [raw(weight) for _, weight in pairs]
 
     def update(self, step: tf.Tensor) -> None:
-        """Takes one step, in replica context, after the optimizer's.
+        """Updates the average, in replica context, after the optimizer's step.
 
         Args:
-          step: its number, counted from 1; an integer scalar.
+          step: number of the step, counted from 1; an integer scalar.
         """
         if not self.warmup:
 

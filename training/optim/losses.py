@@ -1,4 +1,4 @@
-"""Losses on the outputs of a LeViT, one value an example: labels, and a teacher's opinion.
+"""Losses on the outputs of a LeViT, one value per example, from labels and a teacher's logits.
 
 Source: main.py and losses.py of facebookresearch/LeViT.
 """
@@ -14,10 +14,10 @@ from levit_tf.names import WHOLE
 
 
 def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Softmax cross-entropy against probabilities.
+    """Softmax cross-entropy against target probabilities.
 
     Args:
-      targets: (batch, classes), each row of sum 1: labels, smoothed and mixed.
+      targets: (batch, classes), smoothed and mixed labels; each row sums to 1.
       logits: (batch, classes).
 
     Returns:
@@ -28,7 +28,7 @@ def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def hard_distillation(teacher: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy against the teacher's decision.
+    """Cross-entropy against the teacher's predicted class.
 
     Args:
       teacher: (batch, classes), the teacher's logits.
@@ -44,7 +44,8 @@ def hard_distillation(teacher: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 def soft_distillation(teacher: tf.Tensor, logits: tf.Tensor, tau: float) -> tf.Tensor:
     """Kullback-Leibler divergence from the teacher at temperature `tau`, times tau ** 2 / classes.
 
-    The division by the number of classes is the official code's, whose mean is over all elements.
+    The division by the number of classes is that of the official code, whose mean is over all
+    elements.
 
     Args:
       teacher: (batch, classes), the teacher's logits.
@@ -58,12 +59,12 @@ def soft_distillation(teacher: tf.Tensor, logits: tf.Tensor, tau: float) -> tf.T
 
 
 def divergence(expected: tf.Tensor, logits: tf.Tensor, tau: float = 1.0) -> tf.Tensor:
-    """Kullback-Leibler divergence from expected logits (batch, classes) at a temperature: (batch,).
+    """Kullback-Leibler divergence between logits (batch, classes) at a temperature: (batch,).
 
     Args:
-      expected: (batch, classes), logits of who knows.
-      logits: (batch, classes), of who learns.
-      tau: temperature of both.
+      expected: (batch, classes), logits to learn from, such as a teacher's.
+      logits: (batch, classes), the learner's logits.
+      tau: temperature for both.
     """
     expected = tf.nn.log_softmax(tf.cast(expected, tf.float32) / tau)
     found = tf.nn.log_softmax(tf.cast(logits, tf.float32) / tau)
@@ -72,12 +73,12 @@ def divergence(expected: tf.Tensor, logits: tf.Tensor, tau: float = 1.0) -> tf.T
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How a student learns from its labels and its teacher.
+    """The loss of a student that learns from labels and a teacher.
 
     Attributes:
       kind: one of `training.choices.DISTILLATIONS`.
-      alpha: weight of the teacher; the labels have 1 - alpha.
-      tau: temperature of the soft kind.
+      alpha: weight of the teacher; the labels have weight 1 - alpha.
+      tau: temperature of soft distillation.
     """
 
     kind: str = "none"
@@ -90,12 +91,12 @@ class Distillation:
         outputs: tf.Tensor | Mapping[str, tf.Tensor],
         teacher: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of a batch.
+        """Computes the loss of each example of a batch.
 
         Args:
           targets: (batch, classes), see `cross_entropy`.
-          outputs: logits (batch, classes) without a teacher; else "head", which learns the
-            targets, and "head_dist", which learns from the teacher.
+          outputs: logits (batch, classes) without a teacher; otherwise a dict of "head", which
+              learns from the targets, and "head_dist", which learns from the teacher.
           teacher: (batch, classes), the teacher's logits for the same images.
 
         Returns:
@@ -113,13 +114,13 @@ class Distillation:
 
 @dataclasses.dataclass(frozen=True)
 class ExitsLoss:
-    """How the exits of a network learn: from labels, a teacher, and the network's own last answer.
+    """The loss of a network with exits, which learn from labels, a teacher and the whole network.
 
     Attributes:
-      base: of labels and teacher, for each exit and for the whole network.
-      alpha: share of an exit's loss that is its divergence from the whole network's answer.
-      exit_weight: of each exit's loss in the sum.
-      whole_weight: of the whole network's; 0 where that does not learn.
+      base: loss from labels and teacher, for each exit and for the whole network.
+      alpha: share of an exit's loss that is its divergence from the whole network's output.
+      exit_weight: weight of each exit's loss in the sum.
+      whole_weight: weight of the whole network's loss; 0 if that is not trained.
     """
 
     base: Distillation
@@ -133,7 +134,7 @@ class ExitsLoss:
         outputs: Mapping[str, tf.Tensor],
         teacher: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of a batch.
+        """Computes the loss of each example of a batch.
 
         Args:
           targets: (batch, classes), see `cross_entropy`.
@@ -153,7 +154,7 @@ class ExitsLoss:
         return total
 
     def _of_one(self, targets, logits, teacher):
-        """The base loss of one answer, which learns from labels and teacher alike."""
+        """Computes the base loss of one output, which learns from both labels and teacher."""
         if self.base.kind == "none":
             return self.base(targets, logits)
         return self.base(targets, {"head": logits, "head_dist": logits}, teacher)

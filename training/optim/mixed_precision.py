@@ -1,4 +1,4 @@
-"""Training in half precision: the Keras policy of each, and the loss scale that float16 needs."""
+"""Training in half precision: the Keras policies, and the loss scale that float16 needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import keras
 import tensorflow as tf
 
-# The variables stay in float32; layers compute in what the policy names.
+# Variables stay in float32; layers compute in the type that the policy names.
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 INITIAL_SCALE = 2.0**16
 GROWTH_STEPS = 2000
@@ -16,7 +16,7 @@ GROWTH_STEPS = 2000
 
 @contextlib.contextmanager
 def precision(name: str) -> Iterator[None]:
-    """Builds the models of the block for a precision, a key of `POLICIES`."""
+    """Sets the precision, a key of `POLICIES`, for models built in the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(POLICIES[name])
     try:
@@ -28,15 +28,15 @@ def precision(name: str) -> Iterator[None]:
 class LossScale:
     """A factor on the loss that keeps small gradients above the smallest float16 number.
 
-    It is halved when a gradient overflows on any replica, and that step is skipped by all of them;
-    it is doubled after `GROWTH_STEPS` steps without (torch.amp.GradScaler's defaults). Keras'
-    LossScaleOptimizer looks at the gradients of each replica before they are summed, so replicas
-    may disagree.
+    The scale is halved when a gradient overflows on any replica, and all replicas skip that step;
+    it is doubled after `GROWTH_STEPS` steps without overflow (the defaults of
+    torch.amp.GradScaler). Keras' LossScaleOptimizer checks the gradients of each replica before
+    they are summed, so replicas could disagree.
 
     Attributes:
       scale: the factor.
-      steady_steps: steps since it was changed last.
-      skipped: steps that were skipped, in all.
+      steady_steps: number of steps since the last change.
+      skipped: total number of skipped steps.
     """
 
     def __init__(self, initial_scale: float = INITIAL_SCALE):
@@ -58,14 +58,15 @@ class LossScale:
         return tf.convert_to_tensor(self.skipped)
 
     def scale_up(self, loss: tf.Tensor) -> tf.Tensor:
-        """The loss to differentiate."""
+        """Returns the scaled loss, to be differentiated."""
         return loss * tf.cast(self.scale, loss.dtype)
 
     def scale_down(self, gradients: Sequence[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Gradients of the loss itself, in replica context.
+        """Removes the scale from gradients, in replica context.
 
         Returns:
-          The gradients, and whether all of them are finite on all replicas, a bool scalar.
+          The gradients of the unscaled loss, and whether all of them are finite on all replicas, a
+          bool scalar.
         """
         scale = tf.convert_to_tensor(self.scale)
         gradients = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
@@ -75,7 +76,7 @@ class LossScale:
         return gradients, tf.equal(bad, 0)
 
     def update(self, finite: tf.Tensor) -> None:
-        """Counts the step, in replica context, after the optimizer has seen it."""
+        """Updates the scale after the optimizer's step, in replica context."""
         scale, steady = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.steady_steps)
         grows = finite & (steady + 1 >= GROWTH_STEPS)
         factor = tf.where(finite, tf.where(grows, 2.0, 1.0), 0.5)

@@ -1,6 +1,6 @@
-"""The optimizer of the recipe: AdamW as PyTorch computes it, with adaptive gradient clipping.
+"""The optimizer of the recipe: AdamW with PyTorch's arithmetic, and adaptive gradient clipping.
 
-Source: main.py of facebookresearch/LeViT, which takes `adamw` from timm, which takes PyTorch's.
+Source: main.py of facebookresearch/LeViT, which uses `adamw` of timm, which is PyTorch's.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class AdamW:
-    """AdamW, step for step that of `torch.optim.AdamW`, under any `tf.distribute` strategy.
+    """AdamW that equals `torch.optim.AdamW` in every step, under any `tf.distribute` strategy.
 
-    `keras.optimizers.AdamW` differs in three ways that show: its epsilon is added before the bias
-    correction, not after; it decays the weights before gradients are clipped by their norm; and it
-    computes the bias corrections with a relative error of 5e-5 in the first steps. This one also
-    takes the variables of Keras 3 and of tf_keras alike, which quantisation-aware training needs,
-    and updates each of them with one operation.
+    `keras.optimizers.AdamW` differs in three visible ways: it adds epsilon before the bias
+    correction, not after it; it decays the weights before gradients are clipped by norm; and its
+    bias corrections have a relative error of 5e-5 in the first steps. In addition, this class
+    accepts variables of both Keras 3 and tf_keras, which quantisation-aware training needs, and
+    updates each of them with one operation.
 
-    Clipping comes after the gradients of all replicas are summed.
+    Gradients are clipped after they are summed over all replicas.
 
     Args:
-      variables: what is trained, float32, made in the scope of the strategy. Build the optimizer
-        in that scope too.
-      learning_rate: of the number of the step, an int64 scalar; or a float.
-      weight_decay: multiplied by the learning rate; of the variables that `decays` names.
-      clip_factor: of `training.optim.agc.clip`; 0 for no clipping.
-      rate_factors: by which each variable's rate is multiplied; by default 1 for all.
-      loss_scale: where float16 needs one: a step whose gradients are not finite changes nothing.
+      variables: float32 variables to train, created in the scope of the strategy. The optimizer
+          must be built in that scope, too.
+      learning_rate: function from the index of the step, an int64 scalar, to the rate; or a float.
+      weight_decay: weight decay, multiplied by the learning rate; for variables for which `decays`
+      is true.
+      clip_factor: factor of `training.optim.agc.clip`; 0 for no clipping.
+      rate_factors: factor on the learning rate of each variable; by default 1 for all.
+      loss_scale: the loss scale for float16: steps whose gradients are not finite change nothing.
 
     Attributes:
-      iterations: steps so far, skipped ones included; an int64 variable.
-      momentums: first moments, one for each variable.
-      velocities: second moments.
-      loss_scale: the argument.
+      iterations: number of steps so far, including skipped ones; an int64 variable.
+      momentums: first moments, one per variable.
+      velocities: second moments, one per variable.
+      loss_scale: the loss scale, if any.
     """
 
     def __init__(
@@ -77,15 +78,16 @@ class AdamW:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """All of its state."""
+        """All variables of its state."""
         return [self.iterations, *self.momentums, *self.velocities]
 
     def apply(self, gradients: Sequence[tf.Tensor], finite: tf.Tensor | bool = True) -> None:
-        """Takes one step, in replica context.
+        """Performs one step, in replica context.
 
         Args:
-          gradients: of the replica's share of the loss, one for each variable; they are summed.
-          finite: whether the step counts: `LossScale.scale_down` says so.
+          gradients: gradients of the replica's share of the loss, one per variable; they are
+          summed.
+          finite: whether the step counts, as from `LossScale.scale_down`.
         """
         gradients = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM, list(gradients)
@@ -101,7 +103,7 @@ class AdamW:
         self.iterations.assign_add(1)
 
     def _update(self, number, weights, gradient, m, v, scalars) -> None:
-        """Moves one copy of a variable and of its moments."""
+        """Updates one copy of a variable and of its moments."""
         finite, rate, decay, epsilon, beta_1, beta_2 = scalars
         axes, is_decayed, factor = self._rules[number]
         if factor != 1:
@@ -112,9 +114,10 @@ class AdamW:
             gradient = tf.where(finite, gradient, 0.0)
         if is_decayed:
             weights.assign_sub(weights * decay)
-        # TensorFlow's Adam adds epsilon to sqrt(v) before any bias correction and leaves the
-        # corrections to the rate: with both of them scaled it is PyTorch's formula. Its own
-        # corrections, of the powers of beta, cancel in the first steps, so they are left out.
+        # TensorFlow's Adam adds epsilon to sqrt(v) before bias correction and includes the
+        # corrections in the rate; with both scaled accordingly, it equals PyTorch's formula. Its
+        # own corrections, from powers of beta, suffer from cancellation in the first steps, so they
+        # are turned off.
         tf.raw_ops.ResourceApplyAdam(
             var=weights.handle,
             m=m.handle,
@@ -129,7 +132,8 @@ class AdamW:
         )
 
     def _scalars(self, finite: tf.Tensor | bool) -> list[tf.Tensor]:
-        """What the update of every variable is computed with: such that a bad step does nothing."""
+        """Computes the scalars for updating the variables, such that a step that is not finite does
+        nothing."""
         rate, steps = self._learning_rate, tf.identity(self.iterations)
         rate = tf.cast(rate(steps) if callable(rate) else rate, tf.float32)
         if self.loss_scale is not None:
@@ -146,19 +150,19 @@ class AdamW:
 
 
 def _slot(variable: keras.Variable | tf.Variable, name: str) -> tf.Variable:
-    """A moment of a variable, zero; copied over the devices as the strategy of the scope does."""
+    """Creates a moment of a variable, all zeros, replicated as the strategy of the scope does."""
     name = f"adamw/{unique_name(variable)}/{name}"
     return tf.Variable(tf.zeros(variable.shape), trainable=False, name=name)
 
 
 def _bias_correction(beta: float, steps: tf.Tensor) -> tf.Tensor:
-    """1 - beta ** steps, without the cancellation, for beta as float32 rounds it.
+    """Computes 1 - beta ** steps without cancellation, for beta rounded to float32.
 
-    The moments are computed with the rounded one. 1 - 0.999 is 1.3e-5 off in float32.
+    The moments are computed with the rounded beta. In float32, 1 - 0.999 has an error of 1.3e-5.
     """
     return -tf.math.expm1(steps * math.log(float(np.float32(beta))))
 
 
 def decays(variable: keras.Variable | tf.Variable) -> bool:
-    """Whether weight decay applies: to kernels, not to vectors, not to attention biases."""
+    """Whether weight decay applies: to kernels, but not to vectors and attention biases."""
     return len(variable.shape) > 1 and own_name(variable) != "attention_biases"

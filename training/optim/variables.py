@@ -1,4 +1,4 @@
-"""Variables of Keras 3 and of tf_keras alike: TensorFlow's own behind them, and their names."""
+"""Variables of Keras 3 and tf_keras: access to TensorFlow's variables and to their names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ Variable = keras.Variable | tf.Variable
 
 
 def raw(variable: Variable) -> tf.Variable:
-    """TensorFlow's variable behind one of Keras 3; of tf_keras it is the variable itself."""
+    """Returns TensorFlow's variable of a Keras 3 variable; a tf_keras variable is returned as it
+    is."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def unique_name(variable: Variable) -> str:
-    """Name of a variable within its model: "stem_conv1/linear/kernel"."""
+    """Returns the name of a variable within its model: "stem_conv1/linear/kernel"."""
     if isinstance(variable, keras.Variable):
         return variable.path
     return variable.name.removesuffix(":0")
 
 
 def own_name(variable: Variable) -> str:
-    """Last part of a variable's name: "kernel"."""
+    """Returns the last part of a variable's name: "kernel"."""
     return unique_name(variable).rpartition("/")[2]
 
 
@@ -34,16 +35,16 @@ def update_copies(
     *columns: Sequence[tf.Tensor | tf.Variable],
     shared: Sequence[tf.Tensor] = (),
 ) -> None:
-    """Updates every device's copy of every variable, in replica context.
+    """Updates each device's copy of every variable, in replica context.
 
-    As the optimizers of Keras do: every device moves its own copy, and nothing is communicated.
+    As in Keras' optimizers, every device updates its own copy, without communication.
 
     Args:
-      update: called with the number of a variable, a copy of it, what the columns have for it, and
-        `shared`. Of what has copies itself, it gets that of the same device.
-      variables: of which the strategy keeps copies.
-      *columns: each with a value for every variable.
-      shared: values for all of them.
+      update: called with the index of a variable, a copy of it, the values of the columns for it,
+          and `shared`. For values that have copies themselves, it gets the copy of the same device.
+      variables: variables that the strategy replicates.
+      *columns: sequences with one value per variable.
+      shared: values that are the same for all variables.
     """
 
     def on_each_device(strategy, columns, shared):

@@ -1,5 +1,5 @@
-"""The teacher of distillation: who it is (`teacher`), in what file (`reading`, `foreign`), of which
-classes (`classes`), and what it has answered already (`cache`, `asking`).
+"""The teacher of distillation: the teacher itself (`teacher`), its file (`reading`, `foreign`), its
+classes (`classes`), and its stored answers (`cache`, `asking`).
 
-Imports levit_tf and what training has outside of its loop; the loop imports this.
+It imports levit_tf and the parts of training outside of the loop; the loop imports it.
 """

@@ -1,4 +1,4 @@
-"""Asks a teacher about every picture of the epochs that a cache lacks, and stores the answers."""
+"""Asks a teacher about every picture of the epochs missing in a cache, and stores the answers."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ def fill(
     workers: int = 1,
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Fills what is missing. Several processes may do it at once; each takes the next free epoch.
+    """Fills the missing epochs. Several processes may do so at once; each takes the next free
+    epoch.
 
     Args:
-      cache: prepared.
-      load: loads the teacher, in the scope of `strategy`; it is called if it has to be asked.
-      batches: (first step, step to stop before) -> distributed (images, targets).
-      strategy: the replicas.
-      steps: of an epoch.
-      accumulate: parts in which a replica's images go through the teacher.
-      worker: whose rows of each batch.
-      workers: how many there are.
-      stop_wanted: whether somebody asks for the end; the epoch in progress is not stored then.
+      cache: the cache, prepared.
+      load: loads the teacher, in the scope of `strategy`; it is called only if the teacher is
+      needed.
+      batches: function of (first step, step to stop before) that returns distributed (images,
+      targets).
+      strategy: the distribution strategy.
+      steps: number of steps per epoch.
+      accumulate: number of parts in which a replica's images go through the teacher.
+      worker: index of this worker, which determines its rows of each batch.
+      workers: number of workers.
+      stop_wanted: whether to stop; the epoch in progress is not stored then.
 
     Returns:
-      Whether all epochs are there.
+      Whether all epochs are stored.
     """
     missing = list(cache.missing(worker, workers))
     if not missing:
@@ -81,7 +84,7 @@ def fill(
 
 def _make_ask(teacher, strategy, parts_of, accumulate: int):
     def of_replica(images):
-        # In the same parts as a step would, so that the answers are the same to the last bit.
+        # Split as in a training step, so that the answers are the same to the last bit.
         found = [parts_of(teacher(part)) for part in tf.split(images, accumulate)]
         return {name: tf.concat([one[name] for one in found], 0) for name in found[0]}
 

@@ -1,7 +1,7 @@
-"""What a teacher has answered, in files: one an epoch, for each worker of a run.
+"""A cache of a teacher's answers in files: one per epoch and worker of a run.
 
-The pictures of a step are a pure function of what a run is made of, so its answers can be stored
-and read by a later epoch, another student or a restart. Source of the idea: TinyViT, arXiv
+The pictures of a step are a pure function of the run's inputs, so the answers can be stored and
+read in a later epoch, by another student or after a restart. Source of the idea: TinyViT, arXiv
 2207.10666, section 3.1.
 """
 
@@ -30,15 +30,15 @@ _READ_AHEAD = 2  # epochs in memory
 
 
 class TeacherCacheError(ValueError):
-    """A cache of other answers than a run needs, or one that is damaged."""
+    """A cache is damaged, or has answers for other inputs than those of the run."""
 
 
 class TopLogits:
-    """The highest of a teacher's logits, and what the others have on average.
+    """The highest of a teacher's logits, and the average of the others.
 
     Args:
       classes: number of the student's classes.
-      top: how many are kept; None for all.
+      top: number of logits to keep; None for all.
     """
 
     def __init__(self, classes: int, top: int | None):
@@ -46,18 +46,18 @@ class TopLogits:
         self.top = None if top is None or top >= classes else top
 
     def parts(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What is kept of logits (batch, classes)."""
+        """Returns the stored parts of logits (batch, classes)."""
         if self.top is None:
             return {"logits": logits}
         values, indices = tf.math.top_k(logits, self.top)
         is_top = tf.reduce_any(tf.one_hot(indices, self.classes, True, False, dtype=tf.bool), 1)
         others = tf.where(is_top, tf.constant(-np.inf, tf.float32), logits)
-        # Spread evenly: exp(rest) * (classes - top) is what the others have together.
+        # Spread evenly: exp(rest) * (classes - top) is the total of the others.
         rest = tf.reduce_logsumexp(others, axis=1) - np.log(self.classes - self.top)
         return {"logits": values, "classes": tf.cast(indices, tf.int32), "rest": rest}
 
     def whole(self, parts: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Logits (batch, classes) of what was kept."""
+        """Reconstructs logits (batch, classes) from their stored parts."""
         if self.top is None:
             return parts["logits"]
         batch = tf.shape(parts["rest"])[0]
@@ -67,11 +67,11 @@ class TopLogits:
         return tf.tensor_scatter_nd_update(everywhere, places, parts["logits"])
 
     def __call__(self, logits: tf.Tensor) -> tf.Tensor:
-        """Logits of which only the highest are told apart."""
+        """Returns the logits with all but the highest replaced by their average."""
         return self.whole(self.parts(logits))
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Shape of what is kept for one picture, and its type, by name."""
+        """Returns the shape and type of what is stored for one picture, by name."""
         if self.top is None:
             return {"logits": ((self.classes,), np.float32)}
         top = (self.top,)
@@ -79,14 +79,14 @@ class TopLogits:
 
 
 class TeacherCache:
-    """A folder of answers.
+    """A folder of stored answers.
 
     Args:
-      folder: it is created.
-      made_with: everything that the answers depend on, as JSON has it.
-      kept: which logits are stored.
-      steps: of an epoch.
-      epochs: that are stored; a run of more sees the pictures of these again.
+      folder: the folder; it is created.
+      made_with: everything that the answers depend on, as JSON values.
+      kept: the logits to store.
+      steps: number of steps per epoch.
+      epochs: number of stored epochs; a longer run repeats their pictures.
     """
 
     def __init__(
@@ -105,10 +105,10 @@ class TeacherCache:
         self._steps = steps
 
     def prepare(self) -> None:
-        """Notes what the answers are made with, or checks that it is the same.
+        """Records what the answers depend on, or checks that it is the same as recorded.
 
         Raises:
-          TeacherCacheError: they are of something else, or the folder is that of something else.
+          TeacherCacheError: the answers are for other inputs, or the folder holds other files.
           OSError: the folder cannot be written to.
         """
         path = self.folder / DESCRIPTION_FILE
@@ -139,11 +139,11 @@ class TeacherCache:
             )
 
     def path(self, epoch: int, worker: int, workers: int) -> Path:
-        """The file of an epoch."""
+        """Returns the file of an epoch."""
         return self.folder / f"epoch-{epoch:05d}.worker-{worker}-of-{workers}.npz"
 
     def missing(self, worker: int, workers: int) -> Iterator[tuple[int, str]]:
-        """The epochs without a whole file, and why: "" where there is none at all."""
+        """Yields the epochs without an intact file, and the reason: "" if there is no file."""
         for epoch in range(self.epochs):
             if not self.path(epoch, worker, workers).exists():
                 yield epoch, ""
@@ -155,7 +155,7 @@ class TeacherCache:
 
     @contextlib.contextmanager
     def claimed(self, epoch: int, worker: int, workers: int) -> Iterator[bool]:
-        """Whether this process is the one that fills an epoch; for as long as the block lasts."""
+        """Yields whether this process may fill an epoch, for the duration of the block."""
         path = self.path(epoch, worker, workers).with_suffix(".lock")
         with _locked(path, wait=False) as is_mine:
             yield is_mine
@@ -163,23 +163,23 @@ class TeacherCache:
     def write(
         self, epoch: int, arrays: Mapping[str, np.ndarray], worker: int, workers: int
     ) -> None:
-        """Stores an epoch.
+        """Stores the answers of an epoch.
 
         Args:
-          epoch: its number.
-          arrays: of `TopLogits.parts`, (steps, rows, ...) each.
-          worker: whose rows they are.
-          workers: how many there are.
+          epoch: index of the epoch.
+          arrays: parts as in `TopLogits.parts`, of shape (steps, rows, ...).
+          worker: index of the worker to which the rows belong.
+          workers: number of workers.
         """
         path = self.path(epoch, worker, workers)
         with atomic_path(path, overwrite=True) as temporary, naming(path):
             np.savez(temporary, **arrays, digest=_digest(arrays))
 
     def read(self, epoch: int, worker: int, workers: int) -> dict[str, np.ndarray]:
-        """What `write` stored.
+        """Reads the arrays that `write` stored.
 
         Raises:
-          TeacherCacheError: the file is missing, torn, or of another shape.
+          TeacherCacheError: the file is missing, damaged, or has other shapes.
         """
         path = self.path(epoch, worker, workers)
         try:
@@ -201,14 +201,14 @@ class TeacherCache:
     def dataset(
         self, first_step: int, steps: int, worker: int, workers: int, rows: int
     ) -> tf.data.Dataset:
-        """Logits for the pictures of each step.
+        """Makes a dataset of the logits for the pictures of each step.
 
         Args:
-          first_step: number of the step to begin with.
+          first_step: number of the first step.
           steps: number of the step to stop before.
-          worker: whose rows.
-          workers: how many there are.
-          rows: pictures of a step that a worker has.
+          worker: index of this worker.
+          workers: number of workers.
+          rows: pictures per step of one worker.
 
         Returns:
           A dataset of (rows, classes) float32.
@@ -234,7 +234,7 @@ class TeacherCache:
 
 
 def digest_of(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, or of all files of a directory by their names."""
+    """Returns the SHA-256 of a file, or of all files of a directory and their names."""
     path = Path(path)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     whole = hashlib.sha256()
@@ -255,7 +255,7 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process holds a lock of the system's, which ends with the process."""
+    """Yields whether this process holds a lock of the system, which ends with the process."""
     with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,4 +1,4 @@
-"""Which of a teacher's classes are those of its student."""
+"""Maps the classes of a teacher to those of its student."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ import tensorflow as tf
 from levit_common.spelling import did_you_mean
 from levit_lite.class_names import imagenet_classes, read_labels
 
-# Of each class of the student all of its names: that of its folder, and one for people.
+# All names of each student class: that of its folder, and a human-readable one.
 Names = Sequence[Sequence[str]]
 
 
 class ClassMap:
-    """From a teacher's logits to those of the student's classes.
+    """Maps a teacher's logits to those of the student's classes.
 
     Args:
-      members: for each class of the student the numbers of the teacher's classes that it holds.
+      members: for each class of the student, the indices of the teacher's classes that belong to
+      it.
     """
 
     def __init__(self, members: Sequence[Sequence[int]]):
         self.members = tuple(tuple(numbers) for numbers in members)
         most = max(map(len, self.members))
-        # (classes, most), filled up with the first; and what is added to the logits.
+        # (classes, most), padded with the first index; and a mask that is added to the logits.
         self._indices = np.array([[*n, *n[:1] * (most - len(n))] for n in self.members], np.int32)
         self._mask = np.array(
             [[0.0] * len(n) + [-np.inf] * (most - len(n)) for n in self.members], np.float32
         )
 
     def __call__(self, logits: tf.Tensor) -> tf.Tensor:
-        """(batch, the teacher's classes) -> (batch, the student's classes).
+        """Maps (batch, teacher classes) to (batch, student classes).
 
-        The probability of a class is the sum of those of its members; all others are left out.
+        The probability of a class is the sum over its members; all other classes are left out.
         """
         chosen = tf.gather(logits, self._indices, axis=1)  # (batch, classes, most)
         if self._mask.shape[1] == 1:
@@ -51,22 +52,22 @@ def class_map(
     file: str | None = None,
     teacher: str = "teacher",
 ) -> tuple[ClassMap | None, str]:
-    """Finds the student's classes among the teacher's.
+    """Finds the student's classes among those of the teacher.
 
     Args:
-      names: of the student's classes.
-      classes: number of the teacher's.
-      own: names of the teacher's classes as its file has them; None without.
-      file: `teacher_classes`: the names of the teacher's classes, one a line, in their order; or a
-        `.json` with, for each class of the student, the name or number of the teacher's class, or
-        a list of them.
-      teacher: for messages.
+      names: names of the student's classes.
+      classes: number of the teacher's classes.
+      own: names of the teacher's classes in its file; None if it has none.
+      file: the file of `teacher_classes`: the names of the teacher's classes in their order, one
+          per line; or a `.json` that gives, for each class of the student, the name or index of a
+          class of the teacher, or a list of them.
+      teacher: description of the teacher for messages.
 
     Returns:
-      The map, None where the classes are the same; and a text that says what was found.
+      The map, or None if the classes are the same; and a text that describes it.
 
     Raises:
-      ValueError: they cannot be found.
+      ValueError: some classes cannot be found.
     """
     if own is None and classes == len(imagenet_classes()):
         own = ["\t".join(both) for both in imagenet_classes()]
@@ -150,7 +151,8 @@ def _labels(file: str) -> list[str]:
 
 
 def _places(own: Sequence[str]) -> dict[str, int]:
-    """Number of each class by its names: the parts between tabs, and those that occur once only."""
+    """Maps unique names of the classes to their indices: whole lines, and the parts between
+    tabs."""
     places: dict[str, list[int]] = {}
     for number, line in enumerate(own):
         for name in dict.fromkeys([line, *line.split("\t")]):

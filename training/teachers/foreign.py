@@ -1,7 +1,7 @@
 """Reads teachers of any framework: ONNX and TFLite files, run by their own runtimes.
 
-Such a file says what shape its images have, seldom what they hold. What it does not say is asked
-for (`teacher_preprocessing`), never guessed.
+Such a file specifies the shape of its images, but seldom their range of values. If that is missing,
+the user must give it (`teacher_preprocessing`); it is never guessed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from training.teachers.reading import Reading, Shape
 
 Run = Callable[[np.ndarray], np.ndarray]
 _CHANNELS = (1, 3)
-_PROBED = 4  # random images, to learn whether a network gives probabilities
+_PROBED = 4  # number of random images, to find out whether a network returns probabilities
 _SUM_TOLERANCE, _QUANTIZED_SUM_TOLERANCE = 1e-3, 0.1
 
 
 def read_onnx(path: str, size: tuple[int, int]) -> Reading:
-    """An ONNX classifier with one image, channels first or last.
+    """Reads an ONNX classifier with one image input, channels first or last.
 
     Args:
       path: the file.
-      size: (height, width) of the images where the file takes any, pixels.
+      size: (height, width) of the images, pixels, if the file accepts any size.
 
     Raises:
-      ModelFileError: it is damaged, or no such classifier.
+      ModelFileError: it is damaged, or not such a classifier.
       ImportError: ONNX Runtime is not installed.
     """
     session = open_onnx(Path(path))
@@ -64,14 +64,14 @@ def read_onnx(path: str, size: tuple[int, int]) -> Reading:
 
 
 def read_tflite(path: str, size: tuple[int, int]) -> Reading:
-    """A TFLite classifier with one image, float or quantised.
+    """Reads a TFLite classifier with one image input, float or quantised.
 
     Args:
       path: the file.
-      size: (height, width) of the images where the file takes any, pixels.
+      size: (height, width) of the images, pixels, if the file accepts any size.
 
     Raises:
-      ModelFileError: it is damaged, or no such classifier.
+      ModelFileError: it is damaged, or not such a classifier.
       ImportError: LiteRT is not installed.
     """
     interpreter = open_tflite(Path(path), threads=os.cpu_count())
@@ -113,17 +113,17 @@ def read_tflite(path: str, size: tuple[int, int]) -> Reading:
 
 
 def _range_of(image: Mapping) -> InputRange | None:
-    """What a quantised input holds: its integers are the pixels, as they come from a camera."""
+    """Returns the range of a quantised input, whose integers are the pixel values themselves."""
     if not np.issubdtype(image["dtype"], np.integer):
         return None
     scale, zero_point = image["quantization"]
-    first = np.iinfo(image["dtype"]).min  # that of int8 stands for a black pixel, too
+    first = np.iinfo(image["dtype"]).min  # for int8, too, this is a black pixel
     # scale * (pixel + first - zero_point) = (pixel / 255 - mean) / std
     return InputRange(((zero_point - first) / 255,) * 3, (1 / (255 * scale),) * 3)
 
 
 def _scores_of(outputs: Mapping[str, Shape], path: str) -> str:
-    """The name of the output that has a value for each class."""
+    """Returns the name of the output with one value per class."""
     if LOGITS in outputs:
         return LOGITS
     fitting = [
@@ -148,7 +148,7 @@ def _reading(
     takes: InputRange | None,
     tolerance: float,
 ) -> Reading:
-    """What was read, once it has been run on random images."""
+    """Makes the result, after running the file on random images."""
     batch, *sides = images
     if None in sides:
         sides = [*size, sides[2] or 3]
@@ -167,7 +167,7 @@ def _reading(
     pixels = np.random.default_rng(0).integers(0, 256, (_PROBED, *sides))
     try:
         found = answers(probe.of_channels(sides[2]).of_pixels(pixels))
-    except Exception as error:  # of the libraries that run it
+    except Exception as error:  # the libraries that run it raise many types
         raise ModelFileError(f"teacher {path}: cannot be run. {error}") from error
     classes = found.shape[1]
     is_probability = bool(

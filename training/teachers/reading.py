@@ -31,17 +31,19 @@ NAMES = (*REGNETS, *EFFICIENTNET_LITES)
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A classifier as found in a file.
+    """A classifier read from a file.
 
     Attributes:
-      network: what owns the weights.
-      scores: images (batch, *its size, channels), as `takes` says -> (batch, classes), in a graph.
-      images: (batch, height, width, channels) of the images; None where any will do.
-      answers: (batch, classes) of the scores.
-      takes: what its images hold; None where the file does not say it.
+      network: the object that owns the weights.
+      scores: function from images (batch, *size, channels), in the range `takes`, to scores (batch,
+      classes), in a graph.
+      images: shape of the images, (batch, height, width, channels); None where any size is
+      accepted.
+      answers: shape of the scores, (batch, classes).
+      takes: range of the images' values; None if the file does not specify it.
       is_probability: whether the scores are probabilities, not logits.
-      class_names: of the outputs, in their order; None where the file does not say them.
-      in_python: whether `scores` leaves TensorFlow, so that XLA cannot compile it.
+      class_names: names of the outputs in their order; None if the file does not have them.
+      in_python: whether `scores` runs outside of TensorFlow, so that XLA cannot compile it.
     """
 
     network: Any
@@ -57,13 +59,15 @@ class Reading:
 def read_checkpoint_teacher(
     path: str, name: str | None, size: tuple[int, int], channels: int
 ) -> Reading:
-    """A PyTorch checkpoint of a network that `levit_tf.teachers` knows.
+    """Reads a PyTorch checkpoint of a network that `levit_tf.teachers` knows.
 
     Args:
       path: the file.
-      name: which network, one of `NAMES`; None for what its keys say, RegNetY-16GF without.
-      size: (height, width) of the images that a network of any size is built for, pixels.
-      channels: of the images.
+      name: name of the network, one of `NAMES`; None to detect it from the keys (by default
+      RegNetY-16GF).
+      size: (height, width) of the images for which to build a network that accepts any size,
+      pixels.
+      channels: number of channels of the images.
     """
     state = read_checkpoint(path)
     if name in EFFICIENTNET_LITES or (
@@ -79,17 +83,18 @@ def read_checkpoint_teacher(
 
 
 def read_named_teacher(path: str, name: str, shape: tuple[int, int, int], classes: int) -> Reading:
-    """A Keras file of a RegNetY, rebuilt, so that a file saved for one size serves every other."""
+    """Reads a Keras file of a RegNetY and rebuilds it, so that it accepts images of any size."""
     if name not in REGNETS:
         return of_keras(load_keras_file(path), path)
     return of_keras(RegNetY(REGNETS[name], shape, classes, weights=path), path)
 
 
 def of_keras(model: keras.Model, path: str) -> Reading:
-    """A Keras classifier of logits, probabilities, or the logits of LeViT's two heads.
+    """Reads a Keras classifier that returns logits, probabilities, or the logits of LeViT's two
+    heads.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: it is another kind of model.
     """
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"teacher {path}: expected a Keras model with one input, the image.")
@@ -120,7 +125,7 @@ def of_keras(model: keras.Model, path: str) -> Reading:
 
 
 def read_saved_model(path: str, trust: bool) -> Reading:
-    """A SavedModel as `converters.to_saved_model` writes it."""
+    """Reads a SavedModel as written by `converters.to_saved_model`."""
     loaded, image = open_saved_model(Path(path), trust, "--set=trust_teacher=true")
     signature = loaded.signatures[SIGNATURE]
     outputs = signature.structured_outputs
@@ -131,7 +136,7 @@ def read_saved_model(path: str, trust: bool) -> Reading:
             f"teacher {path}: expected the input {INPUT!r}, float32, and the output {LOGITS!r} or "
             f"{PROBABILITIES!r}, as this package exports. Found: {found}"
         )
-    # `loaded` is kept: a signature does not keep the variables of its model alive.
+    # `loaded` is kept: a signature alone does not keep the variables of its model alive.
     return Reading(
         loaded,
         lambda images: signature(**{INPUT: images})[name],

@@ -1,10 +1,10 @@
 """The teacher of distillation: any frozen classifier, as a function from images to logits.
 
-Whatever file it comes from, a teacher takes what the student takes, normalised pixels
-(`levit_tf.preprocess_input`), and gives logits of the student's classes: images are brought to its
-size and its range of values, and of its classes those that the student has are taken. Where a
-network gives probabilities their logarithm is taken: its softmax, at any temperature, is that of
-the logits.
+A teacher from any kind of file takes the student's input, normalised pixels
+(`levit_tf.preprocess_input`), and returns logits of the student's classes. Images are converted to
+its size and range of values, and of its classes those of the student are selected. If a network
+returns probabilities, their logarithm is used: at any temperature, its softmax equals that of the
+logits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.teachers import foreign, reading
 from training.teachers.classes import ClassMap, Names, class_map
 from training.teachers.reading import NAMES, Reading
 
-_NORMALIZED = INPUT_RANGES["normalized"]  # what students take
+_NORMALIZED = INPUT_RANGES["normalized"]  # the range of the student's input
 _CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
 _EXPECTED = (
     "Expected a .keras classifier; an .onnx or .tflite classifier of any framework; a SavedModel "
@@ -37,14 +37,14 @@ _EXPECTED = (
 class Teacher:
     """A frozen classifier; made by `load_teacher`.
 
-    Calling it works eagerly, in a `tf.function`, compiled by XLA (but for `in_python`), and in the
+    It can be called eagerly, in a `tf.function`, compiled by XLA (unless `in_python`), and in the
     replicas of a strategy. No gradient flows through it.
 
     Attributes:
-      source: where it is from.
-      network: the Keras model or the loaded file, kept since it owns the variables.
-      notes: what was found out about it, for people.
-      in_python: whether it is run outside of TensorFlow, so that XLA cannot compile it.
+      source: path of its file.
+      network: the Keras model or the loaded file, kept because it owns the variables.
+      notes: facts about it, for messages.
+      in_python: whether it runs outside of TensorFlow, so that XLA cannot compile it.
     """
 
     def __init__(
@@ -59,14 +59,15 @@ class Teacher:
         self.network = network
         self.notes = tuple(notes)
         self.in_python = in_python
-        # Compiled even for eager callers: Keras compiles a grouped convolution on every eager call.
+        # A tf.function even for eager callers: Keras compiles a grouped convolution on every eager
+        # call.
         self._logits = tf.function(logits, autograph=False)
 
     def __str__(self) -> str:
         return f"teacher {self.source}: {'; '.join(self.notes)}" if self.notes else ""
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Logits, up to a constant for each image.
+        """Computes logits, up to a constant for each image.
 
         Args:
           images: (batch, height, width, channels), normalised pixels.
@@ -91,30 +92,30 @@ def load_teacher(
     """Loads a teacher. Under a strategy, call it in the scope of the strategy.
 
     Args:
-      spec: a file or directory, by its kind: a `.keras` file of any classifier that returns logits,
-        probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
-        `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; a
-        `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
-        EfficientNet-Lite. "regnety_160:FILE" says that FILE, which may then be `.weights.h5` too,
-        is one.
+      spec: a file or directory. It may be a `.keras` file of any classifier that returns logits,
+          probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
+          `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or
+          a `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of
+          an EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a
+          `.weights.h5` file, too.
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes.
-      channels: of the student's images.
-      trust: whether a SavedModel may have operations that reach beyond it.
-      class_names: for each class of the student all of its names; empty where nobody knows them.
+      channels: number of channels of the student's images.
+      trust: whether a SavedModel may contain operations that access files or run Python.
+      class_names: all names of each class of the student; empty if unknown.
       class_file: see `training.teachers.classes.class_map`.
-      preprocessing: what the teacher's images hold, where its file does not say it; see
-        `parse_preprocessing`.
+      preprocessing: range of the teacher's input, if its file does not specify it; see
+          `parse_preprocessing`.
 
     Returns:
       A `Teacher`.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
       ImportError: reading the file needs a package that is not installed.
-      ValueError: the file is damaged or something else than expected, nothing says what its images
-        hold, or its channels or classes are not the student's; the message names the file and what
-        was expected.
+      ValueError: the file is damaged or of an unexpected kind, the range of its images is unknown,
+          or its channels or classes are not those of the student; the message names the file and
+          what was expected.
     """
     path, name = teacher_file(spec)
     suffix = os.path.splitext(path)[1].lower()
@@ -152,13 +153,13 @@ def load_teacher(
 
 
 def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
-    """The file of a teacher, and the name of its network where that stands before it.
+    """Splits a teacher's specification into its file and, if given, the name of its network.
 
     Args:
       spec: see `load_teacher`.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: the file does not exist.
     """
     name, _, rest = os.fspath(spec).partition(":")
     name = name if rest and name in NAMES else None
@@ -169,14 +170,14 @@ def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
 
 
 def parse_preprocessing(text: str) -> InputRange:
-    """Reads `teacher_preprocessing`.
+    """Parses the value of `teacher_preprocessing`.
 
     Args:
       text: a name of `levit_tf.preprocessing.INPUT_RANGES`, or "MEAN/STD" of pixels 0..255, each
-        one number or one for each channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
+          one number or one per channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
 
     Raises:
-      ValueError: it is neither.
+      ValueError: the text has neither form.
     """
     if text in INPUT_RANGES:
         return INPUT_RANGES[text]
@@ -196,7 +197,7 @@ def parse_preprocessing(text: str) -> InputRange:
 def _classes_of(
     found: Reading, path: str, classes: int, names: Names, file: str | None
 ) -> tuple[ClassMap | None, str]:
-    """Which of its classes are taken; and a text about it."""
+    """Returns the map to the student's classes, None if they are the same, and a text about it."""
     if names or file is not None:
         names = names or [(str(number),) for number in range(classes)]
         return class_map(
@@ -211,13 +212,13 @@ def _classes_of(
 
 
 def _check(found: Reading, path: str, shape: tuple[int, int, int]) -> tuple[int, int] | None:
-    """Checks the shapes of what was read.
+    """Checks the input and output shapes of a teacher.
 
     Returns:
-      The size that images are brought to; None where the student's will do.
+      The size to which images must be resized; None if the student's size fits.
 
     Raises:
-      ValueError: it takes no images like the student's, or is no classifier.
+      ValueError: it does not accept images like the student's, or is not a classifier.
     """
     images, answers = tuple(found.images), tuple(found.answers)
     if len(images) != 4 or images[3] not in (None, shape[2]):
@@ -239,10 +240,10 @@ def _check(found: Reading, path: str, shape: tuple[int, int, int]) -> tuple[int,
 
 
 def _range_of(found: Reading, path: str, channels: int, given: str | None) -> InputRange:
-    """What the teacher's images hold.
+    """Returns the range of the teacher's input.
 
     Raises:
-      ValueError: nothing says it, or file and flag disagree.
+      ValueError: it is unknown, or the file and the setting contradict each other.
     """
     wanted = None if given is None else parse_preprocessing(given).of_channels(channels)
     takes = None if found.takes is None else found.takes.of_channels(channels)
@@ -263,7 +264,8 @@ def _range_of(found: Reading, path: str, channels: int, given: str | None) -> In
 
 
 def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
-    """What turns the student's normalised images into what a teacher takes."""
+    """Returns a function that converts the student's normalised images to a teacher's input
+    range."""
     channels = len(takes.mean)
     here = _NORMALIZED.of_channels(channels) if channels in (1, 3) else None
     if takes == here or here is None:
@@ -275,6 +277,7 @@ def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:
-    """Log-probabilities; zero counts as the smallest normal number, whose logarithm is -87."""
+    """Returns log-probabilities; 0 is replaced by the smallest normal number, whose logarithm is
+    -87."""
     probabilities = tf.cast(probabilities, tf.float32)
     return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))

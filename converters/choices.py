@@ -1,6 +1,6 @@
-"""The values that flags of converters can have, known before Keras starts.
+"""Allowed values of the converters' flags; importing them does not start Keras.
 
-The code that makes what a name says takes the names from here.
+The code that implements a value imports its name from here.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from levit_common.spelling import did_you_mean
 
 
 class RecipeChoice(NamedTuple):
-    """A named way to make a TFLite file, as its user sees it.
+    """Description of a recipe for TFLite files.
 
     Attributes:
-      description: what is in the file.
+      description: readable text about the content of the file.
       calibrated: whether it needs calibration pictures.
-      io_dtypes: types that the input and the outputs can have, the usual one first.
+      io_dtypes: possible types of the input and the outputs, the default first.
     """
 
     description: str
@@ -26,15 +26,15 @@ class RecipeChoice(NamedTuple):
     io_dtypes: tuple[str, ...] = ("float32",)
 
 
-# Of the input and the outputs where nothing is float; the usual one first.
+# Types of the input and the outputs of integer-only files, the default first.
 IO_DTYPES = ("uint8", "int8")
 RECIPES = {
     "fp32": RecipeChoice("float32 throughout"),
     "fp16": RecipeChoice(
-        "float16 weights, computed in float16 where the CPU can and in float32 elsewhere"
+        "float16 weights, computed in float16 if the CPU supports it, else in float32"
     ),
     "dynamic": RecipeChoice(
-        "int8 weights, per channel; activations in float32, quantised as they come"
+        "int8 weights, per channel; float32 activations, quantised dynamically at run time"
     ),
     "int8": RecipeChoice(
         "int8 convolutions and dense layers, per channel; attention core in float32; float32 "
@@ -42,68 +42,71 @@ RECIPES = {
         calibrated=True,
     ),
     "int8_full": RecipeChoice(
-        "int8 in every op, integer input and outputs, for accelerators that have no floats",
+        "int8 in every op, integer input and outputs, for accelerators without float arithmetic",
         calibrated=True,
         io_dtypes=IO_DTYPES,
     ),
 }
-# How recipes that are calibrated choose the ranges of activations.
+# How calibrated recipes choose the ranges of activations.
 CALIBRATION_METHODS = {
     "min_max": "from the smallest to the largest value",
-    "percentile": "without one value in 10,000 at either end",
-    "mse": "the least mean squared error of the rounded values",
-    "similarity": "layers return what is most similar to the float ones, attention keeps its order",
+    "percentile": "without the outermost 0.01 % of the values at either end",
+    "mse": "the lowest mean squared error of the rounded values",
+    "similarity": "outputs of layers most similar to the float model's, order of attention kept",
 }
 DEFAULT_CALIBRATION_METHOD = "similarity"
-LEAST_CALIBRATION_IMAGES = 8  # of which anything but extremes can be said
-# Recipes that a network can be trained for.
+LEAST_CALIBRATION_IMAGES = 8  # enough pictures for statistics other than the extremes
+# Recipes that support quantisation-aware training.
 TARGETS = ("int8", "int8_full")
-# What `converters.to_dynamic` writes.
+# File formats of `converters.to_dynamic`.
 STEP_FORMATS = ("tflite", "saved_model", "onnx")
-# Where a model is to run: what `converters.choose` measures candidates for.
+# Targets for which `converters.choose` measures candidates.
 PLACES = ("this-machine", "android", "tf-serving")
-# What a TFLite file of a classifier returns.
+# Outputs of a classifier's TFLite file.
 OUTPUTS = {
     PROBABILITIES: (PROBABILITIES,),
     LOGITS: (LOGITS,),
     "both": (LOGITS, PROBABILITIES),
 }
-# Pictures to calibrate with.
+# Calibration pictures that are available without files.
 EMBEDDED = ("digits", "photographs")
 FOLDER_PREFIX = "imagefolder:"
 CALIBRATION = f"{', '.join(EMBEDDED)} (embedded) or {FOLDER_PREFIX}/path/to/pictures"
-# What a SavedModel computes in.
+# Types that a SavedModel computes in.
 PRECISIONS = ("float32", "bfloat16")
-# How a SavedModel keeps its weights.
+# How a SavedModel stores its weights.
 CONSTANTS, VARIABLES = "constants", "variables"
 WEIGHTS = (CONSTANTS, VARIABLES)
 WEIGHTS_HELP = (
-    "Constants are the quickest for one picture; variables take half of the memory and of the time "
-    "to the first answer."
+    "How weights are stored: constants are the fastest for one picture; variables need half of the "
+    "memory, and half of the time until the first result."
 )
-# What `converters.verify` compares.
+# Files that `converters.verify` compares.
 VERIFIED = (
     "a .keras file, a SavedModel directory, a .tflite file, an .onnx file, or a PyTorch checkpoint "
     f"({', '.join(PYTORCH_FILES)})"
 )
-COMPARED_PICTURES = 500  # of a folder, at most: 300 MB of 224x224 pixels
+COMPARED_PICTURES = 500  # largest number of pictures from a folder: 300 MB at 224x224 pixels
 # ONNX: from the first opset with HardSwish to the last that tf2onnx 1.17 writes.
 OPSETS = range(14, 19)
 DEFAULT_OPSET = 17
-DYNAMIC = "dynamic"  # as a batch size
-LABELS_HELP = "Class names, one a line; by default labels.txt beside the model, or the model's own."
+DYNAMIC = "dynamic"  # value of --batch for any batch size
+LABELS_HELP = (
+    "Text file of class names, one per line; by default labels.txt in the folder of the model, or "
+    "the names stored in the model."
+)
 
 
 def check_recipe(recipe: str, io_dtype: str | None, calibrated: bool) -> None:
-    """Checks that a recipe exists and gets what it needs.
+    """Checks that a recipe exists and that its requirements are met.
 
     Args:
       recipe: one of `RECIPES`.
-      io_dtype: one of the recipe's; None for its usual one.
+      io_dtype: one of the recipe's types; None for its default.
       calibrated: whether there are calibration pictures.
 
     Raises:
-      ValueError: it does not; the message says what to do.
+      ValueError: the recipe is unknown or a requirement is not met; the message says what to do.
     """
     if recipe not in RECIPES:
         known = "\n".join(f"  {name}: {choice.description}" for name, choice in RECIPES.items())
@@ -122,15 +125,15 @@ def check_recipe(recipe: str, io_dtype: str | None, calibrated: bool) -> None:
 
 
 def check_calibration_method(method: str | None, recipe: str, images: int | None = None) -> None:
-    """Checks how ranges are to be chosen.
+    """Checks the method that chooses ranges of activations.
 
     Args:
-      method: one of `CALIBRATION_METHODS`; None for the usual one.
+      method: one of `CALIBRATION_METHODS`; None for the default.
       recipe: one of `RECIPES`.
-      images: how many calibration pictures there are; None if that is not known yet.
+      images: number of calibration pictures; None if it is not known yet.
 
     Raises:
-      ValueError: there is no such method, the recipe has no ranges, or the pictures are too few.
+      ValueError: there is no such method, the recipe needs no ranges, or the pictures are too few.
     """
     if method is not None and method not in CALIBRATION_METHODS:
         raise ValueError(
@@ -154,14 +157,14 @@ def check_calibration_method(method: str | None, recipe: str, images: int | None
 
 
 def check_opset(opset: int, batch_size: int | None) -> None:
-    """Checks what an ONNX file is asked to be.
+    """Checks opset and batch size of an ONNX file.
 
     Args:
       opset: one of `OPSETS`.
-      batch_size: images in a batch; None for any number.
+      batch_size: batch size; None for any size.
 
     Raises:
-      ValueError: one of them cannot be.
+      ValueError: the opset or the batch size is not valid.
     """
     if opset not in OPSETS:
         raise ValueError(f"--opset: expected {OPSETS[0]} to {OPSETS[-1]}. Received: {opset}")

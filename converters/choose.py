@@ -1,13 +1,13 @@
-"""Measures what a model can become on this machine, and recommends one.
+"""Measures the files that a model can be converted to on this machine, and recommends one.
 
     python -m converters.choose --model=mine.keras --calibration=imagefolder:pictures
     python -m converters.choose --model=mine.keras --target=tf-serving --threads=2 --batch=16
 
-Every candidate is made, compared on the pictures with what the model itself says, and timed in a
-process of its own; they take turns, and times are medians. The one that is recommended is the
-quickest that puts the pictures into the model's classes; with it comes the command that makes it.
-Measure while nothing else runs. What a phone takes is not what this machine takes: docs/android.md
-says how to measure there.
+Every candidate file is written, compared with the model itself on the pictures, and timed in a
+separate process. The candidates take turns, and times are medians. The recommended candidate is the
+fastest one that predicts the same classes as the model; the command that writes it is printed too.
+Measure while nothing else runs. The times on a phone are different: docs/android.md explains how to
+measure there.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _command(name: str) -> str:
-    """What a user types to get the file."""
+    """Returns the command line that writes the file of a candidate."""
     from converters.speed.candidates import CANDIDATES
 
     args, candidate = flags.FLAGS, CANDIDATES[name]
@@ -87,21 +87,23 @@ def _command(name: str) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "A classifier with a LeViT in it: a .keras file.")
-    flags.DEFINE_enum("target", PLACES[0], PLACES, "Where it is to run.")
-    flags.DEFINE_integer("threads", 1, "That a candidate may use.", lower_bound=1)
-    flags.DEFINE_integer("batch", 1, "Pictures at a time.", lower_bound=1)
+    flags.DEFINE_string("model", None, ".keras file of a classifier that contains a LeViT.")
+    flags.DEFINE_enum("target", PLACES[0], PLACES, "Where the model will run.")
+    flags.DEFINE_integer(
+        "threads", 1, "Number of CPU threads that each candidate may use.", lower_bound=1
+    )
+    flags.DEFINE_integer("batch", 1, "Batch size.", lower_bound=1)
     flags.DEFINE_string(
         "calibration",
         "photographs",
-        "Pictures to compare answers on, which int8 also learns its ranges from: "
-        f"{CALIBRATION}. Best those that the network will see.",
+        "Pictures on which predictions are compared, and from which int8 learns its ranges: "
+        f"{CALIBRATION}. Pictures like those of the application are best.",
     )
     flags.DEFINE_float(
-        "least_same", 0.95, "Share of answers that must be the model's own.", 0.0, 1.0
+        "least_same", 0.95, "Least share of predictions that must equal the model's.", 0.0, 1.0
     )
-    flags.DEFINE_integer("turns", 7, "Of each candidate.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
+    flags.DEFINE_integer("turns", 7, "How many times each candidate is measured.", lower_bound=1)
+    flags.DEFINE_float("seconds", 0.3, "Approximate length of one measurement.", lower_bound=0)
     cli.define_input_range()
     flags.mark_flags_as_required(["model"])
 

@@ -1,9 +1,9 @@
-"""From any model with a LeViT in it to the graph that is shipped: the one place where it is made.
+"""Builds the deploy graph, from which every export is made, for any model that contains a LeViT.
 
-Whatever leaves this package for a server or a phone is `deploy_graph(model)` in some file format,
-so there is one thing to make fast, to verify and to quantise. It computes what the model does, on
-plain pixels: layers before and after the LeViT are part of it, and normalisation is put in front
-only where the model says that it takes normalised pixels.
+Every file for a server or a phone is `deploy_graph(model)` in some format, so there is only one
+graph to optimise, verify and quantise. It computes the same as the model, but on plain pixels: it
+includes the layers before and after the LeViT, and adds normalisation at the beginning only if the
+model notes that it takes normalised pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from levit_tf.preprocessing import INPUT_RANGES
 
 GRAPH_NAME = "deploy"
 NORMALIZE = "normalize"
-# Last layers of which the logits can be told apart from what is made of them.
+# Last layers whose activation can be separated from the logits.
 _ENDINGS = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dense)
 
 
@@ -35,26 +35,26 @@ def deploy_graph(
     input_range: str | None = None,
     is_open: bool = False,
 ) -> keras.Model:
-    """Builds the graph that is shipped: fused, normalisation in front, named outputs.
+    """Builds the deploy graph: fused layers, normalisation at the beginning, named outputs.
 
     Args:
-      model: a functional model or a built Sequential of one image: a LeViT in train form with
-        whichever heads, one that is fused already, or a model with one in it. It is not changed. Of
-        two heads the mean of the logits is taken, of one with exits the whole network.
-      batch_size: images in a batch, where a format needs the number to be fixed.
-      input_range: what the model takes, where its graph does not say it: a name of
+      model: a functional model or a built Sequential with one image as its input: a LeViT in train
+        form with any heads, a fused LeViT, or a model that contains one. It is not changed. The
+        logits of two heads are averaged; of a model with exits the whole network is used.
+      batch_size: batch size, if a format needs a fixed one.
+      input_range: input range of a model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
-      is_open: whether the format takes a network for pictures of every size.
+      is_open: whether the format supports networks for pictures of every size.
 
     Returns:
-      A model of built-in layers, which share nothing with `model`. Input "images": (batch, height,
-      width, channels) float32, plain pixels 0..255. Outputs of a classifier, of shape (batch,
-      classes): "logits", and "probabilities", which are the model's own activation of them, softmax
-      where it has none; other outputs have the names of
+      A model of built-in layers that shares nothing with `model`. Input "images": float32 (batch,
+      height, width, channels), plain pixels 0..255. Outputs of a classifier, of shape (batch,
+      classes): "logits", and "probabilities", the model's own activation of the logits, or softmax
+      if it has none. Other outputs are named as by
       `levit_tf.prediction.network_files.output_names`.
 
     Raises:
-      ValueError: `model` is of another kind or size, or nothing says what it takes.
+      ValueError: `model` is of another kind or size, or its input range is not known.
     """
     core, activation, images, x = _on_pixels(model, batch_size, input_range, _core, is_open)
     outputs = core(x)
@@ -67,7 +67,7 @@ def deploy_graph(
 def deploy_exits(
     model: keras.Model, batch_size: int | None = None, input_range: str | None = None
 ) -> keras.Model:
-    """The graph of a network with exits that is shipped.
+    """Builds the deploy graph of a network with exits.
 
     Args:
       model: a result of `levit_tf.dynamic.exits.add_exits`, in train or deploy form.
@@ -75,7 +75,7 @@ def deploy_exits(
       input_range: see `deploy_graph`.
 
     Returns:
-      As of `deploy_graph`, but the outputs are the logits of `model`, by their names.
+      A model as in `deploy_graph`, but the outputs are the logits of `model`, by their names.
     """
 
     def core(model, front):
@@ -86,7 +86,7 @@ def deploy_exits(
 
 
 def _on_pixels(model, batch_size, input_range, make_core, is_open=False):
-    """(core, activation, pixels, what of them goes into the core); see `_core`."""
+    """Returns (core, activation, input pixels, input of the core); see `_core`."""
     takes = known_input_range(model, input_range, f"Model {model.name!r}")
     height, width, channels = _image_shape(model, is_open)
     front = front_of(flatten(model))
@@ -94,8 +94,8 @@ def _on_pixels(model, batch_size, input_range, make_core, is_open=False):
     images = x = keras.Input(
         batch_shape=(batch_size, height, width, channels), name=INPUT, dtype="float32"
     )
-    # Pixels become what the model takes, (x / 255 - mean) / std, and scaling layers that the model
-    # begins with are part of the same.
+    # Convert pixels to the model's input range, (x / 255 - mean) / std; scaling layers at the
+    # beginning of the model are included.
     scale, offset = 1 / (255 * np.array(takes.std)), -np.array(takes.mean) / np.array(takes.std)
     if takes == INPUT_RANGES["pixels"].of_channels(channels):
         scale, offset = np.ones(channels), np.zeros(channels)
@@ -107,18 +107,18 @@ def _on_pixels(model, batch_size, input_range, make_core, is_open=False):
 
 
 def core_of(graph: keras.Model) -> keras.Model:
-    """The network inside of a deploy graph, between the normalisation and the last activation."""
+    """Returns the network in a deploy graph, between normalisation and last activation."""
     (core,) = (layer for layer in graph.layers if isinstance(layer, keras.Model))
     return core
 
 
 def layer_or_none(graph: keras.Model, name: str) -> keras.layers.Layer | None:
-    """A layer of a deploy graph that not every one has: `NORMALIZE` or `PROBABILITIES`."""
+    """Returns an optional layer of a deploy graph, `NORMALIZE` or `PROBABILITIES`, or None."""
     return next((layer for layer in graph.layers if layer.name == name), None)
 
 
 def class_count(model: keras.Model) -> int | None:
-    """Number of classes of a classifier, or of a deploy graph of one; None for other models."""
+    """Returns the number of classes of a classifier or its deploy graph; None for other models."""
     if isinstance(model.output, dict) and {LOGITS, PROBABILITIES} & set(model.output):
         output = model.output.get(LOGITS, model.output.get(PROBABILITIES))
     elif ending_of(model) is None:
@@ -141,18 +141,18 @@ def _image_shape(model: keras.Model, is_open: bool) -> tuple[int | None, int | N
 
 
 def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, object]:
-    """The fused network, a classifier's up to its logits, and the activation that follows.
+    """Returns the fused network, for a classifier up to its logits, and the activation after it.
 
-    The activation is None where there is nothing to separate: then the outputs have their names.
+    The activation is None if the outputs are not split; then the network's outputs are named.
 
     Args:
       model: see `deploy_graph`.
-      front: names of the operations that are left out.
+      front: names of the operations to leave out.
     """
     if have_exits(as_functional(model).output):
         model = keras.Model(model.input, model.output[WHOLE], name=model.name)
     if has_two_heads(as_functional(model)) and classifier_of(model) is not None:
-        model = with_heads(model, "average")  # which is one linear head when it is fused
+        model = with_heads(model, "average")  # fusing turns it into a single linear head
     names, ending = output_names(model), ending_of(model)
     core = rewritten(model, lambda layer: _is_left_out(layer, front))
     if has_two_heads(core):
@@ -170,7 +170,7 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
         logits = last.input
     elif ending == LINEAR:
         activation = SOFTMAX
-    else:  # inside of a dense layer, which is a copy
+    else:  # the activation is part of a dense layer, which is a copy
         last.activation = keras.activations.linear
     return keras.Model(core.inputs[0], logits, name=model.name), activation
 

@@ -1,14 +1,14 @@
-"""A PyTorch LeViT checkpoint to a Keras model: official, timm or Hugging Face.
+"""Converts a PyTorch LeViT checkpoint to a Keras model: official, timm or Hugging Face.
 
     python -m converters.from_pytorch --checkpoint=LeViT-256-13b5763e.pth --output=levit256.keras
     python -m converters.from_pytorch --checkpoint=hf://facebook/levit-256 --output=levit256.keras
 
-The codebase that wrote the checkpoint, and the variant, are recognised, also in what training
-scripts save: prefixes such as `module.` are removed, and of several networks in the file the
-trained one is taken, or the one of --checkpoint_key; what was done is said.
+The codebase that wrote the checkpoint and the variant are recognised, also in checkpoints of
+training scripts: prefixes such as `module.` are removed, and if the file holds several networks,
+the trained one or that of --checkpoint_key is used. The command prints what it did.
 
-Safetensors need no torch; `.pth` and `.bin` need the `torch` extra and are never allowed to run
-code.
+Safetensors files need no torch; `.pth` and `.bin` files need the `torch` extra and are never
+allowed to run code.
 """
 
 from __future__ import annotations
@@ -54,12 +54,32 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_string("model", None, "Variant, such as LeViT256; recognised by default.")
-    flags.DEFINE_string("input_size", None, "HxW or one number; the checkpoint's by default.")
-    flags.DEFINE_string("checkpoint_size", None, "HxW it was trained on, where that is not square.")
-    flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
-    flags.DEFINE_integer("classes", None, "Other than the checkpoint's: with new heads.")
-    flags.DEFINE_enum("heads", None, HEADS, "As in levit_tf.LeViT; what there is by default.")
-    flags.DEFINE_string("labels", None, "Class names, one a line; ImageNet's for 1000 classes.")
+    flags.DEFINE_string(
+        "input_size",
+        None,
+        "Input size of the model: HxW or one number; by default that of the checkpoint.",
+    )
+    flags.DEFINE_string(
+        "checkpoint_size",
+        None,
+        "HxW of the pictures that the checkpoint was trained on, if they are not square.",
+    )
+    flags.DEFINE_string(
+        "checkpoint_key",
+        None,
+        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
+    )
+    flags.DEFINE_integer(
+        "classes", None, "Number of classes; if it is not the checkpoint's, the heads are new."
+    )
+    flags.DEFINE_enum(
+        "heads", None, HEADS, "Heads as in levit_tf.LeViT; by default those of the checkpoint."
+    )
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "Text file of class names, one per line; by default ImageNet's for 1000 classes.",
+    )
     cli.define_overwrite()
     flags.mark_flags_as_required(["checkpoint", "output"])
 

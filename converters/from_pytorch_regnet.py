@@ -1,10 +1,10 @@
-"""A PyTorch RegNetY checkpoint, DeiT's or timm's, to a Keras model: the teacher for distillation.
+"""Converts a PyTorch RegNetY checkpoint of DeiT or timm to a Keras model: the distillation teacher.
 
     python -m converters.from_pytorch_regnet --checkpoint=regnety_160-a5fe301d.pth \\
         --output=regnety_160.keras
 
-The model takes normalised pixels of any image size and returns logits. Safetensors need no torch;
-`.pth` and `.bin` need the `torch` extra and are never allowed to run code.
+The model takes normalised pixels of any image size and returns logits. Safetensors files need no
+torch; `.pth` and `.bin` files need the `torch` extra and are never allowed to run code.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, f"PyTorch checkpoint: {', '.join(PYTORCH_FILES)}.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
-    flags.DEFINE_enum("model", REGNETS[0], REGNETS, "Which RegNetY it is.")
-    flags.DEFINE_string("checkpoint_key", None, "Of a file with several: model_ema, for instance.")
+    flags.DEFINE_enum("model", REGNETS[0], REGNETS, "RegNetY variant in the checkpoint.")
+    flags.DEFINE_string(
+        "checkpoint_key",
+        None,
+        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
+    )
     cli.define_overwrite()
     flags.mark_flags_as_required(["checkpoint", "output"])
 

@@ -1,8 +1,8 @@
-"""Finds the layers of a LeViT in other formats again, by the names that exporters keep.
+"""Finds the layers of a LeViT in other formats, by the names that exporters keep.
 
-What is compared across formats are the outputs of the stem's convolutions, of every attention and
-every MLP, of the sums after them, and the pooled features. The train form has a layer for each; in
-the deploy graph the last projection of an attention or MLP stands for it.
+The comparison across formats covers the outputs of the stem's convolutions, of every attention and
+MLP, of the sums after them, and the pooled features. The train form has a layer for each of them;
+in the deploy graph, the output of an attention or MLP is that of its last projection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from converters.deploy import NORMALIZE
 from levit_tf.names import CLASSIFIER, PRE_LOGITS
 
 _BRANCH = r"stages_\d+_(?:blocks_\d+|downsample)_(?:attn|mlp)"
-# TensorFlow numbers scopes that it meets again: stem_conv1_1 is stem_conv1.
+# TensorFlow adds a number to repeated scopes: stem_conv1_1 is stem_conv1.
 _LAYER = re.compile(rf"(stem_conv\d+|{_BRANCH}(?:_add)?|{PRE_LOGITS})(?:_proj|_ln2)?(?:_\d+)?")
 
 _BLOCK = re.compile(rf"({NORMALIZE}|{_BRANCH}|{PRE_LOGITS}|{CLASSIFIER})(?:_.*)?")
@@ -21,14 +21,14 @@ _STEM = re.compile(r"stem_(?:conv|act)(\d+)(?:_.*)?")
 
 
 def layer_in(path: str) -> str | None:
-    """The layer that a tensor or node belongs to.
+    """Returns the layer that a tensor or node belongs to.
 
     Args:
-      path: a name as Keras, TensorFlow, TFLite or ONNX have it, with scopes before slashes, such as
+      path: name in Keras, TensorFlow, TFLite or ONNX, with scopes separated by slashes, such as
         `deploy_1/LeViT256_1/stages_0_blocks_0_attn_add_1/Add`.
 
     Returns:
-      A name of the train form, such as `stages_0_blocks_0_attn_add`; None for what belongs to no
+      A layer name of the train form, such as `stages_0_blocks_0_attn_add`; None if it belongs to no
       layer that is compared.
     """
     for part in path.split("/"):
@@ -39,15 +39,15 @@ def layer_in(path: str) -> str | None:
 
 
 def block_in(path: str) -> str | None:
-    """The part of the network that a tensor or node belongs to, whichever layer of it.
+    """Returns the part of the network, of one or more layers, that a tensor or node belongs to.
 
     Args:
       path: as for `layer_in`.
 
     Returns:
-      `normalize`; `stem_conv1` and so on with padding and activation; `stages_0_blocks_0_attn` with
-      projections and bias; `stages_0_blocks_0_mlp`; `pre_logits`; `classifier`; None for anything
-      else.
+      `normalize`; `stem_conv1` and so on, including padding and activation;
+      `stages_0_blocks_0_attn`, including projections and bias; `stages_0_blocks_0_mlp`;
+      `pre_logits`; `classifier`; None for anything else.
     """
     for part in path.split("/"):
         if match := _BLOCK.fullmatch(part):

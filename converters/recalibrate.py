@@ -1,12 +1,12 @@
-"""New thresholds for a dynamic file, by pictures of your own; nothing is trained.
+"""Sets new thresholds in a dynamic file, using your own pictures; nothing is trained.
 
     python -m converters.recalibrate --file=DIR/int8.tflite --calibration=imagefolder:PATH \\
         --epsilon=0.02
     python -m converters.recalibrate --file=DIR/int8.tflite --calibration=... --budget_ms=5
     python -m converters.recalibrate --file=DIR/int8.tflite --thresholds=0.9,0.95
 
-The file, TFLite with IF, ONNX or a SavedModel of `converters.to_dynamic`, is changed in its place.
-Thresholds that are given as numbers come without a promise.
+The file (TFLite with IF, ONNX or a SavedModel of `converters.to_dynamic`) is changed in place.
+Thresholds that are given as numbers have no statistical guarantee.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("file", None, "A dynamic .tflite or .onnx file, or SavedModel.")
     define_calibration()
-    flags.DEFINE_list("thresholds", None, "Confidences to set as they are, one for each exit.")
-    flags.DEFINE_string("labels", None, "Names of the classes, one a line.")
+    flags.DEFINE_list("thresholds", None, "Thresholds to set, without calibration: one per exit.")
+    flags.DEFINE_string("labels", None, "Text file of class names, one per line.")
     cli.define_trust()
     flags.mark_flags_as_required(["file"])
 

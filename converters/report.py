@@ -1,22 +1,22 @@
-"""Says what is in a TFLite file: its ops, what XNNPACK takes of them, sizes, and times.
+"""Reports on a TFLite file: its ops, those that XNNPACK runs, sizes, and times.
 
     python -m converters.report levit256.tflite [--time] [--json]
     python -m converters.report levit256-int8.tflite --against=levit256.keras --images=FOLDER
 
-Ops and partitions are those that LiteRT has after the XNNPACK delegate was applied: a network that
-runs fast is one partition, and every op outside is a kernel of TFLite's own, with a change of hands
-before and after. Weights are listed by the parts of the network, told by the names of tensors.
+Ops and partitions are those of LiteRT after it has applied the XNNPACK delegate: a fast network is
+a single partition. Every op outside is run by TFLite's own kernels, with a switch before and after
+it. Weights are listed by parts of the network, which are recognised by the names of tensors.
 
-`--time` adds the times of kernels as XNNPACK itself measures them inside its partitions, and LiteRT
-outside, of noise for a picture: medians, in whole microseconds for each kernel, so that those of
-less than one count as none. XNNPACK merges and inserts kernels; `converters.reporting.report_times`
-lays them beside the ops of the file. The time of the whole inference is measured without the
-profiler.
+`--time` adds the times of kernels, measured on noise by XNNPACK inside its partitions and by LiteRT
+outside. They are medians in whole microseconds per kernel, so shorter kernels count as 0. XNNPACK
+merges and inserts kernels; `converters.reporting.report_times` assigns them to the ops of the file.
+The time of the whole inference is measured without the profiler.
 
-`--against` adds how far each layer is from the same one in another file of the network, such as the
-float model that a quantised file was made from, on the pictures of a folder or on those that come
-with scikit-learn: the largest difference, that over the largest value, the mean one, and the lowest
-cosine of a picture. `converters.verify` compares any two files.
+`--against` adds the error of each layer, compared with the same layer in another file of the
+network, such as the float model of a quantised file. The pictures are those of a folder, or those
+that come with scikit-learn. The errors are the largest difference, the same relative to the largest
+value, the mean difference, and the lowest cosine of a picture. `converters.verify` compares any two
+files.
 """
 
 from __future__ import annotations
@@ -71,12 +71,14 @@ def _layer_errors(reference: str, file: str) -> LayerDifferences:
 
 
 def define_flags() -> None:
-    flags.DEFINE_bool("time", False, "Measure its kernels.")
-    flags.DEFINE_integer("threads", 1, "CPU threads to time it on.")
+    flags.DEFINE_bool("time", False, "Measure the times of the kernels.")
+    flags.DEFINE_integer("threads", 1, "Number of CPU threads for --time.")
     flags.DEFINE_bool("json", False, "Print JSON instead of tables.")
-    flags.DEFINE_string("against", None, f"Show the error of each layer against this: {VERIFIED}.")
-    flags.DEFINE_string("images", None, "Folder of pictures for it; embedded ones by default.")
-    flags.DEFINE_integer("limit", 64, "Pictures of the folder, spread over it, at most.")
+    flags.DEFINE_string(
+        "against", None, f"File to compare with, to show the error of each layer: {VERIFIED}."
+    )
+    flags.DEFINE_string("images", None, "Folder of pictures for --against; embedded by default.")
+    flags.DEFINE_integer("limit", 64, "Largest number of pictures, evenly chosen from the folder.")
     cli.define_input_range()
     cli.define_trust()
 

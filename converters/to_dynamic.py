@@ -1,18 +1,18 @@
-"""A LeViT with exits, or a cascade of several, to files that skip what a picture does not need.
+"""Converts a LeViT with exits, or a cascade of several, to files that skip unnecessary steps.
 
     python -m converters.to_dynamic --models=runs/exits/final.keras \\
         --calibration=imagefolder:PATH --epsilon=0.01 --delta=0.1 --output=DIR
     python -m converters.to_dynamic --models=small.keras,large.keras --calibration=... --output=DIR
 
-PATH holds a folder for each class, or the parts of a data set, of which the held-out one is taken;
-training must not have seen the pictures. With confidence 1 - delta, at most a share epsilon of all
-such pictures leaves early with a wrong answer where the whole network is right.
+PATH contains one folder per class, or the parts of a data set, of which the held-out part is used;
+the pictures must not have been used for training. With confidence 1 - delta, at most a share
+epsilon of all such pictures leaves early with a wrong class although the whole network is right.
 
-DIR gets `fp32.tflite` and `int8.tflite`, which choose by themselves; `fp32-steps.tflite` and
-`int8-steps.tflite`, with a signature for each step, for apps that stop when their time is up;
-`saved_model`, `model.onnx`, `labels.txt`, and `dynamic.json` with the calibration. Each path of
-each file is compared with the Keras model before DIR gets its name. `converters.recalibrate` sets
-other thresholds later.
+DIR contains `fp32.tflite` and `int8.tflite`, which choose the exit themselves; `fp32-steps.tflite`
+and `int8-steps.tflite`, with one signature per step, for apps with a time limit; `saved_model`,
+`model.onnx`, `labels.txt`, and `dynamic.json` with the calibration. Every path of every file is
+compared with the Keras model before DIR is put in place. `converters.recalibrate` can set other
+thresholds later.
 """
 
 from __future__ import annotations
@@ -78,32 +78,43 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "models",
         None,
-        "A .keras file of a LeViT with exits, or several classifiers, the quickest first.",
+        "A .keras file of a LeViT with exits, or several classifiers, the fastest first.",
     )
     define_calibration()
     flags.DEFINE_string("output", None, "Folder to write.")
-    flags.DEFINE_list("formats", list(STEP_FORMATS), f"Some of {', '.join(STEP_FORMATS)}.")
-    flags.DEFINE_string("labels", None, "Names of the classes, one a line.")
+    flags.DEFINE_list(
+        "formats", list(STEP_FORMATS), f"Formats to write, from {', '.join(STEP_FORMATS)}."
+    )
+    flags.DEFINE_string("labels", None, "Text file of class names, one per line.")
     cli.define_input_range()
     cli.define_overwrite()
     flags.mark_flags_as_required(["models", "calibration", "output"])
 
 
 def define_calibration() -> None:
-    """Defines the flags by which thresholds are chosen."""
+    """Defines the flags for choosing thresholds."""
     flags.DEFINE_string(
-        "calibration", None, f"Labelled pictures, {FOLDER_PREFIX}PATH, that training has not seen."
+        "calibration", None, f"Labelled pictures not used in training: {FOLDER_PREFIX}PATH."
     )
     flags.DEFINE_float(
-        "epsilon", 0.01, "Share that may leave early and wrong where the whole network is right."
+        "epsilon",
+        0.01,
+        "Largest share of pictures that leave early with a wrong class although the whole network "
+        "is right.",
     )
-    flags.DEFINE_float("delta", 0.1, "How likely the pictures may mislead about that.")
-    flags.DEFINE_float("budget_ms", None, "Milliseconds to keep on this machine, not epsilon.")
-    flags.DEFINE_enum("budget_of", "mean", ("mean", "p99"), "Which time keeps to them.")
+    flags.DEFINE_float("delta", 0.1, "Largest probability that the bound epsilon does not hold.")
+    flags.DEFINE_float(
+        "budget_ms",
+        None,
+        "Time limit per picture on this machine in milliseconds; used instead of --epsilon.",
+    )
+    flags.DEFINE_enum(
+        "budget_of", "mean", ("mean", "p99"), "Statistic of the times to compare with --budget_ms."
+    )
 
 
 def check_calibration() -> None:
-    """Checks them."""
+    """Checks the flags for choosing thresholds."""
     args = flags.FLAGS
     if not args.calibration.startswith(FOLDER_PREFIX):
         raise ValueError(

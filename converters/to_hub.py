@@ -1,10 +1,11 @@
-"""A Keras LeViT as a folder for the Hugging Face hub.
+"""Writes a Keras LeViT as a folder for the Hugging Face hub.
 
     python -m converters.to_hub --model=levit256.keras --name=OWNER/NAME --output=upload
 
-The folder has the weights as timm's or transformers' safetensors with config.json, the `.keras`
-file, a `.tflite` file, with --calibration one in int8, and a model card with what was measured:
-top-1 on --pictures, a folder with a sub-folder for each class. Nothing is uploaded:
+The folder contains the weights as timm's or transformers' safetensors with config.json, the
+`.keras` file, a `.tflite` file (with --calibration also one in int8), and a model card with
+measured figures: top-1 on --pictures, a folder with one sub-folder per class. The command does not
+upload anything; to upload the folder, run:
 
     hf upload OWNER/NAME upload
 """
@@ -43,11 +44,17 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "Keras file of a LeViT in train form, ending in .keras.")
     flags.DEFINE_string("output", None, "Folder to write.")
-    flags.DEFINE_string("name", None, "Of the repository: OWNER/NAME.")
-    flags.DEFINE_enum("format", None, _FORMATS, "By default timm where it has the variant.")
-    flags.DEFINE_string("pictures", None, "To measure on: a folder with a sub-folder a class.")
-    flags.DEFINE_string("calibration", None, f"For an int8 file, too: {CALIBRATION}.")
-    flags.DEFINE_string("license", "apache-2.0", "As the hub names it.")
+    flags.DEFINE_string("name", None, "Name of the repository: OWNER/NAME.")
+    flags.DEFINE_enum(
+        "format", None, _FORMATS, "Library of the PyTorch weights; by default timm if possible."
+    )
+    flags.DEFINE_string(
+        "pictures", None, "Folder of pictures to measure on, with one sub-folder per class."
+    )
+    flags.DEFINE_string(
+        "calibration", None, f"Calibration pictures, to write an int8 file too: {CALIBRATION}."
+    )
+    flags.DEFINE_string("license", "apache-2.0", "License identifier on the hub.")
     cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output", "name"])
 

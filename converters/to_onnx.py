@@ -1,14 +1,14 @@
-"""A Keras LeViT to an ONNX file.
+"""Converts a Keras LeViT to an ONNX file.
 
     python -m converters.to_onnx --model=levit256.keras --output=levit256.onnx
     python -m converters.to_onnx --model=levit256.keras --recipe=int8 --output=levit256-int8.onnx \\
         --calibration=imagefolder:/path/to/pictures
 
-Names are those of `levit_common.shipped_names`: plain RGB pictures in, logits and probabilities
-out. The float file runs channels-first inside, see `converters.onnx.onnx_layout`. The int8 file is
-the same quantised network as that of `converters.to_tflite --recipe=int8`, for ONNX Runtime and
-OpenVINO; `converters.qat` writes it of a network that was trained for int8. Every file is compared
-with Keras in ONNX Runtime before it gets its name.
+Names are those of `levit_common.shipped_names`: the input is plain RGB pictures, the outputs are
+logits and probabilities. The float file computes channels-first, see `converters.onnx.onnx_layout`.
+The int8 file contains the same quantised network as `converters.to_tflite --recipe=int8`, for ONNX
+Runtime and OpenVINO; `converters.qat` writes it for a network that was trained for int8. Every file
+is compared with Keras in ONNX Runtime before it is put in place.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     model = load_keras_file(args.model)
     images = None
     if args.calibration is not None:
-        # Whatever else was loaded is refused here, in words.
+        # Raises a readable error for any other kind of model.
         size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
         images = calibration_images(args.calibration, size)
     written = to_onnx(
@@ -78,23 +78,23 @@ def _parse_batch(text: str) -> int | None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
+    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
     flags.DEFINE_string("output", None, "File to write, ending in .onnx.")
     known = "; ".join(f"{name}: {RECIPES[name].description}" for name in ONNX_RECIPES)
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_integer("opset", DEFAULT_OPSET, f"ONNX opset, {OPSETS[0]} to {OPSETS[-1]}.")
-    flags.DEFINE_string("batch", DYNAMIC, f"Images in a batch: a number, or {DYNAMIC}.")
+    flags.DEFINE_string("batch", DYNAMIC, f"Batch size: a number, or {DYNAMIC} for any size.")
     flags.DEFINE_string(
         "calibration",
         None,
-        "Pictures that int8 learns ranges from, and that every file is compared with Keras on: "
+        "Pictures from which int8 learns ranges, and on which every file is compared with Keras: "
         f"{CALIBRATION}.",
     )
     methods = "; ".join(f"{name}: {text}" for name, text in CALIBRATION_METHODS.items())
     flags.DEFINE_string(
         "calibration_method",
         None,
-        f"How int8 chooses the ranges of activations, {DEFAULT_CALIBRATION_METHOD} by default. "
+        f"How int8 chooses the ranges of activations; {DEFAULT_CALIBRATION_METHOD} by default. "
         f"{methods}.",
     )
     flags.DEFINE_string("labels", None, LABELS_HELP)

@@ -1,4 +1,4 @@
-"""A Keras LeViT to a PyTorch state dict that the reference codebases load with `strict=True`.
+"""Converts a Keras LeViT to a PyTorch state dict that the codebases load with `strict=True`.
 
     python -m converters.to_pytorch --model=levit256.keras --output=levit256.pth --format=official
 
@@ -28,7 +28,7 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "Keras file of a LeViT in train form, ending in .keras.")
     flags.DEFINE_string("output", None, f"File to write: {', '.join(PYTORCH_FILES)}.")
-    flags.DEFINE_enum("format", "official", FLAVOURS, "Whose names and layout to use.")
+    flags.DEFINE_enum("format", "official", FLAVOURS, "Codebase whose names and layout to use.")
     cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])
 

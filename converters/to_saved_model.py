@@ -1,11 +1,12 @@
-"""A Keras LeViT to a TensorFlow SavedModel, as TensorFlow Serving loads it.
+"""Converts a Keras LeViT to a SavedModel for TensorFlow Serving.
 
     python -m converters.to_saved_model --model=levit256.keras --output=levit256
     python -m converters.to_saved_model --model=levit256.keras --output=levit256-bf16 \\
         --precision=bfloat16
 
-The signature is that of `levit_common.shipped_names`: plain RGB pictures in, logits and
-probabilities out. It is compared with what the Keras model itself says before it gets its name.
+The signature is that of `levit_common.shipped_names`: the input is plain RGB pictures, the outputs
+are logits and probabilities. They are compared with those of the Keras model before the SavedModel
+is put in place.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
+    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
     flags.DEFINE_string("output", None, "Directory to write.")
     flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Type in which the network computes.")
     flags.DEFINE_enum("weights", CONSTANTS, WEIGHTS, WEIGHTS_HELP)
     cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])

@@ -1,4 +1,4 @@
-"""A Keras LeViT, or a model with one in it, to a TFLite file, by a named recipe.
+"""Converts a Keras LeViT, or a model that contains one, to a TFLite file by a named recipe.
 
     python -m converters.to_tflite --model=levit256.keras --recipe=fp16 --output=levit256.tflite
     python -m converters.to_tflite --model=levit256.keras --recipe=int8 --output=levit256.tflite \\
@@ -7,10 +7,10 @@
         --output=levit256.tflite
 
 The file takes one plain RGB picture, 0..255, and returns probabilities or, with --outputs, logits
-or both, by the names of `levit_common.shipped_names`. It carries the metadata that MediaPipe and
-Android Studio read, class names included. It is compared with what the Keras model itself says
-before it is put in place, and FILE.json beside it says how it was made and how far it is from
-Keras.
+or both; names are those of `levit_common.shipped_names`. It contains the metadata that MediaPipe
+and Android Studio read, including class names. Its outputs are compared with those of the Keras
+model before it is put in place, and FILE.json in the same folder records how it was made and how
+much it differs from Keras.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
         return
     images = None
     if args.calibration is not None:
-        # Whatever else was loaded is refused here, in words.
+        # Raises a readable error for any other kind of model.
         size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
         images = calibration_images(args.calibration, size)
     about = to_tflite(
@@ -109,28 +109,30 @@ def _comparison(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 def define_flags() -> None:
     known = "; ".join(f"{name}: {choice.description}" for name, choice in RECIPES.items())
-    flags.DEFINE_string("model", None, "LeViT, or a model with one in it: a .keras file.")
+    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
-    flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "What the file returns.")
+    flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "Outputs of a classifier's file.")
     flags.DEFINE_list(
         "input_sizes",
         None,
-        "Pictures of these sizes, such as 224,288x384: one signature for each in one file, and the "
-        "weights once. The model is a LeViT in train form, for whichever size.",
+        "Input sizes, such as 224,288x384: the file has one signature per size, which share the "
+        "weights. The model must be a LeViT in train form, of any input size.",
     )
-    flags.DEFINE_string("io_dtype", None, "Input and outputs of int8_full: uint8 (usual) or int8.")
+    flags.DEFINE_string(
+        "io_dtype", None, "Type of input and outputs of int8_full: uint8 (default) or int8."
+    )
     flags.DEFINE_string(
         "calibration",
         None,
-        "Pictures that int8 and int8_full learn ranges from, and that every file is compared with "
-        f"Keras on: {CALIBRATION}.",
+        "Pictures from which int8 and int8_full learn ranges, and on which every file is compared "
+        f"with Keras: {CALIBRATION}.",
     )
     methods = "; ".join(f"{name}: {text}" for name, text in CALIBRATION_METHODS.items())
     flags.DEFINE_string(
         "calibration_method",
         None,
-        "How int8 and int8_full choose the ranges of activations, "
+        "How int8 and int8_full choose the ranges of activations; "
         f"{DEFAULT_CALIBRATION_METHOD} by default. {methods}.",
     )
     flags.DEFINE_string("labels", None, LABELS_HELP)

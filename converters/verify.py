@@ -1,20 +1,20 @@
-"""Compares any two files of a network on real pictures, and says where they part.
+"""Compares any two files of a network on real pictures, and reports where they differ.
 
     python -m converters.verify levit256.keras levit256.tflite --images=FOLDER --layers
 
-Each is a `.keras` file, a SavedModel, a `.tflite`, an `.onnx`, or a PyTorch checkpoint of any
-codebase that `converters.from_pytorch` knows, which needs no PyTorch if it is of safetensors. The
-first is what is expected. Without `--images` they see pictures that come with scikit-learn: digits
-where the network takes 32x32 pixels, parts of two photographs otherwise.
+Each file is a `.keras` file, a SavedModel, a `.tflite` file, an `.onnx` file, or a PyTorch
+checkpoint of any codebase that `converters.from_pytorch` supports; safetensors files need no
+PyTorch. The first file is the reference. Without `--images`, pictures that come with scikit-learn
+are used: digits if the network takes 32x32 pixels, else parts of two photographs.
 
-`--layers` compares what the stem's convolutions, each attention, each MLP and the sums after them
-return, found by their names in either file, and names the first that differs; `--picture=FILE.png`
-draws it.
+`--layers` compares the outputs of the stem's convolutions, of each attention and MLP, and of the
+sums after them, which are found by name in both files. It names the first layer that differs;
+`--picture=FILE.png` draws the differences.
 
-The exit code is 0 if the logits differ by at most the tolerance, 1 if by more, and 2 if the files
-cannot be compared. A difference is the largest one over the largest logit expected; the default
-tolerance is that of the coarser of the two files, see `converters.verification.verify_artefact`. Of
-a file that keeps no logits it is the probabilities that are compared.
+The exit code is 0 if the logits differ by at most the tolerance, 1 if they differ by more, and 2 if
+the files cannot be compared. The difference is the largest one, relative to the largest logit of
+the reference. The default tolerance is that of the less precise of the two files, see
+`converters.verification.verify_artefact`. If a file has no logits, probabilities are compared.
 """
 
 from __future__ import annotations
@@ -73,25 +73,28 @@ def _checkpoint_size() -> tuple[int, int] | None:
 def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder of pictures; embedded ones by default.")
     flags.DEFINE_integer(
-        "limit", COMPARED_PICTURES, "Pictures of the folder, spread over it, at most."
+        "limit", COMPARED_PICTURES, "Largest number of pictures, evenly chosen from the folder."
     )
     cli.define_input_range()
     cli.define_trust()
-    flags.DEFINE_bool("layers", False, "Compare layer by layer, too.")
+    flags.DEFINE_bool("layers", False, "Also compare layer by layer.")
     flags.DEFINE_float(
         "tolerance",
         None,
-        "Largest difference over the largest logit; by default by the files' precision.",
+        "Largest allowed difference, relative to the largest logit; by default it depends on the "
+        "precision of the files.",
     )
-    flags.DEFINE_string("picture", None, "Draw the layers, as a PNG file.")
-    flags.DEFINE_string("json", None, "Write the numbers to a file.")
+    flags.DEFINE_string("picture", None, "PNG file to draw the differences of the layers to.")
+    flags.DEFINE_string("json", None, "JSON file to write the numbers to.")
     flags.DEFINE_string(
         "checkpoint_size",
         None,
-        "HxW of the pictures that a PyTorch checkpoint was trained on, where those are not square.",
+        "HxW of the pictures that a PyTorch checkpoint was trained on, if they are not square.",
     )
     flags.DEFINE_string(
-        "checkpoint_key", None, "Network of a PyTorch checkpoint with several, such as model_ema."
+        "checkpoint_key",
+        None,
+        "Key of the state dict in a PyTorch checkpoint that holds several, such as model_ema.",
     )
 
 

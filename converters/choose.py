@@ -5,7 +5,8 @@
 
 Every candidate file is written, compared with the model itself on the pictures, and timed in a
 separate process. The candidates take turns, and times are medians. The recommended candidate is the
-fastest one that predicts the same classes as the model; the command that writes it is printed too.
+fastest one whose predictions agree with the model's, see --least_same; the command that writes it
+is printed too.
 Measure while nothing else runs. The times on a phone are different: docs/android.md explains how to
 measure there.
 """

@@ -1,9 +1,9 @@
-"""Classifiers in steps (`levit_tf.dynamic`) as files that skip what a picture does not need.
+"""Writes classifiers in steps (`levit_tf.dynamic`) to files that skip unnecessary steps.
 
-graph               all steps as one deploy graph, which the converters know
-parts               that graph cut where answers come out
-tflite_branches     TFLite with IF, and with a signature for each step
+graph               builds all steps as one deploy graph, which the converters can write
+parts               splits that graph after the logits of each step
+tflite_branches     TFLite with IF, and with one signature per step
 onnx_branches       ONNX with `If`
 saved_model_steps   SavedModel: `tf.cond` for one picture, gathering for batches
-record              what a file says of its calibration
+record              the JSON record of the calibration
 """

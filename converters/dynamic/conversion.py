@@ -1,4 +1,4 @@
-"""A classifier in steps to files that skip what a picture does not need.
+"""Converts a classifier in steps to files that skip unnecessary steps.
 
 The command is `python -m converters.to_dynamic`.
 """
@@ -46,25 +46,25 @@ from levit_tf.pictures.labelled_pictures import LabelledPictures
 
 RECIPES = ("fp32", "int8")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
-_CHECKED = 8  # pictures that each path is compared on
-_RANGES_FROM = 128  # pictures that int8 learns ranges from
+_CHECKED = 8  # number of pictures on which each path is compared with Keras
+_RANGES_FROM = 128  # number of pictures from which int8 learns its ranges
 
-# Logits of every step, and the labels: choose thresholds.
+# Function that chooses thresholds from the logits of every step and the labels.
 Choose = Callable[[Sequence[np.ndarray], np.ndarray], Calibration]
 
 
 def tflite_name(recipe: str) -> str:
-    """Name of the TFLite file with IF of a recipe."""
+    """Returns the name of a recipe's TFLite file with IF."""
     return f"{recipe}.tflite"
 
 
 def steps_name(recipe: str) -> str:
-    """Name of the TFLite file with a signature for each step."""
+    """Returns the name of a recipe's TFLite file with one signature per step."""
     return f"{recipe}-steps.tflite"
 
 
 class _Logits(NamedTuple):
-    """What all steps say to the calibration pictures."""
+    """Logits of every step on the calibration pictures, and the labels."""
 
     steps: list[np.ndarray]
     labels: np.ndarray
@@ -87,35 +87,35 @@ def to_dynamic(
 ) -> dict[str, Any]:
     """Calibrates a classifier in steps and writes it in every format.
 
-    The thresholds of a file come of what it says itself: those of an int8 file of its own logits.
+    Thresholds are chosen from the logits of the file itself: an int8 file has its own thresholds.
 
     Args:
       models: see `converters.dynamic.graph.dynamic_graph`.
       path: the folder to write.
-      pictures: for the thresholds, of pictures that training has not seen, and, some of them, for
-        the ranges of int8 and for the comparison with Keras.
+      pictures: pictures not used in training, from which thresholds are chosen. Some of them are
+        also used for the ranges of int8 and for the comparison with Keras.
       epsilon: see `levit_tf.dynamic.calibration`.
       delta: see `levit_tf.dynamic.calibration`.
-      class_names: one for each class; by default those of the first model.
-      formats: some of `converters.choices.STEP_FORMATS`.
-      recipes: some of `RECIPES`, for TFLite.
+      class_names: one name per class; by default those of the first model.
+      formats: formats to write, from `converters.choices.STEP_FORMATS`.
+      recipes: recipes of TFLite files to write, from `RECIPES`.
       input_range: see `converters.deploy.deploy_graph`.
-      sources: the files that the models are from, for the record.
-      choose: chooses thresholds in place of epsilon and delta.
+      sources: the files of the models, for the record.
+      choose: function that chooses thresholds, used instead of epsilon and delta.
       overwrite: whether an existing folder is replaced.
 
     Returns:
-      What `dynamic.json` in the folder says.
+      The content of `dynamic.json` in the folder.
 
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ImportError: a package of a format is missing.
+      ImportError: a package that a format needs is missing.
       ValueError: an argument is not valid, there are too few pictures for epsilon and delta, or a
-        path of a file does not compute what Keras does. Nothing is written then.
+        path of a file computes something else than Keras. Then nothing is written.
     """
 
     if choose is None:
-        check_enough(len(pictures), epsilon, delta)  # before the pictures are looked at
+        check_enough(len(pictures), epsilon, delta)  # before any picture is read
         choose = functools.partial(calibrate, epsilon=epsilon, delta=delta)
     with atomic_path(path, overwrite) as temporary:
         folder = Path(temporary)
@@ -145,11 +145,11 @@ def to_dynamic(
 
 
 class _Files:
-    """The files of one folder, in the making.
+    """Writes the files of one folder.
 
     Attributes:
-      found: recipe -> its calibration.
-      written: name of a file -> what the record says about it.
+      found: calibration of each recipe.
+      written: entry in the record for each file name.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class _Files:
         self.written: dict[str, dict[str, Any]] = {}
 
     def write_tflite(self, recipe: str) -> None:
-        """Writes the file with IF and the one with a signature for each step."""
+        """Writes the file with IF and the file with one signature per step."""
         lite = float32_graph(self._graph(1))
         if recipe == "int8":
             is_enough = len(self._some) >= LEAST_CALIBRATION_IMAGES
@@ -225,7 +225,7 @@ class _Files:
         return self._folder / name
 
     def _check(self, file: Path, precision: Precision, recipe: str) -> None:
-        """Compares each path of a file with Keras, and notes the file."""
+        """Compares each path of a file with Keras, and adds the file to the record."""
         opened = open_dynamic(file, threads=1)
         found = check_paths(self._expected, opened.answer, precision, self._checked, file.name)
         self._note(file, recipe, found)
@@ -243,13 +243,13 @@ def _sharpness(found: Calibration) -> list[float]:
 
 
 def _some(pictures: LabelledPictures, count: int) -> np.ndarray:
-    """At most so many of the pictures, evenly spread."""
+    """Returns up to `count` of the pictures, evenly chosen."""
     indices = spread_indices(len(pictures), count)
     return np.concatenate([images for images, _ in pictures.only(indices).batches()])
 
 
 def _keras_logits(graph: keras.Model, pictures: LabelledPictures) -> _Logits:
-    """What the graph says, on the pixels that every file takes."""
+    """Returns the logits of the deploy graph, which takes plain pixels as every file does."""
     rows, labels = [], []
     for images, of_batch in pictures.batches():
         rows.append({name: np.asarray(y) for name, y in graph.predict_on_batch(images).items()})
@@ -258,7 +258,7 @@ def _keras_logits(graph: keras.Model, pictures: LabelledPictures) -> _Logits:
 
 
 def _tflite_logits(lite: Graph, pictures: LabelledPictures, folder: Path) -> _Logits:
-    """What all steps of a graph that has not been cut say."""
+    """Returns the logits of all steps of a TFLite graph that has not been split."""
     runner = _plain_runner(lite.content(), folder)
     rows, labels = [], []
     for images, of_batch in pictures.batches():
@@ -276,7 +276,7 @@ def _joined(rows, labels) -> _Logits:
 
 
 def _plain_runner(content: bytes, folder: Path):
-    """The signature of a file's content, which is written nowhere else."""
+    """Returns the signature runner of a TFLite file, of which only the content exists."""
     file = folder / "plain.tflite"
     file.write_bytes(content)
     try:
@@ -286,7 +286,7 @@ def _plain_runner(content: bytes, folder: Path):
 
 
 def _check_steps(path: Path, content: bytes, steps: int, images: np.ndarray) -> None:
-    """Refuses a file of steps that does not say to the bit what the uncut graph says."""
+    """Refuses a file of steps whose logits are not bit-identical to those of the whole graph."""
     runner = _plain_runner(content, path.parent)
     interpreter = open_tflite(path, 1)
     for image in images:

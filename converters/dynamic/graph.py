@@ -1,7 +1,7 @@
-"""All steps of a classifier as one deploy graph, which every converter knows how to write.
+"""Builds all steps of a classifier as one deploy graph, which every converter can write.
 
-What a file skips is decided later, by cutting what was written where the answers come out: so each
-path computes to the bit what the plain file does, and int8 ranges are learned once.
+The written graph is later split after the logits of each step. So each path of a file is
+bit-identical to the plain file, and int8 ranges are learned only once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from levit_tf.names import WHOLE, exit_names
 
 
 def answer_name(step: int) -> str:
-    """Name of the logits of a step in such a graph."""
+    """Returns the name of a step's logits in such a graph."""
     return f"{LOGITS}_{step}"
 
 
 def step_names(models: Sequence[keras.Model]) -> list[str]:
-    """Names of the steps for people: the exits of one network, or the networks of a cascade."""
+    """Returns readable names of the steps: exits of one network, or networks of a cascade."""
     if len(models) == 1:
         return [*_exits(models[0]), WHOLE]
     names = [model.name for model in models]
@@ -46,17 +46,18 @@ def dynamic_graph(
     """Builds the graph.
 
     Args:
-      models: one with exits, in train or deploy form; or several classifiers for a cascade, the
-        quickest first.
-      batch_size: images in a batch, where a format needs the number to be fixed.
+      models: one model with exits, in train or deploy form; or several classifiers for a cascade,
+        the fastest first.
+      batch_size: batch size, if a format needs a fixed one.
       input_range: see `converters.deploy.deploy_graph`.
 
     Returns:
-      A model of built-in layers. Input "images" (batch, height, width, channels) float32, pixels
-      0..255; outputs `answer_name(step)`, (batch, classes) each.
+      A model of built-in layers. Input "images": float32 (batch, height, width, channels), pixels
+      0..255. Outputs `answer_name(step)`: logits (batch, classes) of each step.
 
     Raises:
-      ValueError: a model without exits stands alone, or those of a cascade do not fit each other.
+      ValueError: there is only one model and it has no exits, or the models of a cascade have
+        different inputs or classes.
     """
     if len(models) == 1:
         (model,) = models
@@ -75,7 +76,7 @@ def dynamic_graph(
     scaled, outputs = {}, {}
     for number, graph in enumerate(graphs):
         normalize, x = layer_or_none(graph, NORMALIZE), images
-        if normalize is not None:  # the same one for all that want the same
+        if normalize is not None:  # networks with the same normalisation share the layer
             settings = str((normalize.scale, normalize.offset))
             if settings not in scaled:
                 scaled[settings] = keras.layers.Rescaling(
@@ -91,7 +92,7 @@ def dynamic_graph(
 
 
 def check_cascade(models: Sequence[keras.Model]) -> None:
-    """Raises ValueError for networks of other pictures, classes or labels, naming both."""
+    """Raises ValueError if networks differ in input, classes or class names, and names them."""
     facts = []
     for model in models:
         if have_exits(model.output):

@@ -1,6 +1,6 @@
-"""ONNX files of a classifier in steps: a graph of all steps, cut, with `If` where it was cut.
+"""Writes a classifier in steps as ONNX: the graph of all steps is split and joined by `If`.
 
-Branches read what was computed before them by its name, so nothing has to be handed on.
+Branches can read earlier tensors by name, so no tensors must be passed to them.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from levit_common.shipped_names import (
     THRESHOLDS,
 )
 
-_AXES_AS_INPUT = 18  # opset from which on ReduceMax takes its axes as an input
+_AXES_AS_INPUT = 18  # first opset in which the axes of ReduceMax are an input
 
 
 def with_branches(model, sharpness: Sequence[float], thresholds: Sequence[float]):
-    """A file whose steps run one after the other until one is sure.
+    """Builds a model whose steps run one after the other until one is confident enough.
 
     Args:
-      model: the ONNX model of `converters.dynamic.graph.dynamic_graph` for one picture. It is used
-        up.
-      sharpness: 1 / temperature of each step but the last.
-      thresholds: confidence from which on the answer of each of these counts.
+      model: the ONNX model of `converters.dynamic.graph.dynamic_graph` for one picture. It is
+        changed and must not be used afterwards.
+      sharpness: 1 / temperature of each step except the last.
+      thresholds: confidence from which on pictures leave at each of these steps.
 
     Returns:
-      The model. Its thresholds are an input that may be left out.
+      The model. The thresholds are an optional input.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -74,7 +74,7 @@ def with_branches(model, sharpness: Sequence[float], thresholds: Sequence[float]
 
 
 def _nodes(parts: Sequence[Part], step: int, types: dict, opset: int):
-    """(nodes of the steps from `step` on, names of what they answer with)."""
+    """Returns (nodes of the steps from `step` on, names of their outputs)."""
     from onnx import helper, numpy_helper
 
     part = parts[step]

@@ -1,7 +1,7 @@
-"""Which operations of a graph a step needs that no earlier one has computed: for any file format.
+"""Splits a graph of any file format into steps: each part has the operations that a step adds.
 
-A graph is seen as operations in the order in which they run, each with names of what it reads and
-what it writes.
+A graph is a list of operations in execution order, with the names of the tensors that each
+operation reads and writes.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one step adds.
+    """The part of a graph that one step adds.
 
     Attributes:
-      operations: its operations, in the order in which they run.
-      answer: name of what it answers with.
-      state: names of what it reads and an earlier step, or the caller, has made; in the order of
-        their first use.
-      made: names of what it makes.
+      operations: its operations in execution order.
+      answer: name of its output.
+      state: names of tensors that it reads and that an earlier step or the caller has computed, in
+        the order of their first use.
+      made: names of the tensors that it computes.
     """
 
     operations: tuple[Any, ...]
@@ -36,17 +36,17 @@ def cut(
     answers: Sequence[str],
     constants: Collection[str],
 ) -> list[Part]:
-    """Cuts a graph where its answers come out.
+    """Splits a graph after the output of each step.
 
     Args:
-      operations: all of them, in the order in which they run.
-      reads: names that an operation reads.
-      writes: names that it writes.
-      answers: what the steps answer with, in their order.
-      constants: names that are part of the file, which no step has to hand on.
+      operations: all operations in execution order.
+      reads: returns the names of the tensors that an operation reads.
+      writes: returns the names of the tensors that an operation writes.
+      answers: names of the steps' outputs, in their order.
+      constants: names of constants in the file, which are available to every step.
 
     Returns:
-      A part for each answer. An operation that no answer needs is in none.
+      One part per output. Operations that no output needs are left out.
     """
     makers = {name: n for n, operation in enumerate(operations) for name in writes(operation)}
     taken: set[int] = set()
@@ -61,7 +61,7 @@ def cut(
         mine = [operations[number] for number in sorted(wanted)]
         made = {name for operation in mine for name in writes(operation)}
         read = dict.fromkeys(name for operation in mine for name in reads(operation))
-        # An answer that an earlier step has computed on its way.
+        # The output may already have been computed by an earlier step.
         read |= {} if answer in made else {answer: None}
         state = tuple(name for name in read if name not in made and name not in constants)
         parts.append(Part(tuple(mine), answer, state, frozenset(made)))
@@ -70,7 +70,7 @@ def cut(
 
 
 def needed_later(parts: Sequence[Part], step: int) -> list[str]:
-    """What the steps from `step` on read and do not make, in the order of its first use."""
+    """Returns the tensors that the steps from `step` on read but do not compute, by first use."""
     read = dict.fromkeys(name for part in parts[step:] for name in part.state)
     made = frozenset().union(*(part.made for part in parts[step:]))
     return [name for name in read if name not in made]

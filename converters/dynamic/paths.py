@@ -20,12 +20,12 @@ from levit_tf.names import WHOLE, exit_names
 
 
 class Answer(NamedTuple):
-    """What a dynamic file says of a batch.
+    """Outputs of a dynamic file for a batch.
 
     Attributes:
-      logits: (batch, classes) of the step that answered.
-      probabilities: (batch, classes), at that step's temperature.
-      exits: (batch,) number of the step.
+      logits: (batch, classes), logits of the step at which each picture left.
+      probabilities: (batch, classes), with the temperature of that step.
+      exits: (batch,), number of that step.
     """
 
     logits: np.ndarray
@@ -33,12 +33,12 @@ class Answer(NamedTuple):
     exits: np.ndarray
 
 
-# Pixels (1, height, width, channels) float32 and thresholds (steps - 1,) float32 -> the answer.
+# From float32 pixels (1, height, width, channels) and thresholds (steps - 1,) to the outputs.
 AnswerOne = Callable[[np.ndarray, np.ndarray], Answer]
 
 
 def references(models: Sequence[keras.Model], input_range: str | None = None) -> list[Artefact]:
-    """What each step should say: the models that were given, called as their user calls them."""
+    """Returns the reference of each step: the given models, called as their user would."""
     if len(models) == 1 and have_exits(models[0].output):
         (model,) = models
         names = [*exit_names(model.output), WHOLE]
@@ -49,7 +49,7 @@ def references(models: Sequence[keras.Model], input_range: str | None = None) ->
 
 
 def forcing(step: int, steps: int) -> np.ndarray:
-    """Thresholds with which a certain step answers, (steps - 1,)."""
+    """Returns thresholds, (steps - 1,), with which every picture leaves at this step."""
     thresholds = np.full(steps - 1, NEVER, np.float32)
     if step < steps - 1:
         thresholds[step] = 0
@@ -63,20 +63,20 @@ def check_paths(
     images: np.ndarray,
     path: str | os.PathLike,
 ) -> list[float]:
-    """Refuses a file one of whose paths does not compute what the model does.
+    """Refuses a file if one of its paths computes something else than the model.
 
     Args:
       expected: see `references`.
-      answer: the file.
-      precision: what it computes in.
+      answer: function that runs the file.
+      precision: precision of the file's arithmetic.
       images: plain pixels (n, height, width, channels).
-      path: what the file is to be called, for the message.
+      path: final path of the file, for the error message.
 
     Returns:
-      For each path the largest difference of the logits, relative to the largest.
+      For each path the largest difference of the logits, relative to the largest logit.
 
     Raises:
-      ValueError: a path leaves elsewhere, or its logits are too far off.
+      ValueError: a path leaves at another step, or its logits differ too much.
     """
     found = []
     for step, reference in enumerate(expected):

@@ -1,4 +1,4 @@
-"""New thresholds for a written dynamic file, by pictures of whoever uses it.
+"""Sets new thresholds in an existing dynamic file, calibrated on the user's pictures.
 
 The command is `python -m converters.recalibrate`.
 """
@@ -27,7 +27,7 @@ from levit_tf.dynamic.calibration import Calibration, calibrate
 from levit_tf.opening.saved_models import GRAPH_FILE
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
-_TIMED = 30  # calls of each path
+_TIMED = 30  # number of timed calls of each path
 
 
 def recalibrate(
@@ -40,22 +40,23 @@ def recalibrate(
     statistic: str = "mean",
     trust: bool = False,
 ) -> Calibration:
-    """Sets new thresholds in a file, and in `dynamic.json` beside it.
+    """Calibrates new thresholds, and sets them in a file and in `dynamic.json` next to it.
 
     Args:
       path: see `converters.dynamic.running.open_dynamic`.
-      pictures: labelled ones that training has not seen.
+      pictures: labelled pictures not used in training.
       epsilon: see `levit_tf.dynamic.calibration`.
       delta: see `levit_tf.dynamic.calibration`.
-      budget_ms: a time that is to be kept instead, see `levit_tf.dynamic.budget`; it is measured
-        here, with one picture at a time and one thread.
-      statistic: of the time.
+      budget_ms: time limit per picture in milliseconds, used instead of epsilon, see
+        `levit_tf.dynamic.budget`. Times are measured here, with one picture at a time and one
+        thread.
+      statistic: statistic of the times that is compared with `budget_ms`.
       trust: see `converters.dynamic.running.open_dynamic`.
 
     Raises:
       FileNotFoundError, ModelFileError: see `converters.dynamic.running.open_dynamic`.
-      ValueError: there are too few pictures, or nothing keeps to the time. The file is as it was
-        then.
+      ValueError: there are too few pictures, or no threshold keeps to the time limit. Then the file
+        is unchanged.
     """
     path = Path(path)
     file = open_dynamic(path, trust, threads=1)
@@ -71,11 +72,11 @@ def recalibrate(
 
 
 def set_by_hand(path: str | os.PathLike, thresholds: Sequence[float], trust: bool = False) -> None:
-    """Sets thresholds that come without a promise; see `recalibrate`.
+    """Sets given thresholds, without a statistical guarantee; see `recalibrate`.
 
     Raises:
       FileNotFoundError, ModelFileError: see `converters.dynamic.running.open_dynamic`.
-      ValueError: they are no confidences, or too many or too few.
+      ValueError: a threshold is not a confidence, or their number is wrong.
     """
     check_thresholds(thresholds)
     path = Path(path)
@@ -91,7 +92,7 @@ def set_by_hand(path: str | os.PathLike, thresholds: Sequence[float], trust: boo
 def all_logits(
     file: DynamicFile, pictures: LabelledPictures
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Logits of each step, (n, classes), and labels, by having every step answer every picture."""
+    """Returns logits (n, classes) of each step, and labels; runs all pictures through each step."""
     rows: list[list[np.ndarray]] = [[] for _ in range(file.steps)]
     labels = []
     for images, of_batch in pictures.batches():
@@ -103,9 +104,9 @@ def all_logits(
 
 
 def path_times(file: DynamicFile, images: np.ndarray, calls: int = _TIMED) -> list[float]:
-    """Median time of a picture that each step answers, milliseconds.
+    """Returns, for each step, the median time in milliseconds of a picture that leaves there.
 
-    Paths take turns, so that what else the machine does is shared by all.
+    The paths take turns, so that other load on the machine affects all of them equally.
     """
     times: list[list[float]] = [[] for _ in range(file.steps)]
     for number in range(calls + 1):
@@ -123,15 +124,15 @@ def set_thresholds(
     thresholds: Sequence[float],
     temperatures: Sequence[float] | None = None,
 ) -> None:
-    """Writes thresholds into a dynamic file, which is whole at any time.
+    """Writes thresholds into a dynamic file, which is never in an incomplete state.
 
     Args:
       path: see `converters.dynamic.running.open_dynamic`.
-      thresholds: of each step but the last.
-      temperatures: of each of these; None for those that the file has.
+      thresholds: threshold of each step except the last.
+      temperatures: temperature of each of these steps; None to keep those in the file.
 
     Raises:
-      ModelFileError: there is no room for them in the file.
+      ModelFileError: the file has no place for them, or for another number of them.
     """
     path = Path(path)
     values = {THRESHOLDS: np.float32(thresholds)}
@@ -149,7 +150,7 @@ def set_thresholds(
 
 
 def _set_in_tflite(content: bytearray, values: dict[str, np.ndarray], path: Path) -> None:
-    """Changes constants where they are, so that all else stays to the byte, metadata included."""
+    """Changes constants in place, so that all other bytes stay the same, including metadata."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
@@ -203,7 +204,7 @@ def _set_in_saved_model(path: Path, values: dict[str, np.ndarray]) -> None:
                     found.add(node.name)
     _check_found(found, values, path)
     with atomic_path(path, overwrite=True) as temporary:
-        # The fingerprint is of the graph as it was; TensorFlow loads models without one.
+        # The fingerprint belongs to the old graph; TensorFlow loads models without one.
         shutil.copytree(path, temporary, ignore=shutil.ignore_patterns("fingerprint.pb"))
         Path(temporary, GRAPH_FILE).write_bytes(saved.SerializeToString(deterministic=True))
 
@@ -222,7 +223,7 @@ def _check_found(found: set[str], values: dict[str, np.ndarray], path: Path) -> 
 
 
 def _note(path: Path, calibration: dict) -> None:
-    """Keeps a calibration in the record beside a file, where there is one."""
+    """Stores a calibration in the record next to a file, if there is one."""
     record = path.parent / RECORD_FILE
     try:
         content = json.loads(record.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What is known of dynamic files: their thresholds and the promise behind them, as JSON."""
+"""The JSON record of dynamic files: their thresholds and the guarantee that they keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORD_FILE = "dynamic.json"
 
 
 def calibration_json(found: Calibration, pictures: LabelledPictures) -> dict[str, Any]:
-    """A calibration, the pictures that it rests on, and the curve of what was tried."""
+    """Returns a calibration as JSON, with its pictures and the curve of tried thresholds."""
     content = dataclasses.asdict(found)
     curve = content.pop("curve")
     leaving = next((p.leaving for p in found.curve if p.threshold == found.thresholds[0]), None)
@@ -34,10 +34,10 @@ def calibration_json(found: Calibration, pictures: LabelledPictures) -> dict[str
 
 
 def calibration_of(content: Mapping[str, Any]) -> Calibration:
-    """The calibration that a JSON holds.
+    """Returns the calibration in a JSON object.
 
     Raises:
-      ValueError: it holds none.
+      ValueError: the object contains no calibration.
     """
     names = [field.name for field in dataclasses.fields(Calibration) if field.name != "curve"]
     try:
@@ -51,15 +51,15 @@ def calibration_of(content: Mapping[str, Any]) -> Calibration:
 
 
 def read_calibration(path: str | os.PathLike, name: str = "fp32") -> Calibration:
-    """A calibration of a `dynamic.json`.
+    """Reads a calibration from a `dynamic.json`.
 
     Args:
-      path: the file, or the folder that it is in.
-      name: whose: "fp32", "int8", or a file that was calibrated anew.
+      path: the file, or its folder.
+      name: name of the calibration: "fp32", "int8", or the name of a recalibrated file.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no record, or has no calibration of that name.
+      ValueError: the file is not a record, or has no calibration of this name.
     """
     path = Path(path)
     path = path / RECORD_FILE if path.is_dir() else path
@@ -72,7 +72,7 @@ def read_calibration(path: str | os.PathLike, name: str = "fp32") -> Calibration
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:
-    """Raises ValueError for thresholds that are no probabilities between 0 and 1."""
+    """Raises ValueError for thresholds that are not between 0 and 1."""
     wrong = [value for value in thresholds if not 0 < value < 1]
     if wrong:
         raise ValueError(

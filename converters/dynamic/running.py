@@ -1,4 +1,4 @@
-"""Opens a dynamic file of any format as one function: pixels and thresholds -> answer."""
+"""Opens a dynamic file of any format as one function from pixels and thresholds to outputs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _ANSWER = (LOGITS, PROBABILITIES, EXIT)
 
 
 class DynamicFile:
-    """A dynamic file that was opened.
+    """An open dynamic file.
 
     Attributes:
-      path: of the file.
-      steps: how many there are.
-      input_size: (height, width), pixels.
-      answer: pixels and thresholds -> the answer.
-      plain: pixels (1, height, width, channels) -> (probabilities, exits), by the thresholds that
-        are in the file.
+      path: path of the file.
+      steps: number of steps.
+      input_size: (height, width) of the input, pixels.
+      answer: function from pixels and thresholds to the outputs.
+      plain: function from pixels (1, height, width, channels) to (probabilities, exits), with the
+        thresholds in the file.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ def open_dynamic(
 
     Args:
       path: TFLite with IF, ONNX with `If`, or a SavedModel.
-      trust: whether a SavedModel may have operations that reach beyond it.
-      threads: that it computes with; of TFLite.
+      trust: whether a SavedModel may have operations with effects outside the model.
+      threads: number of threads; only for TFLite.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is damaged, or no dynamic one.
+      ModelFileError: it is damaged, or not a dynamic file.
     """
     path = Path(path)
     if not path.exists():
@@ -82,7 +82,7 @@ def open_dynamic(
 
 
 def of_interpreter(path: Path, interpreter) -> DynamicFile:
-    """A dynamic TFLite file by the interpreter that has it."""
+    """Returns the dynamic TFLite file that an interpreter has opened."""
     signatures = interpreter.get_signature_list()
     if THRESHOLDS_SIGNATURE not in signatures:
         raise _no_dynamic(path)

@@ -1,8 +1,8 @@
-"""A SavedModel of a classifier in steps: of a batch only those rows go on that are not sure.
+"""Writes a classifier in steps as a SavedModel: only rows that are not confident go on.
 
-For one picture that is a `tf.cond` after each step; of a batch the undecided rows are gathered, and
-where there are none the rest is skipped in the same way. So both are one graph, with one copy of
-the weights.
+For one picture this is a `tf.cond` after each step. For a batch, the rows that go on are gathered,
+and the remaining steps are skipped in the same way if there are none. So both use one graph, with
+one copy of the weights.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def write_steps(
     Args:
       models: see `converters.dynamic.graph.dynamic_graph`.
       path: the directory to write.
-      sharpness: 1 / temperature of each step but the last.
-      thresholds: confidence from which on the answer of each of these counts.
+      sharpness: 1 / temperature of each step except the last.
+      thresholds: confidence from which on pictures leave at each of these steps.
       input_range: see `converters.deploy.deploy_graph`.
     """
     shared = steps_function(models, sharpness, input_range)
@@ -66,7 +66,7 @@ def write_steps(
 def steps_function(
     models: Sequence[keras.Model], sharpness: Sequence[float], input_range: str | None = None
 ) -> tf.types.experimental.ConcreteFunction:
-    """The function (images, thresholds) -> logits, probabilities and exits that is served.
+    """Builds the served function from (images, thresholds) to logits, probabilities and exits.
 
     Args:
       models: see `write_steps`.
@@ -74,7 +74,7 @@ def steps_function(
       input_range: see `write_steps`.
 
     Returns:
-      One function, which several signatures share, so that a SavedModel holds the weights once.
+      One function that several signatures share, so that a SavedModel stores the weights once.
     """
     steps = _steps(models, input_range)
     shape = models[0].inputs[0].shape[1:]
@@ -92,7 +92,7 @@ def steps_function(
 
 
 class _Step:
-    """One network: what goes in -> logits, and what the next one takes."""
+    """One step: a function from its input to its logits and the input of the next step."""
 
     def __init__(self, core: keras.Model, normalize: keras.layers.Layer | None):
         self._core = respelled(core, "float32")
@@ -103,7 +103,7 @@ class _Step:
         ]
 
     def __call__(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        # In the function that uses them, see `converters.saved_model.tensorflow_graph`.
+        # Created in the function that uses them, see `converters.saved_model.tensorflow_graph`.
         weights = [[tf.constant(array) for array in group] for group in self._arrays]
         x = x if self._normalize is None else self._normalize(x)
         found, _ = self._core.stateless_call(*weights, x, training=False)
@@ -133,7 +133,7 @@ def _from_step(
     thresholds: tf.Tensor,
     sharpness: tf.Tensor,
 ) -> dict[str, tf.Tensor]:
-    """Answers of the steps from `number` on, for all rows of what the first of them takes."""
+    """Builds the outputs of the steps from `number` on, for all rows of the input `state`."""
     logits, left = steps[number](state)
     exits = tf.fill([tf.shape(logits)[0]], number)
     if number + 1 == len(steps):
@@ -141,7 +141,7 @@ def _from_step(
     probabilities = tf.nn.softmax(logits * sharpness[number])
     found = {LOGITS: logits, PROBABILITIES: probabilities, EXIT: exits}
     unsure = tf.where(tf.reduce_max(probabilities, axis=1) < thresholds[number])  # (rows, 1)
-    # What the next network takes: the pictures again, or what this one has made of them.
+    # Input of the next step: the pictures again (cascade), or this step's feature map (exits).
     handed = state if left is None else left
 
     def go_on():

@@ -1,4 +1,4 @@
-"""Runs a TFLite file with a signature for each step, as an app does that stops when it must."""
+"""Runs a TFLite file with one signature per step, as an app with a time limit would."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from levit_common.shipped_names import INPUT, LOGITS, step_signature
 
 
 def run_steps(interpreter, image: np.ndarray, steps: int) -> Iterator[np.ndarray]:
-    """Logits (1, classes) of one step after the other; whoever has enough stops.
+    """Yields the logits (1, classes) of one step after another; the caller may stop at any time.
 
     Args:
-      interpreter: LiteRT's, of the file.
+      interpreter: LiteRT's interpreter of the file.
       image: pixels (1, height, width, channels).
-      steps: how many there are.
+      steps: number of steps.
     """
     known = {INPUT: image}
     for step in range(steps):

@@ -1,6 +1,6 @@
-"""TFLite files of a classifier in steps: a graph of all steps, cut, with IF where it was cut.
+"""Writes a classifier in steps as TFLite: the graph of all steps is split and joined by IF.
 
-Constants are shared by all graphs in the file: a second signature costs its operations only.
+All graphs in a file share their constants: a second signature only adds its operations.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from levit_common.shipped_names import (
     step_signature,
 )
 
-_ANSWER = (LOGITS, PROBABILITIES, EXIT)  # what every branch returns, in this order
+_ANSWER = (LOGITS, PROBABILITIES, EXIT)  # outputs of every branch, in this order
 
 
 def with_branches(graph: Graph, sharpness: Sequence[float], thresholds: Sequence[float]) -> Graph:
-    """A file whose main graph runs the steps one after the other until one is sure.
+    """Builds a file whose main graph runs the steps until one is confident enough.
 
     Args:
-      graph: of all steps, made from `converters.dynamic.graph.dynamic_graph` for one picture. It is
-        used up.
-      sharpness: 1 / temperature of each step but the last.
-      thresholds: confidence from which on the answer of each of these counts.
+      graph: graph of all steps, made from `converters.dynamic.graph.dynamic_graph` for one picture.
+        It is changed and must not be used afterwards.
+      sharpness: 1 / temperature of each step except the last.
+      thresholds: confidence from which on pictures leave at each of these steps.
 
     Returns:
       A file with the signatures `SIGNATURE` and `THRESHOLDS_SIGNATURE`, see
@@ -64,11 +64,11 @@ def with_branches(graph: Graph, sharpness: Sequence[float], thresholds: Sequence
 
 
 def with_steps(graph: Graph, sharpness: Sequence[float]) -> Graph:
-    """A file with a signature for each step, `step_signature(0)` and so on.
+    """Builds a file with one signature per step, `step_signature(0)` and so on.
 
     Args:
       graph: see `with_branches`.
-      sharpness: see `with_branches`; the probabilities of a step are calibrated by it.
+      sharpness: see `with_branches`; it calibrates the probabilities of a step.
     """
     parts = _cut(graph)
     writer = _Writer(graph, np.float32(sharpness))
@@ -102,7 +102,7 @@ def _cut(graph: Graph) -> list[Part]:
 
 
 class _Subgraph:
-    """A graph that is being made of parts of another."""
+    """A graph that is built from parts of another one."""
 
     def __init__(self, source: Graph, name: str):
         self._source = source
@@ -112,7 +112,7 @@ class _Subgraph:
         self.operators: list = []
 
     def tensor(self, name: str) -> int:
-        """Index of a tensor of the source, or of this graph's own, by its name."""
+        """Returns the index of a tensor of the source or of this graph, by its name."""
         if name not in self._places:
             self._append(name, copy.copy(self._source.tensors[name]))
         return self._places[name]
@@ -121,17 +121,17 @@ class _Subgraph:
         return self._append(name, self._source.new_tensor(name, shape, dtype))
 
     def constant(self, name: str, value: np.ndarray) -> int:
-        """Index of a constant, which is added once."""
+        """Returns the index of a constant, which is added only once."""
         if name in self._places:
             return self._places[name]
         return self._append(name, self._source.new_constant(name, value))
 
     def alias(self, name: str, tensor) -> int:
-        """Index of a tensor of another graph, added under its name."""
+        """Adds a tensor of another graph under a name; returns its index."""
         return self._append(name, copy.copy(tensor))
 
     def extend(self, operators: Sequence) -> None:
-        """Adds operations of the source."""
+        """Adds operations of the source graph."""
         for operator in operators:
             added = copy.copy(operator)
             added.inputs = [self._moved(index) for index in operator.inputs]
@@ -151,7 +151,7 @@ class _Subgraph:
 
 
 class _Writer:
-    """Graphs of one file, in the making."""
+    """Builds the graphs of one file."""
 
     def __init__(self, source: Graph, sharpness: np.ndarray):
         self._source = source
@@ -160,7 +160,7 @@ class _Writer:
         self._signatures: list = []
 
     def probabilities(self, graph: _Subgraph, logits: int, step: int, is_last: bool) -> int:
-        """Index of the softmax of the logits, at the step's temperature."""
+        """Adds the softmax of logits at the step's temperature; returns its index."""
         shape = graph.tensors[logits].shape
         if not is_last:
             sharpness = graph.constant(SHARPNESS, self._sharpness)
@@ -173,12 +173,12 @@ class _Writer:
         return found
 
     def step(self, graph: _Subgraph, parts: Sequence[Part], step: int, rest: int) -> list[int]:
-        """Adds a step and the decision behind it; returns indices of `_ANSWER`.
+        """Adds a step and the decision after it; returns the indices of `_ANSWER`.
 
         Args:
-          graph: which has what the step reads, and `THRESHOLDS`.
-          parts: of all steps.
-          step: its number.
+          graph: graph that contains the tensors that the step reads, and `THRESHOLDS`.
+          parts: parts of all steps.
+          step: number of the step.
           rest: number of the graph with all later steps.
         """
         part, is_last = parts[step], step + 1 == len(parts)
@@ -222,12 +222,12 @@ class _Writer:
     def sign(
         self, name: str, graph: _Subgraph, inputs: dict[str, int], outputs: dict[str, int]
     ) -> None:
-        """Gives the graph that was added last a signature."""
+        """Adds a signature for the graph that was added last."""
         del graph
         self._signatures.append((name, len(self._graphs) - 1, inputs, outputs))
 
     def file(self) -> Graph:
-        """The file; the graph of the first signature comes first, as readers expect."""
+        """Returns the file; the graph of the first signature comes first, as readers expect."""
         first = self._signatures[0][1]
         order = [first, *(n for n in range(len(self._graphs)) if n != first)]
         place = {old: new for new, old in enumerate(order)}
@@ -244,16 +244,16 @@ class _Writer:
         )
 
     def _element(self, graph: _Subgraph, vector: int, name: str, number: int) -> int:
-        """Index of one value of a vector, of shape (1,)."""
+        """Adds the selection of one value of a vector, of shape (1,); returns its index."""
         found = graph.activation(name, [1])
         index = graph.constant(f"index_{number}", np.int32([number]))
         graph.op("GATHER", [vector, index], [found], axis=0, batchDims=0)
-        # First of all: between the others it would cut XNNPACK's partition in two.
+        # As the first op, because between others it would split XNNPACK's partition.
         graph.operators.insert(0, graph.operators.pop())
         return found
 
     def _leaving(self, graph: _Subgraph, handed: Sequence[int], step: int) -> int:
-        """Adds the graph that returns what the step found; returns its number."""
+        """Adds the graph that returns the outputs of this step; returns the graph's number."""
         leaving = _Subgraph(self._source, f"leave_at_{step}")
         inputs = [
             leaving.alias(f"taken_{n}", graph.tensors[index]) for n, index in enumerate(handed)

@@ -1,4 +1,4 @@
-"""What timm and transformers read of a network beside its weights."""
+"""Configuration files that timm and transformers read in addition to the weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from levit_tf.preprocessing import InputRange
 from levit_tf.variants import Variant
 
-# Variants that timm has by the same dimensions.
+# Variants that also exist in timm with the same dimensions.
 _TIMM = re.compile(r"LeViT(\d+)(S8|S|D)?")
 
 
 def timm_architecture(variant: Variant) -> str | None:
-    """timm's name of a variant; None where it has none."""
+    """Returns timm's name of a variant; None if timm does not have it."""
     match = _TIMM.fullmatch(variant.name)
     if match is None:
         return None
@@ -29,14 +29,14 @@ def timm_config(
     class_names: Sequence[str] | None,
     input_range: InputRange,
 ) -> dict[str, Any]:
-    """config.json as timm writes it.
+    """Returns the content of config.json in timm's format.
 
     Args:
-      variant: one that timm has.
+      variant: a variant that timm has.
       size: (height, width, channels) of the input.
-      classes: how many.
-      class_names: in the order of the outputs; None where they are not known.
-      input_range: what the input holds.
+      classes: number of classes.
+      class_names: class names in the order of the outputs; None if they are not known.
+      input_range: range of the input values.
     """
     height, width, channels = size
     config = {
@@ -69,17 +69,18 @@ def transformers_configs(
     input_range: InputRange,
     distilled: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.json and preprocessor_config.json as transformers writes them.
+    """Returns the contents of config.json and preprocessor_config.json in transformers' format.
 
     Args:
-      variant: with four stem convolutions and hard-swish.
+      variant: a variant with four stem convolutions and hard-swish.
       size: (height, width, channels) of the input, which is square.
       classes: see `timm_config`.
       class_names: see `timm_config`.
       input_range: see `timm_config`.
       distilled: whether there are two heads.
 
-    The drop path, of training alone, is left out: transformers 5.23 takes whole numbers there.
+    The drop path rate, which only matters in training, is left out, because transformers 5.23
+    accepts only integers for it.
     """
     height, _, channels = size
     names = class_names or [f"LABEL_{n}" for n in range(classes)]

@@ -1,4 +1,4 @@
-"""What the files of a network answer and how long they take, for its card."""
+"""Measures accuracy, agreement and time of a network's files, for its model card."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, fin
 from levit_tf.pictures.images import load_images
 from levit_tf.pictures.picture_folders import pictures_in
 
-_TIMED = 20  # runs of one picture, after two
+_TIMED = 20  # number of timed runs of one picture, after two warm-up runs
 _BATCH = 32
 
 
 class LabelledPictures(NamedTuple):
-    """Pictures whose classes are known, or not.
+    """Pictures with or without labels.
 
     Attributes:
       images: (n, height, width, 3), RGB 0..255.
-      labels: (n,) numbers of classes; None where they are not known.
-      text: what they are, for the card.
+      labels: (n,) class indices; None if they are not known.
+      text: description of the pictures for the model card.
     """
 
     images: np.ndarray
@@ -37,14 +37,14 @@ class LabelledPictures(NamedTuple):
 
 
 class FileFigures(NamedTuple):
-    """Of one file.
+    """Measured figures of one file.
 
     Attributes:
-      name: of the file.
-      bytes: its size.
-      agreement: share of pictures that it puts into the class that the Keras model does.
-      top1: share of pictures that it puts into their class; None where that is not known.
-      milliseconds: for one picture, the median.
+      name: name of the file.
+      bytes: size of the file.
+      agreement: share of pictures for which it predicts the same class as the Keras model.
+      top1: top-1 accuracy; None if the labels are not known.
+      milliseconds: median time of one picture.
     """
 
     name: str
@@ -60,17 +60,18 @@ def labelled_pictures(
     size: tuple[int, int],
     limit: int,
 ) -> LabelledPictures:
-    """The pictures that figures are measured on.
+    """Loads the pictures on which figures are measured.
 
     Args:
-      folder: with a sub-folder for each class, named as in `class_names`; of a folder with parts
-        the test part, else the validation part. None for those that come with scikit-learn.
-      class_names: in the order of the outputs.
-      size: (height, width) that the network takes.
-      limit: at most so many, evenly spread over each class.
+      folder: folder with one sub-folder per class, named as in `class_names`; of a folder with
+        parts, the test part is used, else the validation part. None for pictures that come with
+        scikit-learn.
+      class_names: class names in the order of the outputs.
+      size: (height, width) of the network's input.
+      limit: largest number of pictures, evenly chosen from each class.
 
     Raises:
-      ValueError: no such folder, a class that the network does not have, or no picture.
+      ValueError: no such folder, a class that the network does not have, or no pictures.
     """
     if folder is None:
         images = comparison_pictures(None, size)
@@ -93,7 +94,7 @@ def labelled_pictures(
         for path in chosen:
             try:
                 images.append(load_images([path], size)[0])
-            except ImageError:  # damage that only decoding finds
+            except ImageError:  # damage that only decoding can find
                 continue
             labels.append(list(class_names).index(name))
     return LabelledPictures(
@@ -107,13 +108,13 @@ def measure(
     """Runs one file on the pictures.
 
     Args:
-      predictor: of the file.
+      predictor: predictor of the file.
       path: the file.
-      pictures: what it is run on.
-      expected: (n,) the classes that the Keras model says; None for the model itself.
+      pictures: the pictures to classify.
+      expected: (n,) classes predicted by the Keras model; None for the Keras model itself.
 
     Returns:
-      The figures, and the classes (n,) that this file says.
+      The figures, and the classes (n,) predicted by this file.
     """
     found = np.concatenate(
         [
@@ -137,7 +138,7 @@ def measure(
 
 
 def top1_text(figures: FileFigures, count: int) -> str:
-    """Top-1 with its standard error, in percent; a dash where it is not known."""
+    """Formats top-1 with its standard error in percent; a dash if it is not known."""
     if figures.top1 is None:
         return "-"
     return f"{100 * figures.top1:.2f} ± {100 * standard_error(figures.top1, count):.2f}"

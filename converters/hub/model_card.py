@@ -1,4 +1,4 @@
-"""The card of a network, README.md of its repository."""
+"""The model card of a network: README.md of its repository."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def model_card(
     parameters: int,
     distilled: bool,
 ) -> str:
-    """README.md: what the network is, how it is used, and what was measured.
+    """Returns the text of README.md: description, usage and measured figures of the network.
 
     Args:
-      name: of the repository, "owner/name", or of the folder.
-      variant: of the network.
-      properties: what it says of itself.
+      name: name of the repository, "owner/name", or of the folder.
+      variant: variant of the network.
+      properties: properties that the network notes.
       flavour: "timm" or "hf".
-      figures: of its files, the Keras model first.
-      pictures: what they were measured on.
-      license_name: as the hub names it.
-      parameters: how many.
+      figures: figures of its files, the Keras model first.
+      pictures: the pictures on which they were measured.
+      license_name: license identifier on the hub.
+      parameters: number of parameters.
       distilled: whether there are two heads.
     """
     single = "" if distilled else ', heads="single"'
@@ -51,7 +51,7 @@ def model_card(
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "levit", "keras", "tflite", library],
     }
-    # JSON is YAML, too, and has one way only to quote what somebody called a repository.
+    # JSON is also valid YAML, and quotes any repository name unambiguously.
     front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
     names = properties.class_names or ()
     shown = ", ".join(names[:_SHOWN_NAMES])

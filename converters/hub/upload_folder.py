@@ -1,4 +1,4 @@
-"""Writes a folder that the hub's upload takes: weights for PyTorch, Keras, TFLite, and a card."""
+"""Writes a folder for upload to the hub: PyTorch weights, Keras, TFLite, and a model card."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PICTURES = 2000
 
 
 class UploadFolder(NamedTuple):
-    """What was written.
+    """Result of writing an upload folder.
 
     Attributes:
       flavour: "timm" or "hf".
-      figures: of each file that classifies.
+      figures: figures of each file that can classify.
     """
 
     flavour: str
@@ -53,16 +53,16 @@ def write_upload_folder(
     Args:
       model: a `.keras` file of a LeViT in train form, with a head.
       output: the folder.
-      name: of the repository, "owner/name".
-      flavour: "timm" or "hf" (transformers); by default timm where it has the variant.
-      pictures: what the figures are measured on, see `figures.labelled_pictures`.
-      calibration: see `calibration_images`; with it there is an int8 file, too.
-      license_name: as the hub names it.
+      name: name of the repository, "owner/name".
+      flavour: "timm" or "hf" (transformers); by default timm if it has the variant.
+      pictures: pictures on which figures are measured, see `figures.labelled_pictures`.
+      calibration: see `calibration_images`; if given, an int8 file is written too.
+      license_name: license identifier on the hub.
       overwrite: whether an existing folder is replaced.
 
     Raises:
-      FileNotFoundError, FileExistsError: no `model`, or `output` exists.
-      ValueError: the model is none that the flavour can hold. Nothing is written then.
+      FileNotFoundError, FileExistsError: there is no `model`, or `output` exists.
+      ValueError: the flavour does not support the model. Then nothing is written.
     """
     network = load_train_form(model)
     variant, flavour = variant_of(network), flavour or _flavour(network)
@@ -93,7 +93,7 @@ def write_upload_folder(
             images = calibration_images(calibration, found.input_size)
             to_tflite(network, folder / INT8, recipe="int8", calibration_images=images)
             files.append(INT8)
-        # What the exports say of themselves is in the card.
+        # The card contains what these JSON files record.
         for about in folder.glob("*.tflite.json"):
             about.unlink()
         figures, expected, seen = [], None, None

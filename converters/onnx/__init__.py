@@ -1,9 +1,9 @@
-"""ONNX files: writing them, their layout, and int8.
+"""ONNX files: conversion, layout, and int8.
 
 conversion        writes a file
-recipes           what files can be
-onnx_layout       float files run channels-first
-token_layout      int8 files run over tokens
-quantized_layers  the integers of the int8 TFLite file
-quantize          puts them into an ONNX graph
+recipes           names the recipes of files
+onnx_layout       rewrites float files to run channels-first
+token_layout      rewrites int8 files to run over tokens
+quantized_layers  reads the integers of the int8 TFLite file
+quantize          inserts them into an ONNX graph
 """

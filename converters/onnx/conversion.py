@@ -1,4 +1,4 @@
-"""A Keras LeViT to an ONNX file. The command is `python -m converters.to_onnx`."""
+"""Converts a Keras LeViT to an ONNX file. The command is `python -m converters.to_onnx`."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from levit_tf.keras_graph.flatten import flatten
 from levit_tf.prediction.network_files import CLASS_NAMES_KEY
 from levit_tf.prediction.predictor import exported_class_names
 
-# Float32 arithmetic in another order stays a hundred times below.
+# Float32 arithmetic in another order causes differences a hundred times smaller.
 TOLERANCE = 1e-4
 
 INT8_RECIPE = "int8"
 _BATCH_DIMENSION = "batch"
-# While the graph is traced. Not 1, which optimisers drop, and which is a dimension of much else.
+# Batch size for tracing the graph. Not 1, which optimisers drop and which is a common dimension.
 _TRACED_BATCH = 2
 
 
 class Written(float):
-    """The largest difference of an output from Keras', relative to that output's largest value.
+    """The largest difference of an output from Keras, relative to the output's largest value.
 
     Attributes:
-      int8: layers that compute in int8, by their names.
-      layers: how many convolutions and dense layers there are.
+      int8: names of the layers that compute in int8.
+      layers: number of convolutions and dense layers.
     """
 
     int8: tuple[str, ...]
@@ -77,16 +77,15 @@ def to_onnx(
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .onnx.
-      recipe: one of `converters.onnx.recipes.ONNX_RECIPES`. int8 has the integers and the ranges
-        of the int8 TFLite file of the same model and pictures.
+      recipe: one of `converters.onnx.recipes.ONNX_RECIPES`. int8 uses the same integers and ranges
+        as the int8 TFLite file of the same model and pictures.
       opset: version of ONNX's operators, one of `converters.choices.OPSETS`.
-      batch_size: images in a batch; None for any number.
-      class_names: one for each class, kept in the file's metadata; by default those that the model
-        has.
+      batch_size: batch size; None for any size.
+      class_names: one name per class, stored in the file's metadata; by default those of the model.
       input_range: see `converters.deploy.deploy_graph`.
-      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
-        will see. int8 learns its ranges from them, and every file is compared with Keras on
-        some; without them on pictures that come with scikit-learn.
+      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those of the application.
+        int8 learns its ranges from them, and every file is compared with Keras on some of them. If
+        None, files are compared on pictures that come with scikit-learn.
       calibration_method: see `converters.tflite.conversion.to_tflite`.
       ranges: see `converters.tflite.conversion.to_tflite`.
       overwrite: whether an existing `path` is replaced.
@@ -94,8 +93,8 @@ def to_onnx(
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
       ImportError: a package of the `onnx` extra is not installed, or for int8 of `tflite`.
-      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
-        what Keras does. Nothing is written then.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file computes
+        something else than Keras. Then nothing is written.
     """
     path = Path(path)
     check_suffix(path, ".onnx")
@@ -144,7 +143,7 @@ def _int8_layers(
     method: str | None,
     ranges: Callable[[Graph], Ranges] | None,
 ) -> dict[str, QuantizedLayer]:
-    """The layers of the int8 TFLite file."""
+    """Returns the layers of the model's int8 TFLite file."""
     from converters.tflite.conversion import checked_images, float32_graph
     from converters.tflite.quantize import quantize_mixed_int8
 
@@ -163,7 +162,7 @@ def _int8_layers(
 def _quantized(
     graph: keras.Model, opset: int, batch_size: int | None, layers: dict[str, QuantizedLayer]
 ):
-    """The ONNX model of a deploy graph in int8, and the layers that are."""
+    """Returns the int8 ONNX model of a deploy graph, and the names of its int8 layers."""
     import onnx
 
     from converters.onnx.token_layout import with_tokens
@@ -179,7 +178,7 @@ def _quantized(
 
 
 def _layer_count(model) -> int:
-    """Convolutions and products with constants of an ONNX model."""
+    """Counts the convolutions and the products with constants in an ONNX model."""
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {node.output[0] for node in model.graph.node if set(node.input) <= constants}
     return sum(
@@ -189,12 +188,12 @@ def _layer_count(model) -> int:
 
 
 def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
-    """The ONNX model of a deploy graph.
+    """Converts a deploy graph to an ONNX model.
 
     Args:
       graph: see `converters.deploy`.
       opset: one of `converters.choices.OPSETS`.
-      batch_size: images in a batch; None for any number.
+      batch_size: batch size; None for any size.
     """
     import onnx
     import onnx_ir
@@ -205,7 +204,7 @@ def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
     proto = onnx.shape_inference.infer_shapes(_convert(graph, opset))
     proto.graph.name = graph.name
     model = onnx_ir.from_proto(proto)
-    if not is_open_graph(graph):  # the rules are about known grids
+    if not is_open_graph(graph):  # the rewriting rules need known grids
         to_channels_first(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _set_sizes(model, batch_size, graph)
@@ -218,7 +217,7 @@ def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
 
 
 def save(model, path: str | os.PathLike, class_names: Sequence[str] | None) -> None:
-    """Writes an ONNX model with its class names, and checks what was written."""
+    """Writes an ONNX model with its class names, and checks the file."""
     import onnx
 
     if class_names:
@@ -228,11 +227,11 @@ def save(model, path: str | os.PathLike, class_names: Sequence[str] | None) -> N
 
 
 def _convert(graph: keras.Model, opset: int):
-    """The ONNX model of tf2onnx, for `_TRACED_BATCH` images."""
+    """Converts a deploy graph with tf2onnx, for `_TRACED_BATCH` images."""
     import tensorflow as tf
     import tf2onnx
 
-    # Where sides are open, all shapes are computed from the input's, that of the batch too.
+    # If sides are open, all shapes are computed from the input's shape, including the batch.
     batch = None if is_open_graph(graph) else _TRACED_BATCH
     spec = tf.TensorSpec((batch, *graph.input.shape[1:]), tf.float32, name=INPUT)
     function = tf.function(
@@ -244,10 +243,10 @@ def _convert(graph: keras.Model, opset: int):
 
 
 def _round_scales_up(graph) -> None:
-    """Has resized maps come out as large as they are to be.
+    """Rounds the scales of resized maps up, so that the maps get the intended size.
 
-    A side becomes floor(side * scale), and a scale such as 10 / 3, rounded down to float32, makes 9
-    of 3. The next larger number does not, and is off by nothing that counts.
+    A side becomes floor(side * scale). A scale such as 10 / 3, rounded down to float32, turns a side
+    of 3 into 9. The next larger float32 number gives 10, and its error is negligible.
     """
     import onnx
 
@@ -260,12 +259,12 @@ def _round_scales_up(graph) -> None:
 
 
 def is_open_graph(graph: keras.Model) -> bool:
-    """Whether a deploy graph takes pictures of every size."""
+    """Returns whether a deploy graph takes pictures of every size."""
     return None in graph.input.shape[1:3]
 
 
 def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
-    """Replaces the batch size that the graph was traced with, and names the sides that are open."""
+    """Replaces the batch size of the traced graph, and names the open sides."""
     import onnx_ir
 
     graph = model.graph
@@ -288,8 +287,8 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
         shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
         is_of_batch = [size == _TRACED_BATCH for size in (first.get(node), shape[0])]
         if shape[0] == _TRACED_BATCH or (is_of_batch[0] and shape[0] not in (None, 0, -1)):
-            # A zero keeps the input's dimension. Where the batch is joined with what follows it, or
-            # set apart again, the dimension is what is left over.
+            # 0 keeps the input's dimension. If the batch is merged with the next dimension, or
+            # split from it again, -1 makes ONNX compute the dimension.
             kept_or_rest = 0 if all(is_of_batch) or -1 in shape[1:] else -1
             array = np.array([kept_or_rest, *shape[1:]], np.int64)
             kept = onnx_ir.Value(name=f"{node.name}/shape", const_value=onnx_ir.tensor(array))
@@ -297,13 +296,13 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
             node.replace_input_with(1, kept)
         for value in node.outputs:
             if not value.is_graph_output():
-                value.shape = None  # of the old batch; inferred anew
+                value.shape = None  # it has the old batch size; it is inferred again
     for value in (*graph.inputs, *graph.outputs):
         value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *value.shape[1:]])
 
 
 def _named(sides) -> list[int | str | None]:
-    """Sides of an output: numbers where they are known, the rest open."""
+    """Returns the sides of an output: integers if they are known, else None."""
     return [side if isinstance(side, int) else None for side in sides]
 
 
@@ -316,7 +315,7 @@ def _layer_names(graph: keras.Model) -> Iterator[str]:
 
 
 def _rename(model, layers: set[str]) -> None:
-    """Names nodes, and what they compute, by the Keras layer that they are from and their kind."""
+    """Renames nodes and their outputs by their Keras layer and their kind."""
     taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     for node in model.graph:
         weights = [value for value in node.inputs if value.is_initializer()]
@@ -337,7 +336,7 @@ def _rename(model, layers: set[str]) -> None:
 
 
 def _layer_of(name: str, layers: set[str]) -> str | None:
-    """The layer in a path such as `deploy_1/LeViT256_1/stem_conv1_1/convolution`."""
+    """Returns the layer in a path such as `deploy_1/LeViT256_1/stem_conv1_1/convolution`."""
     for part in name.split("/"):
         for candidate in (part, re.sub(r"_\d+$", "", part)):  # TensorFlow numbers repeated scopes
             if candidate in layers:

@@ -1,17 +1,18 @@
-"""Rewrites an ONNX LeViT so that it runs channels-first from end to end.
+"""Rewrites an ONNX LeViT so that it runs channels-first from beginning to end.
 
-Keras computes channels-last and ONNX channels-first, so a converter puts a Transpose wherever
-attention splits a map into heads and merges it again, and spells hard-swish in four operators. Here
+Keras computes channels-last and ONNX channels-first, so a converter inserts a Transpose wherever
+attention splits a map into heads and merges it again, and writes hard-swish as four operators. The
+rules in this module change that:
 
-- q, k and v are cut into heads as they come out of their convolutions, (batch, heads * n, height,
+- q, k and v are split into heads directly after their convolutions, (batch, heads * n, height,
   width) -> (batch, heads, n, tokens);
 - heads are merged the same way, by computing the transpose of the last product;
-- pictures are transposed before they are normalised, as three values side by side are slow to
-  broadcast over;
-- hard-swish is the one operator HardSwish.
+- pictures are transposed before they are normalised, because broadcasting over an innermost
+  dimension of three values is slow;
+- hard-swish becomes the single operator HardSwish.
 
-What transpositions are left swap the last two axes before a matrix product, which ONNX Runtime
-multiplies by as they are. Each rule says where it applies; what none of them fits stays as it is.
+The remaining transpositions swap the last two axes before a matrix product, which ONNX Runtime
+includes in the product. Each rule defines where it applies; all other nodes are not changed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from onnxscript.rewriter import MatchResult, RewritePass
 from onnxscript.rewriter.pattern import RewriteRuleClassBase, RewriteRuleSet
 
 _TO_LAST = [0, 2, 3, 1]  # (batch, channels, height, width) -> (batch, height, width, channels)
-_TO_FIRST = [0, 3, 1, 2]  # and back
+_TO_FIRST = [0, 3, 1, 2]  # the inverse of `_TO_LAST`
 _SWAP_MIDDLE = [0, 2, 1, 3]  # (batch, tokens, heads, n) <-> (batch, heads, tokens, n)
 _SWAP_LAST = [0, 1, 3, 2]  # (batch, heads, n, tokens) <-> (batch, heads, tokens, n)
 
@@ -31,7 +32,7 @@ def to_channels_first(model: onnx_ir.Model) -> None:
     """Applies the rules, in place.
 
     Args:
-      model: a deploy graph as tf2onnx (1.17) writes it, of a fixed batch size, shapes inferred.
+      model: a deploy graph written by tf2onnx (1.17), with a fixed batch size and inferred shapes.
     """
     passes = [
         [
@@ -41,11 +42,11 @@ def to_channels_first(model: onnx_ir.Model) -> None:
             _SplitHeads.rule(_TO_LAST),
             _MeanOverMap.rule(),
         ],
-        # These look for what came of the first.
+        # These match the results of the rules before.
         [_MergeHeads.rule(_hard_swish), _MergeHeads.rule(_silu)],
     ]
     for rules in passes:
-        # commute: the operands of Add and Mul may stand in either order.
+        # commute: the operands of Add and Mul may be in either order.
         RewritePass(RewriteRuleSet(rules, commute=True))(model)
 
 
@@ -65,13 +66,13 @@ class _NormalizeTransposed(RewriteRuleClassBase):
             op.Constant(value=onnx_ir.tensor(_constant(value)[:, None, None]))
             for value in (scale, offset)
         ]
-        # The names say which layer this was.
+        # Keep the names, which identify the layer.
         scaled = op.Mul(op.Transpose(pixels, perm=_TO_FIRST), by_channel[0], _name=scale.name)
         return op.Add(scaled, by_channel[1], _name=offset.name)
 
 
 class _HardSwish(RewriteRuleClassBase):
-    """x * clip(x + 3, 0, 6) / 6, as Keras spells it -> HardSwish(x)."""
+    """x * clip(x + 3, 0, 6) / 6, the form that Keras writes -> HardSwish(x)."""
 
     def pattern(self, op, x, three, low, high, sixth):
         return x * (op.Clip(x + three, low, high) * sixth)
@@ -85,7 +86,7 @@ class _HardSwish(RewriteRuleClassBase):
 
 
 class _MeanOverMap(RewriteRuleClassBase):
-    """The mean over height and width channels-last, as tf2onnx leaves it from opset 18 on."""
+    """Mean over height and width in channels-last, which tf2onnx writes from opset 18 on."""
 
     def pattern(self, op, x, axes):
         return op.ReduceMean(op.Transpose(x, perm=_TO_LAST), axes, keepdims=0)
@@ -99,11 +100,11 @@ class _MeanOverMap(RewriteRuleClassBase):
 
 
 class _SplitHeads(RewriteRuleClassBase):
-    """A map cut into heads channels-last -> the same channels-first.
+    """Splitting a map into heads in channels-last -> the same in channels-first.
 
     Args:
-      order: how the tokens of (batch, tokens, heads, n) are permuted: `_SWAP_MIDDLE` to (batch,
-        heads, tokens, n) for queries and values, `_TO_LAST` to (batch, heads, n, tokens) for keys.
+      order: permutation of (batch, tokens, heads, n): `_SWAP_MIDDLE` to (batch, heads, tokens, n)
+        for queries and values, `_TO_LAST` to (batch, heads, n, tokens) for keys.
     """
 
     def __init__(self, order: list[int]):
@@ -133,7 +134,7 @@ class _MergeHeads(RewriteRuleClassBase):
     """weights v with heads merged channels-last -> v^T weights^T with heads merged channels-first.
 
     Args:
-      activation: (op, x) -> pattern of the activation, which stands between merging and the
+      activation: function from (op, x) to the pattern of the activation between merging and
         projection.
     """
 

@@ -1,9 +1,10 @@
-"""Puts the integers of an int8 TFLite file into an ONNX graph: QuantizeLinear, DequantizeLinear.
+"""Quantises an ONNX graph (QuantizeLinear, DequantizeLinear) like an int8 TFLite file.
 
-Kernels and biases are the file's own integers. What a convolution or dense layer reads is rounded
-to the grid that the file has for it; what it returns only where that makes it one integer operator,
-or where other layers read it besides. All else stays in float32. Activations are uint8 here, which
-x86-64 multiplies by int8 kernels at once, with zero points higher by 128: the same numbers.
+Kernels and biases are the integers of the file. The input of a convolution or dense layer is
+rounded to the file's grid. Its output is rounded only if this makes it a single integer operator,
+or if other layers read it too. Everything else stays in float32. Activations are uint8 here, which
+x86-64 can multiply directly by int8 kernels; the zero points are higher by 128, so the values are
+the same.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ import numpy as np
 from converters.onnx.quantized_layers import Grid, QuantizedLayer
 
 _UINT8_OFFSET = 128
-# Of a step: kernels that differ by more are not those that were rounded.
+# In steps of the grid: kernels that differ by more than this cannot be the rounded ones.
 _ROUNDING = 0.51
 
 
 def quantize(model, layers: Mapping[str, QuantizedLayer]) -> list[str]:
-    """Quantises the convolutions and products of an ONNX model, in place.
+    """Quantises the convolutions and matrix products of an ONNX model, in place.
 
     Args:
-      model: of type `onnx.ModelProto`, a result of `converters.onnx.conversion.onnx_of`, whose
-        nodes have the names of layers.
-      layers: by these names.
+      model: `onnx.ModelProto` returned by `converters.onnx.conversion.onnx_of`, whose nodes have
+        the names of layers.
+      layers: int8 layers by these names.
 
     Returns:
-      The layers that are int8 now.
+      Names of the layers that are now int8.
 
     Raises:
-      ValueError: the kernel of a layer is not the one that was rounded.
+      ValueError: the kernel of a layer does not match the rounded one.
     """
     return _Quantizing(model.graph, layers).run()
 
@@ -46,8 +47,8 @@ class _Quantizing:
             value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info
         }
         self._nodes = []
-        self._on_grid = {}  # (value, grid) -> the same, rounded
-        self._renamed = {}  # value -> what is read in its place
+        self._on_grid = {}  # (value, grid) -> the rounded value
+        self._renamed = {}  # value -> the value that is read instead
 
     def run(self) -> list[str]:
         linear = [node for node in self._graph.node if self._is_linear(node)]
@@ -64,7 +65,7 @@ class _Quantizing:
                 continue
             _, layer = found[node.output[0]]
             if node.op_type == "MatMul":
-                node.op_type = "Gemm"  # which takes a bias
+                node.op_type = "Gemm"  # it accepts a bias
             node.input[0] = self._rounded(node.input[0], layer.input)
             self._quantize_constants(node, layer)
             self._nodes.append(node)
@@ -78,14 +79,14 @@ class _Quantizing:
     def _is_linear(self, node) -> bool:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in self._constants:
             return False
-        # Of more dimensions it is no Gemm.
+        # Gemm supports only two dimensions.
         return node.op_type != "MatMul" or self._ranks.get(node.input[0]) == 2
 
     def _is_rounded_after(self, node, found) -> bool:
-        """Whether the result is rounded at once, to the grid that the file has for it.
+        """Returns whether the result is rounded directly, to the grid of the file.
 
-        ONNX Runtime has no integer convolution that returns floats, and no product that returns
-        both integers and floats, which residual branches ask for.
+        ONNX Runtime has no integer convolution that returns floats, and no matrix product that
+        returns both integers and floats, which residual branches would need.
         """
         (name,) = node.output
         if name in {output.name for output in self._graph.output}:
@@ -96,7 +97,7 @@ class _Quantizing:
         )
 
     def _rounded(self, value: str, grid: Grid) -> str:
-        """`value`, rounded to a grid: once, however many read it."""
+        """Returns the value rounded to a grid; it is rounded once for all of its readers."""
         key = value, grid
         if key not in self._on_grid:
             name = f"{value}/{len(self._on_grid)}"
@@ -157,7 +158,7 @@ def _layer_of(node) -> str:
 
 
 def _in_layout_of(node, kernel: np.ndarray) -> tuple[np.ndarray, int]:
-    """A kernel of TFLite as an ONNX node has it, and the axis of its filters."""
+    """Returns a TFLite kernel in the layout of an ONNX node, and the axis of its filters."""
     if node.op_type == "Conv":
         if kernel.ndim == 4:
             kernel = kernel.transpose(0, 3, 1, 2)  # (filters, channels, height, width)

@@ -1,4 +1,4 @@
-"""What the int8 TFLite file of a network says of its layers: integers, scales and zero points."""
+"""Reads integers, scales and zero points of the layers from an int8 TFLite file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 
 
 class Grid(NamedTuple):
-    """The numbers that the integers of an activation stand for: (integer - zero_point) * scale.
+    """The quantisation of an activation: value = (integer - zero_point) * scale.
 
     Attributes:
-      scale: of one step.
-      zero_point: of int8.
+      scale: size of one step.
+      zero_point: int8 zero point.
     """
 
     scale: float
@@ -29,11 +29,11 @@ class QuantizedLayer(NamedTuple):
     """A convolution or dense layer in int8.
 
     Attributes:
-      input: the grid of what it reads.
-      output: the grid of what it returns; None where that is float.
+      input: grid of its input.
+      output: grid of its output; None if the output is float.
       kernel: int8, (filters, height, width, channels) or (filters, channels).
-      scales: float32 (filters,), the steps of the kernel.
-      bias: int32 (filters,), in steps of the input's scale times the kernel's; never all zeros.
+      scales: float32 (filters,), scales of the kernel.
+      bias: int32 (filters,), with the scale input scale * kernel scale; never all zeros.
     """
 
     input: Grid
@@ -48,10 +48,11 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
 
     Args:
       graph: a result of `converters.tflite.quantize.quantize_mixed_int8`.
-      names: the layers with kernels of the Keras model that it was made from.
+      names: names of the layers with kernels in the original Keras model.
 
     Returns:
-      By names of layers; without those that are called more than once, each with its own ranges.
+      Layers by name, without layers that are called more than once, as each call has its own
+      ranges.
     """
     found, several = {}, set()
     for operator in graph.operators:
@@ -66,21 +67,21 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
         if layer in found:
             several.add(layer)
         kernel = _values(graph, inputs[1], np.int8)
-        bias = np.zeros(len(kernel), np.int32)  # one of zeros may be left out
+        bias = np.zeros(len(kernel), np.int32)  # the file may omit a bias of zeros
         if len(inputs) > 2:
             bias = _values(graph, inputs[2], np.int32)
         if not bias.any():
-            # As of keys. Without a bias, OpenVINO (2026.4, open batch) moves the scales of channels
-            # behind the reshape to heads, and applies them to tokens where there are as many of
-            # these. One step, the smallest there is, keeps it from that; of keys it changes
-            # nothing: the same number is added to all scores of a query.
+            # This is the case for keys. Without a bias, OpenVINO (2026.4, open batch) moves the
+            # scales of channels after the reshape to heads, and applies them to tokens if there are
+            # as many tokens as channels. A bias of one step, the smallest possible, prevents this.
+            # For keys it has no effect: it adds the same number to all scores of a query.
             bias = np.ones_like(bias)
         found[layer] = QuantizedLayer(source, _grid(graph, output), kernel, scales, bias)
     return {name: layer for name, layer in found.items() if name not in several}
 
 
 def _layers_in(tensors: str, names: Collection[str]) -> Iterator[str]:
-    """Layers in names such as `deploy_1/LeViT256_1/stem_conv1_1/convolution;deploy_1/...`."""
+    """Yields layers in names such as `deploy_1/LeViT256_1/stem_conv1_1/convolution;deploy_1/..`."""
     for part in re.split("[/;]", tensors):
         for name in (part, re.sub(r"_\d+$", "", part)):  # TensorFlow numbers repeated scopes
             if name in names:
@@ -95,7 +96,7 @@ def _grid(graph: Graph, name: str) -> Grid | None:
 
 
 def _scales(graph: Graph, name: str) -> np.ndarray | None:
-    """One scale for each filter; None for what is not quantised."""
+    """Returns one scale per filter; None for tensors that are not quantised."""
     tensor = graph.tensors[name]
     if tensor.quantization is None or tensor.quantization.scale is None:
         return None

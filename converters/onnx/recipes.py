@@ -1,22 +1,22 @@
-"""The recipes that ONNX files can have, known before Keras starts."""
+"""The recipes of ONNX files; importing them does not start Keras."""
 
 from __future__ import annotations
 
 from converters.choices import check_recipe
 from levit_common.spelling import did_you_mean
 
-ONNX_RECIPES = ("fp32", "int8")  # of `converters.choices.RECIPES`
+ONNX_RECIPES = ("fp32", "int8")  # from `converters.choices.RECIPES`
 
 
 def check_onnx_recipe(recipe: str, calibrated: bool) -> None:
-    """Checks that a recipe is one for ONNX files and gets what it needs.
+    """Checks that a recipe exists for ONNX files and that its requirements are met.
 
     Args:
       recipe: one of `ONNX_RECIPES`.
       calibrated: whether there are calibration pictures, or ranges that training learned.
 
     Raises:
-      ValueError: it does not; the message says what to do.
+      ValueError: the recipe is unknown or a requirement is not met; the message says what to do.
     """
     if recipe not in ONNX_RECIPES:
         raise ValueError(

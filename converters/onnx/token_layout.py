@@ -1,9 +1,9 @@
-"""A deploy graph whose 1x1 convolutions are dense layers over tokens.
+"""Rewrites a deploy graph so that its 1x1 convolutions are dense layers over tokens.
 
-Of a quantised network runtimes multiply matrices quickest where the numbers lie as products want
-them, (batch * height * width, channels): ONNX Runtime runs a quantised product that returns floats,
-but no such convolution, and OpenVINO merges into it what follows. Maps stay maps where anything
-else than a dense layer, an activation or a sum reads them.
+In quantised networks, runtimes multiply matrices fastest in the layout (batch * height * width,
+channels): ONNX Runtime has a quantised matrix product that returns floats, but no such convolution,
+and OpenVINO fuses the following operations into the product. Maps are kept wherever anything else
+than a dense layer, an activation or a sum reads them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from levit_tf.keras_graph.graph_calls import copied
 
 
 def with_tokens(graph: keras.Model) -> keras.Model:
-    """Copies a deploy graph, with dense layers of the same names for 1x1 convolutions.
+    """Copies a deploy graph and replaces 1x1 convolutions by dense layers of the same names.
 
     Args:
       graph: see `converters.deploy.deploy_graph`, for pictures of one size.
 
     Returns:
-      A flat functional model that computes the same, with weights of its own.
+      A flat functional model that computes the same, with its own weights.
     """
     rewriting = _Rewriting()
     flat = flatten(graph)
@@ -37,15 +37,15 @@ def with_tokens(graph: keras.Model) -> keras.Model:
 
 
 class _Rewriting:
-    """What one copying remembers."""
+    """State of one graph copy."""
 
     def __init__(self):
-        self.dense = {}  # by name
-        # Of maps: their tokens. The maps are kept, so that no other gets their id.
+        self.dense = {}  # dense layers by name
+        # Tokens of maps, by the id of the map. The maps are kept, so that ids stay unique.
         self._tokens = {}
 
     def call(self, layer, *args, **kwargs):
-        """Calls something else in the place of a layer; see `copied`."""
+        """Calls the replacement of a layer; see `copied`."""
         if isinstance(layer, keras.layers.Conv2D) and _is_pointwise(layer):
             return self._dense(layer, args[0])
         if layer.name == NORMALIZE:
@@ -60,20 +60,20 @@ class _Rewriting:
         (down, right), filters = layer.strides, layer.filters
         if (down, right) != (1, 1):
             x = x[:, ::down, ::right]
-        if layer.name not in self.dense:  # else it is called once more
-            # With a bias in any case, zeros where there was none: so the product is one operator.
+        if layer.name not in self.dense:  # else the layer is called another time
+            # Always with a bias (zeros if there was none), so that the product is one operator.
             self.dense[layer.name] = keras.layers.Dense(filters, dtype="float32", name=layer.name)
         y = self.dense[layer.name](self._tokens_of(x))
         return self._map(y, (*x.shape[1:3], filters))
 
     def _tokens_of(self, x):
-        """(batch, height, width, channels) -> (batch * height * width, channels)."""
+        """Converts a map (batch, height, width, channels) to (batch * height * width, channels)."""
         if id(x) not in self._tokens:
             self._tokens[id(x)] = ops.reshape(x, (-1, x.shape[-1])), x
         return self._tokens[id(x)][0]
 
     def _map(self, tokens, shape):
-        """(batch * height * width, channels) -> (batch, height, width, channels)."""
+        """Converts (batch * height * width, channels) to a map (batch, height, width, channels)."""
         x = ops.reshape(tokens, (-1, *shape))
         self._tokens[id(x)] = tokens, x
         return x
@@ -89,7 +89,7 @@ def _is_pointwise(layer: keras.layers.Conv2D) -> bool:
 
 
 def _is_elementwise(layer, inputs: list) -> bool:
-    """Whether a layer computes every value from those at the same place of maps."""
+    """Returns whether each output value depends only on values at the same position of maps."""
     if isinstance(layer, keras.layers.Activation):
         is_such = layer.activation is not keras.activations.softmax
     else:
@@ -98,7 +98,7 @@ def _is_elementwise(layer, inputs: list) -> bool:
 
 
 def _normalized(layer: keras.layers.Rescaling, x):
-    """Scales pixels as rows of width * channels values: three side by side are slow to work on."""
+    """Scales pixels as rows of width * channels values, as an innermost axis of 3 is slow."""
     _, height, width, channels = x.shape
     scale, offset = (
         np.tile(np.broadcast_to(values, channels), width).tolist()

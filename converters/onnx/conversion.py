@@ -245,8 +245,8 @@ def _convert(graph: keras.Model, opset: int):
 def _round_scales_up(graph) -> None:
     """Rounds the scales of resized maps up, so that the maps get the intended size.
 
-    A side becomes floor(side * scale). A scale such as 10 / 3, rounded down to float32, turns a side
-    of 3 into 9. The next larger float32 number gives 10, and its error is negligible.
+    A side becomes floor(side * scale). A scale such as 10 / 3, rounded down to float32, gives a
+    side of 9 for 3. The next larger float32 number gives 10, and its error is negligible.
     """
     import onnx
 

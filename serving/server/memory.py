@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +17,22 @@ from serving.tensorflow_c.c_memory import give_back_pages
 # Memory that comes back as soon as it is given away would cost the next request page faults.
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WORTH_IT_SHARE, _WORTH_IT_BYTES = 0.1, 64 * 2**20
+
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
+
+
+def limit_arenas(most: int) -> None:
+    """Lets all threads together have at most `most` heaps of the C library, where it is glibc.
+
+    By default there are eight for each processor. Each keeps fragments of what its threads once
+    needed, so a server that has seen requests of many sizes would grow by more than is in use. What
+    the user sets in MALLOC_ARENA_MAX counts instead.
+    """
+    if sys.platform.startswith("linux") and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, most)
 
 
 def give_back_memory() -> None:

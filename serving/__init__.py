@@ -1,1 +1,1 @@
-"""TF Serving around LeViT: exports for it, a stand-in that speaks its protocol, a client, load."""
+"""TensorFlow Serving around LeViT: exports for it, a stand-in for it, a client and load tests."""

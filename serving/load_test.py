@@ -1,14 +1,14 @@
-"""Puts load on TensorFlow Serving or the stand-in, and measures latency and throughput.
+"""Generates load on TensorFlow Serving or the stand-in, and measures latency and throughput.
 
     python -m serving.load_test --server=localhost:8500 --images=FOLDER --rate=50 --duration=30
     python -m serving.load_test --server=http://localhost:8501 --images=FOLDER --rate=max \\
         --concurrency=16 --duration=30 --output=load
 
-Requests are made of picture files beforehand. With a rate they are sent at times that do not depend
-on the server, and latencies begin at these times; `--rate=max` keeps --concurrency requests under
-way. Prints percentiles, throughput, errors by kind, of a classifier in steps how many pictures each
-exit answered, and how well the generator kept to its times; --output also keeps them as
-report.json, with a histogram.
+Requests are prepared from picture files. With a rate, they are sent at scheduled times that do not
+depend on the server, and latencies are measured from these times; `--rate=max` keeps --concurrency
+requests in progress. It prints percentiles, throughput, errors by kind, for a dynamic classifier
+the number of pictures per exit, and how well the generator kept to its schedule. --output also
+writes report.json and a histogram.
 """
 
 from __future__ import annotations
@@ -82,21 +82,21 @@ def main() -> int:
 
 
 def _settings() -> dict[str, object]:
-    """The flags of this command, for the report."""
+    """Returns the flags of this command, for the report."""
     own = flags.FLAGS.get_key_flags_for_module(__name__)
     return {flag.name: flag.value for flag in own} | {"rate": _rate(flags.FLAGS.rate)}
 
 
 def read_pictures(folder: str | Path, count: int, seed: int) -> list[bytes]:
-    """Contents of picture files, drawn if there are more than `count`.
+    """Reads the contents of picture files, a random choice if there are more than `count`.
 
     Args:
-      folder: looked through with its subfolders, and what is found said; or one file.
-      count: how many at most.
-      seed: of the choice.
+      folder: a folder, which is searched with its subfolders and summarised; or a single file.
+      count: largest number of pictures.
+      seed: seed of the choice.
 
     Raises:
-      ValueError: there are none, or one cannot be read or is empty.
+      ValueError: there are no pictures, or one cannot be read or is empty.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -132,15 +132,15 @@ def make_requests(
     signature_name: str = signatures.SERVING_DEFAULT,
     input_name: str = signatures.IMAGE_BYTES,
 ) -> tuple[str, list[bytes]]:
-    """The requests that are sent, ready for the wire.
+    """Encodes the requests to send.
 
     Args:
-      server: for gRPC or REST, see `serving.client.Client`.
-      target: the model.
-      pictures: contents of files.
-      batch: how many go into each request.
-      signature_name: the signature.
-      input_name: its input, string (batch,).
+      server: address for gRPC or REST, see `serving.client.Client`.
+      target: the model to call.
+      pictures: contents of picture files.
+      batch: number of pictures per request.
+      signature_name: name of the signature.
+      input_name: name of its input, string (batch,).
 
     Returns:
       (the gRPC method or the path of the URL, as many messages as there are pictures).
@@ -156,13 +156,13 @@ def make_requests(
 
 
 def probe(load: Load, model: str) -> bytes:
-    """Sends one request, so that what cannot work is told at once.
+    """Sends one request, so that errors are reported at once.
 
     Returns:
-      The answer.
+      The response.
 
     Raises:
-      RequestError: it was not answered.
+      RequestError: the request failed.
     """
 
     async def send() -> bytes:
@@ -188,19 +188,19 @@ def define_flags() -> None:
     define_server_flags()
     number = functools.partial(flags.DEFINE_integer, lower_bound=1)
     flags.DEFINE_string("images", None, "Folder of pictures to send, or one file.")
-    flags.DEFINE_string("rate", None, f"Requests a second, or {MAX_RATE}.")
-    flags.DEFINE_float("duration", None, "Seconds that are measured.")
-    flags.DEFINE_float("warmup", 1.0, "Seconds before.")
-    flags.DEFINE_enum("arrivals", "poisson", ARRIVALS, "When requests are sent, at a rate.")
-    number("concurrency", 16, f"Requests under way at --rate={MAX_RATE}.")
-    flags.DEFINE_float("timeout", 10.0, "Seconds for a request.")
-    flags.DEFINE_string("signature", signatures.SERVING_DEFAULT, "Of the model.")
-    flags.DEFINE_string("input", signatures.IMAGE_BYTES, "Of the signature; takes the files.")
-    number("batch", 1, "Pictures in a request.")
-    number("pictures", 256, "Read at most.")
-    number("connections", 1, "gRPC channels.")
-    number("processes", 1, "Of the generator.")
-    flags.DEFINE_integer("seed", 0, "Of times and choices.")
+    flags.DEFINE_string("rate", None, f"Requests per second, or {MAX_RATE}.")
+    flags.DEFINE_float("duration", None, "Seconds to measure.")
+    flags.DEFINE_float("warmup", 1.0, "Seconds of load before measuring.")
+    flags.DEFINE_enum("arrivals", "poisson", ARRIVALS, "Gaps between requests, at a rate.")
+    number("concurrency", 16, f"Requests in progress with --rate={MAX_RATE}.")
+    flags.DEFINE_float("timeout", 10.0, "Time limit of a request, seconds.")
+    flags.DEFINE_string("signature", signatures.SERVING_DEFAULT, "Signature of the model.")
+    flags.DEFINE_string("input", signatures.IMAGE_BYTES, "Signature's input for files.")
+    number("batch", 1, "Pictures per request.")
+    number("pictures", 256, "Largest number of pictures to read.")
+    number("connections", 1, "Number of gRPC channels.")
+    number("processes", 1, "Processes of the generator.")
+    flags.DEFINE_integer("seed", 0, "Seed of times and choices.")
     flags.DEFINE_string("output", None, "Folder for report.json and latencies.png.")
     flags.DEFINE_bool("overwrite", False, "Replace what is in an existing folder.")
     flags.mark_flags_as_required(["images", "rate", "duration"])

@@ -1,7 +1,6 @@
-"""Message classes of protobuf from a table, for messages that no package at hand has.
+"""Makes protobuf message classes from a table, where no installed package has them.
 
-Each table is in a descriptor pool of its own, so that a program may import the official classes,
-too.
+Each table has its own descriptor pool, so that a program may also import the official classes.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
-# message -> field -> (number, type); a type is a scalar, a message of the table, "[type]" for a
-# repeated field, or "{type}" for a map from strings.
+# From message to field to (number, type). A type is a scalar, a message of the table, "[type]" for
+# a repeated field, or "{type}" for a map with string keys.
 Table = Mapping[str, Mapping[str, tuple[int, str]]]
 
 
@@ -21,12 +20,12 @@ def message_classes(table: Table, package: str) -> dict[str, type]:
     """Makes the classes of a table.
 
     Args:
-      table: of all messages, those in their fields included.
-      package: what all of them are in; the wire does not see what a message is called. Dots in
-        their own names become underscores.
+      table: all messages, including those used in fields.
+      package: package for all of them; names do not affect the encoding. Dots in the messages' own
+          names become underscores.
 
     Returns:
-      Classes by the names in the table.
+      The classes, by their names in the table.
     """
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(

@@ -1,4 +1,4 @@
-"""The folder that TensorFlow Serving reads: versions of models, and models.config about them.
+"""The folder that TensorFlow Serving reads: versions of models, and models.config.
 
 repository/
   models.config          which models are served, which versions of them, and their labels
@@ -30,8 +30,8 @@ PLATFORM = "tensorflow"
 ModelServerConfig = model_server_config_pb2.ModelServerConfig
 ModelConfig = model_server_config_pb2.ModelConfig
 
-# TF Serving takes anything between two slashes of a URL but ":"; these need no escapes in a URL, a
-# shell or a file name, and can be no path to elsewhere.
+# TF Serving accepts anything but ":" between two slashes of a URL. These names need no escapes in a
+# URL, a shell or a file name, and cannot be a path outside of the folder.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBER = re.compile(r"[0-9]+")
 _LARGEST_VERSION = 2**63 - 1
@@ -43,14 +43,14 @@ def check_name(name: str, what: str = "model") -> str:
     """Checks the name of a model or a label.
 
     Args:
-      name: to check.
-      what: it names, for the message.
+      name: the name to check.
+      what: kind of thing that has the name, for the message.
 
     Returns:
       `name`.
 
     Raises:
-      ValueError: it cannot stand in a URL of TensorFlow Serving.
+      ValueError: it cannot be used in a URL of TensorFlow Serving.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -61,7 +61,7 @@ def check_name(name: str, what: str = "model") -> str:
 
 
 def check_version(version: int) -> int:
-    """Checks a version's number.
+    """Checks the number of a version.
 
     Raises:
       ValueError: it is not positive, or has more than 63 bits.
@@ -73,11 +73,11 @@ def check_version(version: int) -> int:
 
 @dataclasses.dataclass
 class NewVersion:
-    """A version that is being made.
+    """A version under construction.
 
     Attributes:
       path: its folder, temporary until it is published.
-      number: None as long as it has none.
+      number: its number; None until it has one.
     """
 
     path: Path
@@ -88,14 +88,14 @@ class Repository:
     """A folder of models; it is created when something is written.
 
     Attributes:
-      path: absolute.
-      config_path: of models.config.
+      path: absolute path of the folder.
+      config_path: path of models.config.
 
     Args:
       path: the folder.
 
     Raises:
-      NotADirectoryError: `path` is something else.
+      NotADirectoryError: `path` exists and is not a folder.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -105,10 +105,10 @@ class Repository:
             raise NotADirectoryError(f"{self.path}: not a folder; expected a model repository.")
 
     def folder(self, name: str) -> Path:
-        """The folder of a model's versions.
+        """Returns the folder of a model's versions.
 
         Raises:
-          ValueError: see `check_name`; or a file has that name.
+          ValueError: see `check_name`; or there is a file of that name.
         """
         folder = self.path / check_name(name)
         if folder.exists() and not folder.is_dir():
@@ -116,7 +116,8 @@ class Repository:
         return folder
 
     def versions(self, name: str) -> dict[int, Path]:
-        """Numbers and folders of a model's versions in ascending order; TF Serving's reading."""
+        """Returns the folders of a model's versions by ascending number, as TF Serving finds
+        them."""
         folder = self.folder(name)
         if not folder.is_dir():
             return {}
@@ -129,23 +130,24 @@ class Repository:
     def new_version(
         self, name: str, number: int | None = None, overwrite: bool = False
     ) -> Iterator[NewVersion]:
-        """A temporary folder that becomes a version if the block succeeds, and vanishes if not.
+        """Makes a temporary folder that becomes a version if the block succeeds, or is deleted if
+        not.
 
-        Until then TF Serving overlooks it, since its name is no number.
+        TF Serving ignores the temporary folder, since its name is not a number.
 
         Args:
-          name: of the model.
-          number: of the version; by default the next one at the end of the block, whatever others
-            have exported meanwhile.
+          name: name of the model.
+          number: number of the version; by default the next one at the end of the block, after any
+              versions that others have exported in the meantime.
           overwrite: whether an existing version may be replaced. A server that has loaded it does
-            not notice.
+              not notice.
 
         Yields:
-          Where to write; after the block, where it is.
+          The version: its folder to write to, and after the block its published folder.
 
         Raises:
-          FileExistsError: the version exists and `overwrite` is false: before the block, or after
-            it if somebody else was faster.
+          FileExistsError: the version exists and `overwrite` is false, either before the block, or
+              after it if another export was faster.
           OSError: the repository cannot be written to.
         """
         if number is not None and check_version(number) in self.versions(name) and not overwrite:
@@ -155,7 +157,7 @@ class Repository:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder, prefix=_TEMPORARY))
         try:
-            # Of its own, because the scratch folder is private.
+            # A folder of its own, because the temporary folder has private permissions.
             draft = NewVersion(scratch / "version", number)
             draft.path.mkdir()
             yield draft
@@ -163,7 +165,7 @@ class Repository:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
             for path in created:
-                with contextlib.suppress(OSError):  # it has content by now
+                with contextlib.suppress(OSError):  # no longer empty
                     path.rmdir()
 
     def _publish(self, draft: NewVersion, name: str, overwrite: bool) -> None:
@@ -192,10 +194,10 @@ class Repository:
         )
 
     def remove_version(self, name: str, number: int) -> None:
-        """Deletes a version: at once as far as a server can see.
+        """Deletes a version, which disappears at once for a server.
 
         Raises:
-          ValueError: it does not exist.
+          ValueError: the version does not exist.
         """
         versions = self.versions(name)
         if number not in versions:
@@ -205,10 +207,10 @@ class Repository:
         shutil.rmtree(scratch)
 
     def read_config(self) -> ModelServerConfig:
-        """The content of models.config; an empty list where there is none.
+        """Reads models.config; returns an empty list of models if it does not exist.
 
         Raises:
-          ValueError: it is not a ModelServerConfig, or not one of a `model_config_list`.
+          ValueError: it is not a ModelServerConfig with a `model_config_list`.
         """
         config = ModelServerConfig()
         try:
@@ -226,18 +228,18 @@ class Repository:
 
     @contextlib.contextmanager
     def edited_model(self, name: str, base_path: str | None = None) -> Iterator[ModelConfig]:
-        """What models.config says of a model, to be changed in the block.
+        """Yields a model's configuration in models.config, to be edited in the block.
 
-        Everything else in the file is kept, but for its comments. A server that polls the file sees
-        the old one or the new one; two that edit it wait for each other.
+        Everything else in the file is kept, except comments. A server that polls the file sees
+        either the old or the new one; concurrent edits wait for each other.
 
         Args:
-          name: of the model; it is added where it is missing.
-          base_path: where the server will find the model; by default where the file says, or else
-            its folder here.
+          name: name of the model; it is added if it is missing.
+          base_path: path of the model's folder on the server; by default the one in the file, or
+              else its folder here.
 
         Yields:
-          The model's configuration. If the block raises, nothing is changed.
+          The model's configuration. If the block raises, the file is unchanged.
 
         Raises:
           ValueError: see `read_config` and `check_name`.
@@ -266,6 +268,6 @@ class Repository:
 
 
 def missing(name: str, number: int, versions: Iterable[int]) -> ValueError:
-    """The error about a version that does not exist."""
+    """Makes the error for a version that does not exist."""
     found = ", ".join(map(str, versions)) or "none"
     return ValueError(f"Model {name!r} has no version {number}. There are: {found}.")

@@ -1,28 +1,28 @@
-"""Names in what is served: the one definition for the export, the client, the tests and the page.
+"""Names in served models, defined once for the export, the client, the tests and the page.
 
 A served version has three signatures:
 
-- `serving_default` takes `image_bytes`, string (batch,): contents of picture files of any sizes,
+- `serving_default` takes `image_bytes`, string (batch,): contents of picture files of any size,
   which are decoded, turned upright and resized in the graph;
 - `image_tensor` takes `images`, float32 (batch, height, width, 3): plain RGB 0..255;
-- `classify` takes `inputs`, string (batch,): serialized `tf.Example`s with the contents of such a
+- `classify` takes `inputs`, string (batch,): serialised `tf.Example`s with the contents of such a
   file as the bytes feature `image/encoded`.
 
-A classifier returns by all of them `classes`, string (batch, k), and `scores`, float32 (batch, k):
-the likeliest classes by name, best first, with their probabilities. The first two return
-`probabilities`, float32 (batch, classes), in the order of the classes, and `image_tensor` also
-`logits` of that shape.
+From all three, a classifier returns `classes`, string (batch, k), and `scores`, float32 (batch, k):
+the names of the most probable classes, best first, and their probabilities. The first two also
+return `probabilities`, float32 (batch, classes), in the order of the classes, and `image_tensor`
+also returns `logits` of that shape.
 
-A classifier in steps (`levit_tf.dynamic`) returns `exit`, int32 (batch,), by the first two: which
-step answered. Its fourth signature, `with_thresholds`, is `image_tensor` with `thresholds`, float32
-(steps - 1,), in place of those that it was exported with.
+A dynamic classifier (`levit_tf.dynamic`) also returns `exit`, int32 (batch,), from the first two:
+the exit that was used. Its fourth signature, `with_thresholds`, is `image_tensor` with
+`thresholds`, float32 (steps - 1,), in place of those from the export.
 
-A network that finds joints has the first two, which return `keypoints`, float32 (batch, joints, 3):
-x and y in pixels of the picture that was sent, the middle of the first being 0, and confidence
-0..1; and `joints`, string (batch, joints): their names.
+A network that predicts joints has the first two signatures. They return `keypoints`, float32
+(batch, joints, 3): x and y in pixels of the sent picture, where 0 is the centre of the first pixel,
+and confidence 0..1; and `joints`, string (batch, joints): their names.
 
-The names that a SavedModel or a TFLite file of the converters has too are theirs. No package that
-is slow to start is imported here, so that a client starts quickly.
+Names that a SavedModel or a TFLite file of the converters has as well are imported from there. No
+package that is slow to import is used here, so that a client starts quickly.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["EXIT", "KEYPOINTS", "LOGITS", "PROBABILITIES", "THRESHOLDS", "THRESH
 SERVING_DEFAULT = SIGNATURE
 IMAGE_TENSOR = "image_tensor"
 CLASSIFY = "classify"
-# In SignatureDef.method_name; the Classify method of TF Serving accepts only the latter.
+# Values of SignatureDef.method_name; the Classify method of TF Serving accepts only the second.
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
@@ -57,7 +57,7 @@ CLASSES = "classes"  # TF Serving prescribes this name and the next for CLASSIFY
 SCORES = "scores"
 JOINTS = "joints"
 
-# signature -> its outputs
+# From a signature to its outputs.
 OUTPUTS = {
     SERVING_DEFAULT: (CLASSES, SCORES, PROBABILITIES),
     IMAGE_TENSOR: (CLASSES, SCORES, PROBABILITIES, LOGITS),
@@ -66,16 +66,16 @@ OUTPUTS = {
 
 
 def outputs_of(signature: str, is_dynamic: bool) -> tuple[str, ...]:
-    """The outputs of a signature; a classifier in steps tells which one answered."""
+    """Returns the outputs of a signature; a dynamic classifier also returns the exit used."""
     known = OUTPUTS[IMAGE_TENSOR if signature == THRESHOLDS_SIGNATURE else signature]
     return (*known, EXIT) if is_dynamic and signature != CLASSIFY else known
 
 
-OF_JOINTS = (KEYPOINTS, JOINTS)  # of both signatures of a network that finds joints
-# Of IMAGE_TENSOR in a `model.tflite`, which has no strings.
+OF_JOINTS = (KEYPOINTS, JOINTS)  # for both signatures of a network that predicts joints
+# For IMAGE_TENSOR in a `model.tflite`, which has no strings.
 TFLITE_OUTPUTS, TFLITE_OF_JOINTS = (PROBABILITIES, LOGITS), (KEYPOINTS,)
 
-TOP_K = 5  # how many classes are named, where there are so many
-LABELS_ASSET = "assets/labels.txt"  # in a version directory: one class name a line
+TOP_K = 5  # number of classes to return, if there are as many
+LABELS_ASSET = "assets/labels.txt"  # in the folder of a version: one class name per line
 WARMUP_RECORDS = "assets.extra/tf_serving_warmup_requests"  # TF Serving prescribes the path
 TFLITE_MODEL = "model.tflite"  # TF Serving prescribes the name

@@ -1,4 +1,4 @@
-"""Statuses of gRPC, which are also those of TensorFlow's errors, and what REST makes of them."""
+"""Statuses of gRPC, which TensorFlow's errors also use, and the HTTP statuses for them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
-# The status of HTTP that TensorFlow Serving answers with; 500 for the others. Of several
-# codes with one status the last is the likeliest.
+# The HTTP status that TensorFlow Serving returns; 500 for the others. If several codes have the
+# same status, the last one is the most likely.
 HTTP = {
     Code.CANCELLED: 499,
     Code.DEADLINE_EXCEEDED: 504,

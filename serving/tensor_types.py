@@ -1,4 +1,4 @@
-"""TensorFlow's types of tensors, by the numbers that protobuf messages have for them."""
+"""TensorFlow's tensor types, by their numbers in protobuf messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class TensorType(NamedTuple):
-    """A type.
+    """A tensor type.
 
     Attributes:
-      name: TensorFlow's.
-      numpy: NumPy's name of it; of strings, that of arrays of bytes objects.
-      field: of TensorProto, that has the values where `tensor_content` has not.
+      name: TensorFlow's name.
+      numpy: NumPy's name; for strings, that of arrays of bytes objects.
+      field: the field of TensorProto with the values, if they are not in `tensor_content`.
     """
 
     name: str

@@ -1,16 +1,16 @@
-"""Which versions of a model are served, and by what names: edits models.config.
+"""Chooses the served versions of a model and their labels, by editing models.config.
 
     python -m serving.versions --repository=models --name=levit256
     python -m serving.versions --repository=models --name=levit256 --label=stable=3
     python -m serving.versions --repository=models --name=levit256 --pin=3
     python -m serving.versions --repository=models --name=levit256 --rollback
 
-Without an action it lists the versions. Servers take the change over when they read the file
-again, which --model_config_file_poll_wait_seconds makes them do.
+Without an action it lists the versions. Servers apply the change when they read the file again, as
+with --model_config_file_poll_wait_seconds.
 
-TF Serving moves labels before it loads what else is new, and refuses the whole file if a label is
-moved to a version that is not loaded yet. So a label that exists moves only among versions that
-are served already: --serve loads one more.
+TF Serving moves labels before it loads new versions, and refuses the whole file if a label is moved
+to a version that is not loaded yet. So an existing label can only be moved to a version that is
+served already; --serve loads a further one.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ACTIONS = ("label", "unlabel", "serve", "pin", "unpin", "rollback", "remove")
 
 
 def served_versions(model: ModelConfig, versions: Sequence[int]) -> list[int]:
-    """The versions that a server loads.
+    """Returns the versions that a server loads.
 
     Args:
-      model: what models.config says.
-      versions: that exist, in ascending order.
+      model: configuration of the model in models.config.
+      versions: existing versions, in ascending order.
     """
     policy = model.model_version_policy
     kind = policy.WhichOneof("policy_choice")
@@ -45,11 +45,11 @@ def served_versions(model: ModelConfig, versions: Sequence[int]) -> list[int]:
 
 
 class Versions:
-    """The versions of one model in a repository; each method is one change of models.config.
+    """The versions of one model in a repository; each method makes one change to models.config.
 
     Args:
-      repository: it holds the model.
-      name: of the model.
+      repository: the repository with the model.
+      name: name of the model.
 
     Raises:
       ValueError: the model has no versions.
@@ -71,7 +71,7 @@ class Versions:
                 raise missing(self._name, number, existing)
 
     def listing(self) -> list[str]:
-        """A line for each version: its number, whether it is served, and its labels."""
+        """Returns a line for each version: its number, whether it is served, and its labels."""
         config = self._repository.read_config().model_config_list.config
         model = next((m for m in config if m.name == self._name), None)
         existing = self._existing()
@@ -86,14 +86,14 @@ class Versions:
         return lines
 
     def label(self, labels: Mapping[str, int]) -> None:
-        """Gives labels to versions, which are served from now on.
+        """Assigns labels to versions, which are served from then on.
 
         Args:
-          labels: label -> version.
+          labels: from label to version.
 
         Raises:
-          ValueError: a version does not exist; or a label that has a version moves to one that is
-            not served yet.
+          ValueError: a version does not exist; or an existing label would move to a version that is
+              not served yet.
         """
         self._check(*labels.values())
         with self._repository.edited_model(self._name) as model:
@@ -112,7 +112,7 @@ class Versions:
             _serve(model, {*served, *labels.values()})
 
     def unlabel(self, label: str) -> None:
-        """Takes a label away; its version stays served.
+        """Removes a label; its version stays served.
 
         Raises:
           ValueError: there is no such label.
@@ -124,16 +124,16 @@ class Versions:
             del model.version_labels[label]
 
     def serve(self, numbers: Sequence[int]) -> None:
-        """Serves versions in addition to those that are served."""
+        """Serves versions in addition to those already served."""
         self._check(*numbers)
         with self._repository.edited_model(self._name) as model:
             _serve(model, {*served_versions(model, self._existing()), *numbers})
 
     def pin(self, numbers: Sequence[int]) -> None:
-        """Serves these versions and no others, whatever is exported later.
+        """Serves exactly these versions, even when others are exported later.
 
         Raises:
-          ValueError: a version does not exist, or a label belongs to another one.
+          ValueError: a version does not exist, or another version has a label.
         """
         self._check(*numbers)
         with self._repository.edited_model(self._name) as model:
@@ -141,10 +141,10 @@ class Versions:
             _serve(model, set(numbers))
 
     def unpin(self) -> None:
-        """Serves the latest version again, and each later one instead as it is exported.
+        """Serves the latest version again, and each later one as soon as it is exported.
 
         Raises:
-          ValueError: there are labels; they need their versions to stay.
+          ValueError: there are labels, whose versions must stay.
         """
         with self._repository.edited_model(self._name) as model:
             if model.version_labels:
@@ -155,15 +155,16 @@ class Versions:
             model.ClearField("model_version_policy")
 
     def rollback(self) -> tuple[int, int]:
-        """Withdraws the latest version that is served, for the one before it.
+        """Replaces the latest served version by the one before it.
 
-        Labels of the former move to the latter.
+        Labels of the former are moved to the latter.
 
         Returns:
-          The version withdrawn, and the one that is the latest served now.
+          The withdrawn version, and the version that is the latest served now.
 
         Raises:
-          ValueError: no earlier version exists; or labels would move to one not served yet.
+          ValueError: there is no earlier version; or labels would move to one that is not served
+          yet.
         """
         existing = self._existing()
         with self._repository.edited_model(self._name) as model:
@@ -189,7 +190,7 @@ class Versions:
         """Deletes a version.
 
         Raises:
-          ValueError: it does not exist, or is served.
+          ValueError: the version does not exist, or is served.
         """
         self._check(number)
         with self._repository.edited_model(self._name) as model:
@@ -215,10 +216,10 @@ def _check_labels(model: ModelConfig, numbers: Sequence[int]) -> None:
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, int]:
-    """Parses "NAME=VERSION"s.
+    """Parses texts "NAME=VERSION".
 
     Raises:
-      ValueError: a text is something else.
+      ValueError: a text has another form.
     """
     labels = {}
     for text in texts:
@@ -257,11 +258,11 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("repository", None, "Folder of models.")
     flags.DEFINE_string("name", None, "Name of the model.")
-    flags.DEFINE_list("label", [], "NAME=VERSION,...: give labels to versions, and serve these.")
-    flags.DEFINE_string("unlabel", None, "NAME: take a label away.")
-    flags.DEFINE_list("serve", [], "VERSION,...: serve these too.")
-    flags.DEFINE_list("pin", [], "VERSION,...: serve these only, whatever is exported later.")
-    flags.DEFINE_bool("unpin", False, "Serve whichever is the latest version.")
+    flags.DEFINE_list("label", [], "NAME=VERSION,...: assign labels to versions, and serve these.")
+    flags.DEFINE_string("unlabel", None, "NAME: remove a label.")
+    flags.DEFINE_list("serve", [], "VERSION,...: serve these, too.")
+    flags.DEFINE_list("pin", [], "VERSION,...: serve only these, even if others are exported.")
+    flags.DEFINE_bool("unpin", False, "Serve the latest version again.")
     flags.DEFINE_bool(
         "rollback", False, "Go back from the latest served version to the one before."
     )

@@ -1,11 +1,11 @@
-"""Classifying millions of pictures by an Apache Beam pipeline; the command is `__main__`.
+"""Classifies millions of pictures with an Apache Beam pipeline; the command is `__main__`.
 
-    pipeline   the pipeline: names into shards, a shard at a time classified and written
+    pipeline   the pipeline: assigns files to shards, then classifies and writes shard by shard
     handler    LiteRT as a model handler of Beam
-    sources    pictures of files, TFRecords and Parquet
-    outputs    a shard's file: whole, or not there
-    settings   what an output was made with, so that the same command goes on with it
+    sources    pictures from files, TFRecords and Parquet
+    outputs    files of a shard, written completely or not at all
+    settings   the settings of an output, so that the same command can resume it
 
-Workers need Beam, numpy, Pillow and LiteRT: of the other packages only `levit_common` and
-`levit_lite` are imported.
+Workers need Beam, numpy, Pillow and LiteRT; of this repository's packages they import only
+`levit_common` and `levit_lite`.
 """

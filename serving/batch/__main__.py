@@ -1,14 +1,14 @@
-"""Classifies any number of pictures by an Apache Beam pipeline.
+"""Classifies any number of pictures with an Apache Beam pipeline.
 
     python -m serving.batch --model=levit.tflite --input='pictures/**.jpg' --output=answers
         [--runner=DirectRunner --direct_running_mode=multi_processing --direct_num_workers=2 ...]
 
-The output is a folder of shards, each whole or not there; bad/ has the pictures that cannot be read
-with the reason. The same command goes on where one was stopped. Flags that are not listed here are
-Beam's own and go to the runner.
+The output is a folder of shards, each written completely or not at all; bad/ lists unreadable
+pictures with the reasons. To resume after a stop, give the same command again. Flags that are not
+listed here belong to Beam and are passed to the runner.
 """
 
-# No absl here: Beam's options are argparse's, and workers need no more than Beam and LiteRT.
+# No absl here: Beam's options use argparse, and workers need nothing but Beam and LiteRT.
 
 from __future__ import annotations
 
@@ -106,18 +106,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", required=True, help="a .tflite file")
     parser.add_argument("--input", required=True, help="file patterns, separated by commas")
-    parser.add_argument("--output", required=True, help="folder to write, or to go on with")
+    parser.add_argument("--output", required=True, help="folder to write, or to resume")
     parser.add_argument(
         "--input_format", choices=("pictures", "tfrecord", "parquet"), default="pictures"
     )
     parser.add_argument(
         "--output_format", choices=("jsonl", "tfrecord", "parquet"), default="jsonl"
     )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to name (5)")
-    parser.add_argument("--labels", help="class names, one a line; the file's by default")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to return (5)")
+    parser.add_argument(
+        "--labels", help="file of class names, one per line; by default the model's"
+    )
     parser.add_argument("--embedding", metavar="OUTPUT", help="write this output of the network")
-    parser.add_argument("--shards", type=int, default=100, help="files of answers (100)")
-    parser.add_argument("--threads", type=int, default=1, help="of LiteRT in each process (1)")
+    parser.add_argument("--shards", type=int, default=100, help="number of output files (100)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of LiteRT in each process (1)"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""LiteRT as a model handler: what `RunInference` runs, and what a shard is classified by."""
+"""LiteRT as a Beam model handler, for `RunInference` and for classifying a shard."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from levit_lite.prediction.tflite_network import tflite_network
 
 
 class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network]):
-    """Runs a `.tflite` file on pictures: uint8 (height, width, 3) -> its outputs by name.
+    """Runs a `.tflite` file: from pictures, uint8 (height, width, 3), to its outputs by name.
 
     Args:
-      path: of the file, on any file system that Beam knows.
-      threads: that LiteRT computes with.
+      path: path of the file, on any file system that Beam supports.
+      threads: number of LiteRT's threads.
     """
 
     def __init__(self, path: str, threads: int = 1):
@@ -34,7 +34,7 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
         self._threads = threads
 
     def load_model(self) -> Network:
-        """Opens the file, once in a process."""
+        """Loads the file, once per process."""
         if os.path.isfile(self._path):
             return self._open(Path(self._path))
         with tempfile.TemporaryDirectory() as scratch, FileSystems.open(self._path) as remote:
@@ -51,7 +51,7 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
         model: Network,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[dict[str, np.ndarray]]:
-        """Outputs of each picture; a file takes one at a time, or its own number of them."""
+        """Yields the outputs of each picture; the file runs on its own batch size, or on any."""
         step = model.input_shape[0] or len(batch)
         for start in range(0, len(batch), step):
             images = np.stack(batch[start : start + step]).astype(np.float32)
@@ -63,7 +63,7 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
 
 
 def names_of_classes(network: Network, labels: Sequence[str] | None) -> list[str] | None:
-    """The names of a classifier's classes; None for what is none."""
+    """Returns the class names of a classifier; None for other networks."""
     if network.classes is None:
         return None
     if labels is not None:
@@ -74,16 +74,16 @@ def names_of_classes(network: Network, labels: Sequence[str] | None) -> list[str
 def described(
     outputs: dict[str, np.ndarray], class_names: Sequence[str] | None, top: int, level: str | None
 ) -> dict[str, Any]:
-    """What is written of a picture.
+    """Makes the output record of a picture.
 
     Args:
-      outputs: of the network, by name.
-      class_names: see `names_of_classes`.
-      top: how many classes to name.
-      level: the output that is written as "embedding"; None without.
+      outputs: the network's outputs, by name.
+      class_names: a result of `names_of_classes`.
+      top: number of classes to return.
+      level: name of the output to write as "embedding"; None for none.
 
     Raises:
-      ValueError: the network answers with NaN.
+      ValueError: an output is NaN.
     """
     found: dict[str, Any] = {}
     if level is not None:

@@ -1,4 +1,5 @@
-"""A shard's files: whole, or not there. One of what was answered, one of what could not be read."""
+"""The files of a shard, one of results and one of unreadable pictures: written completely or not at
+all."""
 
 from __future__ import annotations
 
@@ -12,17 +13,17 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 OUTPUT_FORMATS = ("jsonl", "tfrecord", "parquet")
-BAD = "bad"  # folder of what could not be read
+BAD = "bad"  # folder for the lists of unreadable pictures
 TEMPORARY = ".tmp-"
 
 
 def shard_path(output: str, name: str, output_format: str) -> str:
-    """Where a shard's answers go."""
+    """Returns the path of a shard's results."""
     return FileSystems.join(output, f"part-{name}.{output_format}")
 
 
 def bad_path(output: str, name: str) -> str:
-    """Where the reasons of a shard's bad pictures go."""
+    """Returns the path of the list of a shard's unreadable pictures."""
     return FileSystems.join(output, BAD, f"part-{name}.jsonl")
 
 
@@ -33,7 +34,7 @@ def write_shard(
     answers: Sequence[dict[str, Any]],
     bad: Sequence[dict[str, Any]],
 ) -> None:
-    """Writes a shard. Its answers come last: when they are there, the shard is finished."""
+    """Writes a shard. Its results are written last: if they exist, the shard is finished."""
     if bad:
         _write(output, bad_path(output, name), _json_lines(bad))
     content = _ENCODERS[output_format](answers)
@@ -41,7 +42,7 @@ def write_shard(
 
 
 def written_count(output: str, name: str, output_format: str) -> int | None:
-    """How many pictures a finished shard has, bad ones included; None if it is not finished."""
+    """Returns the number of pictures in a finished shard, bad ones included; None if unfinished."""
     path = shard_path(output, name, output_format)
     if not FileSystems.exists(path):
         return None
@@ -55,7 +56,7 @@ def _write(output: str, path: str, content: bytes) -> None:
     plain = CompressionTypes.UNCOMPRESSED
     with FileSystems.create(temporary, compression_type=plain) as file:
         file.write(content)
-    if FileSystems.exists(path):  # another try of the same shard, which wrote the same
+    if FileSystems.exists(path):  # another attempt at the same shard wrote the same
         FileSystems.delete([path])
     FileSystems.rename([temporary], [path])
 

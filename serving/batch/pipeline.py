@@ -1,7 +1,8 @@
-"""The pipeline: names into shards, a shard at a time classified and written.
+"""The Beam pipeline: assigns files to shards, then classifies and writes shard by shard.
 
-Answers are not grouped after they were computed: nothing would be written before the last of them.
-Names are, which are small, so that a shard which is there need not be computed again.
+Results are not grouped after they are computed, since then nothing would be written before the last
+of them. Instead, file names, which are small, are grouped first, so that existing shards are not
+computed again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BATCH = 32
 
 
 def shard_of(path: str, settings: Settings) -> str:
-    """The shard of a file: of a picture by its name, of a file of records its own."""
+    """Returns the shard of a file: for a picture by its name, for a file of records its own."""
     digest = zlib.crc32(path.encode("utf-8", "surrogateescape"))
     if settings.input_format == "pictures":
         return f"{digest % settings.shards:05}-of-{settings.shards:05}"
@@ -37,7 +38,8 @@ def shard_of(path: str, settings: Settings) -> str:
 
 
 class ClassifyShard(beam.DoFn):
-    """(name of a shard, its files) -> (name, pictures that were answered, bad ones)."""
+    """Classifies a shard, (name, files), and yields (name, number of results, number of bad
+    ones)."""
 
     def __init__(self, handler: LiteRTModelHandler, settings: Settings, output: str):
         self._handler = handler
@@ -50,7 +52,7 @@ class ClassifyShard(beam.DoFn):
         }
 
     def setup(self):
-        # Once in a process, however many threads it has.
+        # Loaded once per process, for any number of threads.
         self._network = self._shared.acquire(self._handler.load_model)
         self._names = names_of_classes(self._network, self._settings.labels)
 
@@ -111,16 +113,16 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 def build(
     pipeline: beam.Pipeline, handler: LiteRTModelHandler, settings: Settings, output: str
 ) -> beam.PCollection:
-    """Adds everything to a pipeline.
+    """Adds all steps to a pipeline.
 
     Args:
-      pipeline: an empty one.
-      handler: what classifies.
-      settings: see there.
-      output: the folder.
+      pipeline: an empty pipeline.
+      handler: the classifier.
+      settings: the settings of the output.
+      output: the output folder.
 
     Returns:
-      (name of a shard, pictures, bad ones) of all shards.
+      (name, number of results, number of bad pictures) for each shard.
     """
     return (
         pipeline

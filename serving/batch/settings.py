@@ -1,4 +1,4 @@
-"""What an output was made with: the same command goes on with it, another one is refused."""
+"""The settings of an output: the same command resumes it; another command is refused."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ SETTINGS_FILE, SUMMARY_FILE = "settings.json", "summary.json"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides about the answers.
+    """All settings that the results depend on.
 
     Attributes:
-      model: SHA-256 of the file.
-      input: the patterns.
+      model: SHA-256 of the model's file.
+      input: the file patterns.
       input_format: one of `sources.INPUT_FORMATS`.
       output_format: one of `outputs.OUTPUT_FORMATS`.
-      shards: how many files of answers pictures are spread over.
-      top: how many classes are named.
-      level: the output that is written as the embedding.
-      labels: class names, where they are not the file's.
+      shards: number of shards that pictures are distributed to.
+      top: number of classes to return.
+      level: name of the output to write as the embedding; None for none.
+      labels: class names, if not those of the file.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Settings:
 
 
 def digest_of(path: str) -> str:
-    """SHA-256 of a file."""
+    """Returns the SHA-256 of a file."""
     digest = hashlib.sha256()
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         while part := file.read(1 << 20):
@@ -49,10 +49,10 @@ def digest_of(path: str) -> str:
 
 
 def open_output(output: str, settings: Settings) -> None:
-    """Makes the output's folder, or goes on with one of the same settings.
+    """Creates the output folder, or resumes one with the same settings.
 
     Raises:
-      FileExistsError: it is finished, has other settings, or is something else.
+      FileExistsError: the output is finished, has other settings, or is not of this command.
     """
     wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
     path = FileSystems.join(output, SETTINGS_FILE)

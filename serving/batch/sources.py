@@ -1,4 +1,4 @@
-"""Pictures of files, of TFRecords and of Parquet, on any file system that Beam knows."""
+"""Reads pictures from files, TFRecords and Parquet, on any file system that Beam supports."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ IMAGE_COLUMN, NAME_COLUMN = "image", "name"
 
 
 def pictures_of(paths: Sequence[str], input_format: str) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of each picture.
+    """Yields (name, content) of each picture.
 
     Args:
-      paths: files.
+      paths: paths of the files.
       input_format: one of `INPUT_FORMATS`.
 
     Raises:
-      OSError, ValueError: a file of records cannot be read. Of one that is a picture its content
-        is b"" then, which is told when it is decoded.
+      OSError, ValueError: a file of records cannot be read. For an unreadable picture file, the
+          content is b"" instead, which is reported when it is decoded.
     """
     for path in paths:
         if input_format == "pictures":
@@ -63,17 +63,17 @@ def _of_parquet(path: str) -> Iterator[tuple[str, bytes]]:
         for batch in table.iter_batches(batch_size=64):
             for row in batch.to_pylist():
                 image = row[IMAGE_COLUMN]
-                # The hub's data sets keep {"bytes", "path"}.
+                # Data sets of the Hugging Face hub store {"bytes", "path"}.
                 content = image.get("bytes") if isinstance(image, dict) else image
                 yield str(row.get(NAME_COLUMN) or f"{path}#{number}"), content or b""
                 number += 1
 
 
 def example_features(record: bytes) -> dict[str, bytes]:
-    """The first value of each bytes feature of a serialised tf.Example, without TensorFlow.
+    """Returns the first value of each bytes feature of a serialised tf.Example, without TensorFlow.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the record is not a tf.Example.
     """
     found = {}
     for features in _fields(record, 1):
@@ -86,7 +86,7 @@ def example_features(record: bytes) -> dict[str, bytes]:
 
 
 def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """Contents of a message's fields of one number that have a length."""
+    """Yields the contents of a message's length-delimited fields with one number."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)

@@ -1,12 +1,12 @@
-"""Classifies pictures by a server, on the command line.
+"""Classifies pictures on the command line, using a server.
 
     python -m serving.client PICTURE... [--server=localhost:8500] [--model=levit256] [--rest]
         [--version=N | --label=NAME] [--top=5] [--joints]
 
-Prints the name of each picture, of a classifier in steps also which exit answered, and below it the
-likeliest classes with their probabilities; with --joints, for a model that finds joints, their
-places in pixels of the picture and confidences. A picture that cannot be read, here or by the
-server, is reported on stderr, and the others are sent all the same.
+It prints the name of each picture (for a dynamic classifier also the exit that was used), then the
+most probable classes with their probabilities. With --joints, for a model that predicts joints, it
+prints their positions in pixels of the picture and their confidences. An unreadable picture is
+reported on stderr, and the others are sent nevertheless.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(picture: str, *pictures: str) -> int:
 
 
 def _answered(client: Client, picture: str, ask: Callable[[Client, str], Iterator[str]]) -> bool:
-    """Asks about one picture and prints what is said. Returns whether it was one."""
+    """Asks about one picture and prints the result. Returns False if the picture is unreadable."""
     try:
         lines = list(ask(client, picture))
     except RequestError as error:
@@ -83,8 +83,8 @@ def _find_joints(client: Client, picture: str) -> Iterator[str]:
 
 def define_flags() -> None:
     define_server_flags()
-    flags.DEFINE_integer("top", 5, "How many classes to name.", lower_bound=1)
-    flags.DEFINE_bool("joints", False, "The model finds joints: print these.")
+    flags.DEFINE_integer("top", 5, "Largest number of classes to print.", lower_bound=1)
+    flags.DEFINE_bool("joints", False, "Print joints, for a model that predicts them.")
     flags.DEFINE_float("timeout", DEFAULT_TIMEOUT_S, "Seconds for each picture.")
 
 

@@ -1,4 +1,5 @@
-"""What a protocol makes of a call, before anything is sent; transports only see paths and bytes."""
+"""Calls as a protocol encodes them, before anything is sent; transports see only paths and
+bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Target:
-    """Which model the client asks.
+    """The model that the client calls.
 
     Attributes:
-      model: its name.
-      version: one version; None for the newest, or the one of `label`.
-      label: the label of a version.
+      model: name of the model.
+      version: number of the version; None for the newest, or for the version of `label`.
+      label: label of a version.
     """
 
     model: str
@@ -42,12 +43,12 @@ class Target:
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """A request and how its answer is read.
+    """A request, and the parser of its response.
 
     Attributes:
       path: the gRPC method, or the path of the URL.
-      body: the message, or the JSON that is posted; None for a GET.
-      parse: makes a result of the answer's bytes. Raises `ReplyError`.
+      body: the message, or the JSON to post; None for a GET.
+      parse: turns the bytes of the response into a result; raises `ReplyError`.
     """
 
     path: str
@@ -56,15 +57,16 @@ class Call(Generic[Result]):
 
 
 class Codec(Protocol):
-    """The calls of one protocol."""
+    """Encodes calls for one protocol."""
 
     def classify(self, target: Target, pictures: Sequence[bytes]) -> Call[list[list[Prediction]]]:
-        """Classifies contents of picture files."""
+        """Makes a call that classifies the contents of picture files."""
 
     def classify_with_exits(
         self, target: Target, pictures: Sequence[bytes]
     ) -> Call[list[tuple[list[Prediction], int | None]]]:
-        """The same, and which step of a classifier in steps answered each."""
+        """Makes the same call; its result includes the exit used for each picture, if there are
+        exits."""
 
     def predict(
         self,
@@ -74,22 +76,23 @@ class Codec(Protocol):
         output_filter: Sequence[str],
         metadata: Metadata | None,
     ) -> Call[dict[str, np.ndarray]]:
-        """Runs a signature. REST reads types and names, which JSON lacks, in `metadata`."""
+        """Makes a call of a signature. REST takes types and names, which its JSON lacks, from
+        `metadata`."""
 
     def model_status(self, target: Target) -> Call[list[VersionStatus]]:
-        """States of the versions."""
+        """Makes a call for the states of the versions."""
 
     def metadata(self, target: Target) -> Call[Metadata]:
-        """Signatures."""
+        """Makes a call for the signatures."""
 
 
 def with_exits(
     found: Sequence[list[Prediction]], exits: Sequence[int] | None
 ) -> list[tuple[list[Prediction], int | None]]:
-    """Each picture's predictions with the number of the step that gave them, None without steps.
+    """Combines each picture's predictions with the index of its exit; None without exits.
 
     Raises:
-      ReplyError: there are more steps than pictures, or fewer.
+      ReplyError: the number of exits is not that of the pictures.
     """
     if not exits:
         return [(one, None) for one in found]
@@ -99,15 +102,15 @@ def with_exits(
 
 
 def predictions(classes: np.ndarray, scores: np.ndarray, count: int) -> list[list[Prediction]]:
-    """Names and probabilities of each picture.
+    """Makes the predictions of each picture from the arrays of a response.
 
     Args:
-      classes: bytes, (count, k).
-      scores: numbers of the same shape.
-      count: how many pictures were sent.
+      classes: names of the classes as bytes, (count, k).
+      scores: probabilities, floats of the same shape.
+      count: number of pictures sent.
 
     Raises:
-      ReplyError: the arrays are of other shapes or types.
+      ReplyError: the arrays have other shapes or types.
     """
     if classes.ndim != 2 or classes.shape != scores.shape or len(classes) != count:
         raise ReplyError(
@@ -129,15 +132,15 @@ def predictions(classes: np.ndarray, scores: np.ndarray, count: int) -> list[lis
 
 
 def joints(keypoints: np.ndarray, names: np.ndarray, count: int) -> list[list[Joint]]:
-    """Joints of each picture.
+    """Makes the joints of each picture from the arrays of a response.
 
     Args:
       keypoints: (count, joints, 3): x, y, confidence.
-      names: bytes, (count, joints).
-      count: how many pictures were sent.
+      names: names of the joints as bytes, (count, joints).
+      count: number of pictures sent.
 
     Raises:
-      ReplyError: the arrays are of other shapes or types.
+      ReplyError: the arrays have other shapes or types.
     """
     fits = keypoints.ndim == 3 and keypoints.shape == (count, *names.shape[1:], 3)
     if not fits or len(names) != count or names.dtype != object or keypoints.dtype.kind != "f":
@@ -155,7 +158,7 @@ def joints(keypoints: np.ndarray, names: np.ndarray, count: int) -> list[list[Jo
 
 
 def output(outputs: Mapping[str, Result], name: str) -> Result:
-    """One of a reply's outputs.
+    """Returns one of the outputs of a response.
 
     Raises:
       ReplyError: it is missing.

@@ -1,4 +1,4 @@
-"""Clients of TensorFlow Serving and of the stand-in, blocking and for asyncio."""
+"""Clients for TensorFlow Serving and the stand-in, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Result = TypeVar("_Result")
 
 
 class _Base:
-    """What both clients share: everything but the waiting."""
+    """The parts that both clients share: everything but sending and waiting."""
 
     def __init__(
         self,
@@ -44,21 +44,21 @@ class _Base:
         retries: RetryPolicy | None = None,
         tls: Tls | None = None,
     ):
-        """Connects with the first call.
+        """Makes a client; the connection is opened by the first call.
 
         Args:
           server: "localhost:8500" for gRPC; "http://localhost:8501", or https, for REST.
-          model: the name of a model there.
-          version: one version of it; the newest by default.
-          label: or the label of a version, such as "stable".
-          timeout_s: seconds that a call may take with all its attempts, unless told otherwise.
-          retries: when an attempt that failed is made again.
-          tls: encryption of gRPC; own certificates for https.
+          model: name of a model on the server.
+          version: number of a version; the newest by default.
+          label: label of a version instead, such as "stable".
+          timeout_s: default time limit of a call, with all its attempts, seconds.
+          retries: when to repeat a failed attempt.
+          tls: encryption for gRPC; custom certificates for https.
 
         Raises:
-          ValueError: an argument makes no sense, or a file of `tls` cannot be read.
+          ValueError: an argument is not valid, or a file of `tls` cannot be read.
         """
-        Deadline(timeout_s)  # refuses what is no time
+        Deadline(timeout_s)  # rejects invalid values
         self._target = Target(model, version, label)
         self._timeout_s = timeout_s
         self._policy = retries or RetryPolicy()
@@ -68,7 +68,7 @@ class _Base:
         if self._is_rest and tls is not None and not server.startswith("https:"):
             raise ValueError(f"{server}: tls needs an https address.")
         self._codec: Codec = RestCodec() if self._is_rest else GrpcCodec()
-        self._metadata: Metadata | None = None  # cached for REST's answers, which have no types
+        self._metadata: Metadata | None = None  # cached for REST, whose responses have no types
 
     def _deadline(self, timeout_s: float | None) -> Deadline:
         return Deadline(self._timeout_s if timeout_s is None else timeout_s)
@@ -98,14 +98,14 @@ class _Base:
 
 
 class Client(_Base):
-    """Asks a server, and waits for its answer; any number of threads may share one.
+    """A blocking client; threads may share one.
 
         with Client("localhost:8500", "levit256") as client:
             for name, probability in client.classify(["cat.jpg"])[0]:
                 print(name, probability)
 
-    Every call raises `RequestError` if the server could not be reached in time, or says that
-    something is wrong, or says what makes no sense; and `ValueError` for wrong arguments.
+    Every call raises `RequestError` if the server cannot be reached in time, or returns an error or
+    an invalid response; and `ValueError` for invalid arguments.
     """
 
     def __init__(self, server: str, model: str = DEFAULT_MODEL, **options: Any):
@@ -116,14 +116,14 @@ class Client(_Base):
     def classify(
         self, images: Sequence[Picture], *, timeout_s: float | None = None
     ) -> list[list[Prediction]]:
-        """Names what is in pictures; the files are sent as they are, a batch at a time.
+        """Classifies pictures; their files are sent unchanged, in batches.
 
         Args:
-          images: paths, or contents of picture files.
-          timeout_s: seconds for the whole call; the client's own by default.
+          images: paths or contents of picture files.
+          timeout_s: time limit of the whole call in seconds; by default the client's.
 
         Returns:
-          For each picture the likeliest classes, best first, as many as the server names.
+          For each picture the most probable classes, best first, as many as the server returns.
 
         Raises:
           RequestError: see the class.
@@ -138,11 +138,11 @@ class Client(_Base):
     def classify_with_exits(
         self, images: Sequence[Picture], *, timeout_s: float | None = None
     ) -> list[tuple[list[Prediction], int | None]]:
-        """As `classify`, with which step of a classifier in steps answered each picture.
+        """Does the same as `classify`, and returns the exit used for each picture.
 
         Returns:
-          For each picture its classes, and the number of the step, from 0; None of an ordinary
-          model.
+          For each picture its classes and the index of the exit, from 0; None for a model without
+          exits.
         """
         deadline = self._deadline(timeout_s)
         found = []
@@ -153,17 +153,17 @@ class Client(_Base):
     def find_joints(
         self, images: Sequence[Picture], *, timeout_s: float | None = None
     ) -> list[list[Joint]]:
-        """Finds the joints of the person that fills each picture.
+        """Predicts the joints of the person that fills each picture.
 
         Args:
-          images: see `classify`.
-          timeout_s: seconds for each batch; the client's own by default.
+          images: paths or contents of picture files.
+          timeout_s: time limit for each batch in seconds; by default the client's.
 
         Returns:
-          For each picture its joints, in pixels of it.
+          For each picture its joints, in pixels of the picture.
 
         Raises:
-          RequestError: see the class; also where the model finds no joints.
+          RequestError: see the class; also if the model does not predict joints.
           ValueError: a file cannot be read or is empty.
         """
         found = []
@@ -183,17 +183,17 @@ class Client(_Base):
         """Runs a signature of the model.
 
         Args:
-          inputs: by name; arrays are sent with the type they have, bytes and strings as strings.
-          signature_name: which one.
-          output_filter: the outputs that are wanted; all by default.
-          timeout_s: seconds for the whole call; the client's own by default.
+          inputs: values by name; arrays are sent in their own type, bytes and strings as strings.
+          signature_name: name of the signature.
+          output_filter: names of the outputs to return; all by default.
+          timeout_s: time limit of the whole call in seconds; by default the client's.
 
         Returns:
           The outputs by name; strings as object arrays of bytes.
 
         Raises:
           RequestError: see the class.
-          ValueError: an input is no tensor.
+          ValueError: an input is not a tensor.
         """
         deadline = self._deadline(timeout_s)
         arrays = {name: as_array(value, name) for name, value in inputs.items()}
@@ -202,15 +202,15 @@ class Client(_Base):
         return self._send(self._predict_call(arrays, signature_name, output_filter), deadline)
 
     def model_status(self, *, timeout_s: float | None = None) -> list[VersionStatus]:
-        """States of the model's versions, or of the one that the client asks for."""
+        """Returns the states of the model's versions, or of the one that the client uses."""
         return self._send(self._codec.model_status(self._target), self._deadline(timeout_s))
 
     def metadata(self, *, timeout_s: float | None = None) -> Metadata:
-        """The model's signatures."""
+        """Returns the model's signatures."""
         return self._send(self._codec.metadata(self._target), self._deadline(timeout_s))
 
     def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         self._transport.close()
 
     def __enter__(self) -> Client:
@@ -234,7 +234,7 @@ class Client(_Base):
 
 
 class AsyncClient(_Base):
-    """`Client` for asyncio: the same calls, awaited, on one event loop.
+    """The same calls as in `Client`, to be awaited on one event loop of asyncio.
 
     async with AsyncClient("http://localhost:8501", "levit256") as client:
         predictions = await client.classify(["cat.jpg"])
@@ -289,7 +289,7 @@ class AsyncClient(_Base):
         return await self._send(self._codec.metadata(self._target), self._deadline(timeout_s))
 
     async def close(self) -> None:
-        """Ends the connections."""
+        """Closes the connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -314,10 +314,10 @@ class AsyncClient(_Base):
 
 
 def is_rest(server: str) -> bool:
-    """Whether an address is one for REST, not for gRPC.
+    """Whether an address is for REST rather than gRPC.
 
     Raises:
-      ValueError: it is neither.
+      ValueError: it is for neither.
     """
     if re.match(r"https?://[^/]", server):
         return True

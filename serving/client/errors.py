@@ -1,19 +1,19 @@
-"""What a call of the client fails with."""
+"""The errors that calls of the client raise."""
 
 from __future__ import annotations
 
 
 class RequestError(OSError):
-    """A request was not answered, or not with what was asked for. Its text is one line.
+    """A request failed, or its response was not what was asked for. The text is a single line.
 
     Attributes:
-      code: the status by gRPC's name, over REST too: "INVALID_ARGUMENT", "UNAVAILABLE" and so on;
-        "DEADLINE_EXCEEDED" also if the client's own time limit passed, "UNAVAILABLE" also if there
-        was no connection, "INTERNAL" also if the answer made no sense.
-      message: what the server said, or what came in the way.
-      server: the address of the server, as given to the client.
-      model: the name of the model.
-      attempts: how often the request was sent.
+      code: the status as gRPC names it, also over REST: "INVALID_ARGUMENT", "UNAVAILABLE" and so
+          on. It is also "DEADLINE_EXCEEDED" if the client's own time limit passed, "UNAVAILABLE" if
+          there was no connection, and "INTERNAL" if the response was invalid.
+      message: the server's message, or a description of the failure.
+      server: address of the server, as given to the client.
+      model: name of the model.
+      attempts: number of times the request was sent.
     """
 
     def __init__(self, code: str, message: str, server: str, model: str, attempts: int = 1):
@@ -27,14 +27,14 @@ class RequestError(OSError):
 
 
 class TransportError(Exception):
-    """One attempt failed; transports raise it, and the client tries again or makes the above of it.
+    """One attempt failed. Transports raise it; the client repeats it or raises a `RequestError`.
 
     Attributes:
       code: see `RequestError`.
       message: see `RequestError`.
-      is_retryable: whether the same request may succeed in a moment. All requests of this client
-        only ask, so that sending one twice does no harm.
-      retry_after_s: the earliest time for that, seconds, where the server named one.
+      is_retryable: whether the same request may succeed soon. No request of this client changes
+          anything on the server, so repeating one is harmless.
+      retry_after_s: earliest time for the next attempt, in seconds, if the server gave one.
     """
 
     def __init__(
@@ -53,4 +53,4 @@ class TransportError(Exception):
 
 
 class ReplyError(ValueError):
-    """An answer that cannot be read, or lacks what was asked for."""
+    """A response cannot be read, or lacks what was asked for."""

@@ -1,4 +1,4 @@
-"""The client's calls as messages of TensorFlow Serving's gRPC services."""
+"""Encodes the client's calls as messages of TensorFlow Serving's gRPC services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 class GrpcCodec:
-    """See `calls.Codec`."""
+    """A `calls.Codec` for gRPC."""
 
     def classify(self, target: Target, pictures: Sequence[bytes]) -> Call[list[list[Prediction]]]:
         outputs = (signatures.CLASSES, signatures.SCORES)
@@ -39,7 +39,7 @@ class GrpcCodec:
         self, target: Target, pictures: Sequence[bytes]
     ) -> Call[list[tuple[list[Prediction], int | None]]]:
         plain = self.classify(target, pictures)
-        body = picture_request(target, pictures)  # without a filter, which would name the exits
+        body = picture_request(target, pictures)  # no filter, which would have to name the exits
 
         def parse(reply: bytes) -> list[tuple[list[Prediction], int | None]]:
             return with_exits(plain.parse(reply), exits_in(reply))
@@ -54,7 +54,7 @@ class GrpcCodec:
         output_filter: Sequence[str],
         metadata: Metadata | None,
     ) -> Call[dict[str, np.ndarray]]:
-        del metadata  # the messages say everything
+        del metadata  # the messages contain all types and names
         request = messages.PredictRequest(
             model_spec=_spec(target, signature_name), output_filter=output_filter
         )
@@ -111,14 +111,14 @@ def picture_request(
     input_name: str = signatures.IMAGE_BYTES,
     output_filter: Sequence[str] = (),
 ) -> bytes:
-    """The message of a Predict call with contents of files as its one input.
+    """Makes the message of a Predict call with contents of files as its only input.
 
     Args:
-      target: the model.
-      pictures: a batch.
-      signature_name: the signature.
-      input_name: its input, string (batch,).
-      output_filter: outputs that are wanted; all by default.
+      target: the model to call.
+      pictures: a batch of contents.
+      signature_name: name of the signature.
+      input_name: name of its input, string (batch,).
+      output_filter: names of the outputs to return; all by default.
     """
     request = messages.PredictRequest(
         model_spec=_spec(target, signature_name), output_filter=output_filter
@@ -129,7 +129,7 @@ def picture_request(
 
 
 def exits_in(reply: bytes) -> list[int]:
-    """Which steps answered the pictures of a Predict call; none of an ordinary model."""
+    """Returns the exit used for each picture of a Predict call; [] for a model without exits."""
     found = _outputs(reply).get(signatures.EXIT)
     return [] if found is None else found.ravel().tolist()
 

@@ -1,10 +1,11 @@
-"""The messages of TensorFlow Serving's gRPC API that the client speaks, without TensorFlow.
+"""The messages of TensorFlow Serving's gRPC API that the client uses, without TensorFlow.
 
-The official classes (tensorflow_serving.apis) import TensorFlow, which costs a client seconds and
-700 MB before its first request. The field numbers below are the protocol: a table of what the
-client uses. tests/serving/client/test_client_messages.py holds the table against those.
+The official classes (tensorflow_serving.apis) import TensorFlow, which would cost a client seconds
+and 700 MB before its first request. The protocol consists of the field numbers below, in a table of
+what the client uses. tests/serving/client/test_client_messages.py compares the table with the
+official classes.
 
-Enumerations are int32 here, which is the same on the wire.
+Enumerations are int32 here, which is encoded in the same way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flags that the commands of clients share: which server, which model, how encrypted."""
+"""Flags shared by the client commands: the server, the model and the encryption."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from absl import flags
 from serving.client.client import DEFAULT_MODEL
 from serving.client.transports import Tls
 
-_PORTS = {False: 8500, True: 8501}  # TensorFlow Serving's, for gRPC and for REST
+_PORTS = {False: 8500, True: 8501}  # TensorFlow Serving's default ports for gRPC and REST
 
-flags.disclaim_key_flags()  # they are of the command that defines them
+flags.disclaim_key_flags()  # they belong to the command that defines them
 
 
 def define_server_flags() -> None:
-    """Defines --server, --rest, --model, --version, --label and the files of TLS."""
+    """Defines --server, --rest, --model, --version, --label and the flags for TLS."""
     flags.DEFINE_string(
         "server",
         None,
         "HOST:PORT for gRPC, http://HOST:PORT for REST; by default localhost:8500, with --rest "
         "localhost:8501.",
     )
-    flags.DEFINE_bool("rest", False, "REST instead of gRPC.")
-    flags.DEFINE_string("model", DEFAULT_MODEL, "Its name.")
-    flags.DEFINE_integer("version", None, "Of the model; the newest by default.")
-    flags.DEFINE_string("label", None, "Of a version, such as stable.")
-    flags.DEFINE_bool("tls", False, "Encrypted, by the usual authorities.")
-    flags.DEFINE_string("root_certificates", None, "Of the authorities to trust, a PEM file.")
-    flags.DEFINE_string("certificate", None, "The client's own, a PEM file.")
-    flags.DEFINE_string("key", None, "Of that certificate, a PEM file.")
+    flags.DEFINE_bool("rest", False, "Use REST instead of gRPC.")
+    flags.DEFINE_string("model", DEFAULT_MODEL, "Name of the model.")
+    flags.DEFINE_integer("version", None, "Version of the model; the newest by default.")
+    flags.DEFINE_string("label", None, "Label of a version, such as stable.")
+    flags.DEFINE_bool("tls", False, "Use encryption, trusting the usual authorities.")
+    flags.DEFINE_string("root_certificates", None, "PEM file of the authorities to trust.")
+    flags.DEFINE_string("certificate", None, "PEM file of the client's own certificate.")
+    flags.DEFINE_string("key", None, "PEM file of the key of that certificate.")
 
 
 def check_server_flags() -> None:
-    """Raises ValueError for flags of `define_server_flags` that do not go together."""
+    """Raises ValueError if flags of `define_server_flags` contradict each other."""
     if flags.FLAGS.version is not None and flags.FLAGS.label is not None:
         raise ValueError("--version and --label both name a version; give one of them.")
 
 
 def tls() -> Tls | None:
-    """The encryption that the flags ask for.
+    """Returns the encryption that the flags ask for.
 
     Raises:
-      ValueError: they do not go together.
+      ValueError: the flags contradict each other.
     """
     args = flags.FLAGS
     files = (args.root_certificates, args.certificate, args.key)
@@ -48,7 +48,7 @@ def tls() -> Tls | None:
 
 
 def address() -> str:
-    """The address of the server, with the scheme where it is REST."""
+    """Returns the address of the server, for REST with its scheme."""
     server = flags.FLAGS.server or f"localhost:{_PORTS[flags.FLAGS.rest]}"
     if not flags.FLAGS.rest or "://" in server:
         return server
@@ -56,7 +56,7 @@ def address() -> str:
 
 
 def check_positive(*names: str) -> None:
-    """Checks flags that are numbers.
+    """Checks that flags are positive numbers.
 
     Raises:
       ValueError: one of them is not positive and finite.

@@ -1,4 +1,4 @@
-"""Reads what is to be classified: contents of picture files, which are sent as they are."""
+"""Reads the contents of picture files, which are sent unchanged."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# What goes into one request at most. A server with batching refuses more pictures than its largest
-# batch, which is 16 where serving.export has written its parameters, and all limit the bytes.
+# Limits of one request. A server with batching refuses more pictures than its largest batch, which
+# is 16 with the parameters that serving.export writes, and every server limits the bytes.
 BATCH_PICTURES = 16
 BATCH_BYTES = 32 * 2**20
 
 
 def read_picture(source: bytes | str | os.PathLike) -> bytes:
-    """The content of a picture file. Whether it is a picture is for the server to say.
+    """Reads the content of a picture file. The server decides whether it is a picture.
 
     Args:
       source: a path, or the content itself.
 
     Raises:
-      ValueError: the file does not exist or cannot be read, or there is nothing in it; the message
-        names it.
-      TypeError: `source` is something else, such as an array.
+      ValueError: the file does not exist, cannot be read or is empty; the message names it.
+      TypeError: `source` is of another type, such as an array.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         content, name = bytes(source), "image bytes"
@@ -42,11 +41,11 @@ def read_picture(source: bytes | str | os.PathLike) -> bytes:
 
 
 def batches(sources: Sequence[bytes | str | os.PathLike]) -> Iterator[list[bytes]]:
-    """Contents of pictures, as many as go into one request.
+    """Yields lists of contents of pictures, as many as fit into one request.
 
     Raises:
       ValueError: see `read_picture`.
-      TypeError: see `read_picture`; or `sources` is one picture and no sequence of them.
+      TypeError: see `read_picture`; also if `sources` is one picture instead of a sequence.
     """
     if isinstance(sources, (str, bytes, bytearray, memoryview, os.PathLike)):
         raise TypeError("classify takes a sequence of pictures. Received: one; write [picture].")

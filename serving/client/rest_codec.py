@@ -1,4 +1,4 @@
-"""The client's calls as paths and JSON of TensorFlow Serving's REST API."""
+"""Encodes the client's calls as paths and JSON of TensorFlow Serving's REST API."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from serving.client.results import Metadata, Prediction, Signature, TensorSpec, 
 from serving.client.tensors import encode, from_json, to_json
 from serving.status_codes import HTTP
 
-# HTTP status -> the likeliest name; proxies answer with more of them than TensorFlow Serving does.
+# From HTTP status to the most likely name. Proxies return more of them than TensorFlow Serving
+# does.
 _CODES = {status: code.name for code, status in HTTP.items()} | {
     408: "DEADLINE_EXCEEDED",
     413: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     502: "UNAVAILABLE",
 }
-# What says "not now": 502 is a proxy's, whose server is away.
+# Statuses that mean "not now": 502 comes from a proxy that cannot reach its server.
 RETRYABLE = frozenset({429, 502, 503})
 _CLASS_OUTPUTS = (signatures.CLASSES, signatures.SCORES)
-_LONGEST_QUOTE = 200  # characters of an answer in a message
+_LONGEST_QUOTE = 200  # characters of a response in a message
 
 
 class RestCodec:
-    """See `calls.Codec`."""
+    """A `calls.Codec` for REST."""
 
     def classify(self, target: Target, pictures: Sequence[bytes]) -> Call[list[list[Prediction]]]:
         body = picture_request(pictures)
@@ -118,13 +119,13 @@ class RestCodec:
 
 
 def exits_in(reply: bytes) -> list[int]:
-    """See `grpc_codec.exits_in`."""
+    """Returns the exit used for each picture, like `grpc_codec.exits_in`."""
     outputs = _parsed(reply, "outputs")
     return list(outputs.get(signatures.EXIT, [])) if isinstance(outputs, dict) else []
 
 
 def predict_path(target: Target) -> str:
-    """The path of a Predict call."""
+    """Returns the path of a Predict call."""
     return f"{_path(target)}:predict"
 
 
@@ -134,18 +135,20 @@ def picture_request(
     signature_name: str = signatures.SERVING_DEFAULT,
     input_name: str = signatures.IMAGE_BYTES,
 ) -> bytes:
-    """The JSON of a Predict call with contents of files as its one input, string (batch,)."""
+    """Makes the JSON of a Predict call with contents of files as its only input, string
+    (batch,)."""
     inputs = {input_name: [encode(picture) for picture in pictures]}
     return json.dumps({"signature_name": signature_name, "inputs": inputs}).encode()
 
 
 def code_of(status: int) -> str:
-    """gRPC's name for an HTTP status."""
+    """Returns gRPC's name for an HTTP status."""
     return _CODES.get(status, "UNKNOWN")
 
 
 def error_message(status: int, reply: bytes) -> str:
-    """What an error's answer says: TensorFlow Serving's words, or a proxy's beginning."""
+    """Returns the message of an error response: TensorFlow Serving's, or the beginning of a
+    proxy's."""
     try:
         message = json.loads(reply)["error"]
         if isinstance(message, str) and message:

@@ -1,4 +1,4 @@
-"""What the client returns."""
+"""The results that the client returns."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 
 class Prediction(NamedTuple):
-    """One class of a picture.
+    """A class predicted for a picture.
 
     Attributes:
-      name: of the class.
-      probability: 0..1.
+      name: name of the class.
+      probability: probability of the class, 0..1.
     """
 
     name: str
@@ -23,10 +23,10 @@ class Joint(NamedTuple):
     """One joint of a person in a picture.
 
     Attributes:
-      name: of the joint.
-      x: pixels of the picture that was sent, from the middle of its first to the right.
-      y: the same downwards.
-      confidence: 0..1.
+      name: name of the joint.
+      x: horizontal position in pixels of the sent picture; 0 is the centre of its first column.
+      y: vertical position, in the same way.
+      confidence: confidence of the position, 0..1.
     """
 
     name: str
@@ -40,10 +40,10 @@ class VersionStatus:
     """One version of a model on the server.
 
     Attributes:
-      version: its number.
+      version: number of the version.
       state: "START", "LOADING", "AVAILABLE", "UNLOADING", "END" or "UNKNOWN".
-      error_code: "OK", or what kept it from serving.
-      error_message: the same in words, empty if there is nothing to say.
+      error_code: "OK", or the code of the error that keeps it from serving.
+      error_message: the error's message; empty if there is none.
     """
 
     version: int
@@ -57,8 +57,8 @@ class TensorSpec:
     """An input or output of a signature.
 
     Attributes:
-      dtype: TensorFlow's name in lower case: "float32" is "float", bytes are "string".
-      shape: with None where any size is taken; None as a whole if even the rank is open.
+      dtype: TensorFlow's name of the type in lower case: "float" for float32, "string" for bytes.
+      shape: sizes, with None where any size is accepted; None if even the rank is unknown.
     """
 
     dtype: str
@@ -70,8 +70,8 @@ class Signature:
     """A function of the model.
 
     Attributes:
-      inputs: by name.
-      outputs: by name.
+      inputs: inputs by name.
+      outputs: outputs by name.
       method_name: "tensorflow/serving/predict" or "tensorflow/serving/classify" and the like.
     """
 
@@ -82,12 +82,12 @@ class Signature:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a version of a model offers.
+    """The signatures of a version of a model.
 
     Attributes:
-      model: its name.
-      version: the version that answered.
-      signatures: by name.
+      model: name of the model.
+      version: number of the version that responded.
+      signatures: signatures by name.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""When a failed attempt is made again: exponential back-off with full jitter, within a deadline."""
+"""Retries with exponential back-off and full jitter, within a deadline."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from serving.client.errors import TransportError
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How a client deals with servers that are away for a moment.
+    """How a client repeats requests to servers that are unavailable for a moment.
 
-    Tried again are requests that found no connection or lost it, and those that were answered
-    UNAVAILABLE (over REST: 503, and 429, which says "later"); never those that the server refused.
-    Before the n-th repetition there is a pause, drawn evenly between 0 and
-    `min(max_pause_s, first_pause_s * 2**(n - 1))`, so that many clients do not come back at once.
+    A request is repeated if it found no connection or lost it, or if the response was UNAVAILABLE
+    (over REST: 503, or 429, which means "later"); never if the server refused it. Before the n-th
+    repetition there is a pause, uniformly distributed between 0 and `min(max_pause_s, first_pause_s
+    * 2**(n - 1))`, so that many clients do not return at once.
 
     Attributes:
-      attempts: how often a request is sent at most; 1 never repeats one.
-      first_pause_s: the longest first pause, seconds.
-      max_pause_s: the longest pause, seconds.
-      attempt_timeout_s: after how many seconds an attempt is given up and made again; None leaves
-        an attempt all the time that its request has.
+      attempts: largest number of times a request is sent; 1 turns repetition off.
+      first_pause_s: longest first pause, in seconds.
+      max_pause_s: longest of all pauses, in seconds.
+      attempt_timeout_s: time limit of a single attempt in seconds, after which it is repeated; None
+          for no limit other than that of the whole request.
     """
 
     attempts: int = 5
@@ -44,7 +44,7 @@ class RetryPolicy:
 
 
 class Deadline:
-    """A point in time that all requests of a call share."""
+    """A point in time that limits all requests of a call."""
 
     def __init__(self, timeout_s: float):
         if not timeout_s > 0:
@@ -52,7 +52,7 @@ class Deadline:
         self._end = time.monotonic() + timeout_s
 
     def remaining_s(self) -> float:
-        """Seconds left, negative afterwards."""
+        """Returns the seconds left; negative after the deadline."""
         return self._end - time.monotonic()
 
 
@@ -60,7 +60,7 @@ class Attempts:
     """The attempts of one request.
 
     Attributes:
-      count: how many have begun.
+      count: number of attempts begun.
     """
 
     def __init__(self, policy: RetryPolicy, deadline: Deadline, rng: random.Random):
@@ -71,10 +71,10 @@ class Attempts:
         self.count = 0
 
     def begin(self) -> float:
-        """Starts an attempt. Returns the seconds that it may take.
+        """Begins an attempt. Returns its time limit in seconds.
 
         Raises:
-          TransportError: the time is up.
+          TransportError: the deadline has passed.
         """
         remaining = self._deadline.remaining_s()
         if remaining <= 0:
@@ -85,7 +85,7 @@ class Attempts:
         return limit if self._cut_short else remaining
 
     def pause_after(self, error: TransportError) -> float | None:
-        """Seconds to wait before the next attempt, None if there is to be none."""
+        """Returns the seconds to wait before the next attempt; None for no further attempt."""
         timed_out = self._cut_short and error.code == "DEADLINE_EXCEEDED"
         if not (error.is_retryable or timed_out) or self.count >= self._policy.attempts:
             return None

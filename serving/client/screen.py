@@ -1,4 +1,4 @@
-"""Text of others on a terminal: what a server calls its classes must not move the cursor."""
+"""Makes text safe for a terminal: class names from a server must not move the cursor."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """`text` with control characters, of which terminal codes are made, written as escapes."""
+    """Returns `text` with control characters, as in terminal codes, replaced by escapes."""
     return "".join(c if unicodedata.category(c) != "Cc" else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""NumPy arrays as the tensors of both protocols, and back."""
+"""Converts NumPy arrays to the tensors of both protocols, and back."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _NUMPY_NAMES = {name: numpy_name for name, numpy_name, _ in TENSOR_TYPES.values(
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
-    """An array that can be sent; strings and bytes as an array of bytes objects.
+    """Makes an array that can be sent; strings and bytes become an array of bytes objects.
 
     Args:
-      value: an array, or what NumPy makes one of.
-      name: of the input, for the message.
+      value: an array, or anything that NumPy converts to one.
+      name: name of the input, for messages.
 
     Raises:
-      ValueError: ragged lists, or elements that no tensor has.
+      ValueError: a list is ragged, or elements have a type that tensors cannot have.
     """
     try:
         array = np.asarray(value)
         if array.dtype.kind in "SU" and not isinstance(value, np.ndarray):
-            # NumPy's own strings lose zero bytes at the end.
+            # NumPy's own strings lose trailing zero bytes.
             array = np.asarray(value, dtype=object)
     except ValueError as error:
         raise ValueError(f"{name}: not an array: {error}") from error
@@ -47,7 +47,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
 
 
 def to_proto(array: np.ndarray) -> TensorProto:
-    """The message of an array of `as_array`."""
+    """Makes the message of an array from `as_array`."""
     proto = TensorProto(dtype=NUMBERS[array.dtype.name])
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -60,17 +60,17 @@ def to_proto(array: np.ndarray) -> TensorProto:
 
 
 def from_proto(proto: TensorProto, name: str) -> np.ndarray:
-    """The array of a message; strings as an object array of bytes.
+    """Makes an array from a message; strings become an object array of bytes.
 
-    Values come as bytes, or in the field of their type, where the last one stands for all that
-    are missing.
+    The message has its values as bytes, or in the field of their type. In such a field, the last
+    value stands for all missing ones.
 
     Args:
       proto: the message.
-      name: of the output, for the message.
+      name: name of the output, for messages.
 
     Raises:
-      ReplyError: an unknown type, or fewer or more bytes or values than the shape asks for.
+      ReplyError: the type is unknown, or the number of bytes or values does not match the shape.
     """
     if proto.dtype not in TENSOR_TYPES:
         raise ReplyError(f"output {name} has the type {proto.dtype}, which is unknown here")
@@ -104,17 +104,17 @@ def from_proto(proto: TensorProto, name: str) -> np.ndarray:
 
 def _dtype(numpy_name: str) -> np.dtype:
     if numpy_name == "bfloat16":
-        import ml_dtypes  # which adds the type to NumPy
+        import ml_dtypes  # adds the type to NumPy
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(numpy_name)
 
 
 def to_json(array: np.ndarray, name: str) -> Any:
-    """The JSON value of an array of `as_array`: nested lists, bytes in base64.
+    """Makes the JSON value of an array from `as_array`: nested lists, bytes in base64.
 
     Raises:
-      ValueError: complex numbers, which TensorFlow Serving's JSON has none of.
+      ValueError: the numbers are complex, which TensorFlow Serving's JSON does not support.
     """
     if array.dtype.kind == "c":
         raise ValueError(f"{name}: REST carries no complex numbers; gRPC does.")
@@ -125,20 +125,20 @@ def to_json(array: np.ndarray, name: str) -> Any:
 
 
 def encode(content: bytes) -> dict[str, str]:
-    """Bytes as TensorFlow Serving's JSON wants them."""
+    """Encodes bytes for TensorFlow Serving's JSON."""
     return {"b64": base64.b64encode(content).decode("ascii")}
 
 
 def from_json(value: Any, name: str, spec: TensorSpec | None) -> np.ndarray:
-    """The array of a JSON value; strings as an object array of bytes.
+    """Makes an array from a JSON value; strings become an object array of bytes.
 
     Args:
       value: nested lists.
-      name: of the output, for the message.
-      spec: its type; None takes what the values look like.
+      name: name of the output, for messages.
+      spec: its type; None to infer the type from the values.
 
     Raises:
-      ReplyError: the value is no tensor.
+      ReplyError: the value is not a tensor.
     """
     numpy_name = _NUMPY_NAMES.get(spec.dtype) if spec else None
     try:
@@ -160,7 +160,7 @@ def _text(item: Any) -> bytes:
 
 
 def tensor_spec(dtype: int, shape: tuple[int, ...] | None) -> TensorSpec:
-    """A `TensorSpec` from the number of a type and a shape with -1 for any size."""
+    """Makes a `TensorSpec` from the number of a type and a shape, in which -1 means any size."""
     name = TENSOR_TYPES[dtype].name if dtype in TENSOR_TYPES else f"type {dtype}"
     sizes = None if shape is None else tuple(None if size < 0 else size for size in shape)
     return TensorSpec(name, sizes)

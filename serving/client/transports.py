@@ -1,7 +1,7 @@
-"""How bytes reach the server: gRPC and HTTP, blocking and asyncio, one attempt at a time.
+"""Transports of bytes to the server: gRPC and HTTP, blocking and asyncio, one attempt at a time.
 
 Each has `send(path, body, timeout_s) -> bytes`, which raises `TransportError`, and `close()`.
-The libraries are imported where they are used: a client of one protocol does not load the other's.
+Libraries are imported on use, so that a client of one protocol does not load those of the other.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from serving.client.rest_codec import RETRYABLE, code_of, error_message
 
 _CHUNK = 2**16
 _JSON = {"Content-Type": "application/json"}
-# gRPC refuses messages above 4 MB unless told otherwise; the server takes up to int32's maximum.
+# gRPC's default limit for messages is 4 MB; the server accepts up to the largest int32.
 _MAX_MESSAGE = 2**31 - 1
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
     ("grpc.max_send_message_length", _MAX_MESSAGE),
-    # The client has its own retries. A channel that waited longer than they do before it looks for
-    # the server again would fail them all.
+    # The client has its own retries. If a channel waited longer than these before reconnecting, all
+    # of them would fail.
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A connection for each client, not one for all of the process that go to the same server.
+    # One connection per client, rather than one per process and server.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
@@ -39,9 +39,9 @@ class Tls:
 
     Attributes:
       root_certificates: PEM file of the authorities to trust instead of the usual ones.
-      certificate: PEM file of the client's own certificate (and its chain), where the server asks
-        for one.
-      key: PEM file of its private key.
+      certificate: PEM file of the client's own certificate (and its chain), if the server asks for
+          one.
+      key: PEM file of that certificate's private key.
     """
 
     root_certificates: str | Path | None = None
@@ -53,7 +53,7 @@ class Tls:
             raise ValueError("certificate and key: expected both or neither.")
 
     def channel_credentials(self) -> Any:
-        """For gRPC.
+        """Returns the credentials for gRPC.
 
         Raises:
           ValueError: a file cannot be read; the message names it.
@@ -65,10 +65,11 @@ class Tls:
         )
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For HTTPS.
+        """Returns the context for HTTPS.
 
         Raises:
-          ValueError: a file cannot be read, or holds no certificate or key; the message names it.
+          ValueError: a file cannot be read, or contains no certificate or key; the message names
+          it.
         """
         for path in (self.root_certificates, self.certificate, self.key):
             _read(path)
@@ -93,7 +94,7 @@ def _read(path: str | Path | None) -> bytes | None:
 
 
 class GrpcTransport:
-    """gRPC, blocking; for any number of threads."""
+    """Blocking gRPC; threads may share it."""
 
     def __init__(self, address: str, tls: Tls | None):
         import grpc
@@ -113,7 +114,7 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """gRPC on asyncio; for one event loop."""
+    """gRPC on asyncio, for one event loop."""
 
     def __init__(self, address: str, tls: Tls | None):
         import grpc.aio
@@ -124,7 +125,7 @@ class AsyncGrpcTransport:
     async def send(self, path: str, body: bytes, timeout_s: float) -> bytes:
         import grpc
 
-        if self._channel is None:  # only now, since it binds itself to the running loop
+        if self._channel is None:  # only now, since it binds to the running loop
             self._channel = self._open()
         try:
             return await self._channel.unary_unary(path)(body, timeout=timeout_s)
@@ -145,12 +146,12 @@ def _channel(kind: Any, address: str, tls: Tls | None) -> Any:
 def _grpc_failure(error: Any) -> TransportError:
     code = error.code().name
     message = error.details() or "the server said nothing"
-    # RESOURCE_EXHAUSTED is a request that is too large as often as a server that is busy.
+    # RESOURCE_EXHAUSTED means a too large request as often as a busy server.
     return TransportError(code, message, is_retryable=code == "UNAVAILABLE")
 
 
 class RestTransport:
-    """HTTP, blocking; for any number of threads."""
+    """Blocking HTTP; threads may share it."""
 
     def __init__(self, address: str, tls: Tls | None):
         import urllib3
@@ -174,7 +175,7 @@ class RestTransport:
                 preload_content=False,
             )
             reply = self._read(response, end)
-        except urllib3.exceptions.NewConnectionError as error:  # a timeout by its type
+        except urllib3.exceptions.NewConnectionError as error:  # its type is that of a timeout
             raise _no_connection(error) from error
         except (urllib3.exceptions.TimeoutError, TimeoutError) as error:
             raise _timed_out(timeout_s) from error
@@ -186,7 +187,7 @@ class RestTransport:
 
     @staticmethod
     def _read(response: Any, end: float) -> bytes:
-        """The body, piece by piece: the library's time limit is for each piece, not for all."""
+        """Reads the body piece by piece, as the library's time limit applies to each piece only."""
         pieces = []
         try:
             while piece := response.read1(_CHUNK):
@@ -204,7 +205,7 @@ class RestTransport:
 
 
 class AsyncRestTransport:
-    """HTTP on asyncio; for one event loop, with as many connections as there are requests."""
+    """HTTP on asyncio, for one event loop, with one connection per concurrent request."""
 
     def __init__(self, address: str, tls: Tls | None):
         self._address = address
@@ -233,8 +234,8 @@ class AsyncRestTransport:
         except aiohttp.ClientSSLError as error:
             raise TransportError("UNAVAILABLE", f"TLS: {error}") from error
         except aiohttp.ClientConnectorError as error:
-            # Its own text speaks of ssl where there is none. Names that are not found have
-            # negative numbers.
+            # Its own text mentions ssl even without it. Errors of name resolution have negative
+            # numbers.
             known = (error.errno or 0) > 0
             reason = os.strerror(error.errno) if known else error.strerror
             raise _no_connection(OSError(f"Failed to connect: {reason}")) from error

@@ -1,9 +1,9 @@
-"""Classifying on a small device, with numpy, Pillow and LiteRT alone.
+"""Classifies on a small device, with only numpy, Pillow and LiteRT.
 
     __main__   the command and its flags
-    sources    pictures: files, a folder that is watched, a camera, a video
-    answers    what is said of one picture
-    guarded    LiteRT in a process that may die of a damaged file
+    sources    pictures: from files, a watched folder, a camera, a video
+    answers    the JSON result for one picture
+    guarded    LiteRT in a process of its own, which a damaged file may crash
 
-Of the other packages only `levit_common` and `levit_lite` are imported.
+Of this repository's packages it imports only `levit_common` and `levit_lite`.
 """

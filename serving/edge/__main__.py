@@ -1,4 +1,4 @@
-"""Classifies pictures on a small device, with numpy, Pillow and LiteRT alone.
+"""Classifies pictures on a small device, with only numpy, Pillow and LiteRT.
 
     python -m serving.edge --model=FILE.tflite PICTURE...
     python -m serving.edge --model=FILE.tflite --watch=FOLDER
@@ -6,12 +6,12 @@
     python -m serving.edge --model=FILE.tflite --video=FILE [--every=1]
 
 A PICTURE is a JPEG, PNG, GIF, BMP or WebP file, or a folder of them. A camera or a video needs
-OpenCV. One line of JSON for each picture: its name, the likeliest classes with their probabilities,
-and the milliseconds that the network took; or its name and the error. The exit code is 1 if there
-was an error.
+OpenCV. The output has one line of JSON per picture: its name, the most probable classes with their
+probabilities, and the network's time in milliseconds; or its name and the error. The exit code is 1
+if there was an error.
 """
 
-# No absl here: the command is to run where nothing but numpy, Pillow and LiteRT is installed.
+# No absl here: the command must run where only numpy, Pillow and LiteRT are installed.
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     except _USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # how watching and cameras end
+    except KeyboardInterrupt:  # the usual end of watching and cameras
         return 0 if options.watch or options.camera is not None else 130
 
 
@@ -53,7 +53,7 @@ def _classify(options: argparse.Namespace) -> int:
     from serving.edge.answers import answer
 
     check_exists(options.model, "a .tflite file, which converters.to_tflite writes")
-    with held_stderr():  # LiteRT tells of its delegate
+    with held_stderr():  # LiteRT prints a line about its delegate
         predictor = load_tflite_predictor(
             options.model, options.labels, options.threads, run_first=False
         )
@@ -64,8 +64,8 @@ def _classify(options: argparse.Namespace) -> int:
             line = {**about, "error": str(image)}
         else:
             line = {**about, **answer(predictor, image, options.top)}
-        # Whoever reads these lines does not wait for a buffer to be full. Names of files may have
-        # bytes that are no text, which JSON has escapes for.
+        # Flushed, since the reader of these lines must not wait for a full buffer. File names may
+        # contain bytes that are not text, which JSON escapes.
         print(json.dumps(line), flush=True)
     return 1 if failed else 0
 
@@ -96,20 +96,25 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="a file or a folder")
     parser.add_argument("--model", required=True, metavar="FILE", help="a .tflite file")
-    parser.add_argument("--watch", metavar="FOLDER", help="classify what comes into a folder")
-    parser.add_argument("--camera", type=int, metavar="NUMBER", help="classify a camera's pictures")
+    parser.add_argument("--watch", metavar="FOLDER", help="classify files that appear in a folder")
+    parser.add_argument(
+        "--camera", type=int, metavar="NUMBER", help="classify the frames of a camera"
+    )
     parser.add_argument("--video", metavar="FILE", help="classify the frames of a video")
     parser.add_argument(
         "--every",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="between two frames, by default none; between two looks into a folder, by default 0.2",
+        help="seconds between frames (default 0), or between scans of a folder (default 0.2)",
     )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to name (5)")
-    parser.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to return (5)")
+    parser.add_argument("--labels", metavar="FILE", help="file of class names, one per line")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="that LiteRT computes with; its choice by default"
+        "--threads",
+        type=int,
+        metavar="N",
+        help="number of LiteRT's threads; its own choice by default",
     )
     options = parser.parse_args(arguments)
     sources = {

@@ -1,4 +1,4 @@
-"""What is said of one picture: a dictionary that JSON has words for."""
+"""Makes the JSON-serialisable result for one picture."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def answer(predictor: Predictor, image: np.ndarray, top: int) -> dict[str, Any]:
     """Classifies one picture.
 
     Args:
-      predictor: what classifies.
+      predictor: the classifier.
       image: (*predictor.input_size, 3), RGB 0..255.
-      top: how many classes to name, at most as many as there are.
+      top: largest number of classes to return.
 
     Returns:
-      "top", a list of {"class", "index", "probability"}, best first, and "ms", the milliseconds
-      that the network took.
+      "top", a list of {"class", "index", "probability"}, best first, and "ms", the time of the
+      network in milliseconds.
 
     Raises:
-      ValueError: the network answers with NaN.
+      ValueError: an output is NaN.
     """
     start = time.perf_counter()
     scores = predictor.predict(image[None])

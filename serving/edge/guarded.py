@@ -1,7 +1,7 @@
-"""Runs work in a process that may die of it, which LiteRT does of some damaged files.
+"""Runs work in a separate process, because LiteRT crashes on some damaged files.
 
-`levit_lite.opening.tflite_probe` runs such a file twice; here nothing is loaded twice, so that the
-first answer does not wait.
+`levit_lite.opening.tflite_probe` runs such a file twice. Here nothing is loaded twice, so that the
+first result is not delayed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 
 def run_guarded(work: Callable[[], int], name: str) -> int:
-    """Runs work in a fork of this process, which must not have threads yet.
+    """Runs work in a fork of this process, which must not have started threads.
 
     Args:
       work: returns the exit code.
-      name: of what may end the process, for the message.
+      name: name of the file that may crash the process, for the message.
 
     Returns:
-      The exit code: that of `work`, 130 after an interrupt, 1 where a signal ended it.
+      The exit code: that of `work`, 130 after an interrupt, 1 if a signal ended the process.
     """
     child = os.fork()
     if child == 0:
@@ -29,7 +29,7 @@ def run_guarded(work: Callable[[], int], name: str) -> int:
             sys.stdout.flush()
         except KeyboardInterrupt:
             status = 130
-        except BrokenPipeError:  # who reads has enough
+        except BrokenPipeError:  # the reader has closed the pipe
             status = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -43,7 +43,7 @@ def _wait(child: int, name: str) -> int:
     def pass_on(number, frame):
         os.kill(child, number)
 
-    # A terminal sends its interrupt to both, a supervisor sends SIGTERM to this one alone.
+    # A terminal sends its interrupt to both processes; a supervisor sends SIGTERM to this one only.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     _, status = os.waitpid(child, 0)

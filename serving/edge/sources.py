@@ -1,7 +1,7 @@
-"""Pictures for a network, one after the other, from wherever they come.
+"""Sources of pictures for a network: files, a watched folder, cameras and videos.
 
-Each source yields what identifies a picture, as JSON has it, and the picture: uint8 of the
-network's size, or the `ImageError` that says why there is none.
+Each source yields a JSON-serialisable description of a picture, and the picture: uint8 of the
+network's size, or the `ImageError` that says why it cannot be read.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Found = tuple[dict[str, Any], np.ndarray | ImageError]
 
 
 def of_files(paths: Sequence[str], size: tuple[int, int]) -> Iterator[Found]:
-    """The pictures of files; of a folder, of those in it that are pictures.
+    """Yields the pictures in files; for a folder, its files that are pictures.
 
     Args:
-      paths: files and folders.
-      size: (height, width) of the network's input.
+      paths: paths of files and folders.
+      size: (height, width) of the network's input, pixels.
     """
     for path in paths:
         files = [path]
@@ -40,21 +40,21 @@ def of_files(paths: Sequence[str], size: tuple[int, int]) -> Iterator[Found]:
 def of_watched_folder(
     folder: str, size: tuple[int, int], seconds: float, rounds: int | None = None
 ) -> Iterator[Found]:
-    """The pictures of a folder: those that are there, then those that come or change.
+    """Yields the pictures of a folder: first those that exist, then those that appear or change.
 
-    A file counts when it has not changed between two looks, so that none is read half written.
-    Hidden files and what systems leave in folders are passed over; sub-folders are not looked into.
+    A file is read when it has not changed between two scans, so that none is read half written.
+    Hidden files and system files are skipped, and so are sub-folders.
 
     Args:
       folder: the folder.
-      size: see `of_files`.
-      seconds: between two looks.
-      rounds: how often to look; None to go on.
+      size: (height, width) of the network's input, pixels.
+      seconds: time between two scans.
+      rounds: number of scans; None for no end.
 
     Raises:
-      ValueError: there is no such folder, or not any more.
+      ValueError: the folder does not exist, or no longer.
     """
-    seen: dict[str, tuple[int, int]] = {}  # name -> size and time of the file that was read
+    seen: dict[str, tuple[int, int]] = {}  # name -> size and time of the file when it was read
     before: dict[str, tuple[int, int]] = {}
     looks = 0
     while rounds is None or looks < rounds:
@@ -71,16 +71,16 @@ def of_watched_folder(
 
 
 def of_video(source: str | int, size: tuple[int, int], seconds: float) -> Iterator[Found]:
-    """The frames of a camera or of a video file.
+    """Yields the frames of a camera or of a video file.
 
     Args:
-      source: the number of a camera, or a file.
-      size: see `of_files`.
-      seconds: between two frames that are classified; 0 for all of them. Those between are left
-        out; of a camera always the newest one is taken.
+      source: index of a camera, or path of a file.
+      size: (height, width) of the network's input, pixels.
+      seconds: time between two classified frames; 0 for all frames. Those between are skipped; from
+          a camera, the newest frame is always taken.
 
     Raises:
-      ValueError: it cannot be opened, or holds no frame.
+      ValueError: it cannot be opened, or has no frames.
       ImportError: OpenCV or Pillow is not installed.
     """
     try:
@@ -97,7 +97,7 @@ def of_video(source: str | int, size: tuple[int, int], seconds: float) -> Iterat
     try:
         if not capture.isOpened():
             raise ValueError(f"{what}: cannot be opened; expected {_expected(is_camera)}.")
-        # Of a camera as few old frames as it can be told to keep.
+        # The camera should buffer as few old frames as possible.
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
         start, due, number = time.monotonic(), 0.0, -1
@@ -135,11 +135,11 @@ def _is_picture(path: str) -> bool:
         with open(path, "rb") as file:
             return format_of(file.read(HEAD)) is not None
     except OSError:
-        return True  # whose reason is told when it is read
+        return True  # reading it will report the reason
 
 
 def _states(folder: str) -> dict[str, tuple[int, int]]:
-    """Size and time of change of the files in a folder, by name."""
+    """Returns the size and modification time of the files in a folder, by name."""
     found = {}
     try:
         with os.scandir(folder) as entries:

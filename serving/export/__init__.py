@@ -1,4 +1,4 @@
-"""A LeViT as a version of a served model: signatures, pictures in the graph, warm-up.
+"""Exports a LeViT as a version of a served model: signatures, picture decoding, warm-up.
 
 `python -m serving.export` is the command, `exporting.export` the function.
 """

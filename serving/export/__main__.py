@@ -1,4 +1,4 @@
-"""A LeViT to a version of a model that TensorFlow Serving serves.
+"""Exports a LeViT as a version of a model for TensorFlow Serving.
 
     python -m serving.export --model=levit256.keras --name=levit256 --repository=models
     python -m serving.export --model=LeViT256 --name=levit256 --repository=models \\
@@ -7,9 +7,9 @@
     python -m serving.export --model=exits.keras --dynamic=DIR/dynamic.json --name=levit \\
         --repository=models
 
-The version, with the signatures of `serving.signatures`, its labels and warm-up records, is loaded
-as TensorFlow Serving loads it, compared with Keras, and only then given its number. models.config
-and the files to start a server with are written beside it, or brought up to date.
+The version has the signatures of `serving.signatures`, labels and warm-up records. It is loaded as
+TensorFlow Serving loads it and compared with Keras before it gets its number. models.config and the
+files for starting a server are written beside it, or updated.
 """
 
 from __future__ import annotations
@@ -78,28 +78,28 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "LeViT of either form, or one that finds joints, a .keras file; or a variant, for released "
-        "weights.",
+        "A .keras file of a LeViT in either form, or of a joint predictor; or a variant, for "
+        "its released weights.",
     )
     flags.DEFINE_string(
         "dynamic",
         None,
         "dynamic.json of converters.to_dynamic, for a model with exits; or for a cascade, whose "
-        "networks --model then lists, the quickest first.",
+        "networks --model lists, the fastest first.",
     )
     flags.DEFINE_string("name", None, "Name of the served model.")
     flags.DEFINE_string("repository", None, "Folder of models.")
     flags.DEFINE_integer("version", None, "Number of the version; by default the next one.")
-    flags.DEFINE_string("labels", None, "Class names, one a line; by default those of the model.")
+    flags.DEFINE_string("labels", None, "Class names, one per line; by default the model's.")
     cli.define_input_range()
-    flags.DEFINE_enum("precision", "float32", PRECISIONS, "What the network computes in.")
+    flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision that the network computes in.")
     flags.DEFINE_enum("weights", CONSTANTS, WEIGHTS, WEIGHTS_HELP)
-    flags.DEFINE_integer("top_k", TOP_K, "How many classes are named.")
+    flags.DEFINE_integer("top_k", TOP_K, "Number of classes to return.")
     flags.DEFINE_integer(
         "keep_shape_up_to",
         None,
-        "Of a network for pictures of every size: these keep their shape up to that many pixels on "
-        "their longer side. By default it is served for the size that it was trained at.",
+        "For a network that accepts every size: pictures keep their shape up to so many pixels on "
+        "their longer side. By default it is served at the size that it was trained at.",
         lower_bound=1,
     )
     flags.DEFINE_bool("tflite", False, "Add a model.tflite, for --prefer_tflite_model.")

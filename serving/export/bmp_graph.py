@@ -1,7 +1,8 @@
-"""BMP files, of which TensorFlow's decoder silently misreads those of rarer kinds.
+"""Decodes BMP files; checks their header first, as TensorFlow's decoder silently misreads rare
+kinds.
 
-It takes any palette for a grey one, ignores compression and the order of the colours, and takes
-the short header of OS/2 for a long one. So the header is looked at first.
+The decoder treats any palette as a grey one, ignores compression and the order of the colours, and
+reads the short header of OS/2 as a long one.
 
 Source: BITMAPFILEHEADER and BITMAPINFOHEADER of the Windows API.
 """
@@ -20,13 +21,13 @@ _GREYS = 256
 
 
 def bmp_header(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks at the header of a BMP file.
+    """Reads the header of a BMP file.
 
     Args:
-      contents: the file, a scalar string.
+      contents: content of the file, a scalar string.
 
     Returns:
-      The number of pixels that it declares, int64, and whether `decode_bmp` takes such a file.
+      The number of pixels in the header, int64, and whether `decode_bmp` can decode such a file.
     """
     fields = _fields(contents)
     sides = [_absolute(fields.integer(position, 4)) for position in (18, 22)]
@@ -44,7 +45,7 @@ def bmp_header(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def decode_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes a BMP file that `bmp_header` approves of.
+    """Decodes a BMP file that `bmp_header` accepts.
 
     Returns:
       (height, width, 3) uint8 RGB.
@@ -55,12 +56,12 @@ def decode_bmp(contents: tf.Tensor) -> tf.Tensor:
 
 
 def _fields(contents: tf.Tensor) -> ByteFields:
-    # Headers have up to 124 bytes; a palette of 4 bytes a colour follows.
+    # Headers have up to 124 bytes; a palette with 4 bytes per colour follows.
     return ByteFields.of(tf.strings.substr(contents, 0, 2048), little=True)
 
 
 def _absolute(side: tf.Tensor) -> tf.Tensor:
-    """A side in pixels; a negative height says that the uppermost row comes first."""
+    """Returns a side in pixels; a negative height means that the top row comes first."""
     return tf.where(side >= 2**31, 2**32 - side, side)
 
 

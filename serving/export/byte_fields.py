@@ -1,4 +1,4 @@
-"""Integers in the bytes of a file, read in a TensorFlow graph."""
+"""Reads integers from the bytes of a file in a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class ByteFields:
-    """Reads fields of a file; beyond its end there are zeros.
+    """Reads fields of a file; bytes beyond its end are read as 0.
 
     Attributes:
-      content: (n,) uint8.
-      end: no byte from here on is read; a scalar, int64.
-      little: whether the lowest byte comes first; a bool, or a scalar tensor.
+      content: (n,) uint8, the bytes of the file.
+      end: position from which on bytes are read as 0; an int64 scalar.
+      little: whether integers are little-endian; a bool, or a scalar tensor.
     """
 
     content: tf.Tensor
@@ -23,12 +23,12 @@ class ByteFields:
 
     @classmethod
     def of(cls, content: tf.Tensor, little: tf.Tensor | bool = False) -> ByteFields:
-        """Of a scalar string."""
+        """Makes the fields of a file from its content, a scalar string."""
         values = tf.io.decode_raw(content, tf.uint8)
         return cls(values, tf.size(values, tf.int64), little)
 
     def bytes(self, position: tf.Tensor | int, count: int) -> tf.Tensor:
-        """(count,) int64, or (n, count) for n positions (n, 1)."""
+        """Returns bytes as (count,) int64, or as (n, count) for n positions (n, 1)."""
         positions = position + tf.range(count, dtype=tf.int64)
         inside = (positions >= 0) & (positions < self.end)
         padded = tf.pad(self.content, [[0, 1]])
@@ -40,7 +40,7 @@ class ByteFields:
         return self.bytes(position, 1)[..., 0]
 
     def integer(self, position: tf.Tensor | int, count: int) -> tf.Tensor:
-        """The unsigned integer of `count` bytes at `position`, int64."""
+        """Returns the unsigned integer of `count` bytes at `position`, int64."""
         powers = [256**n for n in range(count)]
         if isinstance(self.little, bool):
             powers = tf.constant(powers if self.little else powers[::-1], tf.int64)
@@ -51,6 +51,6 @@ class ByteFields:
         return tf.reduce_sum(self.bytes(position, count) * powers, axis=-1)
 
     def has(self, position: tf.Tensor | int, expected: bytes) -> tf.Tensor:
-        """Whether `expected` stands at `position`."""
+        """Whether the bytes at `position` are `expected`."""
         found = self.bytes(position, len(expected))
         return tf.reduce_all(found == tf.constant(list(expected), tf.int64), axis=-1)

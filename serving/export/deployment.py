@@ -1,7 +1,7 @@
-"""The text files around the models: what TensorFlow Serving and Docker are started with.
+"""Writes the text files beside the models, for starting TensorFlow Serving and Docker.
 
 `tensorflow-serving-api` has no classes for BatchingParameters, MonitoringConfig and SSLConfig, so
-these are written as text. Files that exist are kept: they are the user's from then on.
+these are written as text. Existing files are kept, because users may have edited them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _BATCH_TIMEOUT_MICROS = 1000
 
 
 def write_deployment(repository: Path, base: str) -> list[Path]:
-    """Writes the files that are missing.
+    """Writes the files that do not exist yet.
 
     Args:
       repository: the folder of models.
-      base: that folder as the server sees it.
+      base: path of that folder on the server.
 
     Returns:
-      What was written.
+      Paths of the written files.
     """
     cores = os.cpu_count() or 1
     contents = {
@@ -59,7 +59,7 @@ def write_deployment(repository: Path, base: str) -> list[Path]:
 
 
 def server_flags(base: str, cores: int) -> list[str]:
-    """The flags of `tensorflow_model_server` that both ways of starting it share."""
+    """Returns the flags of `tensorflow_model_server` for both ways of starting it."""
     return [
         f"--model_config_file={base}/{CONFIG_FILE}",
         "--model_config_file_poll_wait_seconds=10",
@@ -71,13 +71,13 @@ def server_flags(base: str, cores: int) -> list[str]:
 
 
 def server_command(base: str, cores: int) -> str:
-    """The line that starts an installed `tensorflow_model_server`."""
+    """Returns the command that starts an installed `tensorflow_model_server`."""
     flags = [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", *server_flags(base, cores)]
     return command_line([["tensorflow_model_server"], *([flag] for flag in flags)])
 
 
 def docker_command(repository: Path, base: str, cores: int) -> str:
-    """The line that starts the official container. Its entry point sets the ports itself."""
+    """Returns the command that starts the official container, whose entry point sets the ports."""
     mount = ["type=bind", f"source={repository}", f"target={base}", "readonly"]
     return command_line(
         [
@@ -92,7 +92,7 @@ def docker_command(repository: Path, base: str, cores: int) -> str:
 
 
 def stand_in_command(base: str) -> str:
-    """The line that starts the stand-in of this package."""
+    """Returns the command that starts the stand-in of this package."""
     return command_line(
         [
             ["python", "-m", "serving.server"],
@@ -237,21 +237,21 @@ Requests that name neither a version nor a label go to the highest version that 
 
 
 def command_line(parts: Sequence[Sequence[str]]) -> str:
-    """A command for a shell, quoted where that is needed.
+    """Formats a command for a shell, quoted where needed.
 
     Args:
-      parts: arguments, those that stand on a line together.
+      parts: the arguments, grouped by line.
     """
     return " \\\n    ".join(map(shlex.join, parts))
 
 
 def _comma_separated(fields: Sequence[str]) -> str:
-    """Fields as `docker run --mount` reads them: as a line of CSV."""
+    """Formats fields as `docker run --mount` parses them: as a line of CSV."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)
     return line.getvalue()
 
 
 def _in_compose(text: str) -> str:
-    """A string of YAML, in which Compose replaces no variables."""
+    """Formats a string for YAML such that Compose replaces no variables in it."""
     return json.dumps(text, ensure_ascii=False).replace("$", "$$")

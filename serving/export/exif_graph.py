@@ -1,4 +1,4 @@
-"""The EXIF orientation of a JPEG, in TensorFlow operations: its decoders do not look at it.
+"""Applies the EXIF orientation of a JPEG in TensorFlow operations, as its decoders ignore it.
 
 Sources: the marker segments of JPEG (ITU-T T.81, annex B), the fields of TIFF 6.0, and the tag
 Orientation of Exif 2.3.
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from serving.export.byte_fields import ByteFields
 
-# EXIF is the first of what a camera writes, or follows one JFIF segment; one has at most 64 KiB.
+# Cameras write EXIF first, or after one JFIF segment; a segment has at most 64 KiB.
 SEARCHED_BYTES = 2**17
 
 _APP1 = b"\xff\xe1"
@@ -26,14 +26,14 @@ _MAX_SEGMENTS = 32
 
 
 def upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
-    """Turns a picture as it was seen.
+    """Rotates and mirrors a picture into its upright orientation.
 
     Args:
       image: (height, width, 3), as decoded.
-      contents: the JPEG file, a scalar string.
+      contents: content of the JPEG file, a scalar string.
 
     Returns:
-      The image, of the same type; as it was where there is no orientation, or damaged metadata.
+      The upright image, of the same type; unchanged if the orientation is missing or damaged.
     """
     orientation = _orientation(contents)
 
@@ -50,7 +50,7 @@ def upright(image: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
 
 
 def _orientation(contents: tf.Tensor) -> tf.Tensor:
-    """1..8 as in the tag, int64; 1, upright, where there is none."""
+    """Returns the value of the tag, 1..8, int64; 1, upright, if there is none."""
     fields = ByteFields.of(tf.strings.substr(contents, 0, SEARCHED_BYTES))
 
     def is_exif(position):

@@ -1,4 +1,4 @@
-"""What a version must prove before it is published, in the session that TensorFlow Serving uses."""
+"""Checks a version before it is published, in a session like TensorFlow Serving's."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ from serving.signatures import (
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 
 TOLERANCES = {"float32": FLOAT32.tolerance, "bfloat16": BFLOAT16.tolerance}
-# Of probabilities for the same pixels. TensorFlow may fuse an addition with another neighbour from
-# one signature to the next, and then bfloat16 rounds elsewhere.
+# For probabilities of the same pixels. TensorFlow may fuse an addition differently in each
+# signature, and then bfloat16 rounds at other places.
 BYTES_TOLERANCES = {"float32": 1e-6, "bfloat16": 1e-2}
-# Of joints for the same pixels, in pixels. Where two places are as likely, bfloat16 takes either:
-# there the median counts.
+# For joints of the same pixels, in pixels. If two positions are equally likely, bfloat16 may pick
+# either, so there the median is compared.
 _PLACES_TOLERANCES = {"float32": 0.05, "bfloat16": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """How far a version's answers are from what they should be.
+    """The differences between a version's outputs and the expected ones.
 
     Attributes:
-      function: largest difference of a logit, or of a joint's place in pixels, between the session
-        and the same function run by TensorFlow in Python.
-      keras: the same between the session and the Keras model that was given, relative to the
-        largest value; of probabilities where that model has no logits to show.
-      bytes: largest difference of a probability, or of a place, between encoded pictures and the
-        same pictures preprocessed by `levit_tf`.
-      requests: how many warm-up records were executed.
+      function: largest difference of a logit, or of a joint's position in pixels, between the
+          session and the same function run by TensorFlow in Python.
+      keras: largest difference between the session and the given Keras model, relative to the
+          largest value; for probabilities if that model does not return logits.
+      bytes: largest difference of a probability, or of a position, between encoded pictures and the
+          same pictures preprocessed by `levit_tf`.
+      requests: number of executed warm-up records.
     """
 
     function: float
@@ -74,24 +74,24 @@ def check_version(
     steps: Sequence[Artefact] = (),
     kept: tuple[int, int] | None = None,
 ) -> Checks:
-    """Loads a version as TensorFlow Serving does and compares its answers.
+    """Loads a version as TensorFlow Serving does, and compares its outputs.
 
     Args:
-      version: its folder, with warm-up records.
-      reference: the model that it was made from, called as its user calls it; see
-        `converters.verification.verify_keras.model_artefact`.
+      version: folder of the version, with warm-up records.
+      reference: the model that it was made from, called as users call it; see
+          `converters.verification.verify_keras.model_artefact`.
       signatures: the functions that it was made from.
-      precision: what these compute in.
-      steps: of a classifier in steps what each of them should say, see
-        `converters.dynamic.paths.references`.
-      kept: where pictures keep their shape, up to which side, and what sides are multiples of; see
-        `serving.export.kept_shapes`.
+      precision: precision that these compute in.
+      steps: for a dynamic classifier, the references for each step, see
+          `converters.dynamic.paths.references`.
+      kept: if pictures keep their shape, the largest side and the number that sides are multiples
+          of; see `serving.export.kept_shapes`.
 
     Returns:
-      The differences found, all within the tolerances.
+      The differences, all within the tolerances.
 
     Raises:
-      ValueError: the version cannot be loaded, fails on a record, or answers wrongly.
+      ValueError: the version cannot be loaded, fails on a record, or returns wrong outputs.
     """
     try:
         with SavedModelSession(version) as session:
@@ -104,7 +104,7 @@ def check_version(
 
 
 def _fitted(reference, kept) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """Files, the pictures in them, and these as batches of what `IMAGE_TENSOR` takes."""
+    """Returns sample files, the pictures in them, and these as input batches of `IMAGE_TENSOR`."""
     files = list(sample_files().values())
     pictures = [load_image(file) for file in files]
     if kept is not None:
@@ -188,7 +188,7 @@ def _check_joints(
 
 
 def _execute_warmup(session, version) -> int:
-    """Executes the warm-up records of a version. Returns how many there are."""
+    """Executes the warm-up records of a version. Returns their number."""
     return sum(1 for log in read_warmup(version) if execute(session, log))
 
 
@@ -198,13 +198,13 @@ def _by_function(signatures, batches, output: str) -> np.ndarray:
 
 
 def _joined(answers: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Answers to several batches as those to one."""
+    """Concatenates the outputs of several batches."""
     answers = list(answers)
     return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]}
 
 
 def _largest_of_paths(session, images, steps) -> float:
-    """How far the logits of any step are from Keras', relative to the largest."""
+    """Returns the largest difference of any step's logits from Keras', relative to the largest."""
     found = []
     for step, reference in enumerate(steps):
         thresholds = forcing(step, len(steps))

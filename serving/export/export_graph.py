@@ -1,4 +1,5 @@
-"""The graph that TensorFlow Serving runs: one network behind the signatures of `signatures`."""
+"""Builds the graph that TensorFlow Serving runs: one network with the signatures of
+`signatures`."""
 
 from __future__ import annotations
 
@@ -43,11 +44,11 @@ Signature = Callable[..., dict[str, tf.Tensor]]
 
 
 class Dynamic(NamedTuple):
-    """A classifier in steps.
+    """A dynamic classifier, which computes in steps.
 
     Attributes:
       function: see `converters.dynamic.saved_model_steps.steps_function`.
-      thresholds: confidence from which on the answer of each step but the last counts.
+      thresholds: confidence at which each step but the last one ends the computation.
     """
 
     function: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
@@ -68,17 +69,17 @@ def serving_signatures(
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
-      class_names: one for each class.
+      class_names: one name for each class.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
-      top_k: how many classes are named; all of them where there are fewer.
-      dynamic: a classifier in steps that answers in place of `graph`, which is the whole of it.
-      keep_shape_up_to: of a network for pictures of every size the longest side, pixels: pictures
-        keep their shape up to it.
+      top_k: number of classes to return; all of them if there are fewer.
+      dynamic: a dynamic classifier to run instead of `graph`, which is its whole network.
+      keep_shape_up_to: for a network that accepts every size, the longest side in pixels; pictures
+          keep their shape up to it.
 
     Returns:
-      A `tf.function` for each signature. The network with its weights is one function that they
-      share, so that a SavedModel holds it once.
+      A `tf.function` for each signature. They share the network with its weights as one function,
+      so that a SavedModel contains it once.
 
     Raises:
       ValueError: an argument is not valid.
@@ -103,7 +104,7 @@ def serving_signatures(
 
     def named(outputs):
         logits, probabilities = outputs[LOGITS], outputs[PROBABILITIES]
-        # Equal scores come in class order, as in levit_lite.class_names.top_classes.
+        # Equal scores are in the order of the classes, as in levit_lite.class_names.top_classes.
         scores, indices = tf.math.top_k(probabilities, min(top_k, classes))
         labels = tf.gather(tf.constant(names), indices)
         found = {CLASSES: labels, SCORES: scores, PROBABILITIES: probabilities, LOGITS: logits}
@@ -160,13 +161,13 @@ def write_saved_model(path: str | os.PathLike, signatures: dict[str, Signature])
 
     Args:
       path: the folder to write.
-      signatures: by their names.
+      signatures: the functions by signature name.
     """
     path = os.fspath(path)
     save_signatures(signatures, path)
     if CLASSIFY not in signatures:
         return
-    # TensorFlow calls all signatures of functions "predict".
+    # TensorFlow names the method of every function's signature "predict".
     updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
     updater.replace_method_name(CLASSIFY, CLASSIFY_METHOD)
     updater.save()

@@ -1,6 +1,6 @@
-"""A LeViT to a version of a model that TensorFlow Serving serves.
+"""Exports a LeViT as a version of a model for TensorFlow Serving.
 
-The command is `python -m serving.export`, whose help says more.
+The command is `python -m serving.export`; its help has more details.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Export:
     """A published version.
 
     Attributes:
-      path: its folder.
-      version: its number.
-      checks: how far its answers are from Keras'.
-      base: the repository as the server sees it.
-      deployment_files: what was written beside the model.
+      path: folder of the version.
+      version: number of the version.
+      checks: differences of its outputs from Keras'.
+      base: path of the repository on the server.
+      deployment_files: files written beside the model.
     """
 
     path: Path
@@ -84,43 +84,44 @@ def export(
     """Publishes a LeViT as a version of a served model.
 
     Args:
-      model: see `converters.deploy.deploy_graph`: a classifier, or a network that finds joints. One
-        for pictures of every size is served for that which its tables of attention biases are for,
-        unless `keep_shape_up_to` is given.
-      name: of the served model.
-      repository: the folder of models; it is created where it is missing.
-      version: a number; by default the next one.
-      class_names: names in the order of the outputs, or a file with one a line. By default
-        `labels.txt` of `label_folders`; else those that the model has; else ImageNet's for 1000
-        classes; else "class 0", "class 1" and so on. Of joints their names.
-      label_folders: where `labels.txt` is looked for.
+      model: see `converters.deploy.deploy_graph`: a classifier, or a network that predicts joints.
+          One that accepts every size is served at the size of its attention bias tables, unless
+          `keep_shape_up_to` is given.
+      name: name of the served model.
+      repository: the folder of models; it is created if it does not exist.
+      version: number of the version; by default the next one.
+      class_names: names in the order of the outputs, or a file with one name per line. By default
+          `labels.txt` in `label_folders`; else the model's own names; else ImageNet's for 1000
+          classes; else "class 0", "class 1" and so on. For joints, their names.
+      label_folders: folders to search for `labels.txt`.
       input_range: see `converters.deploy.deploy_graph`.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
-      top_k: how many classes are named; all of them where there are fewer.
+      top_k: number of classes to return; all of them if there are fewer.
       tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
-        what both kinds of server answer.
-      base: the repository as the server sees it, an absolute path or a URI; by default what
-        models.config says of this model, or the repository's path.
+          what both kinds of server support.
+      base: path of the repository on the server, an absolute path or a URI; by default that in
+          models.config for this model, or the repository's path.
       overwrite: whether an existing version may be replaced.
-      quicker: the networks of a cascade that are asked before `model`, the quickest first.
-      calibration: of a classifier in steps: `model` has exits, or there are quicker ones. None for
-        an ordinary network, or the whole one of a model with exits.
-      keep_shape_up_to: of a network for pictures of every size the longest side that is taken,
-        pixels: pictures keep their shape up to it. Sides become the nearest that the stem divides.
+      quicker: the networks of a cascade that run before `model`, the fastest first.
+      calibration: calibration of a dynamic classifier: `model` has exits, or there are quicker
+          networks. None for an ordinary network, or to serve the whole network of a model with
+          exits.
+      keep_shape_up_to: for a network that accepts every size, the longest side in pixels; pictures
+          keep their shape up to it. Sides become the nearest multiples of the stem's stride.
 
     Returns:
-      What was published.
+      The published version.
 
     Raises:
       FileExistsError: the version exists and `overwrite` is false.
-      ValueError: `model` cannot be exported, an argument is not valid, or the version does not
-        answer as Keras does. Nothing is published then.
+      ValueError: `model` cannot be exported, an argument is not valid, or the version's outputs
+          differ from Keras'. Nothing is published then.
       OSError: the repository cannot be written to.
     """
     repository = Repository(repository)
     base = base and _checked_base(base)
-    repository.read_config()  # a damaged one is to be found before anything is published
+    repository.read_config()  # a damaged one must be found before anything is published
     with repository.new_version(name, version, overwrite) as draft:
         model = _of_served_size(model, keep_shape_up_to, tflite or calibration is not None)
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
@@ -179,15 +180,15 @@ def export(
 def _of_served_size(
     model: keras.Model, keep_shape_up_to: int | None, is_fixed: bool
 ) -> keras.Model:
-    """The network as it is served: of a fixed size, or of every size up to a limit.
+    """Returns the network in its served form: of a fixed size, or of every size up to a limit.
 
     Args:
-      model: what was given.
+      model: the given network.
       keep_shape_up_to: see `export`.
-      is_fixed: whether something else asks for a fixed size.
+      is_fixed: whether another option needs a fixed size.
 
     Raises:
-      ValueError: the limit is for another network, or does not fit.
+      ValueError: the limit does not fit this network.
     """
     is_open = len(model.inputs) == 1 and None in tuple(model.inputs[0].shape)[1:3]
     if keep_shape_up_to is None:
@@ -203,7 +204,7 @@ def _of_served_size(
 
 
 def _check_served(graph: keras.Model) -> None:
-    """Raises ValueError for a network that the signatures cannot serve."""
+    """Raises ValueError if the signatures cannot serve the network."""
     channels = graph.input.shape[3]
     if channels == 3 and KEYPOINTS in graph.output:
         return
@@ -222,14 +223,14 @@ def _check_served(graph: keras.Model) -> None:
 
 
 def load_model(source: str) -> tuple[keras.Model, list[Path]]:
-    """A `.keras` file, a run's folder, or the name of a variant for its released ImageNet weights.
+    """Loads a `.keras` file, a run's folder, or a variant with its released ImageNet weights.
 
     Returns:
-      The model, and the folders to look for its `labels.txt` in.
+      The model, and the folders to search for its `labels.txt`.
 
     Raises:
-      ValueError: no such file and no such variant, or the file cannot be loaded.
-      ConnectionError: the released weights cannot be fetched.
+      ValueError: there is neither such a file nor such a variant, or the file cannot be loaded.
+      ConnectionError: the released weights cannot be downloaded.
     """
     path = Path(source)
     if path.suffix or path.exists() or path.name != source:

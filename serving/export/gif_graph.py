@@ -1,7 +1,7 @@
-"""The first frame of a GIF, cut out before it is decoded.
+"""Cuts the first frame out of a GIF before it is decoded.
 
-TensorFlow's decoder unpacks all frames, whatever it returns, so that a small animation could take
-any amount of memory.
+TensorFlow's decoder unpacks all frames, whatever it returns, so a small animation could take any
+amount of memory.
 
 Source: the blocks of GIF89a.
 """
@@ -14,11 +14,11 @@ from serving.export.byte_fields import ByteFields
 
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _TRAILER = b";"
-_HEADER_BYTES = 13  # with the description of the canvas
-_DESCRIPTION_BYTES = 10  # of a frame, with the byte that announces it
-# Parts of usually 255 bytes; so that a file of tiny ones cannot keep a server busy.
+_HEADER_BYTES = 13  # including the description of the canvas
+_DESCRIPTION_BYTES = 10  # length of a frame's description, including the byte that announces it
+# Parts usually have 255 bytes; the limit prevents a file of tiny parts from keeping a server busy.
 _MAX_PARTS = 2**14
-# States of the walk: where the position is.
+# States of the parser: what is at the position.
 _BLOCK, _EXTENSION_DATA, _FRAME_DATA, _END = range(4)
 
 
@@ -26,11 +26,11 @@ def first_frame(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cuts a GIF file after its first frame.
 
     Args:
-      contents: the file, a scalar string.
+      contents: content of the file, a scalar string.
 
     Returns:
-      The shorter file, and how many pixels it decodes to: the larger of canvas and frame, int64.
-      Of a file without a whole frame nothing is left, for the decoder to refuse.
+      The shorter file, and the number of pixels it decodes to: the larger of canvas and frame,
+      int64. For a file without a complete frame nothing is left, which the decoder refuses.
     """
     fields = ByteFields.of(contents, little=True)
 
@@ -70,6 +70,6 @@ def first_frame(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    """Length of the colour table that `flags` announce, int64."""
+    """Returns the length of the colour table that `flags` announces, int64."""
     length = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), flags % 8)
     return tf.where(flags >= 128, length, tf.constant(0, tf.int64))

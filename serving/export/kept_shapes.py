@@ -1,8 +1,8 @@
-"""Pictures that keep their shape, for networks of every size.
+"""Fits pictures so that they keep their shape, for networks that accept every size.
 
-A picture larger than a limit is made smaller; then both sides become the nearest multiples of what
-the stem divides by. Pictures of a request have different sizes then, so each stands in the upper
-left corner of a square of the limit's size, and the network is shown them one after the other.
+A picture larger than a limit is made smaller; then both sides become the nearest multiples of the
+stem's stride. So the pictures of a request have different sizes. Each is placed in the upper left
+corner of a square of the limit's size, and the network runs on one picture after the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def check_limit(limit: int, stride: int) -> None:
-    """Raises ValueError for a limit that is no side of a picture."""
+    """Raises ValueError if the limit cannot be a side of the network's input."""
     if limit < stride or limit % stride:
         lower = max(limit // stride * stride, stride)
         raise ValueError(
@@ -28,13 +28,13 @@ def check_limit(limit: int, stride: int) -> None:
 
 
 def kept_size(height: Any, width: Any, limit: int, stride: int) -> tuple[Any, Any]:
-    """(height, width) of what a picture becomes.
+    """Returns (height, width) of the resized picture.
 
     Args:
-      height: of the picture, pixels; an int, or an integer tensor.
-      width: likewise.
-      limit: no side of the result is longer.
-      stride: of which the sides of the result are multiples.
+      height: height of the picture, pixels; an int, or an integer tensor.
+      width: width of the picture, in the same way.
+      limit: largest side of the result.
+      stride: number of which the sides of the result are multiples.
     """
     is_number = isinstance(height, int)
     larger, smaller = (max, min) if is_number else (tf.maximum, tf.minimum)
@@ -50,7 +50,8 @@ def kept_size(height: Any, width: Any, limit: int, stride: int) -> tuple[Any, An
 
 
 def keep_shape(limit: int, stride: int) -> Callable[[Any, tuple[int, int]], Any]:
-    """What fits a picture into a square of `limit`, for `serving.export.picture_graph`."""
+    """Makes a function that fits a picture into a square of `limit`, for
+    `serving.export.picture_graph`."""
 
     def fit(image, size):
         sides = tf.shape(image)[:2] if tf.is_tensor(image) else image.shape[:2]
@@ -68,18 +69,18 @@ def one_by_one(
     limit: int,
     stride: int,
 ) -> dict[str, tf.Tensor]:
-    """Runs a network on each picture of a batch alone.
+    """Runs a network on each picture of a batch separately.
 
     Args:
-      network: images of any size -> outputs by name, (batch, n).
-      outputs: their names and n.
-      images: (batch, limit, limit, 3) uint8, of `keep_shape`.
-      sides: (height, width) that the pictures had, (batch, 2).
+      network: function from images of any size to outputs by name, (batch, n).
+      outputs: from names of the outputs to n.
+      images: (batch, limit, limit, 3) uint8, fitted by `keep_shape`.
+      sides: original (height, width) of the pictures, (batch, 2).
       limit: see `kept_size`.
       stride: see `kept_size`.
 
     Returns:
-      The outputs of all, (batch, n).
+      The outputs of all pictures, (batch, n).
     """
     rows, columns = kept_size(sides[:, 0], sides[:, 1], limit, stride)
 

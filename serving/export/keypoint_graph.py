@@ -1,4 +1,4 @@
-"""The graph that TensorFlow Serving runs of a network that finds joints."""
+"""Builds the graph that TensorFlow Serving runs for a network that predicts joints."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from serving.signatures import (
 def keypoint_signatures(
     graph: keras.Model, joints: Sequence[str], precision: str = "float32", weights: str = CONSTANTS
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    """Builds the signatures around one network that finds joints.
+    """Builds the signatures around one network that predicts joints.
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
-      joints: their names.
+      joints: names of the joints.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
 
     Returns:
-      A `tf.function` for each signature of `serving.signatures` but `classify`. The network with
-      its weights is one function that they share.
+      A `tf.function` for each signature of `serving.signatures` but `classify`. They share the
+      network with its weights as one function.
 
     Raises:
-      ValueError: there are other names than joints.
+      ValueError: the number of names is not that of the joints.
     """
     size = tuple(graph.input.shape[1:3])
     names = check_class_names(joints, graph.output[KEYPOINTS].shape[1], "class_names")

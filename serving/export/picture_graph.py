@@ -1,12 +1,12 @@
-"""Encoded pictures of any sizes to one batch, in a TensorFlow graph, and what is refused.
+"""Decodes encoded pictures of any size into one batch, in a TensorFlow graph, or refuses them.
 
-JPEG, PNG, GIF (its first frame) and BMP become what `levit_lite.images` makes of them,
-except that only the EXIF orientation of JPEGs is applied, not the rare ones of PNG and XMP. WebP is
-refused: only recent TensorFlow has an operation for it, and a graph with an operation that a server
-does not know cannot be loaded at all.
+JPEG, PNG, GIF (its first frame) and BMP are decoded as by `levit_lite.images`, except that only the
+EXIF orientation of JPEGs is applied, not the rare ones of PNG and XMP. WebP is refused: only recent
+TensorFlow has an operation for it, and a server cannot load a graph with an operation that it does
+not know.
 
-A picture that cannot be decoded fails the request with INVALID_ARGUMENT and a message that names
-its place in the batch. What a header declares is looked at before anything is decoded.
+If a picture cannot be decoded, the request fails with INVALID_ARGUMENT and a message with the
+picture's index in the batch. Headers are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from serving.export.picture_headers import (
 )
 from serving.signatures import IMAGE_BYTES
 
-MAX_PICTURES = 128  # of a request; a picture of one pixel costs the network as much as any
+MAX_PICTURES = 128  # per request; the network's cost does not depend on the size of a picture
 PARALLEL_PICTURES = 8
-# Larger pictures are decoded one after the other, so that no request has more pixels in memory at a
-# time than twice those of its largest picture may be.
+# Larger pictures are decoded one after the other, so that a request never has more pixels in memory
+# than twice the limit for a single picture.
 _PARALLEL_PIXELS = MAX_PIXELS // PARALLEL_PICTURES
 
 
@@ -45,13 +45,13 @@ def batch_decoder(
 
     Args:
       size: (height, width) of the result, pixels.
-      fit: what fits a picture, (height, width, 3) uint8: of it and `size` it makes whole numbers
-        0..255, (*size, 3) float32. The evaluation protocol by default.
+      fit: function of a picture, (height, width, 3) uint8, and `size` that returns whole numbers
+          0..255, (*size, 3) float32. By default the evaluation protocol.
 
     Returns:
-      A `tf.function` of files, (batch,) string -> fitted pictures, (batch, *size, 3) uint8, and the
-      (height, width) that they had, (batch, 2) int32. It fails with InvalidArgumentError for a
-      picture that is refused, and for more than `MAX_PICTURES`.
+      A `tf.function` from files, (batch,) string, to fitted pictures, (batch, *size, 3) uint8, and
+      their original (height, width), (batch, 2) int32. It raises InvalidArgumentError for a picture
+      that is refused, and for more than `MAX_PICTURES`.
     """
     decode_one = _decoder(size, fit)
 
@@ -79,8 +79,8 @@ def _decode_batch(contents, decode_one, size):
         )
         return tf.map_fn(alone, contents, fn_output_signature=spec)
 
-    # Setting up a data set takes about a millisecond, which one picture does without: what its
-    # decoder says needs no number.
+    # Creating a data set takes about a millisecond. A single picture does not need it, as an error
+    # message of its decoder needs no index.
     count = tf.size(contents, tf.int64)
     images, sides, states = tf.cond(
         count > 1, lambda: _in_parallel(contents, count, decode_one, size), one_by_one
@@ -99,12 +99,12 @@ def _decode_batch(contents, decode_one, size):
 
 
 def _nothing(size) -> tuple[tf.Tensor, tf.Tensor]:
-    """In place of a picture that is not decoded, and of its sides."""
+    """Returns placeholders for a picture that is not decoded, and for its sides."""
     return tf.zeros([*size, 3], tf.uint8), tf.zeros([2], tf.int32)
 
 
 def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """What becomes of each picture: images, sides, and states (batch,) int32."""
+    """Decodes pictures in parallel; returns images, sides, and states (batch,) int32."""
 
     def with_header(place, content):
         header = read_header(content)
@@ -126,8 +126,8 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
         found = tf.cond(is_now, lambda: decode_one(content, kind), lambda: found)
         return place, *found, state
 
-    # An error of a decoder does not say which picture it was. So such pictures are left out, and
-    # found by their absence.
+    # A decoder's error does not contain the picture's index. So failing pictures are dropped, and
+    # the missing indices show which they were.
     decoded = tf.data.Dataset.from_tensor_slices(contents).enumerate()
     decoded = decoded.map(with_header).ignore_errors().scan(tf.constant(0, tf.int64), counted)
     decoded = decoded.map(if_small, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
@@ -142,12 +142,12 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
     places, images, sides, states = decoded.get_single_element()
     damaged = tf.fill([count + 1], DAMAGED)
     states = tf.tensor_scatter_nd_update(damaged, places[:, None], states)
-    # Those that were left out have no image, and fail the request.
+    # Dropped pictures have no image, and make the request fail.
     return images[:-1], sides[:-1], states[:-1]
 
 
 def _decoder(size, fit):
-    """A function of a file and its kind -> (*size, 3) uint8, and the sides that it had."""
+    """Makes a function from a file and its kind to (*size, 3) uint8 and its original sides."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
     def fitted(image):
@@ -164,7 +164,7 @@ def _decoder(size, fit):
 
 
 def _decode(content: tf.Tensor, kind: tf.Tensor) -> tf.Tensor:
-    """One file, of which `read_header` approves, to (height, width, 3) uint8."""
+    """Decodes a file that `read_header` accepts to (height, width, 3) uint8."""
 
     def jpeg():
         # The accurate cosine transform, which is Pillow's default.

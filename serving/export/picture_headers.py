@@ -1,4 +1,4 @@
-"""What the header of a picture file says, read in a TensorFlow graph before anything is decoded."""
+"""Reads the header of a picture file in a TensorFlow graph, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from serving.export.bmp_graph import bmp_header
 from serving.export.byte_fields import ByteFields
 from serving.export.gif_graph import first_frame
 
-# Decoding and resizing take about 25 bytes a pixel: less than levit_lite.images.MAX_PIXELS,
-# which is for one picture of one's own.
+# Decoding and resizing take about 25 bytes per pixel. The limit is lower than
+# levit_lite.images.MAX_PIXELS, which is for a single picture of the user's own.
 MAX_PIXELS = 50_000_000
-# Of a progressive JPEG, each of which passes over the whole picture. Encoders write about ten.
+# Limit for a progressive JPEG, each scan of which covers the whole picture. Encoders write about
+# ten.
 MAX_SCANS = 32
 
-# What becomes of a picture, and what a client is told of it.
+# States of a picture, and the reasons that a client is given.
 OK, EMPTY, UNKNOWN, WEBP, BMP_KIND, TOO_LARGE, SCANS, TOO_MANY, DAMAGED = range(9)
-MAX_REQUEST_PIXELS = 200_000_000  # of all pictures of a request; refused as TOO_MANY
+MAX_REQUEST_PIXELS = 200_000_000  # all pictures of a request together; more are refused as TOO_MANY
 REASONS = (
     "",
     "empty (0 bytes)",
@@ -33,18 +34,18 @@ REASONS = (
 # Kinds of files, the cases of a tf.switch_case.
 JPEG, PNG, GIF, BMP, NONE = range(5)
 _HEADER_BYTES = 64
-_SCAN = b"\xff\xda"  # the marker that begins one; among coded pixels it cannot stand
+_SCAN = b"\xff\xda"  # the marker that begins a scan; it cannot occur in coded pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What is known of a file.
+    """The header of a file.
 
     Attributes:
-      content: what to decode, string: the file, of a GIF the part with its first frame.
-      kind: `JPEG` and so on, int32.
-      pixels: that it decodes to, int64; 0 unless it is to be decoded.
-      state: `OK`, or why it is not to be decoded, int32.
+      content: content to decode, string: the file, or for a GIF the part with its first frame.
+      kind: kind of the file, `JPEG` and so on, int32.
+      pixels: number of pixels that it decodes to, int64; 0 if it must not be decoded.
+      state: `OK`, or the reason why it must not be decoded, int32.
     """
 
     content: tf.Tensor
@@ -54,9 +55,9 @@ class Header:
 
 
 def read_header(content: tf.Tensor) -> Header:
-    """Looks at the header of a file, a scalar string.
+    """Reads the header of a file, a scalar string.
 
-    It fails with InvalidArgumentError for a JPEG without a whole header.
+    It raises InvalidArgumentError for a JPEG with an incomplete header.
     """
     header = ByteFields.of(tf.strings.substr(content, 0, _HEADER_BYTES))
     zero = tf.constant(0, tf.int64)

@@ -1,4 +1,4 @@
-"""Made-up pictures for warming up and for checks, where nobody has a photograph at hand."""
+"""Synthetic pictures for warm-up and for checks, so that no photographs are needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-# Of a photograph from the web, which is larger than the network's input.
+# The size of a photograph from the web, larger than the network's input.
 _SIZE = (300, 400)
 
 
@@ -14,9 +14,9 @@ def encode(pixels: np.ndarray, file_format: str, **options) -> bytes:
     """Encodes a picture.
 
     Args:
-      pixels: what `PIL.Image.fromarray` takes.
-      file_format: such as "JPEG".
-      **options: of Pillow's encoder.
+      pixels: an array as for `PIL.Image.fromarray`.
+      file_format: format, such as "JPEG".
+      **options: options of Pillow's encoder.
     """
     from PIL import Image
 
@@ -26,7 +26,7 @@ def encode(pixels: np.ndarray, file_format: str, **options) -> bytes:
 
 
 def sample_pixels(seed: int = 0, size: tuple[int, int] = _SIZE, channels: int = 3) -> np.ndarray:
-    """Smooth colours with fine noise: uint8 (*size, channels), always the same for a seed."""
+    """Makes smooth colours with fine noise: uint8 (*size, channels), the same for the same seed."""
     rng = np.random.default_rng(seed)
     height, width = size
     coarse = rng.uniform(0, 255, (-(-height // 40), -(-width // 40), channels))
@@ -35,7 +35,7 @@ def sample_pixels(seed: int = 0, size: tuple[int, int] = _SIZE, channels: int = 
 
 
 def sample_files() -> dict[str, bytes]:
-    """Encoded pictures of the kinds that clients send, by a description of each."""
+    """Makes encoded pictures of the kinds that clients send, by a description of each."""
     colour, grey = sample_pixels(1), sample_pixels(2, (500, 333), 1)[..., 0]
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     return {

@@ -1,7 +1,7 @@
-"""A `model.tflite` in a version, which TensorFlow Serving prefers with --prefer_tflite_model.
+"""Adds a `model.tflite` to a version, which TensorFlow Serving uses with --prefer_tflite_model.
 
-TF Serving reads signatures from an entry of the file's metadata: a FlexBuffers map of names to
-SignatureDefs. A file without it gets one made up from the names of its tensors.
+TF Serving reads signatures from an entry of the file's metadata: a FlexBuffers map from names to
+SignatureDefs. Without this entry, it makes up a signature from the names of the tensors.
 
 Source: saved_model_bundle_factory.cc and tflite_session.cc of TensorFlow Serving.
 """
@@ -32,13 +32,14 @@ def write_tflite_model(
 ) -> None:
     """Writes a float32 TFLite file into a version.
 
-    It has the signature `image_tensor` alone, for one picture at a time, with the outputs `logits`
-    and `probabilities`, or `keypoints`: TFLite neither decodes pictures nor gathers strings.
+    The file has only the signature `image_tensor`, for one picture at a time, with the outputs
+    `logits` and `probabilities`, or `keypoints`, since TFLite can neither decode pictures nor
+    gather strings.
 
     Args:
-      version: the folder.
+      version: folder of the version.
       model: see `converters.deploy.deploy_graph`.
-      class_names: in the order of the outputs, or of the joints.
+      class_names: names in the order of the outputs, or of the joints.
       input_range: see `converters.deploy.deploy_graph`.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def _map_of_strings(values: dict[str, bytes]) -> bytes:
 
 
 class _Bytes(bytes):
-    """Bytes where the Python writer asks for text, as C++ keeps them in strings."""
+    """Bytes that the Python writer accepts as text; C++ keeps any bytes in strings."""
 
     def encode(self, encoding: str) -> bytes:
         del encoding

@@ -1,8 +1,8 @@
-"""Warm-up: requests that TF Serving answers for itself before a version receives others.
+"""Warm-up: requests that TF Serving runs by itself before a version receives others.
 
 The first request of each signature and batch size is slow: TensorFlow optimises the graph and
-oneDNN reorders the weights. A record that fails keeps the version from being served, so all of them
-are executed before a version is published.
+oneDNN reorders the weights. A record that fails prevents the version from being served, so all
+records are executed before a version is published.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PredictionLog = prediction_log_pb2.PredictionLog
 
 
 def bytes_request(name: str, pictures: Sequence[bytes]) -> predict_pb2.PredictRequest:
-    """A request of encoded pictures for a model of that name."""
+    """Makes a request with encoded pictures."""
     request = _request(name, SERVING_DEFAULT)
     request.inputs[IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string))
     return request
@@ -47,7 +47,8 @@ def bytes_request(name: str, pictures: Sequence[bytes]) -> predict_pb2.PredictRe
 def grey_request(
     name: str, batch: int, size: tuple[int, int], outputs: Sequence[str] = ()
 ) -> predict_pb2.PredictRequest:
-    """A request of grey float pictures; of a constant tensor one value is stored."""
+    """Makes a request with grey float pictures, which as a constant tensor need only one stored
+    value."""
     request = _request(name, IMAGE_TENSOR)
     images = request.inputs[IMAGES]
     images.dtype = tf.float32.as_datatype_enum
@@ -61,7 +62,7 @@ def grey_request(
 def classify_request(
     name: str, pictures: Sequence[bytes]
 ) -> classification_pb2.ClassificationRequest:
-    """A request of examples with encoded pictures."""
+    """Makes a request with examples that contain encoded pictures."""
     request = classification_pb2.ClassificationRequest()
     request.model_spec.name = name
     request.model_spec.signature_name = CLASSIFY
@@ -77,13 +78,13 @@ def warmup_logs(
     paths: Sequence[np.ndarray] = (),
     has_classes: bool = True,
 ) -> list[PredictionLog]:
-    """Records of all signatures and of `BATCH_SIZES`.
+    """Makes records for all signatures and `BATCH_SIZES`.
 
     Args:
-      name: of the model.
-      size: (height, width) that the network takes, pixels.
-      has_classes: whether there is the signature `classify`.
-      paths: of a classifier in steps thresholds with which each of them answers.
+      name: name of the model.
+      size: (height, width) of the network's input, pixels.
+      has_classes: whether the model has the signature `classify`.
+      paths: for a dynamic classifier, the thresholds that select each exit.
     """
     picture = encode(sample_pixels(), "JPEG")
     logs = []
@@ -105,12 +106,12 @@ def warmup_logs(
 
 
 def tflite_logs(name: str, size: tuple[int, int], outputs: Sequence[str]) -> list[PredictionLog]:
-    """Records that a server answers from `model.tflite`, too: one picture, no strings.
+    """Makes records that `model.tflite` can also run: one picture, no strings.
 
     Args:
-      name: of the model.
-      size: (height, width) that the network takes, pixels.
-      outputs: those of the file.
+      name: name of the model.
+      size: (height, width) of the network's input, pixels.
+      outputs: names of the file's outputs.
     """
     log = PredictionLog()
     log.predict_log.request.CopyFrom(grey_request(name, 1, size, outputs))
@@ -118,7 +119,7 @@ def tflite_logs(name: str, size: tuple[int, int], outputs: Sequence[str]) -> lis
 
 
 def write_warmup(version: str | os.PathLike, logs: Sequence[PredictionLog]) -> None:
-    """Writes records where TF Serving looks for them in a version."""
+    """Writes records to the place in a version where TF Serving looks for them."""
     path = Path(version, WARMUP_RECORDS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -133,14 +134,14 @@ def read_warmup(version: str | os.PathLike) -> Iterator[PredictionLog]:
 
 
 def execute(session: SavedModelSession, log: PredictionLog) -> dict[str, np.ndarray]:
-    """Answers a record as TF Serving does.
+    """Executes a record as TF Serving does.
 
     Returns:
       The outputs by name.
 
     Raises:
       TensorFlowError: the request fails.
-      ValueError: it does not fit to the signature.
+      ValueError: the request does not match the signature.
     """
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":

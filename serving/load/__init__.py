@@ -1,1 +1,1 @@
-"""The parts of `serving.load_test`: requests at a rate, and the report of their times."""
+"""The parts of `serving.load_test`: sending requests at a rate, and reporting latencies."""

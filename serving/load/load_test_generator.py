@@ -1,9 +1,9 @@
-"""The generator of load: sends prepared requests at set times, and notes what became of each.
+"""Generates load: sends prepared requests at scheduled times, and records their results.
 
-Open loop: the times are set beforehand and do not wait for answers, and a latency begins at the
-time that was set, so that a server which stalls is seen to delay everyone who came meanwhile (no
-coordinated omission). Closed loop: so many requests are always under way, which finds the highest
-throughput.
+Open loop: times are scheduled in advance and do not wait for responses. A latency is measured from
+the scheduled time, so that a stalled server is seen to delay all requests that come in the meantime
+(no coordinated omission). Closed loop: a fixed number of requests is always in progress, which
+finds the highest throughput.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ ARRIVALS = ("poisson", "uniform")
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent.
+    """The load to generate.
 
     Attributes:
       server: HOST:PORT for gRPC, http://HOST:PORT for REST.
       path: the gRPC method, or the path of the URL.
-      bodies: the requests; each time one of them is drawn.
-      rate: requests a second; None sends as many as the server answers.
-      duration_s: for how long it is measured.
-      warmup_s: for how long it is sent before that.
-      arrivals: "poisson" (exponential gaps, as independent users make them) or "uniform" ones.
-      concurrency: requests under way where there is no rate.
-      connections: gRPC channels; REST has a connection for each request under way.
-      timeout_s: after how many seconds from its time a request is given up.
-      seed: of times and of the choice of bodies.
+      bodies: the requests; one of them is chosen at random each time.
+      rate: requests per second; None to send as many as the server can handle.
+      duration_s: duration of the measurement, seconds.
+      warmup_s: duration of the same load before it, seconds.
+      arrivals: "poisson" (exponential gaps, as from independent users) or "uniform" gaps.
+      concurrency: number of requests in progress if there is no rate.
+      connections: number of gRPC channels; REST uses one connection per request in progress.
+      timeout_s: time limit of a request from its scheduled time, seconds.
+      seed: seed of the times and of the choice of bodies.
       tls: encryption, see `serving.client.Tls`.
-      exits_in: reads of an answer which steps gave it; None for ordinary models.
+      exits_in: reads from a response the exits used; None for models without exits.
     """
 
     server: str
@@ -64,16 +64,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Samples:
-    """What became of the requests; times in seconds from the start.
+    """The results of the requests; times are in seconds from the start.
 
     Attributes:
-      intended: float64 (n,), when each should have been sent.
-      sent: float64 (n,), when it was.
-      done: float64 (n,), when it was answered or given up.
-      codes: n statuses by gRPC's name, "OK" for an answer.
-      messages: status -> the first message that came with it.
-      cpu_s: processor time of the generator.
-      exits: number of a step -> how many pictures it answered.
+      intended: float64 (n,), scheduled time of each request.
+      sent: float64 (n,), time when it was sent.
+      done: float64 (n,), time of its response or failure.
+      codes: n statuses as gRPC names them, "OK" for success.
+      messages: from status to the first message with it.
+      cpu_s: processor time of the generator, seconds.
+      exits: from the index of an exit to the number of pictures that used it.
     """
 
     intended: np.ndarray
@@ -86,11 +86,11 @@ class Samples:
 
 
 def generate(load: Load, processes: int = 1) -> Samples:
-    """Sends the load and waits for the last answer.
+    """Generates the load and waits for the last response.
 
     Args:
-      load: what is sent.
-      processes: among how many processes it is divided; one is this one.
+      load: the load.
+      processes: number of processes to divide the load among; 1 uses only this process.
     """
     parts = [_part(load, index, processes) for index in range(processes)]
     if processes == 1:
@@ -109,27 +109,28 @@ def generate(load: Load, processes: int = 1) -> Samples:
 
 
 def open_transport(load: Load) -> AsyncGrpcTransport | AsyncRestTransport:
-    """A connection to the load's server, which is opened by its first request.
+    """Makes a connection to the load's server; its first request opens it.
 
     Raises:
-      ValueError: its address makes no sense, or a file of its encryption cannot be read.
+      ValueError: the server's address is invalid, or a file for encryption cannot be read.
     """
     kind = AsyncRestTransport if is_rest(load.server) else AsyncGrpcTransport
     return kind(load.server.rstrip("/"), load.tls)
 
 
 def arrival_times(load: Load) -> np.ndarray:
-    """When the requests of an open loop are sent, float64 seconds from the start, rising."""
+    """Returns the send times of an open loop, float64 seconds from the start, in ascending
+    order."""
     length = load.warmup_s + load.duration_s
     if load.arrivals == "uniform":
         return np.arange(0, length, 1 / load.rate)
     rng = np.random.default_rng(load.seed)
-    # Given their number, the times of a Poisson process are independent and evenly distributed.
+    # Given their number, the times of a Poisson process are independent and uniformly distributed.
     return np.sort(rng.uniform(0, length, rng.poisson(load.rate * length)))
 
 
 def _part(load: Load, index: int, processes: int) -> Load:
-    """The share of one process."""
+    """Returns the share of one process."""
     share = replace(
         load,
         seed=load.seed + index,
@@ -172,7 +173,7 @@ async def _generate(load: Load, ready: Callable[[], object] = lambda: None) -> S
     senders = [open_transport(load) for _ in range(count)]
     try:
         ready()
-        gc.freeze()  # what was loaded until here is not looked through again and again
+        gc.freeze()  # the garbage collector no longer scans what exists so far
         run = _Run(load, senders)
         await (run.open_loop() if load.rate else run.closed_loop())
         return run.samples()
@@ -183,7 +184,7 @@ async def _generate(load: Load, ready: Callable[[], object] = lambda: None) -> S
 
 
 class _Run:
-    """One process' requests."""
+    """The requests of one process."""
 
     def __init__(self, load: Load, senders: Sequence[Any]):
         self._load = load
@@ -200,7 +201,7 @@ class _Run:
         bodies = self._choices.integers(len(self._load.bodies), size=len(times)).tolist()
         pending = set()
         for index, intended in enumerate(times.tolist()):
-            # Also where it is late already: answers must be read, or they would seem late too.
+            # sleep(0) even when late: responses must be read, or they would seem late, too.
             await asyncio.sleep(max(0.0, self._start + intended - time.monotonic()))
             task = asyncio.create_task(self._send(index, bodies[index], intended))
             pending.add(task)

@@ -1,4 +1,5 @@
-"""What a load test found: percentiles, throughput, errors; as text, JSON and a picture."""
+"""Reports the result of a load test: percentiles, throughput and errors, as text, JSON and a
+plot."""
 
 from __future__ import annotations
 
@@ -15,30 +16,31 @@ from serving.load.load_test_generator import OK, Load, Samples
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 REPORT_FILE = "report.json"
 PICTURE_FILE = "latencies.png"
-# A generator that sends later than this, or than this part of the median latency, is too slow for
-# its schedule; below lies the millisecond to which timers are kept.
+# A generator that sends later than this, or than this share of the median latency, is too slow for
+# its schedule. Timers are accurate to about a millisecond.
 _LATE_S = 5e-3
 _LATE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of a load test, over the requests that were to be sent while it was measured.
+    """The figures of a load test, over the requests scheduled during the measurement.
 
     Attributes:
-      requests: how many.
-      answered: how many of them with a result.
-      errors: status -> how many of the others ended with it.
-      messages: status -> the first message that came with it.
-      throughput: answers a second.
-      offered: requests a second, the closed loop's as they came.
-      latency_ms: "p50" and so on, "mean" and "max", of what was answered; from the time that was
-        set, not from when it was sent.
-      late_ms: the same of the delay between these two.
-      kept_up: whether the generator kept to the times.
-      cpu_ms: processor time of the generator for one request, milliseconds.
-      latencies_ms: every single one of the latencies.
-      exits: of a classifier in steps: number of a step -> pictures that it answered.
+      requests: number of requests.
+      answered: number of successful requests.
+      errors: from the status of failed requests to their number.
+      messages: from status to the first message with it.
+      throughput: successful responses per second.
+      offered: scheduled requests per second; in a closed loop, sent requests.
+      latency_ms: "p50" and so on, "mean" and "max" latency of successful requests, from the
+          scheduled time rather than the time of sending.
+      late_ms: the same figures for the delay between these two times.
+      kept_up: whether the generator kept to its schedule.
+      cpu_ms: processor time of the generator per request, milliseconds.
+      latencies_ms: every single latency.
+      exits: for a dynamic classifier, from the index of an exit to the number of pictures that used
+      it.
     """
 
     requests: int
@@ -56,10 +58,10 @@ class Report:
 
 
 def make_report(load: Load, samples: Samples) -> Report:
-    """The numbers of the samples.
+    """Computes the figures of the samples.
 
     Raises:
-      ValueError: nothing was to be sent in that time.
+      ValueError: no request was scheduled during the measurement.
     """
     end = load.warmup_s + load.duration_s
     counted = (samples.intended >= load.warmup_s) & (samples.intended < end)
@@ -94,14 +96,14 @@ def make_report(load: Load, samples: Samples) -> Report:
 def _summary(values: np.ndarray) -> dict[str, float]:
     if not len(values):
         return {}
-    # Of the values themselves: between two of them lies none that was measured.
+    # Percentiles are measured values, not interpolated between two of them.
     found = np.percentile(values, PERCENTILES, method="inverted_cdf")
     summary = {f"p{p:g}": float(value) for p, value in zip(PERCENTILES, found, strict=True)}
     return summary | {"mean": float(values.mean()), "max": float(values.max())}
 
 
 def to_text(report: Report) -> str:
-    """The report for people, with a warning if the generator was too slow."""
+    """Formats the report as text, with a warning if the generator was too slow."""
     lines = [
         f"requests    {report.requests:,}, {report.offered:.1f} a second",
         f"answered    {report.answered:,}, {report.throughput:.1f} a second",
@@ -128,12 +130,12 @@ def _row(summary: Mapping[str, float]) -> str:
 
 
 def write_report(report: Report, settings: Mapping[str, object], folder: Path) -> None:
-    """Writes `REPORT_FILE` and `PICTURE_FILE` into a folder, which is made if need be.
+    """Writes `REPORT_FILE` and `PICTURE_FILE` to a folder, which is created if needed.
 
     Args:
-      report: the numbers.
-      settings: how the test was run, kept in the file.
-      folder: where.
+      report: the report.
+      settings: settings of the test, stored in the file.
+      folder: the folder to write to.
 
     Raises:
       ImportError: Matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""Serves SavedModels by TensorFlow Serving's protocols, where that itself cannot run.
+"""Serves SavedModels with TensorFlow Serving's protocols, where that itself cannot run.
 
 python -m serving.server --model_config_file=models.config --port=8500 --rest_api_port=8501
 """
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class _StoppedError(Exception):
-    """The server was told to stop while it was starting."""
+    """The server was asked to stop while it was starting."""
 
 
 def main() -> None:
     """Runs the server until SIGTERM or SIGINT."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says later is for the log
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # later messages are for the log
     import tensorflow as tf
 
     from serving.server.errors import ServingError
@@ -67,7 +67,7 @@ def _end(server: Server | None, code: int) -> None:
         server.stop()
     logging.flush()
     sys.stderr.flush()
-    # Threads of libraries may be inside C++ still; they must not meet an interpreter that is gone.
+    # Library threads may still run C++ code; they must not meet an interpreter that has ended.
     os._exit(code)
 
 

@@ -1,8 +1,8 @@
-"""What the gRPC and the REST side of the stand-in ask of its core.
+"""The interface through which the gRPC and REST servers of the stand-in call its core.
 
-Both protocols speak in TensorFlow Serving's own messages, as there: the REST side only translates
-JSON. All methods block and may be called from many threads; all raise `ServingError`, with
-DEADLINE_EXCEEDED after `timeout_s` seconds.
+As in TensorFlow Serving, both protocols use its messages; the REST server only translates JSON. All
+methods block and may be called from many threads; all raise `ServingError`, with DEADLINE_EXCEEDED
+after `timeout_s` seconds.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tensorflow_serving.apis import (
 
 
 class Backend(Protocol):
-    """The models that are served, and what can be asked of them."""
+    """The served models, and the requests to them."""
 
     def signature(self, spec: model_pb2.ModelSpec) -> tuple[model_pb2.ModelSpec, SignatureDef]:
-        """The signature that a request for `spec` would run, and the spec with its exact version.
+        """Returns the spec with its exact version, and the signature that a request would run.
 
-        A request made from it names that exact version, so that it is answered by the version whose
-        signature it was parsed by.
+        A request made from it should use that exact version, so that the version that runs it is
+        the one whose signature it was parsed with.
         """
 
     def predict(

@@ -1,6 +1,6 @@
-"""What a request may take, and all of them together: strings, pixels, bytes.
+"""Limits for a single request, and for all requests together: strings, pixels, bytes.
 
-Every bound is a flag of the same name; how often each refused something is in the metrics.
+Every limit is a flag of the same name; the metrics count the requests refused by each.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
 from serving.server.options import Options
 
-_LONGEST_WAIT_S = 30.0  # of requests without a deadline
+_LONGEST_WAIT_S = 30.0  # for requests without a deadline
 
 
 class Bounds:
-    """The bounds of one server.
+    """The limits of a server.
 
     Attributes:
-      max_tensor_bytes: of an input tensor in memory.
-      bytes_under_way: of messages and their tensors, over gRPC and REST.
+      max_tensor_bytes: largest size of an input tensor in memory.
+      bytes_under_way: budget for bytes of messages and their tensors, over gRPC and REST.
     """
 
     def __init__(self, options: Options, metrics: Metrics):
@@ -41,12 +41,12 @@ class Bounds:
     def refuse(
         self, bound: str, message: str, code: StatusCode = StatusCode.INVALID_ARGUMENT
     ) -> ServingError:
-        """Counts what is refused for the flag `bound`, and returns the error to raise."""
+        """Counts a request refused by the limit `bound`, and returns the error to raise."""
         self._metrics.refused(bound)
         return ServingError(code, message)
 
     def check_count(self, what: str, count: int) -> None:
-        """Refuses too many strings or examples; `what` names them.
+        """Refuses too many strings or examples; `what` names them in the message.
 
         Raises:
           ServingError: INVALID_ARGUMENT.
@@ -62,16 +62,16 @@ class Bounds:
     def admitted(
         self, size: int, strings: Iterable[bytes], timeout_s: float | None = None
     ) -> Iterator[None]:
-        """Lets a request be computed in the block, when others have ended that take too much.
+        """Runs the block when the other requests in progress leave enough memory and pixels.
 
         Args:
-          size: of its tensors, bytes.
-          strings: its strings, which may be pictures.
-          timeout_s: seconds that it may wait.
+          size: size of the request's tensors, bytes.
+          strings: its strings, some of which may be pictures.
+          timeout_s: longest time to wait, seconds.
 
         Raises:
-          ServingError: INVALID_ARGUMENT, it has too many pixels or scans; RESOURCE_EXHAUSTED,
-            others take what it needs.
+          ServingError: INVALID_ARGUMENT if it has too many pixels or scans; RESOURCE_EXHAUSTED if
+              other requests leave too little.
         """
         pixels = self._checked_pixels(strings)
         wait = _LONGEST_WAIT_S if timeout_s is None else timeout_s
@@ -88,7 +88,7 @@ class Bounds:
             yield
 
     def refuse_bytes(self) -> ServingError:
-        """The error for a request that `bytes_under_way` has no room for."""
+        """Makes the error for a request that does not fit into `bytes_under_way`."""
         return self.refuse(
             "max_bytes_under_way",
             "The requests under way take as much memory as they may together; try again later.",

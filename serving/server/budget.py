@@ -1,4 +1,4 @@
-"""Something of which all requests together may have so much at a time: bytes, pixels."""
+"""A budget shared by all requests in progress, such as of bytes or pixels."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterator
 
 
 class Budget:
-    """An amount that is taken and given back, by any threads.
+    """An amount that threads take and give back.
 
     Attributes:
-      limit: of what may be taken together.
+      limit: largest amount that may be taken in total.
     """
 
     def __init__(self, limit: int, on_change: Callable[[int], None] = lambda taken: None):
-        """Starts with nothing taken.
+        """Makes a budget of which nothing is taken.
 
         Args:
-          limit: of what may be taken together.
-          on_change: told what is taken.
+          limit: largest amount that may be taken in total.
+          on_change: called with the amount taken, when it changes.
         """
         self.limit = limit
         self._on_change = on_change
@@ -27,7 +27,7 @@ class Budget:
         self._changed = threading.Condition()
 
     def take(self, size: int, timeout_s: float = 0.0) -> bool:
-        """Takes `size`, waiting up to `timeout_s` seconds for it; false if it cannot be had."""
+        """Takes `size`, waiting up to `timeout_s` seconds; returns False if it is not available."""
         with self._changed:
             fits = self._changed.wait_for(lambda: self._taken + size <= self.limit, timeout_s)
             if fits:
@@ -44,13 +44,13 @@ class Budget:
             self._changed.notify_all()
 
     def times_taken(self) -> int | None:
-        """How often something was taken so far; None while something is."""
+        """Returns how often something was taken so far; None while something is taken."""
         with self._changed:
             return None if self._taken else self._times
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
-        """What one request takes, which goes back at the end of the block."""
+        """Yields the share of one request, which is given back at the end of the block."""
         share = Share(self)
         try:
             yield share
@@ -59,14 +59,14 @@ class Budget:
 
 
 class Share:
-    """What one request has of a budget."""
+    """The share of a budget that one request has taken."""
 
     def __init__(self, budget: Budget):
         self._budget = budget
         self.taken = 0
 
     def take(self, size: int, timeout_s: float = 0.0) -> bool:
-        """Takes `size` more; false if it cannot be had."""
+        """Takes `size` more; returns False if it is not available."""
         if not self._budget.take(size, timeout_s):
             return False
         self.taken += size

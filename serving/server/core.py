@@ -1,4 +1,4 @@
-"""The core of the stand-in: everything that can be asked of the models it serves."""
+"""The core of the stand-in: handles all kinds of requests to the served models."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class ServerCore:
     """Implements `serving.server.backend.Backend`.
 
     Attributes:
-      metrics: what it counts.
-      bounds: what requests may take.
+      metrics: the metrics of the server.
+      bounds: the limits for requests.
     """
 
     def __init__(self, options: Options):
-        """Reads the files that the options name; nothing is loaded yet.
+        """Reads the files given in the options; nothing is loaded yet.
 
         Raises:
-          OSError, ValueError: a file cannot be read or breaks a rule.
+          OSError, ValueError: a file cannot be read or is not valid.
         """
         self.metrics = Metrics()
         self.bounds = Bounds(options, self.metrics)
@@ -54,24 +54,24 @@ class ServerCore:
         self._models = Models(options, self._rules, self.metrics)
 
     def start(self) -> None:
-        """Loads the models, waits for them, and keeps looking for new versions.
+        """Loads the models, waits for them, and then watches for new versions.
 
         Raises:
           OSError, ValueError: models.config cannot be read.
-          ServingError: it breaks a rule, or a model does not load.
+          ServingError: models.config is not valid, or a model does not load.
         """
         self._models.start()
 
     def stop(self) -> None:
-        """Unloads everything, each version after its last request."""
+        """Unloads all versions, each after its last request."""
         self._models.stop()
 
     def model_names(self) -> list[str]:
-        """The names of the configured models."""
+        """Returns the names of the configured models."""
         return self._models.names()
 
     def signature(self, spec: model_pb2.ModelSpec) -> tuple[model_pb2.ModelSpec, SignatureDef]:
-        """The signature that a request for `spec` would run, and the spec of its exact version."""
+        """Returns the spec with its exact version, and the signature that a request would run."""
         with self._models.serving(spec) as servable:
             name = spec.signature_name or SERVING_DEFAULT
             signature = servable.signatures.get(name)
@@ -90,7 +90,7 @@ class ServerCore:
         timeout_s: float | None = None,
         entrypoint: str = "REST",
     ) -> predict_pb2.PredictResponse:
-        """Answers Predict, within `timeout_s` seconds if given; counted for `entrypoint`."""
+        """Handles Predict, within `timeout_s` seconds if given; counted for `entrypoint`."""
         response = self._infer("Predict", inference.predict, request, timeout_s, entrypoint)
         if EXIT in response.outputs:
             self.metrics.exits(request.model_spec.name, int32_values(response.outputs[EXIT]))
@@ -102,7 +102,7 @@ class ServerCore:
         timeout_s: float | None = None,
         entrypoint: str = "REST",
     ) -> classification_pb2.ClassificationResponse:
-        """Answers Classify, like `predict`."""
+        """Handles Classify, like `predict`."""
         response = self._infer("Classify", inference.classify, request, timeout_s, entrypoint)
         self.metrics.examples(request.model_spec.name, len(response.result.classifications))
         return response
@@ -113,7 +113,7 @@ class ServerCore:
         timeout_s: float | None = None,
         entrypoint: str = "REST",
     ) -> regression_pb2.RegressionResponse:
-        """Answers Regress, like `predict`."""
+        """Handles Regress, like `predict`."""
         response = self._infer("Regress", inference.regress, request, timeout_s, entrypoint)
         self.metrics.examples(request.model_spec.name, len(response.result.regressions))
         return response
@@ -124,7 +124,7 @@ class ServerCore:
         timeout_s: float | None = None,
         entrypoint: str = "REST",
     ) -> inference_pb2.MultiInferenceResponse:
-        """Answers MultiInference; like the real server, it counts these not at all."""
+        """Handles MultiInference, which is not counted, as in TensorFlow Serving."""
         del entrypoint
         spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         with _statuses(), self._models.serving(spec) as servable:
@@ -133,7 +133,7 @@ class ServerCore:
     def model_metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Answers GetModelMetadata."""
+        """Handles GetModelMetadata."""
         _require_spec(request)
         if not request.metadata_field:
             raise ServingError(
@@ -158,7 +158,7 @@ class ServerCore:
     def model_status(
         self, request: get_model_status_pb2.GetModelStatusRequest
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Answers GetModelStatus."""
+        """Handles GetModelStatus."""
         _require_spec(request)
         spec = request.model_spec
         states = self._models.states(spec.name)
@@ -186,7 +186,7 @@ class ServerCore:
     def reload_config(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Answers HandleReloadConfigRequest: the new configuration replaces the old one."""
+        """Handles HandleReloadConfigRequest: the new configuration replaces the old one."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise ServingError(
                 StatusCode.INVALID_ARGUMENT,
@@ -216,7 +216,7 @@ class ServerCore:
             status = error.code.name
             raise
         finally:
-            # A client could make up any number of names, and each would be kept forever.
+            # Clients can make up any number of model names, and each would be kept forever.
             self.metrics.request(model if model in self._models else "", status)
 
 
@@ -227,10 +227,10 @@ def _require_spec(request) -> None:
 
 @contextlib.contextmanager
 def _statuses() -> Iterator[None]:
-    """Turns what TensorFlow says, and what was not foreseen, into ServingError."""
+    """Turns TensorFlow's errors, and unexpected ones, into ServingError."""
     try:
         yield
-    except ServingError:  # raised from itself it would keep its frames, and what they hold
+    except ServingError:  # raising it from itself would keep its frames and their contents alive
         raise
     except Exception as error:
         raise status_of(error) from error

@@ -1,4 +1,4 @@
-"""The one error that the stand-in answers a client with."""
+"""The error that the stand-in sends to clients."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import grpc
 
 
 class ServingError(Exception):
-    """A request fails, with a status of TensorFlow Serving.
+    """A request failed, with a status of TensorFlow Serving.
 
     Attributes:
       code: the gRPC status; REST maps it to an HTTP status.
-      message: for the client: what was wrong, in TensorFlow Serving's words where it has some. No
-        stack traces, no paths of the server's.
+      message: what was wrong, for the client, in TensorFlow Serving's words if it has any. Without
+          stack traces and paths on the server.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
@@ -21,5 +21,5 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """A request that the client has to put right: HTTP status 400."""
+    """Makes the error for a request that the client has to correct: HTTP status 400."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,4 +1,4 @@
-"""The stand-in's flags: TensorFlow Serving's, by the same names, and a few of its own."""
+"""The flags of the stand-in: those of TensorFlow Serving, with the same names, and a few others."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ flags.disclaim_key_flags()  # so that --help shows them
 _HELP = {
     "host": "Address to listen on, for gRPC and REST. Whoever reaches it may use and reconfigure "
     "the server; 0.0.0.0 is every interface.",
-    "port": "TCP port of gRPC; 0: none.",
-    "grpc_socket_path": "UNIX socket of gRPC.",
-    "rest_api_port": "TCP port of REST and of the web page; 0: none.",
-    "allowed_hosts": "Names, with commas between, that REST requests may call this server by, "
-    "beside those of loopback; * for any. Without it any name will do where --host is no loopback.",
-    "cors_allowed_origins": "Origins, such as https://example.com, with commas between, whose web "
+    "port": "TCP port for gRPC; 0: none.",
+    "grpc_socket_path": "UNIX socket for gRPC.",
+    "rest_api_port": "TCP port for REST and the web page; 0: none.",
+    "allowed_hosts": "Comma-separated host names by which REST requests may call this server, "
+    "beside loopback names; * for any. By default any name is allowed unless --host is loopback.",
+    "cors_allowed_origins": "Comma-separated origins, such as https://example.com, whose web "
     "pages may use REST; * for any.",
     "model_config_file": "Text file of a ModelServerConfig: the models to serve.",
-    "model_config_file_poll_wait_seconds": "Seconds between two looks at --model_config_file; "
+    "model_config_file_poll_wait_seconds": "Seconds between reads of --model_config_file; "
     "0: it is read once.",
     "model_name": "Name of the one model to serve without --model_config_file.",
     "model_base_path": "Folder of that model's versions.",
-    "saved_model_tags": "Tags of the graph in the SavedModel, with commas between.",
-    "file_system_poll_wait_seconds": "Seconds between two looks for new versions; 0: one look.",
+    "saved_model_tags": "Comma-separated tags of the graph in the SavedModel.",
+    "file_system_poll_wait_seconds": "Seconds between scans for new versions; 0: one scan.",
     "allow_version_labels_for_unavailable_models": "Let new labels name versions that are not "
     "loaded yet.",
-    "num_load_threads": "Versions that are loaded at a time; 0: one.",
-    "num_unload_threads": "Versions that are unloaded at a time; 0: one.",
-    "max_num_load_retries": "How often a version that did not load is tried again.",
+    "num_load_threads": "Versions to load at a time; 0: one.",
+    "num_unload_threads": "Versions to unload at a time; 0: one.",
+    "max_num_load_retries": "How often to retry loading a version that failed.",
     "trust_models": TRUST_HELP[0].upper() + TRUST_HELP[1:] + ".",
     "load_retry_interval_micros": "Microseconds between two such attempts.",
     "enable_model_warmup": "Run a version's warm-up records before it is served.",
-    "num_request_iterations_for_warmup": "How often each of them is run; 0: once.",
+    "num_request_iterations_for_warmup": "How often to run each warm-up record; 0: once.",
     "prefer_tflite_model": "Serve model.tflite where a version has one, instead of its SavedModel; "
     "never batched.",
     "num_tflite_pools": "Pools of interpreters of a TFLite model; 0: one for each processor.",
@@ -47,35 +47,35 @@ _HELP = {
     "tensorflow_intra_op_parallelism": "Threads within an operation; 0: TensorFlow decides.",
     "tensorflow_inter_op_parallelism": "Operations at a time; 0: TensorFlow decides.",
     "tensorflow_session_config_file": "Text file of TensorFlow's ConfigProto.",
-    "mixed_precision": "bfloat16: compute what gains by it in bfloat16.",
-    "enable_signature_method_name_check": "Refuse signatures whose method is another one.",
-    "enable_serialization_as_tensor_content": "Answer Predict by tensor_content.",
+    "mixed_precision": "bfloat16: use bfloat16 where it is faster.",
+    "enable_signature_method_name_check": "Refuse signatures of another method.",
+    "enable_serialization_as_tensor_content": "Return outputs of Predict as tensor_content.",
     "enable_grpc_healthcheck_service": "Offer grpc.health.v1.Health.",
-    "grpc_max_threads": "Requests that are computed at a time over gRPC; 0: 4 for each processor, "
+    "grpc_max_threads": "Requests to compute at a time over gRPC; 0: 4 per processor, "
     "with --enable_batching as many as fill the batches.",
-    "grpc_max_waiting_requests": "Requests that may wait for that; the next ones are refused as "
+    "grpc_max_waiting_requests": "Requests that may wait for that; further ones are refused as "
     "RESOURCE_EXHAUSTED.",
-    "grpc_channel_arguments": "gRPC's own, such as grpc.max_connection_age_ms=2000, with commas "
-    "between.",
-    "max_request_bytes": "The largest request, gRPC and REST, and the largest tensor of one.",
-    "max_bytes_under_way": "Bytes of all requests that are computed or wait, with their tensors; "
-    "the next ones are refused as RESOURCE_EXHAUSTED.",
-    "max_strings_per_request": "Strings, such as pictures, or examples that a request may hold.",
-    "max_pixels_per_request": "Pixels of all pictures of a request, by their headers.",
-    "max_pixels_under_way": "Pixels that are decoded at a time; requests wait for their turn.",
-    "max_jpeg_scans": "Scans that a JPEG may have.",
-    "rest_api_num_threads": "Requests that are computed at a time over REST; 0: as for gRPC.",
-    "rest_api_timeout_in_ms": "Milliseconds that a REST request may take.",
+    "grpc_channel_arguments": "Arguments of gRPC, such as grpc.max_connection_age_ms=2000, comma-"
+    "separated.",
+    "max_request_bytes": "Largest size of a request, gRPC and REST, and of a tensor in it.",
+    "max_bytes_under_way": "Bytes of all requests in progress or waiting, with their tensors; "
+    "further ones are refused as RESOURCE_EXHAUSTED.",
+    "max_strings_per_request": "Largest number of strings (pictures) or examples in a request.",
+    "max_pixels_per_request": "Largest number of pixels in the pictures of a request, by headers.",
+    "max_pixels_under_way": "Pixels to decode at a time; further requests wait.",
+    "max_jpeg_scans": "Largest number of scans of a JPEG.",
+    "rest_api_num_threads": "Requests to compute at a time over REST; 0: as for gRPC.",
+    "rest_api_timeout_in_ms": "Time limit of a REST request, milliseconds.",
     "monitoring_config_file": "Text file of a MonitoringConfig: Prometheus metrics.",
     "ssl_config_file": "Text file of an SSLConfig: TLS for gRPC.",
-    "max_connections": "Connections that gRPC and REST each may have; 0: half of what the limit of "
-    "file descriptors allows.",
-    "receive_seconds": "Seconds that the message of a gRPC request may take to arrive.",
-    "drain_seconds": "Seconds that accepted requests have after SIGTERM.",
+    "max_connections": "Largest number of connections, each for gRPC and REST; 0: half of the "
+    "limit of file descriptors.",
+    "receive_seconds": "Time limit for receiving a gRPC message, seconds.",
+    "drain_seconds": "Time limit of accepted requests after SIGTERM, seconds.",
 }
 _REAL_SERVER = "use TensorFlow Serving itself"
 _NOT_NEEDED = "leave it out; this server has nothing that it would change"
-# Flags of TensorFlow Serving's that mean nothing here, and what to do instead.
+# Flags of TensorFlow Serving that have no effect here, and what to do instead.
 _NOT_HERE = {
     "enable_per_model_batching_parameters": "give all models --batching_parameters_file",
     "enable_profiler": _REAL_SERVER,
@@ -106,15 +106,15 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     flags.DEFINE_boolean("version", False, "Print the version and exit.", flag_values=values)
     for name, instead in _NOT_HERE.items():
         flags.DEFINE_string(name, None, f"Not in this stand-in: {instead}.", flag_values=values)
-        values[name].boolean = True  # so that it may stand without a value
+        values[name].boolean = True  # allowed without a value
 
 
 def options_from_flags(values: flags.FlagValues) -> Options:
-    """The options that parsed flags mean.
+    """Makes the options from parsed flags.
 
     Raises:
-      ValueError: a flag that cannot work here, with what to do instead; or flags that do not go
-        together.
+      ValueError: a flag is not supported here (the message says what to do instead), or flags
+          contradict each other.
     """
     for name, instead in _NOT_HERE.items():
         if values[name].present and str(values[name].value).lower() != "false":

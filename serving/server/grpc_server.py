@@ -1,4 +1,4 @@
-"""The gRPC side: TensorFlow Serving's two services and the standard health service."""
+"""The gRPC server: TensorFlow Serving's two services and the standard health service."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from serving.server.options import Options, most_connections
 from serving.server.requests_under_way import RequestsUnderWay
 from serving.server.statuses import status_of
 
-# gRPC sends messages of errors as headers, of which there may be 8 KiB.
+# gRPC sends error messages as headers, which are limited to 8 KiB.
 _MESSAGE_LIMIT = 1024
 _LONGEST_DEADLINE_S = 7 * 24 * 3600.0
 _SERVICES = ("", "ModelService", "PredictionService")
-_SEND_WITHIN_S = 5.0  # the answers that were given last, before they are cancelled
+_SEND_WITHIN_S = 5.0  # time to send the last responses before they are cancelled
 
 
 class GrpcServer:
-    """Answers gRPC requests from a `ServerCore`."""
+    """Handles gRPC requests with a `ServerCore`."""
 
     def __init__(self, core: ServerCore, options: Options, computing: int):
-        """Reads what it is configured by; nothing listens before `start`.
+        """Reads the configuration files; nothing listens before `start`.
 
         Args:
-          core: answers the requests.
-          options: ports and limits.
-          computing: the number of requests that are computed at a time.
+          core: handles the requests.
+          options: options with ports and limits.
+          computing: number of requests to compute at a time.
 
         Raises:
           OSError: the port is taken, or a file cannot be read.
-          ValueError: a file or gRPC's arguments are malformed.
+          ValueError: a file or an argument of gRPC is malformed.
         """
         if options.port:
             listening_socket(options.host, options.port, "gRPC", "--port").close()
@@ -49,8 +49,8 @@ class GrpcServer:
             self._credentials = _credentials(options.ssl_config_file)
         self._drain_seconds = options.drain_seconds
         self._started = False
-        # Each request has a thread from when it is read, and waits in it for its turn: one that
-        # arrives slowly holds a thread, but nobody else's turn.
+        # Each request has a thread from the time it is read, and waits in it for its turn: a
+        # request that arrives slowly blocks its thread, but nobody else's turn.
         concurrent = computing + options.grpc_max_waiting_requests
         self._requests = RequestsUnderWay(options.receive_seconds, core.bounds)
         self._server = grpc.server(
@@ -89,7 +89,7 @@ class GrpcServer:
             logging.info("Running gRPC ModelServer at %s ...", address)
 
     def start(self) -> None:
-        """Opens the ports and answers.
+        """Opens the ports and handles requests.
 
         Raises:
           OSError: a port was taken in the meantime.
@@ -101,7 +101,7 @@ class GrpcServer:
         self._tell_health(health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self) -> None:
-        """Refuses new requests and answers the accepted ones, in the seconds to drain at most."""
+        """Refuses new requests and finishes the accepted ones, within the drain time."""
         if not self._started:
             return
         self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -123,7 +123,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 if not slots.acquire(timeout=remaining):
                     context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded in queue.")
                 try:
-                    if not context.is_active():  # nobody waits for it any more
+                    if not context.is_active():  # the client no longer waits
                         context.abort(grpc.StatusCode.CANCELLED, "The client went away.")
                     if remaining is not None:
                         remaining -= time.monotonic() - started
@@ -155,7 +155,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _time_remaining(context: grpc.ServicerContext) -> float | None:
-    """Seconds until the client's deadline; None: it has none, which gRPC tells as centuries."""
+    """Returns the seconds until the client's deadline; None without one, reported as centuries."""
     remaining = context.time_remaining()
     return None if remaining is None or remaining > _LONGEST_DEADLINE_S else remaining
 
@@ -176,7 +176,7 @@ def _arguments(options: Options) -> list[tuple[str, int | str]]:
         "grpc.max_receive_message_length": options.max_request_bytes,
         "grpc.max_send_message_length": 2**31 - 1,
         "grpc.max_allowed_incoming_connections": most_connections(options),
-        "grpc.so_reuseport": 0,  # or a second server on the same port would steal half the requests
+        "grpc.so_reuseport": 0,  # or a second server on the port would steal half the requests
     }
     for text in filter(None, options.grpc_channel_arguments.split(",")):
         key, separator, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""An aiohttp application in a thread of its own, which finishes what it began when it stops."""
+"""Runs an aiohttp application in a separate thread; stopping finishes accepted requests."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class HttpThread:
         """Checks that the port is free; nothing listens before `start`.
 
         Args:
-          application: to serve.
+          application: the application to serve.
           host: address to listen on.
-          port: to listen on.
-          drain_seconds: that accepted requests have when it stops.
-          max_connections: at a time; further ones are closed at once.
-          on_refused: told "max_connections" for each of these.
+          port: port to listen on.
+          drain_seconds: time limit of accepted requests after the stop.
+          max_connections: largest number of connections; further ones are closed at once.
+          on_refused: called with "max_connections" for each of these.
 
         Raises:
-          OSError: the port is taken, or the address is not one of this machine's.
+          OSError: the port is taken, or the address does not belong to this machine.
         """
         self._address = (host, port)
         listening_socket(host, port, "REST", "--rest_api_port").close()
@@ -51,11 +51,11 @@ class HttpThread:
 
     @property
     def port(self) -> int:
-        """That it listens on, once started: a free one where it was to be 0."""
+        """The port it listens on, once started (a free port was chosen if 0 was given)."""
         return self._runner.addresses[0][1]
 
     def start(self) -> None:
-        """Opens the port and answers.
+        """Opens the port and handles requests.
 
         Raises:
           OSError: the port was taken in the meantime.
@@ -65,7 +65,7 @@ class HttpThread:
         asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
 
     def stop(self) -> None:
-        """Refuses new connections and answers the accepted requests."""
+        """Refuses new connections and finishes the accepted requests."""
         if not self._started:
             self._loop.close()
             return
@@ -81,7 +81,7 @@ class HttpThread:
 
     async def _end(self) -> None:
         await self._runner.cleanup()
-        # aiohttp waits ten seconds for the rest of a body, also of a client that went away.
+        # aiohttp waits ten seconds for the rest of a body, even if the client has gone.
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
@@ -93,7 +93,7 @@ class HttpThread:
 
 
 class _Runner(web.AppRunner):
-    """Makes no more handlers of connections than `limit` at a time."""
+    """Limits the number of connections to `limit`."""
 
     __slots__ = ("limit", "on_refused", "starting")
 
@@ -107,7 +107,7 @@ class _Runner(web.AppRunner):
             if len(server.connections) + self.starting >= self.limit:
                 self.on_refused("max_connections")
                 return _Refusal()
-            # It is among the server's connections in the loop's next round.
+            # The loop's next round adds it to the server's connections.
             self.starting += 1
             asyncio.get_running_loop().call_soon(self._started)
             return server()
@@ -124,7 +124,7 @@ class _Refusal(asyncio.Protocol):
 
 
 def _log_exception(loop: asyncio.AbstractEventLoop, context: dict) -> None:
-    # asyncio tries again by itself, and reports each of very many attempts with a traceback.
+    # asyncio retries by itself, and logs each of very many attempts with a traceback.
     error = context.get("exception")
     if isinstance(error, OSError) and "accept" in context["message"]:
         logging.log_every_n_seconds(

@@ -1,4 +1,4 @@
-"""Sockets that listen, and an error that says how to get one."""
+"""Opens listening sockets, with errors that say what to change."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import socket
 
 
 def listening_socket(host: str, port: int, protocol: str, flag: str) -> socket.socket:
-    """A TCP socket that listens.
+    """Opens a listening TCP socket.
 
     Args:
       host: address to listen on.
-      port: to listen on.
-      protocol: for the error, such as REST.
-      flag: for the error, by which another port is chosen.
+      port: port to listen on.
+      protocol: name of the protocol, such as REST, for the error.
+      flag: the flag that sets the port, for the error.
 
     Raises:
-      OSError: the port is taken, or the address is not one of this machine's.
+      OSError: the port is taken, or the address does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

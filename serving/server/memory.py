@@ -1,4 +1,4 @@
-"""Memory that is not needed any more, handed back to the operating system."""
+"""Returns memory that is no longer needed to the operating system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from absl import logging
 
 from serving.tensorflow_c.c_memory import give_back_pages
 
-# Memory that comes back as soon as it is given away would cost the next request page faults.
+# Memory that is soon needed again would cost the next request page faults if it were returned.
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WORTH_IT_SHARE, _WORTH_IT_BYTES = 0.1, 64 * 2**20
 
@@ -36,7 +36,7 @@ def limit_arenas(most: int) -> None:
 
 
 def give_back_memory() -> None:
-    """Asks the C library to hand back what it keeps for later; nothing where it cannot."""
+    """Asks the C library to return its free memory; does nothing if that is not possible."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -44,14 +44,15 @@ def give_back_memory() -> None:
 
 
 class IdleTrim:
-    """Hands back what requests have left behind, when there are none for a moment."""
+    """Returns memory left by requests when there have been none for a moment."""
 
     def __init__(self, requests_so_far: Callable[[], int | None], on_given: Callable[[int], None]):
-        """Begins with `start`.
+        """Makes the thread; it begins with `start`.
 
         Args:
-          requests_so_far: a number that grows with every request; None while there are some.
-          on_given: told the bytes that were handed back.
+          requests_so_far: returns a number that grows with every request; None while there are
+          some.
+          on_given: called with the number of bytes returned.
         """
         self._requests_so_far = requests_so_far
         self._on_given = on_given
@@ -59,12 +60,12 @@ class IdleTrim:
         self._thread = threading.Thread(target=self._watch, name="idle trim", daemon=True)
 
     def start(self) -> None:
-        """Begins to watch; the memory of now is what there should be."""
+        """Begins to watch; the present memory counts as the usual amount."""
         if sys.platform.startswith("linux"):
             self._thread.start()
 
     def stop(self) -> None:
-        """Ends."""
+        """Stops watching."""
         self._stopped.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -84,20 +85,20 @@ class IdleTrim:
                 )
 
     def _trimmed(self, usual: int) -> int:
-        """What is usual, after what is above that was handed back; in bytes."""
+        """Returns memory if much is free; returns the new usual amount in bytes."""
         if _memory("VmRSS") - usual < max(_WORTH_IT_SHARE * usual, _WORTH_IT_BYTES):
             return usual
-        gc.collect()  # errors may hold what a request sent until then
+        gc.collect()  # exceptions may still refer to the contents of requests
         give_back_memory()
         given = give_back_pages(_memory("VmHWM"))
         self._on_given(given)
-        # What is still there is needed, such as for a model that came meanwhile.
+        # The remaining memory is needed, such as for a newly loaded model.
         usual = max(usual, _memory("VmRSS"))
         logging.info("%d MiB were handed back; %d are in use.", given >> 20, usual >> 20)
         return usual
 
 
 def _memory(what: str) -> int:
-    """Bytes of this process, as Linux counts them."""
+    """Returns the bytes of this process, as Linux counts them."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     return int(text.partition(f"{what}:")[2].split()[0]) * 1024

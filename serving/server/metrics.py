@@ -1,4 +1,4 @@
-"""What the stand-in counts, under the names of TensorFlow Serving's Prometheus metrics."""
+"""The metrics of the stand-in, with the names of TensorFlow Serving's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 _PREFIX = ":tensorflow:serving:"
-# Microseconds, from 10 on each 1.8 times the last: about 20 minutes in the end.
+# Microseconds: from 10, each 1.8 times the previous one, up to about 20 minutes.
 _LATENCIES = tuple(10 * 1.8**n for n in range(33))
 _EXITS = tuple(map(float, range(8)))
 _EXAMPLES = tuple(float(2**n) for n in range(15))
-# prometheus_client ends the name of a counter in _total, and says when it began; neither is in
-# TensorFlow Serving's names.
+# prometheus_client adds _total to the name of a counter, and a line with its creation time;
+# TensorFlow Serving has neither.
 _COUNTER_NAME = re.compile(rb"^((?:# (?:HELP|TYPE) )?:tensorflow:\S*?)_total(?=[ {])", re.MULTILINE)
 _CREATED = re.compile(rb"^(?:# (?:HELP|TYPE) )?:tensorflow:\S*?_created[ {].*\n", re.MULTILINE)
 
 
 class Metrics:
-    """The counters of one server."""
+    """The metrics of one server."""
 
     def __init__(self):
         self._registry = registry = CollectorRegistry()
@@ -52,7 +52,7 @@ class Metrics:
         )
         self._exits = Histogram(
             f"{_PREFIX}stand_in_exit",
-            "Which step of a classifier in steps answered, counted from 0.",
+            "The exit used by a dynamic classifier, counted from 0.",
             ["model"],
             buckets=_EXITS,
             registry=registry,
@@ -71,27 +71,27 @@ class Metrics:
         )
         self._available = Gauge(
             f"{_PREFIX}stand_in_available_versions",
-            "The number of versions that are served.",
+            "The number of served versions.",
             ["model_name"],
             registry=registry,
         )
 
         self._refused = Counter(
             f"{_PREFIX}stand_in_refused_count",
-            "The number of requests refused by a bound, which is a flag.",
+            "The number of requests refused by each limit, named by its flag.",
             ["bound"],
             registry=registry,
         )
         self._under_way = Gauge(
             f"{_PREFIX}stand_in_under_way",
-            "What the requests under way take together.",
+            "Bytes or pixels held by all requests in progress.",
             ["what"],
             registry=registry,
         )
 
         self._given_back = Counter(
             f"{_PREFIX}stand_in_given_back_bytes",
-            "Memory that was handed back to the system after requests that needed much.",
+            "Bytes of memory returned to the operating system when idle.",
             registry=registry,
         )
 
@@ -100,11 +100,11 @@ class Metrics:
         self._requests.labels(model, status).inc()
 
     def latency(self, model: str, api: str, entrypoint: str, seconds: float) -> None:
-        """Records how long an answered request took."""
+        """Records the latency of a successful request."""
         self._request_latency.labels(model, api, entrypoint).observe(seconds * 1e6)
 
     def runtime(self, model: str, api: str, seconds: float) -> None:
-        """Records how long an answered request was with TensorFlow, conversions included."""
+        """Records the time that a successful request spent in TensorFlow, including conversions."""
         self._runtime_latency.labels(model, api, "TF1").observe(seconds * 1e6)
 
     def examples(self, model: str, count: int) -> None:
@@ -112,34 +112,34 @@ class Metrics:
         self._examples.labels(model).observe(count)
 
     def exits(self, model: str, steps: Iterable[int]) -> None:
-        """Records which steps answered the pictures of a request."""
+        """Records the exits used for the pictures of a request."""
         for step in steps:
             self._exits.labels(model).observe(step)
 
     def load(self, model: str, version: int, status: str, seconds: float) -> None:
-        """Records an attempt to load a version; its path stays inside the server."""
+        """Records an attempt to load a version, without its path on the server."""
         path = f"{model}/{version}"
         self._load_attempts.labels(path, status).inc()
         if status == "OK":
             self._load_latency.labels(path).inc(seconds * 1e6)
 
     def available(self, model: str, versions: int) -> None:
-        """Records the number of versions of a model that are served."""
+        """Records the number of served versions of a model."""
         self._available.labels(model).set(versions)
 
     def refused(self, bound: str) -> None:
-        """Counts a request that a bound refused, by the name of its flag."""
+        """Counts a request that a limit refused, by the name of its flag."""
         self._refused.labels(bound).inc()
 
     def under_way(self, what: str, amount: int) -> None:
-        """Records what requests take together: "bytes", "pixels"."""
+        """Records the amount held by all requests in progress, of "bytes" or "pixels"."""
         self._under_way.labels(what).set(amount)
 
     def given_back(self, size: int) -> None:
-        """Counts bytes of memory that were handed back to the system."""
+        """Counts bytes of memory returned to the operating system."""
         self._given_back.inc(size)
 
     def exposition(self) -> tuple[bytes, str]:
-        """The metrics as Prometheus reads them, and the content type."""
+        """Returns the metrics in Prometheus' text format, and the content type."""
         text = _CREATED.sub(b"", generate_latest(self._registry))
         return _COUNTER_NAME.sub(rb"\1", text), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,4 +1,4 @@
-"""What the stand-in can be told; every field is the flag of the same name (see flags.py)."""
+"""Options of the stand-in; every field is the flag of the same name (see flags.py)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _OTHER_DESCRIPTORS = 128
 
 
 def usable_processors() -> int:
-    """The number of processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def most_connections(options: Options) -> int:
-    """How many connections gRPC and REST each may have.
+    """Returns the largest number of connections, for gRPC and REST each.
 
-    By default both together leave some of the process's file descriptors to files: at the limit
-    nothing can be opened any more, versions and connections alike.
+    By default, both together leave some of the process's file descriptors for files: at the limit,
+    neither versions nor connections could be opened.
     """
     if options.max_connections:
         return options.max_connections
-    import resource  # which only UNIX has
+    import resource  # exists on UNIX only
 
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
@@ -32,16 +32,16 @@ def most_connections(options: Options) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The defaults are TensorFlow Serving's, except that `host` is loopback."""
+    """The options; the defaults are TensorFlow Serving's, except that `host` is loopback."""
 
-    # What listens where.
+    # Addresses and ports.
     host: str = "127.0.0.1"
     port: int = 8500
     grpc_socket_path: str = ""
     rest_api_port: int = 0
     allowed_hosts: str = ""
     cors_allowed_origins: str = ""
-    # What is served.
+    # Models and versions.
     model_config_file: str = ""
     model_config_file_poll_wait_seconds: float = 0
     model_name: str = "default"
@@ -56,7 +56,7 @@ class Options:
     enable_model_warmup: bool = True
     num_request_iterations_for_warmup: int = 0
     trust_models: bool = False
-    # How it is computed.
+    # Computation.
     prefer_tflite_model: bool = False
     num_tflite_pools: int = 0
     num_tflite_interpreters_per_pool: int = 1
@@ -67,11 +67,11 @@ class Options:
     tensorflow_inter_op_parallelism: int = 0
     tensorflow_session_config_file: str = ""
     mixed_precision: str = ""
-    # How it is asked and answered.
+    # Requests and responses.
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False
     enable_grpc_healthcheck_service: bool = True
-    grpc_max_threads: int = 0  # 0: 4 for each processor, or what the batches need
+    grpc_max_threads: int = 0  # 0: 4 per processor, or what the batches need
     grpc_max_waiting_requests: int = 256
     grpc_channel_arguments: str = ""
     max_request_bytes: int = 64 * 2**20
@@ -80,10 +80,10 @@ class Options:
     max_pixels_per_request: int = 200_000_000
     max_pixels_under_way: int = 200_000_000
     max_jpeg_scans: int = 32
-    rest_api_num_threads: int = 0  # 0: as many as gRPC has
+    rest_api_num_threads: int = 0  # 0: as for gRPC
     rest_api_timeout_in_ms: int = 30_000
     monitoring_config_file: str = ""
     ssl_config_file: str = ""
-    max_connections: int = 0  # 0: half of what the file descriptors allow
+    max_connections: int = 0  # 0: half of the limit of file descriptors
     receive_seconds: float = 30
     drain_seconds: float = 30

@@ -1,6 +1,7 @@
-"""What the header of a picture file declares, whatever model it is for.
+"""Reads the number of pixels and scans from the headers of picture files, for any model.
 
-A file of a few kB can declare any number of pixels, and a graph that does not look decodes them.
+A file of a few kB can declare any number of pixels, and a graph that does not check this would
+decode them all.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, with the sides
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 contain the sides
 _ALONE = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})  # markers without a length
 _SCAN = b"\xff\xda"
 _MOST_SEGMENTS = 1000
 
 
 def pixels(content: bytes) -> int:
-    """The pixels that a JPEG, PNG, GIF or BMP declares; 0 for anything else."""
+    """Returns the number of pixels that a JPEG, PNG, GIF or BMP declares; 0 for anything else."""
     try:
         if content.startswith(_JPEG):
             return _jpeg_pixels(content)
@@ -34,7 +35,8 @@ def pixels(content: bytes) -> int:
 
 
 def jpeg_scans(content: bytes) -> int:
-    """The scans of a JPEG, each of which may pass over the whole picture; 0 for anything else."""
+    """Returns the number of scans of a JPEG, each of which may cover the whole picture; 0 for
+    others."""
     return content.count(_SCAN) if content.startswith(_JPEG) else 0
 
 

@@ -1,7 +1,7 @@
-"""The gRPC requests under way: how long they may take to arrive, and how they end in time.
+"""The gRPC requests in progress: limits the time they take to arrive, and drains them at the end.
 
-A request has a thread from its first bytes on, so that clients who announce requests and never send
-them could otherwise keep all threads for themselves.
+A request has a thread from its first bytes. Without a limit, clients that announce requests and
+never send them could occupy all threads.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from google.protobuf.message import DecodeError
 from serving.server.bounds import Bounds
 
 _LOOKS_PER_TIMEOUT = 4
-# gRPC cancels, instead of refusing, what arrives in the moment in which it shuts down. Clients who
-# are told in good time do not send anything then.
+# gRPC cancels, rather than refuses, requests that arrive in the moment when it shuts down. Clients
+# that are told in good time do not send any then.
 _NOTICE_S = 0.2
 
 
 class RequestsUnderWay(grpc.ServerInterceptor):
-    """Watches over every request from its first bytes to its answer."""
+    """Watches every request from its first bytes to its response."""
 
     def __init__(self, receive_seconds: float, bounds: Bounds):
-        """Begins to watch with `start`.
+        """Makes the interceptor; it begins to watch with `start`.
 
         Args:
-          receive_seconds: from the first bytes of a request to its last.
-          bounds: with the bytes that all messages may have together.
+          receive_seconds: time limit from the first to the last bytes of a request.
+          bounds: the limits, including that for the bytes of all messages.
         """
         self._receive_seconds = receive_seconds
         self._bounds = bounds
@@ -43,14 +43,14 @@ class RequestsUnderWay(grpc.ServerInterceptor):
         self._thread = threading.Thread(target=self._watch, name="slow clients", daemon=True)
 
     def start(self) -> None:
-        """Begins to end requests that do not arrive."""
+        """Begins to cancel requests that do not arrive in time."""
         self._thread.start()
 
     def drain(self, seconds: float) -> None:
-        """Refuses new requests, and returns when the accepted ones are answered.
+        """Refuses new requests, and returns when the accepted ones are finished.
 
         Args:
-          seconds: that it waits at most.
+          seconds: longest time to wait.
         """
         with self._changed:
             self._draining = True
@@ -65,10 +65,10 @@ class RequestsUnderWay(grpc.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        """Makes a method read its message itself, with the watch on it.
+        """Makes a method read its message by itself, so that this can be watched.
 
-        gRPC would read the message of a unary method before the method is called, and beyond its
-        reach; on the wire a stream of one message is the same.
+        For a unary method, gRPC would read the message before the method is called, without a
+        limit. On the wire, a stream of one message is the same.
         """
         handler = continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
@@ -94,7 +94,7 @@ class RequestsUnderWay(grpc.ServerInterceptor):
                     if self._draining:
                         self._changed.notify_all()
 
-        # As bytes, whose number is known before they are made into objects.
+        # As bytes, so that their number is known before they are parsed.
         return grpc.stream_unary_rpc_method_handler(
             read_and_answer, None, handler.response_serializer
         )

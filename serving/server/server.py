@@ -1,4 +1,4 @@
-"""The whole stand-in: the core with gRPC and REST in front of it."""
+"""The complete stand-in: the core with its gRPC and REST servers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from serving.server.rest.rest import RestOptions, rest_application
 from serving.server.rest.rest_origins import Origins, is_loopback, listed
 
 _METRICS_PATH = "/monitoring/prometheus/metrics"
-# Requests need the interpreter for moments only; waiting 5 ms for it, Python's default, would be
-# felt behind another thread that computes.
+# Requests need the interpreter for short moments only. Waiting 5 ms for it, Python's default, would
+# be noticeable while another thread computes.
 _SWITCH_INTERVAL_S = 5e-4
 
 
 class Server:
-    """Loads models and answers for them, from `start` to `stop`.
+    """Loads models and serves them, from `start` to `stop`.
 
     Attributes:
-      core: what it serves.
+      core: the core, which has the models.
     """
 
     def __init__(self, options: Options):
@@ -66,11 +66,11 @@ class Server:
             raise
 
     def start(self) -> None:
-        """Loads the models, then begins to answer.
+        """Loads the models, then begins to handle requests.
 
         Raises:
           ServingError: a model does not load.
-          OSError, ValueError: models.config cannot be read, or a port was taken meanwhile.
+          OSError, ValueError: models.config cannot be read, or a port was taken in the meantime.
         """
         self.core.start()
         for end in self._ends:
@@ -78,7 +78,7 @@ class Server:
         self._trim.start()
 
     def stop(self) -> None:
-        """Refuses new requests, answers the accepted ones, unloads the models."""
+        """Refuses new requests, finishes the accepted ones, and unloads the models."""
         self._trim.stop()
         threads = [threading.Thread(target=end.stop) for end in self._ends]
         for thread in threads:
@@ -95,7 +95,7 @@ def _requests_at_a_time(options: Options) -> int:
     batching = BatchingParameters()
     if options.batching_parameters_file:
         batching = read_batching_parameters(options.batching_parameters_file)
-    # While one batch is computed the next one is gathered.
+    # While one batch is computed, the next one is gathered.
     filling = 2 * batching.max_batch_size * batching.num_batch_threads
     return max(least, min(filling, options.grpc_max_waiting_requests))
 

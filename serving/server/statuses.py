@@ -1,4 +1,4 @@
-"""Failures as statuses that a client may see."""
+"""Converts exceptions to statuses that clients may see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def status_of(error: Exception) -> ServingError:
-    """The status for an exception; what was not foreseen is logged and not told to the client."""
+    """Returns the status for an exception; unexpected ones are logged, without details for the
+    client."""
     if isinstance(error, ServingError):
         return error
     if isinstance(error, TensorFlowError):

@@ -1,7 +1,7 @@
-"""The text files that TensorFlow Serving is configured by.
+"""Reads the text files that configure TensorFlow Serving.
 
-tensorflow-serving-api has the message of models.config only, so the others are declared here, field
-by field with the numbers of TensorFlow Serving's own.
+tensorflow-serving-api has only the message of models.config, so the others are declared here, with
+TensorFlow Serving's field numbers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read_models(path: str) -> ModelServerConfig:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is no ModelServerConfig.
+      ValueError: it is not a ModelServerConfig.
     """
     return _read(path, ModelServerConfig())
 

@@ -1,5 +1,5 @@
-"""TensorFlow through its C API, which runs a SavedModel as TensorFlow Serving's C++ does.
+"""TensorFlow's C API, which runs a SavedModel in the same way as TensorFlow Serving's C++ code.
 
-`tf.saved_model.load` would build Python functions around the graph: slower to start, other names
-for inputs and outputs, and without the session that a server has.
+`tf.saved_model.load` would build Python functions around the graph: it starts more slowly, uses
+other names for inputs and outputs, and has no session as a server has.
 """

@@ -1,7 +1,7 @@
-"""SavedModels, loaded and run as TensorFlow Serving does it: by TensorFlow's C++ session.
+"""Loads and runs SavedModels as TensorFlow Serving does, with TensorFlow's C++ session.
 
-Unlike Python's `Session.run` nothing here compares a feed with the shape that the graph declares:
-whatever arrives goes to the kernels, and what they say comes back.
+Unlike Python's `Session.run`, nothing here compares a feed with the shape declared in the graph:
+everything is passed to the kernels, and their errors are returned.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = ["SavedModelSession", "TensorFlowError"]
 
 
 class SavedModelSession:
-    """A SavedModel in a session of its own; any number of threads may run it.
+    """A SavedModel in its own session; threads may share it.
 
     Attributes:
-      meta_graph: the MetaGraphDef that was loaded.
-      graph: the TF_Graph, as an address.
+      meta_graph: the loaded MetaGraphDef.
+      graph: the address of the TF_Graph.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class SavedModelSession:
 
         Args:
           path: the folder with saved_model.pb.
-          tags: of the MetaGraphDef to load.
-          config: of the session, such as its numbers of threads; None: TensorFlow's defaults.
+          tags: tags of the MetaGraphDef to load.
+          config: configuration of the session, such as its numbers of threads; None for the
+          defaults.
 
         Raises:
-          TensorFlowError: the loader's refusal.
+          TensorFlowError: the SavedModel cannot be loaded.
         """
         lib = library()
         self.meta_graph = MetaGraphDef()
@@ -92,11 +93,11 @@ class SavedModelSession:
 
     @property
     def signature_defs(self) -> dict[str, SignatureDef]:
-        """The signatures by their names."""
+        """The signatures by name."""
         return dict(self.meta_graph.signature_def)
 
     def output(self, name: str) -> Output:
-        """The TF_Output that a tensor's name, such as "logits:0", means.
+        """Returns the TF_Output of a tensor's name, such as "logits:0".
 
         Raises:
           TensorFlowError: there is no such tensor.
@@ -119,20 +120,20 @@ class SavedModelSession:
         *,
         timeout_s: float | None = None,
     ) -> list[np.ndarray]:
-        """Computes `fetches`; other Python threads run meanwhile.
+        """Computes `fetches`; other Python threads can run in the meantime.
 
         Args:
           feeds: tensors by their names in the graph ("images:0"); strings as arrays of bytes.
-          fetches: the names of the tensors to compute.
-          timeout_s: seconds after which TensorFlow gives up; None: never.
+          fetches: names of the tensors to compute.
+          timeout_s: time limit in seconds; None for no limit.
 
         Returns:
-          An array per fetch, of strings an object array of bytes.
+          An array per fetch; strings as an object array of bytes.
 
         Raises:
           TensorFlowError: TensorFlow's error, DEADLINE_EXCEEDED after `timeout_s`; or the session
-            is closed.
-          TypeError: a feed of a dtype that TensorFlow lacks.
+              is closed.
+          TypeError: a feed has a dtype that TensorFlow lacks.
         """
         with self._changed:
             if self._closed:
@@ -181,7 +182,7 @@ class SavedModelSession:
                     lib.TF_DeleteTensor(tensor)
 
     def close(self) -> None:
-        """Frees the session and its graph, after the last run that is under way; again: nothing."""
+        """Frees the session and its graph after the last run in progress; may be called again."""
         with self._changed:
             self._closed = True
             self._changed.wait_for(lambda: not self._running)

@@ -1,8 +1,8 @@
 """Adds one batched operation per signature to the graph of a loaded SavedModel.
 
-It is TensorFlow's BatchFunction: it gathers the inputs of concurrent runs of the session,
-computes them as one batch, and gives each run its share. Its body is what lies between a
-signature's inputs and outputs; variables and tables stay outside and are handed to it.
+It is TensorFlow's BatchFunction, which gathers the inputs of concurrent runs of the session,
+computes them as one batch, and returns to each run its share. Its body is the part of the graph
+between a signature's inputs and outputs; variables and tables stay outside and are passed to it.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def add_batch_function(
     """Adds a BatchFunction around the part of the graph from `inputs` to `outputs`.
 
     Args:
-      session: the loaded SavedModel; nothing else may change its graph meanwhile.
-      name: of the new operation and of the function.
-      inputs: the names of the tensors that are fed; all have a batch dimension.
-      outputs: the names of the tensors to compute; all have a batch dimension.
-      attributes: BatchFunction's own, such as max_batch_size.
+      session: the loaded SavedModel; nothing else may change its graph in the meantime.
+      name: name of the new operation and of the function.
+      inputs: names of the input tensors; all have a batch dimension.
+      outputs: names of the tensors to compute; all have a batch dimension.
+      attributes: attributes of BatchFunction, such as max_batch_size.
 
     Returns:
       The names of the batched tensors, in the order of `outputs`.
 
     Raises:
-      TensorFlowError: TensorFlow refuses an attribute; or `outputs` need other tensors to be fed.
+      TensorFlowError: TensorFlow refuses an attribute; or `outputs` depend on further inputs.
     """
     lib = library()
     fed = [session.output(tensor) for tensor in inputs]
@@ -86,7 +86,7 @@ def add_batch_function(
 
 
 def _body(session, inputs, outputs) -> tuple[list[str], list[Output]]:
-    """The operations between `inputs` and `outputs`, and the resources that they use."""
+    """Returns the operations between `inputs` and `outputs`, and the resources that they use."""
     lib = library()
     nodes = {node.name: node for node in session.meta_graph.graph_def.node}
     ends = {_operation(tensor) for tensor in inputs}

@@ -1,8 +1,8 @@
-"""The part of TensorFlow's C library (`TF_*`) that loads and runs SavedModels, by ctypes.
+"""The functions of TensorFlow's C library (`TF_*`) that load and run SavedModels, by ctypes.
 
-The library is the one inside pip's tensorflow: the same loader and executor as TensorFlow
-Serving's. Functions that take long let other Python threads run meanwhile; the short ones keep the
-interpreter lock, because giving it up costs more than they do.
+The library is part of pip's tensorflow, with the same loader and executor as in TensorFlow Serving.
+Long functions release the interpreter lock; short ones keep it, because releasing it would cost
+more than they do.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from types import SimpleNamespace
 
 
 class TensorFlowError(Exception):
-    """TensorFlow refuses or fails to do something.
+    """TensorFlow refused or failed to do something.
 
     Attributes:
-      code: of TensorFlow's error codes, which are those of gRPC: 3 is INVALID_ARGUMENT.
-      message: TensorFlow's words.
+      code: TensorFlow's error code, which is the same as gRPC's: 3 is INVALID_ARGUMENT.
+      message: TensorFlow's message.
     """
 
     def __init__(self, code: int, message: str):
@@ -44,7 +44,7 @@ class Output(ctypes.Structure):
     _fields_ = (("operation", c_void_p), ("index", c_int))
 
 
-# Name -> result, arguments.
+# From name to result and arguments.
 _SHORT = {
     "TF_NewStatus": (c_void_p, []),
     "TF_DeleteStatus": (None, [c_void_p]),
@@ -109,10 +109,10 @@ _LONG = {
 
 @functools.cache
 def library() -> SimpleNamespace:
-    """TensorFlow's C functions by their names.
+    """Returns TensorFlow's C functions by name.
 
     Raises:
-      ImportError: there is no TensorFlow, or one without the C library.
+      ImportError: TensorFlow is not installed, or lacks the C library.
     """
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
@@ -129,7 +129,7 @@ def library() -> SimpleNamespace:
             function = getattr(loaded, function_name)
             function.restype, function.argtypes = result, arguments
             functions[function_name] = function
-    memmove = ctypes.PyDLL(None).memmove  # ctypes.memmove would give up the interpreter lock
+    memmove = ctypes.PyDLL(None).memmove  # ctypes.memmove would release the interpreter lock
     memmove.restype, memmove.argtypes = c_void_p, [c_void_p, c_void_p, c_size_t]
     functions["memmove"] = memmove
     return SimpleNamespace(**functions)
@@ -137,7 +137,7 @@ def library() -> SimpleNamespace:
 
 @contextlib.contextmanager
 def checked_status() -> Iterator[int]:
-    """A TF_Status for one call, whose error is raised.
+    """Yields a TF_Status for one call, and raises its error.
 
     Raises:
       TensorFlowError: the call failed.
@@ -152,7 +152,7 @@ def checked_status() -> Iterator[int]:
 
 
 def check_status(status: int) -> None:
-    """Raises TensorFlowError if `status` is one."""
+    """Raises TensorFlowError if `status` is an error."""
     lib = library()
     code = lib.TF_GetCode(status)
     if code:
@@ -161,7 +161,7 @@ def check_status(status: int) -> None:
 
 @contextlib.contextmanager
 def new_buffer(data: bytes) -> Iterator:
-    """A TF_Buffer with a copy of `data`."""
+    """Yields a TF_Buffer with a copy of `data`."""
     lib = library()
     buffer = lib.TF_NewBufferFromString(data, len(data))
     try:

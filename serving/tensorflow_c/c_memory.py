@@ -1,10 +1,10 @@
-"""Pages of TensorFlow's free memory, handed back to the operating system.
+"""Returns the pages of TensorFlow's free memory to the operating system.
 
-With oneDNN, TensorFlow keeps every large block that it ever had for later: after one request that
-took gigabytes, the process has them for good. There is no call to give them back. But what is free
-can be had: blocks are allocated until that memory is used up, the system is told that their pages
-hold nothing, and they are freed again. The addresses stay TensorFlow's, the memory behind them does
-not.
+With oneDNN, TensorFlow keeps every large block that it ever allocated: after one request that took
+gigabytes, the process keeps them, and no call gives them back. But the free memory can be
+allocated: blocks are allocated until it is used up, the system is told that their pages are not
+needed, and the blocks are freed again. TensorFlow keeps the addresses, but not the memory behind
+them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _NOT_NEEDED = 4  # MADV_DONTNEED of Linux
 
 
 def give_back_pages(most_bytes: int) -> int:
-    """Gives back the pages of free memory that TensorFlow keeps.
+    """Returns the pages of free memory that TensorFlow keeps.
 
     Args:
-      most_bytes: how much of its memory is looked at; what it keeps is never more than the process
-        had at its largest.
+      most_bytes: largest amount of memory to go through; TensorFlow never keeps more than the peak
+          of the process.
 
     Returns:
-      The bytes given back; 0 where the system is not Linux.
+      The number of bytes returned; 0 if the system is not Linux.
     """
     if not sys.platform.startswith("linux"):
         return 0

@@ -1,4 +1,4 @@
-"""TensorFlow's C tensors to and from numpy arrays and TensorProtos."""
+"""Converts TensorFlow's C tensors to and from numpy arrays and TensorProtos."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.tensorflow_c.c_library import Buffer, check_status, library
 
-STRING_BYTES = 24  # of a TF_TString, without what is in it
-_MOST_DIMS = 254  # with more, TF_AllocateTensor ends the process
+STRING_BYTES = 24  # size of a TF_TString, without its content
+_MOST_DIMS = 254  # with more, TF_AllocateTensor crashes the process
 
 
 @functools.cache
@@ -32,15 +32,15 @@ def _tensorflow_dtype(dtype: np.dtype) -> int:
 
 
 def new_tensor(value: np.ndarray | TensorProto, status: int) -> int:
-    """A new TF_Tensor with a copy of `value`; the caller deletes it.
+    """Makes a new TF_Tensor with a copy of `value`; the caller deletes it.
 
     Args:
-      value: an array, of strings one of bytes, str or objects; or a TensorProto.
+      value: an array, for strings one of bytes, str or objects; or a TensorProto.
       status: a TF_Status to use.
 
     Raises:
       TensorFlowError: TensorFlow cannot read the TensorProto.
-      TypeError: the array is of a dtype that TensorFlow lacks.
+      TypeError: the array has a dtype that TensorFlow lacks.
     """
     if isinstance(value, TensorProto):
         return _from_proto(value, status)
@@ -69,8 +69,8 @@ def _from_proto(proto: TensorProto, status: int) -> int:
     lib = library()
     data = proto.SerializeToString()
     buffer = Buffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), None)
-    # Only a tensor that TensorFlow itself fills frees its strings, and not before its last user,
-    # who may be a batch that is still being gathered when the request has timed out.
+    # Only a tensor filled by TensorFlow itself frees its strings, and only after its last user,
+    # which may be a batch that is still being gathered when the request has timed out.
     tensor = lib.TF_AllocateTensor(types_pb2.DT_UINT8, None, 0, 1)
     lib.TF_TensorFromProto(ctypes.byref(buffer), tensor, status)
     try:
@@ -83,11 +83,12 @@ def _from_proto(proto: TensorProto, status: int) -> int:
 
 @functools.cache
 def item_bytes(enum: int) -> int | None:
-    """Bytes of an element, of a dtype whose elements are bytes to numpy and to TensorFlow alike.
+    """Returns the size of an element in bytes, for dtypes with the same bytes in numpy and
+    TensorFlow.
 
     Returns:
-      None for all other numbers: strings and handles, references (of which no tensor can be made:
-      TensorFlow ends the process), dtypes that are not TensorFlow's.
+      None for all other numbers: strings and handles, references (for which TensorFlow crashes the
+      process), and numbers that are not dtypes of TensorFlow.
     """
     import tensorflow as tf
 
@@ -109,7 +110,7 @@ def _from_buffer(dtype: int, dims, data: np.ndarray) -> int:
 
 
 def to_numpy(tensor: int) -> np.ndarray:
-    """A copy of a TF_Tensor; strings become an object array of bytes."""
+    """Copies a TF_Tensor to numpy; strings become an object array of bytes."""
     lib = library()
     dtype = lib.TF_TensorType(tensor)
     shape = tuple(lib.TF_Dim(tensor, axis) for axis in range(lib.TF_NumDims(tensor)))

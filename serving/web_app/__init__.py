@@ -1,6 +1,6 @@
-"""A static page that classifies pictures in the browser itself; the command is `__main__`.
+"""Writes a static page that classifies pictures in the browser; the command is `__main__`.
 
-packages   LiteRT.js from npm, in one version, by its checksum
+packages   a fixed version of LiteRT.js from npm, checked by its checksum
 site       writes the folder
-page/      what is in it beside LiteRT.js and the parts of serving/web
+page/      the files in it besides LiteRT.js and the parts of serving/web
 """

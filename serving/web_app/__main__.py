@@ -1,10 +1,10 @@
-"""A static page that classifies pictures, a camera or a video in the browser itself.
+"""Writes a static page that classifies pictures, a camera or a video in the browser.
 
     python -m serving.web_app --model=levit.tflite --output=site
     python -m http.server --directory=site
 
-Nothing in the folder asks for anything outside of it. LiteRT.js, 12 MB, is fetched by npm when the
-first page is written, and kept; --packages names a folder that has it already.
+The page loads nothing from outside of the folder. npm downloads LiteRT.js, 12 MB, when the first
+page is written, and it is cached; --packages names a folder that already contains it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("model", None, "A .tflite file of a classifier.")
     flags.DEFINE_string("output", None, "Folder to write.")
-    flags.DEFINE_string("labels", None, "Class names, one a line; the file's by default.")
-    flags.DEFINE_string("packages", None, "Folder of npm's archives; a cache by default.")
+    flags.DEFINE_string("labels", None, "Class names, one per line; by default the model's.")
+    flags.DEFINE_string("packages", None, "Folder of npm's archives; by default a cache.")
     cli.define_overwrite()
     flags.mark_flags_as_required(["model", "output"])
 

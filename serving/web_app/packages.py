@@ -1,6 +1,6 @@
-"""LiteRT.js: packages of npm, in the version that the page was tested with, by their checksums.
+"""LiteRT.js: npm packages in the version that the page was tested with, checked by checksum.
 
-They are 12 MB, so they are fetched when a page is first written and kept in a cache.
+They are 12 MB, so they are downloaded when a page is first written, and cached.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SECONDS = 900
 
 
 class Package(NamedTuple):
-    """A package of npm.
+    """An npm package.
 
     Attributes:
-      name: of the package.
-      version: of it.
-      integrity: SHA-512 of its archive, in base64, as npm states it.
+      name: name of the package.
+      version: version of the package.
+      integrity: SHA-512 of its archive in base64, as in npm.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Package(NamedTuple):
 
     @property
     def archive(self) -> str:
-        """The name that `npm pack` gives it."""
+        """The file name that `npm pack` gives the archive."""
         return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
@@ -53,16 +53,16 @@ WASM_UTILS = Package(
 
 
 def archive_of(package: Package, folder: str | os.PathLike | None = None) -> Path:
-    """Path of a package's archive, fetched by npm if need be.
+    """Returns the path of a package's archive, downloaded by npm if needed.
 
     Args:
-      package: which.
-      folder: where it lies or is kept; by default `$XDG_CACHE_HOME/levit_tf`.
+      package: the package.
+      folder: folder of the archive; by default `$XDG_CACHE_HOME/levit_tf`.
 
     Raises:
-      FileNotFoundError: it is not there, and npm is not installed.
-      ConnectionError: npm cannot fetch it.
-      ValueError: its content is not the one that was tested.
+      FileNotFoundError: the archive does not exist, and npm is not installed.
+      ConnectionError: npm cannot download it.
+      ValueError: its checksum differs from that of the tested version.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(folder or Path(cache, "levit_tf"), package.archive)
@@ -102,7 +102,7 @@ def _fetch(package: Package, path: Path) -> None:
 
 
 def files_in(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Names, without the "package/" before them, and contents of an archive's files."""
+    """Yields names, without a leading "package/", and contents of an archive's files."""
     with tarfile.open(archive) as opened:
         for member in opened:
             if member.isfile():

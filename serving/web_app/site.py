@@ -1,4 +1,4 @@
-"""Writes the static folder of a page that classifies pictures on the device itself."""
+"""Writes the static folder of a page that classifies pictures on the user's device."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from serving.web_app.packages import LITERT, WASM_UTILS, archive_of, files_in
 _PAGE = Path(__file__).parent / "page"
 _SHARED = Path(__file__).parents[1] / "web"
 _SHARED_FILES = ("page.js", "style.css", "icon.svg")
-# Of LiteRT's WebAssembly what a page without threads loads, by what the browser can.
+# The parts of LiteRT's WebAssembly that a page without threads loads, depending on the browser.
 _WASM = re.compile(r"wasm/litert_wasm(_compat)?_internal\.(js|wasm)")
 _CHANGES = (
-    # A browser finds modules by their address, not by the package's name.
+    # A browser finds modules by their address, not by the name of the package.
     (f'"{WASM_UTILS.name}"'.encode(), b'"./wasm-utils.js"'),
-    # It looks for a graphics adapter, which is not used here, and complains where there is none.
+    # LiteRT looks for a graphics adapter, which is not used here, and complains if there is none.
     (b"await Environment.create()", b"await Environment.create({ webGpuDevice: null })"),
 )
 _POLICY = (
@@ -49,18 +49,18 @@ def write_site(
 
     Args:
       model: a `.tflite` file of a classifier.
-      output: the folder.
-      labels: class names, one a line; by default those of the file.
+      output: the folder to write.
+      labels: class names, one per line; by default those of the file.
       packages: folder of npm's archives, see `archive_of`.
-      overwrite: whether an existing folder is replaced.
+      overwrite: whether to replace an existing folder.
 
     Returns:
-      Bytes in it.
+      The number of bytes in it.
 
     Raises:
       FileExistsError: `output` exists.
-      ModelFileError: the file is damaged, or no classifier.
-      ConnectionError, FileNotFoundError, ValueError: LiteRT.js cannot be had.
+      ModelFileError: the file is damaged, or not a classifier.
+      ConnectionError, FileNotFoundError, ValueError: LiteRT.js is not available.
     """
     model = Path(model)
     config = _config(model, labels)
@@ -81,7 +81,7 @@ def write_site(
 
 
 def _config(model: Path, labels: str | os.PathLike | None) -> dict[str, Any]:
-    """What the page has to know of the file."""
+    """Returns the page's configuration for the model file."""
     predictor = load_tflite_predictor(model, labels)
     runner = open_tflite(model, run_first=False).get_signature_runner(SIGNATURE)
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
@@ -119,7 +119,7 @@ def _manifest(name: str) -> dict[str, Any]:
 
 
 def _html() -> str:
-    """The server's page, without the choice of a server."""
+    """Returns the server's page, without the choice of a server."""
     page = (_SHARED / "index.html").read_text(encoding="utf-8")
     changes = (
         (r'(http-equiv="Content-Security-Policy" content=")[^"]*', rf"\g<1>{_POLICY}"),
@@ -161,7 +161,7 @@ def _write_service_worker(folder: Path) -> None:
     version = hashlib.sha256()
     for path in files:
         version.update(path.read_bytes())
-    # Both variants of LiteRT are kept: which one a browser takes is not known here.
+    # Both variants of LiteRT are cached, since it is unknown which one a browser uses.
     names = ["./", *(path.relative_to(folder).as_posix() for path in files)]
     script = (_PAGE / "service-worker.js").read_text(encoding="utf-8")
     script = script.replace("levit-VERSION", f"levit-{version.hexdigest()[:16]}", 1)

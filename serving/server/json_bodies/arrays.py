@@ -1,8 +1,8 @@
-"""JSON values as numpy arrays of one dtype.
+"""Converts JSON values to numpy arrays of one dtype.
 
-Python's JSON parser makes an object of every number: for a body of 64 MiB these are gigabytes, and
+Python's JSON parser makes an object of every number. For a body of 64 MiB these take gigabytes, and
 seconds in which no other thread runs. So long arrays of numbers are cut out of a body before it is
-parsed, and go through that parser in pieces, each of which becomes numpy's before the next.
+parsed. They are parsed in pieces, each of which is converted to numpy before the next.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from serving.tensor_types import TENSOR_TYPES
 
 
 class Infinity(float):
-    """What was written as Infinity, unlike a number that is too big for a double."""
+    """A number written as Infinity, unlike one that is too large for a double."""
 
 
 def constant(name: str) -> float:
-    """The value of NaN, Infinity or -Infinity."""
+    """Returns the value of NaN, Infinity or -Infinity."""
     return float("nan") if name == "NaN" else Infinity(name)
 
 
 _DECODER = json.JSONDecoder(parse_constant=constant)
 _WITHOUT_JSON = ("uint16", "half", "bfloat16", "complex64", "complex128")
-DTYPES = {  # that have a form in JSON
+DTYPES = {  # types that JSON can represent
     number: np.dtype(kind.numpy)
     for number, kind in TENSOR_TYPES.items()
     if kind.name not in _WITHOUT_JSON
 }
-# Of numpy's kinds of dtypes, the types that Python's parser makes of their values.
+# From numpy's kinds of dtypes to the types to which Python's parser converts their values.
 _PYTHON_TYPES = {
     "f": {int, float, Infinity},
     "i": {int},
@@ -48,13 +48,13 @@ _PYTHON_TYPES = {
     "b": {bool},
     "O": {str, dict},  # {"b64": string}
 }
-# Shorter arrays are cheaper as lists; shorter bodies are not searched.
+# Shorter arrays are cheaper as lists, and shorter bodies are not searched.
 _SHORTEST_ARRAY = 2**10
 _SHORTEST_BODY = 2**16
 _PIECE_BYTES = 2**18
-_MAX_RANK = 64  # of numpy's arrays
+_MAX_RANK = 64  # the limit of numpy's arrays
 
-# A string, also one without an end, to be stepped over; or what may be arrays of numbers.
+# A string, even an unterminated one, to be skipped; or what may be arrays of numbers.
 _STRING_OR_ARRAYS = re.compile(
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+["\\]?|\[[\[\]0-9eE+\-., \t\n\rNaInfity]*+', re.DOTALL
 )
@@ -62,18 +62,18 @@ _DIGIT = re.compile(rb"[0-9]")
 _BETWEEN = b", \t\n\r"
 _BRACKETS_TO_BLANKS = bytes.maketrans(b"[]", b"  ")
 _NO_STRUCTURE = b"0123456789eE+-. \t\n\rNaInfity"
-# The object that stands for an array. No client knows its key, so none can send one.
+# The object that replaces an array. Its key is secret, so no client can send it.
 KEY = secrets.token_hex()
 _PLACEHOLDER = b'{"%s":%%8d}' % KEY.encode()
 PLACEHOLDER_LENGTH = len(_PLACEHOLDER % 0)
 
 
 class NumberArray:
-    """A long JSON array of numbers, or of equally long arrays of them, and so on.
+    """A long JSON array of numbers, or of equally long arrays of numbers, and so on.
 
     Attributes:
-      text: the JSON, of which only brackets and commas were looked at.
-      shape: the sizes of the nested arrays, none of them 0.
+      text: the JSON text; only its brackets and commas have been checked.
+      shape: sizes of the nested arrays, none of them 0.
     """
 
     def __init__(self, text: bytes, shape: tuple[int, ...]):
@@ -81,10 +81,10 @@ class NumberArray:
         self.shape = shape
 
     def pieces(self) -> Iterator[list]:
-        """All values in order, whatever the nesting, some thousands at a time.
+        """Yields all values in order, without nesting, some thousands at a time.
 
         Raises:
-          ServingError: INVALID_ARGUMENT, something is no number of JSON.
+          ServingError: INVALID_ARGUMENT, something is not a JSON number.
         """
         start = count = 0
         while start <= len(self.text):
@@ -106,7 +106,7 @@ class NumberArray:
 
 
 def number_too_big() -> ServingError:
-    """The error for a number that a double cannot hold."""
+    """Makes the error for a number that a double cannot represent."""
     return invalid("JSON Parse error: Number too big to be stored in double")
 
 
@@ -114,7 +114,7 @@ def cut_number_arrays(body: bytes) -> tuple[bytes, list[NumberArray]]:
     """Cuts the long arrays of numbers out of a JSON body.
 
     Returns:
-      The body with {KEY: n}, of `PLACEHOLDER_LENGTH`, in the place of array n; and the arrays.
+      The body with {KEY: n}, of length `PLACEHOLDER_LENGTH`, in place of array n; and the arrays.
     """
     arrays: list[NumberArray] = []
 
@@ -128,19 +128,19 @@ def cut_number_arrays(body: bytes) -> tuple[bytes, list[NumberArray]]:
         arrays.append(NumberArray(text, shape))
         return _PLACEHOLDER % (len(arrays) - 1) + match[0][len(text) :]
 
-    # Pictures in base64 have next to no commas, and are not searched.
+    # Base64 pictures contain almost no commas, so they are not searched.
     if len(body) < _SHORTEST_BODY or body.count(b",") < _SHORTEST_ARRAY // 8:
         return body, []
     return _STRING_OR_ARRAYS.sub(cut, body), arrays
 
 
 def _shape(text: bytes) -> tuple[int, ...] | None:
-    """The sizes of nested arrays; None if they are not equally long, or the nesting is too deep."""
+    """Returns the sizes of nested arrays; None if lengths differ or nesting is too deep."""
     structure = text.translate(None, _NO_STRUCTURE)
     rank = len(structure) - len(structure.lstrip(b"["))
     if rank > _MAX_RANK:
         return None
-    # The first array of each depth says what all of that depth are.
+    # All arrays of a depth must be like the first one of that depth.
     inside, shape = b"", []
     for depth in range(rank - 1, -1, -1):
         closing = b"]" * (rank - depth)
@@ -148,23 +148,23 @@ def _shape(text: bytes) -> tuple[int, ...] | None:
         if end < 0:
             return None
         size = (end + len(closing) - depth - 1) // (len(inside) + 1)
-        # Not join, which would have a struct of C for each element.
+        # Not join, which would allocate a C struct per element.
         inside = b"[" + ((inside + b",") * size)[:-1] + b"]"
         shape.insert(0, size)
     return tuple(shape) if inside == structure else None
 
 
 def array_of(value: Any, data_type: int, place: str) -> np.ndarray:
-    """The tensor of a JSON value.
+    """Converts a JSON value to a tensor.
 
     Args:
-      value: as Python's parser makes it, `NumberArray`s in it.
-      data_type: of types_pb2.
-      place: name of the value, for the message of an error.
+      value: a value from Python's parser, which may contain `NumberArray`s.
+      data_type: dtype, a number of types_pb2.
+      place: name of the value, for error messages.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, naming the first element that does not fit; UNIMPLEMENTED, the
-        dtype has no form in JSON.
+      ServingError: INVALID_ARGUMENT, which names the first element that does not fit; UNIMPLEMENTED
+          if JSON cannot represent the dtype.
     """
     dtype = DTYPES.get(data_type)
     if dtype is None:
@@ -185,7 +185,7 @@ def array_of(value: Any, data_type: int, place: str) -> np.ndarray:
 
 
 def _flatten(value: Any, place: str) -> tuple[list, list[int]]:
-    """The innermost values in order, and the shape of the lists."""
+    """Returns the innermost values in order, and the shape of the lists."""
     level, shape = [value], []
     while level:
         sizes = [len(v) if isinstance(v, list) else None for v in level]
@@ -209,7 +209,7 @@ def _flatten(value: Any, place: str) -> tuple[list, list[int]]:
 def _converted(
     pieces: Iterable[list], shape: Sequence[int], dtype: np.dtype, place: str
 ) -> np.ndarray:
-    """An array of the JSON values in `pieces`."""
+    """Converts the JSON values in `pieces` to an array."""
     parts, count = [], 0
     for values in pieces:
         n = _first_misfit(values, dtype)
@@ -223,7 +223,7 @@ def _converted(
 
 
 def _first_misfit(values: list, dtype: np.dtype) -> int | None:
-    """The index of the first value that is not of the dtype."""
+    """Returns the index of the first value that does not fit the dtype; None if all fit."""
     types = _PYTHON_TYPES[dtype.kind]
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     lowest, highest = (limits.min, limits.max) if limits else (0, 0)
@@ -240,10 +240,10 @@ def _first_misfit(values: list, dtype: np.dtype) -> int | None:
 
 
 def numbers_of(values: list, dtype: np.dtype) -> np.ndarray:
-    """An array of values that are of the dtype.
+    """Makes an array of values that fit the dtype.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, a double cannot hold one of them.
+      ServingError: INVALID_ARGUMENT, a double cannot represent one of them.
     """
     if dtype.kind != "f":
         return np.array(values, dtype)
@@ -258,10 +258,10 @@ def numbers_of(values: list, dtype: np.dtype) -> np.ndarray:
 
 
 def strings_of(values: list[str | dict[str, str]], place: str) -> np.ndarray:
-    """The bytes of texts and of {"b64": text}; line breaks and missing padding are allowed.
+    """Decodes texts and {"b64": text} to bytes; line breaks and missing padding are allowed.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, one of them is no base64.
+      ServingError: INVALID_ARGUMENT, one of them is not valid base64.
     """
     result = np.empty(len(values), object)
     for n, value in enumerate(values):
@@ -282,22 +282,22 @@ def strings_of(values: list[str | dict[str, str]], place: str) -> np.ndarray:
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a JSON value is {"b64": string}, and nothing else."""
+    """Whether a JSON value is exactly {"b64": string}."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def _index(n: int, shape: Sequence[int]) -> str:
-    """The index of the value `n` of a tensor, all nesting aside."""
+    """Formats the index of value number `n` of a flattened tensor."""
     return "".join(f"[{i}]" for i in np.unravel_index(n, shape))
 
 
 def quoted(text: str) -> str:
-    """A string for a message, which stays short."""
+    """Quotes a string for a message, shortened."""
     return json.dumps(text[:60])
 
 
 def brief(value: Any) -> str:
-    """A JSON value in a few words."""
+    """Describes a JSON value in a few words."""
     if isinstance(value, (dict, list, NumberArray)):
         return "an object" if isinstance(value, dict) else "an array"
     return quoted(value) if isinstance(value, str) else json.dumps(value)[:60]

@@ -1,7 +1,7 @@
-"""Named arrays, results and what is said of models as the JSON body of a reply.
+"""Makes JSON bodies of responses from named arrays, results and messages about models.
 
-As from TensorFlow Serving, floats have the 6 or else 9 digits that read back as the same float32,
-and NaN and Infinity are written as such, which strict JSON parsers refuse.
+As in TensorFlow Serving, floats have 6 digits, or 9 if these are needed to read back the same
+float32. NaN and Infinity are written as such, which strict JSON parsers refuse.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from tensorflow_serving.apis.regression_pb2 import RegressionResult
 from serving.server.errors import invalid
 from serving.server.json_bodies.arrays import DTYPES
 
-_BYTES_SUFFIX = "_bytes"  # outputs of such names are written in base64
+_BYTES_SUFFIX = "_bytes"  # outputs with such names are written in base64
 _PIECE = 2**14
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def error_reply(message: str) -> bytes:
-    """{"error": message}."""
+    """Makes {"error": message}."""
     return _encode(_dumps({"error": message}))
 
 
 def prediction_reply(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
-    """{"predictions": [...]} or {"outputs": ...}: of the only output, or objects with all.
+    """Makes {"predictions": [...]} or {"outputs": ...}: the only output, or objects with all.
 
     Args:
-      outputs: strings as object arrays of bytes.
-      by_row: one element for each of the batch, instead of whole arrays.
+      outputs: outputs by name; strings are object arrays of bytes.
+      by_row: whether to write one element per batch entry instead of whole arrays.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, if there are none, if a dtype has no form in JSON, or if rows
-        are asked for and the outputs have not one batch size.
+      ServingError: INVALID_ARGUMENT, if there are no outputs, JSON cannot represent a dtype, or
+          rows are requested but the outputs differ in batch size.
     """
     if not outputs:
         raise invalid("The model has no outputs, which cannot be written as JSON.")
@@ -66,10 +66,10 @@ def prediction_reply(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
 
 
 def classification_reply(result: ClassificationResult) -> bytes:
-    """{"results": [[[label, score], ...], ...]}.
+    """Makes {"results": [[[label, score], ...], ...]}.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, if there are none.
+      ServingError: INVALID_ARGUMENT, if there are no classifications.
     """
     if not result.classifications:
         raise invalid("There are no classifications to be written as JSON.")
@@ -81,10 +81,10 @@ def classification_reply(result: ClassificationResult) -> bytes:
 
 
 def regression_reply(result: RegressionResult) -> bytes:
-    """{"results": [value, ...]}.
+    """Makes {"results": [value, ...]}.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, if there are none.
+      ServingError: INVALID_ARGUMENT, if there are no regressions.
     """
     if not result.regressions:
         raise invalid("There are no regressions to be written as JSON.")
@@ -93,12 +93,12 @@ def regression_reply(result: RegressionResult) -> bytes:
 
 
 def status_reply(response: GetModelStatusResponse) -> bytes:
-    """{"model_version_status": [...]}."""
+    """Makes {"model_version_status": [...]}."""
     return _encode(_dumps(_plain(response)))
 
 
 def metadata_reply(response: GetModelMetadataResponse) -> bytes:
-    """{"model_spec": ..., "metadata": {"signature_def": {"signature_def": {...}}}}."""
+    """Makes {"model_spec": ..., "metadata": {"signature_def": {"signature_def": {...}}}}."""
     signatures = SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
     metadata = {"signature_def": _plain(signatures)}
@@ -112,7 +112,7 @@ def _plain(message: Message) -> dict[str, Any]:
 
 
 def _values(name: str, array: np.ndarray) -> np.ndarray:
-    """An output as an array of what the JSON encoder takes."""
+    """Converts an output to an array of types that the JSON encoder accepts."""
     if array.dtype not in DTYPES.values():
         raise invalid(f"Output {name} is {array.dtype.name}, which cannot be written as JSON.")
     if array.dtype == np.float32:
@@ -127,10 +127,10 @@ def _values(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _doubles(array: np.ndarray) -> np.ndarray:
-    """float32 as doubles of few digits that are read back as the same float32."""
+    """Converts float32 to doubles with few digits that read back as the same float32."""
     exact = array.astype(np.float64)
     result = exact.copy()
-    with np.errstate(all="ignore"):  # 0, NaN and infinities stay what they are
+    with np.errstate(all="ignore"):  # 0, NaN and infinities stay unchanged
         magnitude = np.floor(np.log10(np.abs(exact)))
         for digits in (9, 6):
             power = 10.0 ** (digits - 1 - magnitude)
@@ -140,7 +140,8 @@ def _doubles(array: np.ndarray) -> np.ndarray:
 
 
 def _text(array: np.ndarray) -> str:
-    """JSON of an array, some thousand values at a time: other threads run between two pieces."""
+    """Encodes an array as JSON, some thousands of values at a time, so that other threads can
+    run."""
     if array.size <= _PIECE:
         return _dumps(array.tolist())
     if len(array) == 1:
@@ -154,5 +155,5 @@ def _object_text(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _encode(text: str) -> bytes:
-    # Strings that are not UTF-8 go out as the bytes they are.
+    # Strings that are not UTF-8 are sent as their original bytes.
     return text.encode("utf-8", "surrogateescape")

@@ -1,8 +1,9 @@
-"""The JSON body of a request as named arrays, or as tf.Examples.
+"""Parses the JSON body of a request to named arrays, or to tf.Examples.
 
-Stricter than TensorFlow Serving where a wrong answer or a risk to the server would follow: a key
-may not come twice in an object, strings are valid UTF-8, integers of 8 and 16 bits do not wrap
-around, nesting ends at Python's recursion limit, and values other than numbers are a million.
+It is stricter than TensorFlow Serving where wrong results or a risk to the server would follow: an
+object must not have duplicate keys, strings must be valid UTF-8, integers of 8 and 16 bits do not
+wrap around, nesting is limited by Python's recursion limit, and there may be at most a million
+values other than numbers.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ from serving.server.json_bodies.arrays import (
     strings_of,
 )
 
-# Each becomes an object of Python. Arrays of numbers are not meant: see arrays.
+# Each value becomes a Python object. Arrays of numbers do not count: see arrays.
 _MOST_VALUES = 1_000_000
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parses the JSON object that a request's body begins with; what follows it is ignored.
+    """Parses the JSON object at the beginning of a request's body; anything after it is ignored.
 
     Returns:
-      Its members; long arrays of numbers are `NumberArray`s, not yet known to be well-formed.
+      Its members. Long arrays of numbers are `NumberArray`s, which are not yet checked.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, if the body is no JSON, or not an object.
+      ServingError: INVALID_ARGUMENT, if the body is not JSON, or not an object.
     """
     body, arrays = cut_number_arrays(body)
     if body.count(b",") > _MOST_VALUES:
@@ -69,7 +70,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8-sig")
         document, _ = decoder.raw_decode(text, re.match(r"[ \t\n\r]*", text).end())
-        if "\\u" in text:  # perhaps half of a pair of surrogates
+        if "\\u" in text:  # perhaps half of a surrogate pair
             json.dumps(document, ensure_ascii=False, default=brief).encode()
     except UnicodeError:
         raise invalid("JSON Parse error: A string is not valid UTF-8") from None
@@ -90,19 +91,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def named_arrays(
     document: dict[str, Any], inputs: Mapping[str, TensorInfo]
 ) -> dict[str, np.ndarray]:
-    """The tensors of a `:predict` call.
+    """Makes the input tensors of a `:predict` call.
 
     Args:
-      document: with "instances", one value or object for each element of the batch, or "inputs",
-        the whole tensor or an object with one for each input.
-      inputs: of the signature, at least one.
+      document: the body, with "instances", one value or object per batch entry, or "inputs", the
+          whole tensor or an object with one per input.
+      inputs: inputs of the signature, at least one.
 
     Returns:
-      An array for each input; strings as an object array of bytes.
+      An array for each input; strings become an object array of bytes.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, naming the first element that does not fit; UNIMPLEMENTED for
-        "inputs" of a dtype that JSON has no form for.
+      ServingError: INVALID_ARGUMENT, which names the first element that does not fit; UNIMPLEMENTED
+          for "inputs" of a dtype that JSON cannot represent.
     """
     if ("inputs" in document) == ("instances" in document):
         raise invalid("Send exactly one of the 'inputs' or 'instances' keys.")
@@ -113,7 +114,7 @@ def named_arrays(
         raise invalid(f"'instances' must be an array of at least one value: {brief(instances)}")
     try:
         return _from_rows(instances, inputs)
-    except ServingError as error:  # also of a dtype without a form in JSON
+    except ServingError as error:  # also for a dtype that JSON cannot represent
         raise invalid(error.message) from None
 
 
@@ -155,13 +156,13 @@ def _only_name(inputs: Mapping[str, TensorInfo], key: str) -> str:
 
 
 def examples(document: dict[str, Any]) -> Input:
-    """The tf.Examples of a `:classify` or `:regress` call.
+    """Makes the tf.Examples of a `:classify` or `:regress` call.
 
     Args:
-      document: with "examples", and "context" perhaps.
+      document: the body, with "examples" and optionally "context".
 
     Raises:
-      ServingError: INVALID_ARGUMENT, naming what does not fit.
+      ServingError: INVALID_ARGUMENT, which names what does not fit.
     """
     result = Input()
     target = result.example_list
@@ -185,7 +186,7 @@ def _example(value: Any, place: str) -> Example:
 
 
 def _fill_feature(feature: Feature, content: Any, place: str) -> None:
-    """Adds the values, which must be of one kind."""
+    """Adds the values, which must all be of the same kind."""
     if isinstance(content, NumberArray) and len(content.shape) == 1:
         pieces = content.pieces()
     else:
@@ -206,7 +207,7 @@ def _fill_feature(feature: Feature, content: Any, place: str) -> None:
 def _kind(value: Any, place: str) -> str:
     if isinstance(value, str) or is_base64(value):
         return "bytes"
-    # What fits no 64 bits is a double to TensorFlow Serving.
+    # TensorFlow Serving treats integers that do not fit into 64 bits as doubles.
     if isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
         return "float"
     if isinstance(value, int) and value < 2**63:

@@ -1,1 +1,1 @@
-"""Models in the server: versions on disk, their life, and running one on tensors."""
+"""Models in the server: their versions on disk, loading and unloading, and running them."""

@@ -1,4 +1,4 @@
-"""Batching parameters, by TensorFlow Serving's rules."""
+"""Batching parameters, with TensorFlow Serving's rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.server.options import usable_processors
 
 @dataclasses.dataclass(frozen=True)
 class BatchingParameters:
-    """How requests are gathered; the defaults are TensorFlow Serving's."""
+    """The batching parameters; the defaults are TensorFlow Serving's."""
 
     max_batch_size: int = 1000
     batch_timeout_micros: int = 0
@@ -20,7 +20,7 @@ class BatchingParameters:
     enable_large_batch_splitting: bool = False
 
     def attributes(self, queue: str) -> dict:
-        """The attributes of a BatchFunction whose requests wait in a queue of their own."""
+        """Returns the attributes of a BatchFunction with its own queue."""
         return {
             **dataclasses.asdict(self),
             "shared_name": "batch_scheduler",
@@ -33,7 +33,7 @@ def read_batching_parameters(path: str) -> BatchingParameters:
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it breaks a rule; the message says which.
+      ValueError: the parameters are not valid; the message says why.
     """
     found = text_files.read_batching_parameters(path)
     if found.pad_variable_length_inputs:

@@ -1,4 +1,4 @@
-"""The configuration of the models that are served: its rules and the labels of versions."""
+"""The configuration of the served models: its rules, and the labels of versions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from serving.server.errors import ServingError, invalid
 
 
 def check_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
-    """The models of a configuration by their names.
+    """Checks a configuration, and returns its models by name.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, the configuration breaks a rule.
+      ServingError: INVALID_ARGUMENT, the configuration is not valid.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("custom_model_config is not in this server: use model_config_list.")
@@ -48,14 +48,14 @@ def check_models(config: ModelServerConfig) -> dict[str, ModelConfig]:
 
 
 class Labels:
-    """What the labels of versions, such as `stable`, mean; labels never name unknown versions."""
+    """The versions of labels, such as `stable`; a label never refers to an unknown version."""
 
     def __init__(self, is_available: Callable[[str, int], bool], allow_unavailable: bool):
-        """Starts without labels.
+        """Makes an empty set of labels.
 
         Args:
-          is_available: whether a version of a model is served.
-          allow_unavailable: whether a new label may name a version that is not served (yet).
+          is_available: function that tells whether a version of a model is served.
+          allow_unavailable: whether a new label may refer to a version that is not served (yet).
         """
         self._is_available = is_available
         self._allow_unavailable = allow_unavailable
@@ -63,10 +63,10 @@ class Labels:
         self._lock = threading.Lock()
 
     def check(self, models: dict[str, ModelConfig]) -> dict[tuple[str, str], int]:
-        """The labels of a configuration, for `assign`.
+        """Checks the labels of a configuration, and returns them for `assign`.
 
         Raises:
-          ServingError: FAILED_PRECONDITION, a label's version is not served.
+          ServingError: FAILED_PRECONDITION, the version of a label is not served.
         """
         labels = {}
         for model in models.values():
@@ -88,10 +88,10 @@ class Labels:
             self._versions = labels
 
     def version(self, model: str, label: str) -> int:
-        """The version that a label names.
+        """Returns the version that a label refers to.
 
         Raises:
-          ServingError: INVALID_ARGUMENT, there is no such label.
+          ServingError: INVALID_ARGUMENT, the label does not exist.
         """
         with self._lock:
             version = self._versions.get((model, label))

@@ -1,4 +1,4 @@
-"""The tf.Examples of a request, as the strings that a signature parses."""
+"""Serialises the tf.Examples of a request, as strings for a signature to parse."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from serving.server.errors import ServingError
 
 
 def serialized_examples(source: Input, bounds: Bounds) -> np.ndarray:
-    """Serializes the examples of Classify, Regress and MultiInference.
+    """Serialises the examples of Classify, Regress and MultiInference.
 
-    A context is put before each example, which is how protobuf merges the two.
+    A context is prepended to each example, which is how protobuf merges the two.
 
     Returns:
-      object array (examples,) of bytes.
+      An object array (examples,) of bytes.
 
     Raises:
-      ServingError: there are none, or `bounds` allow fewer, or less of a context.
+      ServingError: there are no examples, or the examples or the context exceed `bounds`.
     """
     kind = source.WhichOneof("kind")
     examples, context = [], b""
@@ -46,12 +46,12 @@ def serialized_examples(source: Input, bounds: Bounds) -> np.ndarray:
 
 
 def bytes_of(examples: np.ndarray) -> int:
-    """The bytes of serialized examples."""
+    """Returns the total size of serialised examples in bytes."""
     return sum(map(len, examples))
 
 
 def strings_of_input(source: Input) -> Iterator[bytes]:
-    """All strings in the features of examples; those of a context once for each of them."""
+    """Yields all strings in the features of examples; those of a context once per example."""
     with_context = source.example_list_with_context
     examples = (*source.example_list.examples, *with_context.examples)
     for example in (*examples, *[with_context.context] * len(with_context.examples)):

@@ -1,6 +1,6 @@
 """Predict, Classify, Regress and MultiInference on one loaded version.
 
-Which request is refused, and in which words, is TensorFlow Serving's protocol: clients match on it.
+Requests are refused with the messages of TensorFlow Serving, because clients match on these.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from serving.signatures import (
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What the server's flags change about inference.
+    """Options of inference, from the server's flags.
 
     Attributes:
-      check_method_name: refuse signatures whose method name is that of another method.
-      tensor_content: answer Predict by `tensor_content` instead of the fields of the dtypes.
-      bounds: what a request may take.
+      check_method_name: whether to refuse signatures with the method name of another method.
+      tensor_content: whether Predict returns outputs as `tensor_content`, not in the fields by
+      dtype.
+      bounds: the limits for requests.
     """
 
     check_method_name: bool
@@ -52,7 +53,7 @@ def predict(
     rules: Rules,
     timeout_s: float | None = None,
 ) -> predict_pb2.PredictResponse:
-    """Answers Predict; raises ServingError and TensorFlowError, like all here."""
+    """Handles Predict; like all functions here, it raises ServingError and TensorFlowError."""
     name = request.model_spec.signature_name or SERVING_DEFAULT
     signature = servable.signatures.get(name)
     if signature is None:
@@ -81,7 +82,7 @@ def predict(
 def _feeds(
     signature: Signature, request: predict_pb2.PredictRequest, bounds: Bounds
 ) -> tuple[dict, int]:
-    """The tensors by their names in the graph, and their bytes."""
+    """Returns the tensors by their names in the graph, and their size in bytes."""
     given, expected = request.inputs, signature.inputs
     defaults = signature.definition.defaults
     if len(given) > len(expected) or (len(given) < len(expected) and not defaults):
@@ -137,7 +138,7 @@ def classify(
     rules: Rules,
     timeout_s: float | None = None,
 ) -> classification_pb2.ClassificationResponse:
-    """Answers Classify."""
+    """Handles Classify."""
     response = classification_pb2.ClassificationResponse()
     signature, arrays, count = _run_method(servable, request, CLASSIFY_METHOD, rules, timeout_s)
     _fill_spec(response.model_spec, request.model_spec, servable)
@@ -151,7 +152,7 @@ def regress(
     rules: Rules,
     timeout_s: float | None = None,
 ) -> regression_pb2.RegressionResponse:
-    """Answers Regress."""
+    """Handles Regress."""
     response = regression_pb2.RegressionResponse()
     signature, arrays, count = _run_method(servable, request, REGRESS_METHOD, rules, timeout_s)
     _fill_spec(response.model_spec, request.model_spec, servable)
@@ -175,7 +176,7 @@ def _run_method(servable, request, method: str, rules: Rules, timeout_s):
 
 
 def _method_outputs(signature: Signature, method: str, rules: Rules) -> list[str]:
-    """The tensors that Classify or Regress computes; the signature must be fit for it."""
+    """Returns the tensors that Classify or Regress computes; checks the signature."""
     kind, allowed = {
         CLASSIFY_METHOD: ("classification", ("classes", "scores")),
         REGRESS_METHOD: ("regression", ("outputs",)),
@@ -218,7 +219,7 @@ def multi_inference(
     rules: Rules,
     timeout_s: float | None = None,
 ) -> inference_pb2.MultiInferenceResponse:
-    """Answers MultiInference: several methods on the same examples, in one run."""
+    """Handles MultiInference: several methods on the same examples, in one run."""
     tasks: dict[str, tuple] = {}
     for task in request.tasks:
         spec = task.model_spec

@@ -1,8 +1,8 @@
-"""What a signature says of its inputs, and the tensors of a request held against it.
+"""The inputs that a signature declares, and checks of a request's tensors against them.
 
-TensorFlow Serving's session does not compare a tensor with the shape that its signature declares;
-some kernels do not look either, and end the process. So everything that the declaration tells is
-looked at before the session sees the tensor.
+TensorFlow Serving's session does not compare a tensor with the shape in its signature. Some kernels
+do not check it either, and crash the process. So everything in the declaration is checked before
+the session gets the tensor.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from serving.server.bounds import Bounds
 from serving.server.errors import invalid
 from serving.tensorflow_c.c_tensors import STRING_BYTES, item_bytes
 
-ANY = -1  # size of a dimension that may have any
+ANY = -1  # size of a dimension that may have any size
 
 
 @dataclasses.dataclass(frozen=True)
 class InputSpec:
-    """What an input takes.
+    """The tensors that an input accepts.
 
     Attributes:
-      dtype: of types_pb2.
-      shape: sizes, `ANY` among them; None: any rank.
-      ones_left_out: whether a tensor may leave out sizes of 1 at the end, but for the first size.
+      dtype: dtype, a number of types_pb2.
+      shape: sizes, some of which may be `ANY`; None for any rank.
+      ones_left_out: whether a tensor may omit trailing sizes of 1, except the first size.
     """
 
     dtype: int
@@ -38,7 +38,7 @@ class InputSpec:
 
     @classmethod
     def of(cls, info: TensorInfo) -> InputSpec:
-        """What a SignatureDef declares."""
+        """Makes the spec of an input from a SignatureDef."""
         shape = info.tensor_shape
         if not info.HasField("tensor_shape") or shape.unknown_rank:
             return cls(info.dtype, None)
@@ -56,19 +56,20 @@ class InputSpec:
 
 
 def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bounds) -> int:
-    """Refuses a tensor that is not what an input takes.
+    """Refuses a tensor that an input does not accept.
 
     Args:
-      alias: the name of the input.
-      tensor: of a request.
-      spec: of the input.
-      bounds: of the server. A few bytes can declare a huge tensor, of one repeated number or empty.
+      alias: name of the input.
+      tensor: tensor of a request.
+      spec: spec of the input.
+      bounds: limits of the server, since a few bytes can declare a huge tensor, such as of one
+      repeated number or an empty one.
 
     Returns:
-      Bytes of the tensor in memory.
+      Size of the tensor in memory, bytes.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, with what is expected and what came.
+      ServingError: INVALID_ARGUMENT, with what was expected and what was received.
     """
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0:
@@ -79,12 +80,12 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
             f"input tensor {alias}: expected {_dtype(spec.dtype)} {_shape(spec.shape)}, got "
             f"{_dtype(tensor.dtype)} {_shape(shape)}"
         )
-    # Of an empty tensor, something of each size that is not 0 may be computed, as a sum of each
-    # of its rows. So a size of 0 counts as 1.
+    # For an empty tensor, something may be computed for each size that is not 0, such as a sum of
+    # each of its rows. So a size of 0 counts as 1.
     size = math.prod(max(n, 1) for n in shape) * (item_bytes(tensor.dtype) or STRING_BYTES)
     if tensor.dtype == types_pb2.DT_STRING:
         strings = strings_of(tensor)
-        # Numbers may leave out what repeats the last one, as TensorFlow's own tools write them.
+        # Numbers may omit repetitions of the last one, as TensorFlow's own tools do.
         if len(strings) != math.prod(shape):
             raise invalid(
                 f"input tensor {alias} has the shape {_shape(shape)} and {len(strings)} strings; "
@@ -93,7 +94,7 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
         bounds.check_count(f"input tensor {alias}", len(strings))
         size += sum(map(len, strings))
     if size > bounds.max_tensor_bytes:
-        # Without the number of bytes, which may have more digits than Python writes.
+        # The message omits the number of bytes, which may have more digits than Python can format.
         raise bounds.refuse(
             "max_request_bytes",
             f"input tensor {alias} of the shape {_shape(shape)} is larger than the server's limit "
@@ -103,10 +104,10 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
 
 
 def strings_of(tensor: TensorProto) -> Sequence[bytes]:
-    """The strings of a tensor in either of its forms; fewer where `tensor_content` is damaged."""
+    """Returns the strings of a tensor in either form; fewer if `tensor_content` is damaged."""
     if tensor.string_val or not tensor.tensor_content:
         return tensor.string_val
-    # The lengths of all strings as varints, then the strings.
+    # The lengths of all strings as varints, followed by the strings.
     content, lengths, position = tensor.tensor_content, [], 0
     count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     while len(lengths) < count and position < len(content):
@@ -122,7 +123,7 @@ def strings_of(tensor: TensorProto) -> Sequence[bytes]:
 
 
 def _varint(content: bytes, position: int) -> tuple[int, int]:
-    """The integer at a position, and where it ends."""
+    """Returns the integer at a position, and the position after it."""
     value = shift = 0
     for byte in content[position : position + 10]:
         value |= (byte & 0x7F) << shift

@@ -1,6 +1,7 @@
-"""Loads and unloads versions so that a model that is served stays served.
+"""Loads and unloads versions in such a way that a served model stays served.
 
-A new version is loaded before an old one goes; an old one goes after its last request.
+A new version is loaded before an old one is unloaded, and an old one is unloaded after its last
+request.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ State = enum.IntEnum("State", ModelVersionStatus.State.items())
 
 @dataclasses.dataclass
 class Version:
-    """What is known of one version of a model.
+    """The state of one version of a model.
 
     Attributes:
       path: its folder.
       aspired: whether it should be served.
-      was_away: whether there was a time when it should not; one that ended is loaded again only
-        after that.
-      state: as GetModelStatus tells it.
-      error: why it is not served.
-      attempts: how often it failed to load.
-      retry_at: when it is tried again, by the monotonic clock.
+      was_away: whether it was not aspired at some time; a version that has ended is loaded again
+          only after that.
+      state: the state that GetModelStatus returns.
+      error: the reason why it is not served.
+      attempts: number of failed attempts to load it.
+      retry_at: time of the next attempt, by the monotonic clock.
       servable: the loaded version.
     """
 
@@ -65,15 +66,15 @@ class Lifecycle:
         retry_interval_s: float = 60.0,
         on_change: Callable[[str, int], None] = lambda model, available: None,
     ):
-        """Starts without any model.
+        """Starts without models.
 
         Args:
           load: loads a version and warms it up.
-          load_threads: versions that are loaded at a time.
-          unload_threads: versions that are unloaded at a time.
-          max_retries: how often a version that failed is tried again.
+          load_threads: number of versions to load at a time.
+          unload_threads: number of versions to unload at a time.
+          max_retries: number of retries for a version that failed to load.
           retry_interval_s: seconds between two attempts.
-          on_change: told a model and the number of its versions that are served.
+          on_change: called with a model and the number of its served versions.
         """
         self._load = load
         self._max_retries = max_retries
@@ -88,7 +89,7 @@ class Lifecycle:
         self._timer.start()
 
     def aspire(self, model: str, versions: Mapping[int, Path]) -> None:
-        """Sets which versions of a model should be served; the others will go."""
+        """Sets which versions of a model should be served; the others are unloaded."""
         with self._changed:
             known = self._models.setdefault(model, {})
             for number, version in known.items():
@@ -101,7 +102,7 @@ class Lifecycle:
             self._act(model)
 
     def retry_unserved(self, model: str) -> bool:
-        """Whether no version of a model is served; those that have failed are then tried again."""
+        """Returns whether no version of a model is served; if so, retries those that failed."""
         with self._changed:
             known = self._models.get(model, {})
             if any(map(_available, known.values())):
@@ -115,14 +116,14 @@ class Lifecycle:
 
     @contextlib.contextmanager
     def serving(self, model: str, number: int | None) -> Iterator[Servable]:
-        """A version that stays loaded during the block.
+        """Yields a version, which stays loaded during the block.
 
         Args:
-          model: its name.
-          number: of the version; None: the latest that is served.
+          model: name of the model.
+          number: number of the version; None for the latest that is served.
 
         Raises:
-          ServingError: NOT_FOUND.
+          ServingError: NOT_FOUND, the version is not served.
         """
         with self._changed:
             versions = self._models.get(model, {})
@@ -140,7 +141,7 @@ class Lifecycle:
             servable.release()
 
     def states(self, model: str) -> dict[int, tuple[State, ServingError | None]]:
-        """State and error of each version that was ever seen, the latest first."""
+        """Returns state and error of each version seen so far, the latest first."""
         with self._changed:
             versions = self._models.get(model, {})
             return {n: (versions[n].state, versions[n].error) for n in sorted(versions)[::-1]}
@@ -149,11 +150,11 @@ class Lifecycle:
         """Waits until a version of each model is served, or the server stops.
 
         Args:
-          models: their names.
-          patient: wait also for models that have no versions yet.
+          models: names of the models.
+          patient: whether to wait also for models that have no versions yet.
 
         Raises:
-          ServingError: a model's versions failed to load, or it has none.
+          ServingError: a model's versions failed to load, or it has no versions.
         """
 
         def failed() -> dict[str, dict[int, Version]]:
@@ -184,7 +185,7 @@ class Lifecycle:
             )
 
     def stop(self) -> None:
-        """Unloads everything, each version after its last request."""
+        """Unloads all versions, each after its last request."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -203,7 +204,7 @@ class Lifecycle:
             self._do_unload(model, number, version)
 
     def _act(self, model: str) -> None:
-        """Takes the next steps for a model; the lock is held."""
+        """Takes the next steps for a model; the caller holds the lock."""
         if self._stopped:
             return
         versions = self._models[model]

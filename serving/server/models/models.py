@@ -1,4 +1,4 @@
-"""The models of a server: their configuration, their versions, and the looking for new ones."""
+"""The models of a server: their configuration, their versions, and watching for new ones."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from serving.tensorflow_c.c_api import TensorFlowError
 
 
 class Models:
-    """Keeps the versions loaded that the configuration and the models' folders ask for."""
+    """Keeps those versions loaded that the configuration and the models' folders demand."""
 
     def __init__(self, options: Options, rules: Rules, metrics: Metrics):
-        """Reads the files that the options name; nothing is loaded yet.
+        """Reads the files given in the options; nothing is loaded yet.
 
         Raises:
-          OSError, ValueError: a file cannot be read or breaks a rule.
+          OSError, ValueError: a file cannot be read or is not valid.
         """
         self._options = options
         self._rules = rules
@@ -68,11 +68,11 @@ class Models:
         self._pollers: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Loads the models, waits for them, and keeps looking for new versions.
+        """Loads the models, waits for them, and then watches for new versions.
 
         Raises:
           OSError, ValueError: models.config cannot be read.
-          ServingError: it breaks a rule, or a model does not load.
+          ServingError: models.config is not valid, or a model does not load.
         """
         options = self._options
         config = self._read_models()
@@ -84,7 +84,7 @@ class Models:
             )
 
     def stop(self) -> None:
-        """Unloads everything, each version after its last request."""
+        """Unloads all versions, each after its last request."""
         self._stopping.set()
         self._lifecycle.stop()
         for thread in self._pollers:
@@ -94,18 +94,18 @@ class Models:
         return model in self._models
 
     def names(self) -> list[str]:
-        """The names of the configured models."""
+        """Returns the names of the configured models."""
         return list(self._models)
 
     def states(self, model: str) -> dict[int, tuple[State, ServingError | None]]:
-        """State and error of each version of a model, the latest first."""
+        """Returns state and error of each version of a model, the latest first."""
         return self._lifecycle.states(model)
 
     def serving(self, spec: model_pb2.ModelSpec) -> contextlib.AbstractContextManager[Servable]:
-        """The version that a request means; it stays loaded during the block.
+        """Returns a context with the version for a request; it stays loaded during the block.
 
         Raises:
-          ServingError: there is no such version, label or model.
+          ServingError: the version, label or model does not exist.
         """
         if not spec.name:
             raise ServingError(StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
@@ -123,13 +123,13 @@ class Models:
         """Replaces the configuration, and waits until a version of each new model is served.
 
         Args:
-          config: the new one.
-          patient: wait also for models that have no versions yet, instead of complaining.
-          retry: try again, and wait for, models that are not new and of which no version is served.
+          config: the new configuration.
+          patient: whether to wait also for models without versions, instead of raising an error.
+          retry: whether to retry, and wait for, known models of which no version is served.
 
         Raises:
-          ServingError: it breaks a rule, and the old one stays; or a model that it waits for does
-            not load.
+          ServingError: the configuration is not valid, and the old one stays; or one of the models
+              that it waits for does not load.
         """
         models = check_models(config)
         with self._config_lock:
@@ -174,7 +174,7 @@ class Models:
         except (ServingError, TensorFlowError) as error:
             found = status_of(error)
             status = found.code.name
-            # Clients are told why a version is not served, but not where it lies.
+            # Clients may see why a version is not served, but not its path.
             where = f"{model}/{version}"
             raise ServingError(found.code, found.message.replace(str(path), where)) from error
         finally:
@@ -222,7 +222,7 @@ class Models:
 
 
 def _check_files(path: Path, options: Options) -> None:
-    """Refuses what could block the loader, crash it, or do more than compute."""
+    """Refuses files that could block or crash the loader, or do more than compute."""
     try:
         check_regular_tree(path)
         if options.prefer_tflite_model and (path / tflite_session.FILE).exists():

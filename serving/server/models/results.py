@@ -1,4 +1,4 @@
-"""The results of Classify and Regress from the tensors that were computed."""
+"""Makes the results of Classify and Regress from computed tensors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def fill_classifications(
     arrays: Mapping[str, np.ndarray],
     count: int,
 ) -> None:
-    """Writes labels and scores, whichever there are.
+    """Writes labels and scores, or those of them that the signature has.
 
     Args:
-      result: to write to.
-      signature: that was run.
-      arrays: what it gave, by the names of the tensors.
-      count: the number of examples that were sent.
+      result: the result to write to.
+      signature: the signature that was run.
+      arrays: its outputs, by the names of the tensors.
+      count: number of examples in the request.
 
     Raises:
-      ServingError: the tensors are no classification of `count` examples.
+      ServingError: the tensors are not a classification of `count` examples.
     """
     found = {}
     for alias, dtype in (("classes", tf.string), ("scores", tf.float32)):
@@ -67,7 +67,7 @@ def fill_regressions(
     arrays: Mapping[str, np.ndarray],
     count: int,
 ) -> None:
-    """Writes one value for each example; arguments and errors as for `fill_classifications`."""
+    """Writes one value per example; arguments and errors are those of `fill_classifications`."""
     array = arrays[signature.outputs["outputs"]]
     if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
         raise invalid(

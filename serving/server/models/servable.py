@@ -1,4 +1,4 @@
-"""One version of one model, loaded."""
+"""A loaded version of a model."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Signature:
     Attributes:
       name: its key in the SavedModel.
       definition: its SignatureDef.
-      inputs: alias -> name of the tensor.
-      outputs: alias -> name of the tensor.
-      specs: alias -> what that input takes.
-      batched: name of an output tensor -> name of the tensor that batches compute; empty where
-        requests are not batched.
+      inputs: from the alias of an input to the name of its tensor.
+      outputs: from the alias of an output to the name of its tensor.
+      specs: from the alias of an input to its spec.
+      batched: from the name of an output tensor to the name of the tensor that batches compute;
+          empty if requests are not batched.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Signature:
 
 
 class Servable:
-    """A loaded version: computes tensors, on its own or in batches with other requests.
+    """A loaded version, which computes tensors, one request at a time or in batches.
 
     Attributes:
-      model: its name.
-      version: its number.
-      signatures: by name.
+      model: name of the model.
+      version: number of the version.
+      signatures: signatures by name.
     """
 
     def __init__(
@@ -70,21 +70,21 @@ class Servable:
         batching: BatchingParameters | None = None,
         tflite_interpreters: int = 0,
     ):
-        """Loads it.
+        """Loads the version.
 
         Args:
-          model: its name.
-          version: its number.
-          path: its folder.
-          tags: of the graph in the SavedModel.
-          config: of the session.
-          batching: how requests are gathered; None: each is computed alone.
-          tflite_interpreters: if there is a model.tflite, this many interpreters of it are served
-            instead of the SavedModel; 0: never.
+          model: name of the model.
+          version: number of the version.
+          path: folder of the version.
+          tags: tags of the graph in the SavedModel.
+          config: configuration of the session.
+          batching: batching parameters; None to run each request alone.
+          tflite_interpreters: number of interpreters of a model.tflite, which is then used instead
+              of the SavedModel, if there is one; 0 to always use the SavedModel.
 
         Raises:
           TensorFlowError: it cannot be loaded.
-          ImportError: TFLite files cannot be run.
+          ImportError: LiteRT is not installed.
         """
         self.model = model
         self.version = version
@@ -106,7 +106,7 @@ class Servable:
         except BaseException:
             self._session.close()
             raise
-        self.meta_graph.ClearField("graph_def")  # it may be large, and has been used
+        self.meta_graph.ClearField("graph_def")  # it may be large, and is no longer needed
 
     def _prepare(self, name: str, definition: SignatureDef) -> Signature:
         signature = Signature(
@@ -142,9 +142,9 @@ class Servable:
         if isinstance(self._session, TFLiteSession):
             return self._session.input_spec(info.name)
         spec = InputSpec.of(info)
-        # A signature of TensorFlow 1 says what shape its placeholder had, which a session does not
-        # hold a tensor to: clients of such models send others, and TensorFlow Serving answers.
-        # What TensorFlow 2 saved is a function with a signature of its own.
+        # In TensorFlow 1, a signature has the shape of its placeholder, which a session does not
+        # enforce: clients of such models send other shapes, and TensorFlow Serving accepts them.
+        # TensorFlow 2 saves functions, which have a signature of their own.
         if not self.meta_graph.HasField("object_graph_def"):
             return dataclasses.replace(spec, shape=None)
         return spec
@@ -159,13 +159,14 @@ class Servable:
         """Computes `fetches`.
 
         Args:
-          signature: whose tensors they are; None: of several, which is never batched.
-          feeds: tensors by name.
-          fetches: names of tensors.
-          timeout_s: seconds, None: no limit.
+          signature: signature of the tensors; None for tensors of several signatures, which are not
+          batched.
+          feeds: input tensors by name.
+          fetches: names of the tensors to compute.
+          timeout_s: time limit in seconds; None for no limit.
 
         Raises:
-          TensorFlowError: what TensorFlow has to say.
+          TensorFlowError: TensorFlow's error.
         """
         if signature is None or not signature.batched:
             return self._session.run(feeds, fetches, timeout_s=timeout_s)
@@ -179,12 +180,13 @@ class Servable:
         except TensorFlowError as error:
             if error.code != Code.INVALID_ARGUMENT:
                 raise
-            # One bad request fails its whole batch: alone, each gets the answer it deserves.
+            # One invalid request makes its whole batch fail. Run alone, each gets its own result or
+            # error.
             left = None if timeout_s is None else timeout_s - (time.monotonic() - started)
             return self._session.run(feeds, fetches, timeout_s=left)
 
     def _rows(self, signature: Signature, feeds) -> int | None:
-        """The batch size of a request that can join a batch; None: it must be run alone."""
+        """Returns the batch size of a request that can be batched; None if it must be run alone."""
         sizes = set()
         for alias, name in signature.inputs.items():
             shape = _shape(feeds[name]) if name in feeds else None
@@ -209,19 +211,19 @@ class Servable:
         return size
 
     def acquire(self) -> None:
-        """Announces a request; the version is not unloaded before it calls `release`."""
+        """Registers a request; the version stays loaded until it calls `release`."""
         with self._changed:
             self._users += 1
 
     def release(self) -> None:
-        """Ends what `acquire` began."""
+        """Ends a request registered by `acquire`."""
         with self._changed:
             self._users -= 1
             if not self._users:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Unloads it after the last request."""
+        """Unloads the version after its last request."""
         with self._changed:
             self._changed.wait_for(lambda: not self._users)
         self._session.close()
@@ -229,7 +231,7 @@ class Servable:
 
 
 def _check_operations(graph: GraphDef) -> None:
-    """Refuses operations that TensorFlow Serving lacks, and which fail when they are run."""
+    """Refuses operations that TensorFlow Serving lacks, which would fail when they are run."""
     nodes = itertools.chain(graph.node, *(f.node_def for f in graph.library.function))
     found = sorted({node.op for node in nodes} & _OF_PYTHON)
     if found:
@@ -241,7 +243,7 @@ def _check_operations(graph: GraphDef) -> None:
 
 
 def _obstacle_to_batches(definition: SignatureDef) -> str:
-    """Why requests for a signature cannot be batched; empty if they can."""
+    """Returns the reason why requests for a signature cannot be batched; empty if they can."""
     for kind, tensors in (("input", definition.inputs), ("output", definition.outputs)):
         for alias, info in tensors.items():
             dims = [dim.size for dim in info.tensor_shape.dim]

@@ -1,8 +1,8 @@
-"""Computed arrays into the TensorProtos of a response, as TensorFlow Serving writes them.
+"""Writes computed arrays to the TensorProtos of a response, as TensorFlow Serving does.
 
-It fills the fields of the dtype (`float_val`, ...), which many clients read directly. In protobuf's
-wire format those of floats and booleans are the array's own bytes, so they are not copied one by
-one through Python.
+Values go to the fields of their dtype (`float_val`, ...), which many clients read directly. In
+protobuf's wire format, the fields of floats and booleans have the same bytes as the array, so these
+are not copied one by one through Python.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from serving.tensor_types import TENSOR_TYPES
 
 _FIELDS = {kind.numpy: kind.field for kind in TENSOR_TYPES.values()}
-# Their packed wire format is the array's bytes.
+# Fields whose packed wire format has the same bytes as the array.
 _AS_BYTES = frozenset({"float_val", "double_val", "scomplex_val", "dcomplex_val", "bool_val"})
 _LENGTH_DELIMITED = 2
 
@@ -26,8 +26,8 @@ def fill_tensor(proto: TensorProto, array: np.ndarray, as_content: bool = False)
 
     Args:
       proto: the TensorProto.
-      array: of any dtype of TensorFlow's; strings as an object array of bytes.
-      as_content: numbers go to `tensor_content` instead of the field of their dtype.
+      array: an array of any TensorFlow dtype; strings as an object array of bytes.
+      as_content: whether numbers go to `tensor_content` instead of the field of their dtype.
     """
     proto.tensor_shape.SetInParent()
     for size in array.shape:
@@ -51,7 +51,7 @@ def fill_tensor(proto: TensorProto, array: np.ndarray, as_content: bool = False)
 
 
 def int32_values(proto: TensorProto) -> list[int]:
-    """The values of an int32 tensor of a response, flat; none of any other type."""
+    """Returns the values of an int32 tensor of a response, flattened; [] for any other type."""
     if proto.dtype != tf.int32.as_datatype_enum:
         return []
     return tf.make_ndarray(proto).ravel().tolist()

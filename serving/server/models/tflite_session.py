@@ -1,4 +1,4 @@
-"""A `model.tflite` behind the face of `SavedModelSession`, for --prefer_tflite_model."""
+"""Runs a `model.tflite` with the interface of `SavedModelSession`, for --prefer_tflite_model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from serving.signatures import PREDICT_METHOD, SERVING_DEFAULT
 from serving.status_codes import Code
 from serving.tensorflow_c.c_api import TensorFlowError
 
-FILE = "model.tflite"  # in a version's folder
-# An entry of the file's metadata: a FlexBuffers map of names to SignatureDefs.
+FILE = "model.tflite"  # in the folder of a version
+# An entry of the file's metadata: a FlexBuffers map from names to SignatureDefs.
 _SIGNATURES = b"signature_defs_metadata"
 
 
 class TFLiteSession:
-    """A TFLite file and as many interpreters of it as may compute at a time.
+    """A TFLite file with several interpreters, which run in parallel.
 
     Attributes:
       meta_graph: a MetaGraphDef with the signatures.
@@ -37,11 +37,11 @@ class TFLiteSession:
 
         Args:
           path: the folder with model.tflite.
-          interpreters: their number.
+          interpreters: number of interpreters.
 
         Raises:
-          TensorFlowError: it is no TFLite file, or LiteRT cannot run it.
-          ImportError: there is no interpreter.
+          TensorFlowError: the file is not a TFLite file, or LiteRT cannot run it.
+          ImportError: LiteRT is not installed.
         """
         try:
             from ai_edge_litert.interpreter import Interpreter
@@ -73,13 +73,13 @@ class TFLiteSession:
 
     @property
     def signature_defs(self) -> dict[str, SignatureDef]:
-        """The signatures by their names."""
+        """The signatures by name."""
         return dict(self.meta_graph.signature_def)
 
     def input_spec(self, name: str) -> InputSpec:
-        """What an input takes, by the file itself; its first dimension follows the request.
+        """Returns the spec of an input in the file; its first dimension follows the request.
 
-        Sizes of 1 may be left out, as clients do; the kernels see them.
+        Trailing sizes of 1 may be omitted, as clients do; the kernels get them.
         """
         detail = _detail(self._inputs, name)
         shape = tuple(map(int, detail["shape_signature"]))
@@ -92,7 +92,8 @@ class TFLiteSession:
         *,
         timeout_s: float | None = None,
     ) -> list[np.ndarray]:
-        """Computes `fetches`; arguments, results and errors as `SavedModelSession.run`'s."""
+        """Computes `fetches`; arguments, results and errors are those of
+        `SavedModelSession.run`."""
         arrays = {}
         for name, value in feeds.items():
             detail, array = _detail(self._inputs, name), _array(value)
@@ -125,7 +126,8 @@ class TFLiteSession:
         except (ValueError, RuntimeError, TypeError) as error:
             raise TensorFlowError(Code.INVALID_ARGUMENT, str(error)) from error
         finally:
-            # One that failed may be left half resized, and would fail the next request, too.
+            # After a failure, an interpreter may be half resized, and would make the next request
+            # fail, too.
             self._free.put(self._new() if broken else interpreter)
 
     def _details(self) -> tuple[dict, dict]:
@@ -164,7 +166,7 @@ def _array(value: np.ndarray | TensorProto) -> np.ndarray:
 
 
 def _detail(details: Mapping[str, Mapping], name: str) -> Mapping:
-    # Early converters left out the ":0" of TensorFlow's names.
+    # Early converters omitted the ":0" of TensorFlow's names.
     found = details.get(name) or details.get(name.partition(":")[0])
     if found is None:
         raise TensorFlowError(Code.INTERNAL, f"Unknown tensor '{name}'.")

@@ -1,4 +1,4 @@
-"""Which versions lie in a model's folder, and which of them should be served."""
+"""Finds the versions in a model's folder, and chooses those to serve."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _VERSION = re.compile(r"[0-9]{1,19}")
 
 
 def aspired_versions(config: ModelConfig) -> dict[int, Path] | None:
-    """The versions that a model's policy chooses from those in its folder.
+    """Returns the versions that a model's policy chooses from those in its folder.
 
     Returns:
-      Version -> folder; None: the model's folder cannot be read at the moment, which is no reason
-      to stop serving what was loaded from it.
+      From version to folder; or None if the model's folder cannot be read at the moment, which is
+      no reason to unload versions.
     """
     base = Path(config.base_path)
     try:

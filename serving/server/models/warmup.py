@@ -1,4 +1,4 @@
-"""Runs the warm-up records that come with a version, before it is served."""
+"""Runs the warm-up records of a version, before it is served."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, path: Path, rules: inference.Rules, iterations: int = 1) -> int:
-    """Runs every record.
+    """Runs all records.
 
     Args:
       servable: the loaded version.
-      path: its folder.
-      rules: of inference.
-      iterations: how often each record is run.
+      path: folder of the version.
+      rules: options of inference.
+      iterations: number of times to run each record.
 
     Returns:
       The number of records.
 
     Raises:
-      ServingError, TensorFlowError: a record fails, is none, or there are more than `MAX_RECORDS`.
+      ServingError, TensorFlowError: a record fails or is invalid, or there are more than
+      `MAX_RECORDS`.
     """
     file = path / RECORDS
     if not file.exists():

@@ -1,1 +1,1 @@
-"""The REST side of the server: URLs, bodies, origins, replies. It knows `backend` only."""
+"""The REST server: URLs, bodies, origins, responses. It depends on `backend` only."""

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API over a `Backend`, with the metrics and the web page beside it."""
+"""TensorFlow Serving's REST API for a `Backend`, with the metrics and the web page."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
     "Access-Control-Max-Age": "600",
 }
-# Questions about models are answered also while every thread for predictions is busy.
+# Requests about models are answered even while all prediction threads are busy.
 _STATUS_THREADS = 2
 _SCHEME_AND_HOST = re.compile(r"https?://[^/]*", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
 class RestOptions:
-    """How the REST API guards itself.
+    """Options and limits of the REST API.
 
     Attributes:
-      timeout_s: for an answer, and for a client to read it, each; seconds.
-      max_body_bytes: of a request, compressed and inflated.
-      metrics_path: of the Prometheus metrics, None for nowhere.
-      web_page: whether there is one at "/".
-      threads: how many requests are worked on at a time.
-      waiting: how many more may wait for a thread; beyond that the answer is 503.
-      bytes_under_way: what the bodies of all requests may have together; beyond that the answer is
-        503. None: as much as one body may have, four times.
-      idle_timeout_s: how long a connection may take to send the head of its next request, seconds.
-      origins: whose requests are answered.
-      model_names: the models that are served, for the web page to offer.
+      timeout_s: time limit for a response, and again for the client to read it, seconds.
+      max_body_bytes: largest size of a body, both compressed and decompressed.
+      metrics_path: path of the Prometheus metrics; None for no metrics.
+      web_page: whether there is a web page at "/".
+      threads: number of requests to run at a time.
+      waiting: number of further requests that may wait for a thread; beyond it the status is 503.
+      bytes_under_way: budget for the bodies of all requests; beyond it the status is 503. None for
+          four times the largest body.
+      idle_timeout_s: time limit for a connection to send the head of its next request, seconds.
+      origins: rules for the origins of requests.
+      model_names: returns the names of the served models, for the web page.
     """
 
     timeout_s: float = 30.0
@@ -79,12 +79,12 @@ def rest_application(
     metrics: Callable[[], tuple[bytes, str]] | None,
     options: RestOptions = RestOptions(),
 ) -> web.Application:
-    """The REST API as an aiohttp application.
+    """Makes the REST API as an aiohttp application.
 
     Args:
-      backend: answers the requests; its methods are called from threads of the application.
-      metrics: the page of metrics and its content type; None if there is none.
-      options: limits.
+      backend: handles the requests; its methods are called from threads of the application.
+      metrics: returns the metrics and their content type; None for no metrics.
+      options: options and limits.
     """
     api = _RestApi(backend, metrics, options)
     application = web.Application(
@@ -117,14 +117,14 @@ class _RestApi:
         self._status_workers.close()
 
     async def expect(self, request: web.Request) -> web.StreamResponse | None:
-        """Says before the body is sent whether it is too large."""
+        """Refuses a too large body before it is sent."""
         try:
             check_length(request, self._options.max_body_bytes)
         except BodyTooLargeError:
             return self._too_large()
         if request.headers["Expect"].lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # which is not yet the beginning of the answer
+            request.writer.output_size = 0  # this is not yet the response
         return None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -132,7 +132,7 @@ class _RestApi:
         with self._memory.share() as share:
             try:
                 host, origin = request.headers.get("Host"), request.headers.get("Origin")
-                if request.method != "OPTIONS":  # which answers nothing
+                if request.method != "OPTIONS":  # a preflight reveals nothing
                     headers = self._options.origins.check(host, origin)
                 response = await self._response(request, share)
             except ServingError as error:
@@ -188,7 +188,7 @@ class _RestApi:
         return answer(self._backend, target, body, left)
 
     def _preflight(self, request: web.Request) -> web.Response:
-        """Without --cors_allowed_origins as TensorFlow Serving: no other origin is let in."""
+        """Without --cors_allowed_origins, as in TensorFlow Serving, no other origin is allowed."""
         origin = request.headers.get("Origin", "")
         if not re.search("https?://", origin):
             return web.Response(status=HTTP[Code.FAILED_PRECONDITION])
@@ -202,11 +202,11 @@ class _RestApi:
         return _error(413, f"The body of the request has more than {limit} bytes.")
 
     async def _send(self, request: web.Request, response: web.Response) -> None:
-        """Sends the answer to a client that may read it slowly, or not at all."""
+        """Sends the response to a client that may read it slowly, or not at all."""
         transport = request.transport
         if transport is None:
             return
-        transport.set_write_buffer_limits(high=0)  # drained is: with the kernel, all of it
+        transport.set_write_buffer_limits(high=0)  # drained means: the kernel has all of it
         try:
             async with asyncio.timeout(self._options.timeout_s):
                 await response.prepare(request)
@@ -215,7 +215,7 @@ class _RestApi:
         except TimeoutError:
             transport.abort()
         except ConnectionError:
-            pass  # which aiohttp finds as well, and ends the connection
+            pass  # aiohttp notices it as well, and closes the connection
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""Reading request bodies, with limits on their size and slowness, and on all of them together."""
+"""Reads request bodies, with limits on size and slowness, and on their total size."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from aiohttp import web
 from serving.server.budget import Share
 from serving.server.errors import ServingError, invalid
 
-# A body may be as slow as this; less is a client that holds connections to keep others out.
+# The slowest allowed rate of a body; slower clients may hold connections to keep others out.
 _GRACE_S = 10.0
 _LEAST_BYTES_PER_S = 16 * 2**10
 
 
 class BodyTooLargeError(Exception):
-    """More bytes than a request may have: HTTP status 413."""
+    """A body is larger than allowed: HTTP status 413."""
 
 
 class BodyTooSlowError(Exception):
-    """The body did not come: HTTP status 408."""
+    """A body arrived too slowly: HTTP status 408."""
 
 
 def check_length(request: web.Request, limit: int) -> None:
-    """Refuses a body by the length that its header announces.
+    """Refuses a body by the length in its header.
 
     Raises:
-      BodyTooLargeError: it is above `limit` bytes.
+      BodyTooLargeError: the length is above `limit` bytes.
     """
     if (request.content_length or 0) > limit:
         raise BodyTooLargeError
 
 
 async def read_body(request: web.Request, limit: int, share: Share) -> bytes:
-    """The body of a request, inflated if it came compressed.
+    """Reads the body of a request, and decompresses it if needed.
 
     Args:
-      limit: of its bytes, compressed and inflated.
+      limit: largest number of bytes, both compressed and decompressed.
 
     Raises:
-      BodyTooLargeError: it has more than `limit` bytes.
+      BodyTooLargeError: the body has more than `limit` bytes.
       BodyTooSlowError: the client sends too slowly.
-      ServingError: INVALID_ARGUMENT, if it is not what its headers say; UNAVAILABLE, if `share`
-        cannot grow.
-      ConnectionError: the client went away.
+      ServingError: INVALID_ARGUMENT, if the body does not match its headers; UNAVAILABLE, if
+          `share` cannot grow.
+      ConnectionError: the client has disconnected.
     """
     check_length(request, limit)
     body = bytearray()

@@ -1,4 +1,4 @@
-"""One REST call: from the JSON of its body through the backend to the JSON of its reply."""
+"""A REST call: from the JSON of its body, through the backend, to the JSON of its response."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from serving.server.json_bodies.replies import (
 from serving.server.json_bodies.requests import examples, named_arrays, parse_object
 from serving.server.rest.rest_urls import Target
 
-# How often a request may meet a version that was unloaded after its signature was looked up.
+# Number of attempts, since a version may be unloaded after its signature was looked up.
 _ATTEMPTS = 5
 
 
 def answer(backend: Backend, target: Target, body: bytes, timeout_s: float | None = None) -> bytes:
-    """The JSON reply to a request.
+    """Handles a request, and returns its JSON response.
 
     Args:
-      target: what its path says.
+      target: the target in the path of the request.
       body: JSON; empty for metadata and status.
-      timeout_s: seconds that the backend may take for a prediction.
+      timeout_s: time limit of a prediction in the backend, seconds.
 
     Raises:
-      ServingError: the request is wrong, or the backend refuses it.
+      ServingError: the request is invalid, or the backend refuses it.
     """
     if target.verb == "status":
         return status_reply(backend.model_status(GetModelStatusRequest(model_spec=target.spec)))

@@ -1,8 +1,8 @@
-"""Which names the REST API answers to, and which web pages may ask it.
+"""Checks the host names and the origins of requests to the REST API.
 
-A browser on this machine reaches a server on loopback for any page it shows. A page whose name its
-owner lets resolve to 127.0.0.1 (DNS rebinding) can even read the answers, but sends its own name as
-Host; any other page sends its Origin.
+Any web page in a browser on this machine can send requests to a server on loopback. A page whose
+owner lets its name resolve to 127.0.0.1 (DNS rebinding) can even read the responses, but sends its
+own name as Host; any other page sends its Origin.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Origins:
     """Rules for the headers Host and Origin.
 
     Attributes:
-      loopback_only: whether the server listens on loopback, and answers to its names only.
-      hosts: further names, `ANY` for all; where the server listens elsewhere, the only ones, if
-        there are some.
-      origins: of other pages that may ask, such as https://example.com; `ANY` for all.
-      on_refused: told the flag that would have let a refused request in.
+      loopback_only: whether the server listens on loopback, and accepts only loopback names.
+      hosts: further names, or `ANY` for all. If the server does not listen on loopback, these are
+          the only names, unless empty.
+      origins: origins of other pages that may send requests, such as https://example.com; or `ANY`.
+      on_refused: called with the flag that would have allowed a refused request.
     """
 
     loopback_only: bool = False
@@ -43,15 +43,15 @@ class Origins:
         """Refuses requests for other names and from other pages.
 
         Args:
-          host: the header Host of a request; None: it has none.
-          origin: its header Origin; None: it has none, so it is no page's, or asks for nothing
-            that a page of another origin could not have shown.
+          host: the header Host of a request; None without it.
+          origin: the header Origin; None without it, in which case the request is not from a page,
+              or asks for nothing that a page of another origin could read.
 
         Returns:
-          Headers for the answer.
+          Headers for the response.
 
         Raises:
-          ServingError: PERMISSION_DENIED, with the flag that would let it in.
+          ServingError: PERMISSION_DENIED, with the flag that would allow the request.
         """
         if host is not None and not self._answers_to(_PORT.sub("", host).lower()):
             self.on_refused("allowed_hosts")
@@ -72,7 +72,7 @@ class Origins:
         return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
 
     def lets_in(self, origin: str) -> bool:
-        """Whether pages of another origin may ask."""
+        """Whether pages of another origin may send requests."""
         return ANY in self.origins or origin.lower() in self.origins
 
     def _answers_to(self, name: str) -> bool:
@@ -82,7 +82,7 @@ class Origins:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a host is this machine and no other, whatever a name server says."""
+    """Whether a host name always means this machine, independently of name servers."""
     name = name.strip("[]").removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -93,7 +93,7 @@ def is_loopback(name: str) -> bool:
 
 
 def listed(values: str) -> frozenset[str]:
-    """The names in a flag, with commas between."""
+    """Splits the comma-separated names of a flag."""
     return frozenset(value.strip().lower().rstrip("/") for value in values.split(",") if value)
 
 

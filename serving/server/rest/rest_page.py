@@ -1,4 +1,4 @@
-"""The web page: files of serving/web, and what they have to know of this server."""
+"""The web page: the files of serving/web, and their configuration for this server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _HEADERS = {
-    # The page talks to the server that it came from, and loads nothing from elsewhere.
+    # The page connects only to the server that it came from, and loads nothing from elsewhere.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -30,24 +30,24 @@ _HEADERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Asset:
-    """Content of a path, and its headers."""
+    """The content at a path, and its headers."""
 
     body: bytes
     headers: dict[str, str]
 
 
 class WebPage:
-    """What the paths of the web page hold.
+    """The content of the web page's paths.
 
     Args:
-      model_names: the models that are served now.
-      max_body_bytes: above which the server refuses a request.
+      model_names: returns the names of the served models.
+      max_body_bytes: largest size of a request.
     """
 
     def __init__(self, model_names: Callable[[], Sequence[str]], max_body_bytes: int):
         self._model_names = model_names
         self._max_body_bytes = max_body_bytes
-        # Read once: a path is looked up among these and never becomes a file name.
+        # Read once: paths are looked up in this dict and never become file names.
         self._assets = {
             f"/{file.name}": Asset(
                 file.read_bytes(), _HEADERS | {"Content-Type": _TYPES[file.suffix]}
@@ -58,7 +58,7 @@ class WebPage:
         self._assets["/"] = self._assets["/index.html"]
 
     def get(self, path: str) -> Asset | None:
-        """What lies at `path`, None if nothing does."""
+        """Returns the content at `path`; None if there is none."""
         if path != "/config.json":
             return self._assets.get(path)
         config = {"models": list(self._model_names()), "max_body_bytes": self._max_body_bytes}

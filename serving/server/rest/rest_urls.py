@@ -24,11 +24,11 @@ _INT64_DIGITS = 19
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a request asks for.
+    """The target of a request.
 
     Attributes:
       verb: "predict", "classify", "regress", "metadata" or "status".
-      spec: the model, with the version or the label of it where one was named.
+      spec: the model, with its version or label if the path contains one.
     """
 
     verb: str
@@ -45,15 +45,15 @@ def parse_target(method: str, path: str) -> Target:
 
     Args:
       method: the HTTP method.
-      path: with its query, percent-encoded as it was sent.
+      path: path with its query, percent-encoded as sent.
 
     Raises:
-      ServingError: INVALID_ARGUMENT, if there is nothing at this path.
+      ServingError: INVALID_ARGUMENT, if the path has no meaning.
     """
     pattern = {"POST": _POST, "GET": _GET}.get(method)
     match = pattern.fullmatch(path) if pattern else None
     verb = (match["verb"] or "") if match else ""
-    # As there, the name of a method has to be in lower case although the rest of the path need not.
+    # As in TensorFlow Serving, method names must be in lower case, unlike the rest of the path.
     if match is None or (method == "POST" and verb != verb.lower()):
         raise invalid(f"Malformed request: {method} {path}")
     if match["name"] is None:

@@ -1,4 +1,4 @@
-"""Threads for calls that block, and a bounded number of calls that wait for one."""
+"""Threads for blocking calls, with a limited number of calls waiting for a thread."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _Result = TypeVar("_Result")
 
 
 class Workers:
-    """A pool of threads that refuses more calls than it has room for.
+    """A pool of threads that refuses calls beyond its capacity.
 
     Args:
-      threads: how many calls run at a time.
-      waiting: how many more may wait for a thread.
-      name: of the threads.
+      threads: number of calls to run at a time.
+      waiting: number of further calls that may wait for a thread.
+      name: name of the threads.
     """
 
     def __init__(self, threads: int, waiting: int, name: str):
@@ -29,14 +29,14 @@ class Workers:
         self._room = threading.BoundedSemaphore(threads + waiting)
 
     async def run(self, call: Callable[[], _Result], timeout_s: float) -> _Result:
-        """The result of `call`.
+        """Runs `call` in a thread and returns its result.
 
-        A call that has begun goes on to its end, in its thread, when nobody waits for it any more;
-        calls should end by themselves about then.
+        After the timeout, a running call continues to its end in its thread, so calls should end by
+        themselves at about that time.
 
         Raises:
-          ServingError: UNAVAILABLE, if there is no room; DEADLINE_EXCEEDED, if there is no result
-            within the time.
+          ServingError: UNAVAILABLE, if the pool is full; DEADLINE_EXCEEDED, if there is no result
+              in time.
         """
         if not self._room.acquire(blocking=False):
             raise ServingError(
@@ -59,5 +59,5 @@ class Workers:
             ) from None
 
     def close(self) -> None:
-        """Takes no more calls; those that wait are dropped, those that run are not waited for."""
+        """Refuses further calls, drops the waiting ones, and does not wait for running ones."""
         self._pool.shutdown(wait=False, cancel_futures=True)

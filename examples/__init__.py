@@ -1,1 +1,1 @@
-"""Small programs that show the packages at work; they import anything, and nothing imports them."""
+"""Small example programs; they may import any package, and nothing imports them."""

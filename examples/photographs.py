@@ -1,11 +1,11 @@
-"""Photographs through every artefact of the network that comes with the package.
+"""Classifies photographs with every artefact of the network that comes with the package.
 
     python -m examples.photographs --output=DIR [PICTURE ...]
 
-Exports LeViTMini (ten classes of Imagenette) as `training.main` exports a network, and classifies
-the pictures by each file. Without pictures it takes the two photographs of scikit-learn, a temple
-and a flower: the temple's likeliest class should be the church; the flower has no class here, and
-what the network says of it shows that ten classes always answer.
+Exports LeViTMini (ten classes of Imagenette) in the same formats as `training.main`, and classifies
+the pictures with each file. Without pictures, it uses the two photographs of scikit-learn, a temple
+and a flower. The most probable class of the temple should be the church. No class fits the flower,
+so its result shows that the network always predicts one of its ten classes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from absl import flags
 
 from levit_common import cli
 
-PICTURES = "pictures"  # folder in the output, for copies of the photographs
-CROPS = 64  # of the photographs, for int8's ranges
+PICTURES = "pictures"  # folder in the output for copies of the photographs
+CROPS = 64  # number of crops for calibrating int8
 
 
 def main(*pictures: str) -> None:
@@ -61,14 +61,14 @@ def main(*pictures: str) -> None:
 
 
 def sample_photographs() -> list[Path]:
-    """scikit-learn's photographs: china.jpg and flower.jpg (CC BY 2.0)."""
+    """Returns the paths of scikit-learn's photographs: china.jpg and flower.jpg (CC BY 2.0)."""
     from sklearn.datasets import load_sample_images
 
     return [Path(name) for name in load_sample_images().filenames]
 
 
 def random_crops(files: list[Path], size: tuple[int, int], seed: int = 0):
-    """Random parts of pictures, uint8 (CROPS, *size, 3): what can be had without a data set."""
+    """Cuts random parts out of pictures, uint8 (CROPS, *size, 3), in place of a data set."""
     import numpy as np
     from PIL import Image
 
@@ -87,7 +87,7 @@ def random_crops(files: list[Path], size: tuple[int, int], seed: int = 0):
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "Folder for the artefacts; what is there is replaced.")
+    flags.DEFINE_string("output", None, "Folder for the artefacts; existing ones are replaced.")
     flags.mark_flag_as_required("output")
 
 

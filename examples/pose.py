@@ -1,13 +1,12 @@
-"""From a folder of annotated pictures to a skeleton in a photograph.
+"""From a folder of annotated pictures to a skeleton drawn on a photograph.
 
     python -m examples.pose --output=DIR [--people=600] [--epochs=20]
 
-Makes the folder first, as nobody has one at hand: figures of sticks, each in a part of a photograph
-of scikit-learn's, and `joints.csv` with the places of their joints. Everything after that is what
-people of one's own take, too: the training (`training.keypoints`) begins with the weights that come
-with the package, writes every artefact and measures it on a tenth that was held out, and
-`levit_tf.keypoints` finds the joints in new pictures, which are drawn side by side in
-`skeletons.png`.
+It first makes the folder: stick figures on parts of scikit-learn's photographs, and `joints.csv`
+with the positions of their joints. Everything after that also works with your own pictures:
+training (`training.keypoints`) begins with the weights that come with the package, writes every
+artefact and evaluates it on a held-out tenth. Then `levit_tf.keypoints` predicts the joints in new
+pictures, which are drawn side by side in `skeletons.png`.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from levit_common import cli
 
 SIZE = (160, 120)  # height and width of a picture
 SHOWN = 6
-# Limbs: joint, the one that it hangs on, its length over the torso's, its angle (0 is downwards)
-# and how far that varies, in degrees.
+# For each joint: the joint it is attached to, the length of the limb relative to the torso, its
+# mean angle (0 is downwards) and the spread of the angle, in degrees.
 LIMBS = {
     "knee": ("hip", 0.85, 8, 25),
     "ankle": ("knee", 0.8, 4, 20),
@@ -65,9 +64,9 @@ def make_folder(folder: Path, people: int, rng: np.random.Generator) -> None:
     """Writes pictures and `joints.csv`.
 
     Args:
-      folder: is made; pictures in it are replaced.
-      people: how many, one in each picture.
-      rng: draws the figures.
+      folder: folder to write to; it is created, and existing pictures are replaced.
+      people: number of people, one per picture.
+      rng: random generator for the figures.
     """
     from PIL import Image
 
@@ -87,7 +86,7 @@ def make_folder(folder: Path, people: int, rng: np.random.Generator) -> None:
 
 
 def figure(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A figure of sticks in a part of a photograph.
+    """Draws a stick figure on a part of a photograph.
 
     Returns:
       uint8 (*SIZE, 3), and (x, y) of each joint of `levit_tf.keypoints.skeletons.LSP`.
@@ -118,7 +117,7 @@ def figure(rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def drawn_joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A posture that lies inside of a picture: (x, y) by name."""
+    """Draws a random posture that lies inside the picture: (x, y) by name."""
     height, width = SIZE
     while True:
         torso, lean = rng.uniform(32, 44), math.radians(rng.uniform(-15, 15))
@@ -127,7 +126,7 @@ def drawn_joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
         across = np.array([-up[1], up[0]])
         neck = hips + torso * up
         joints = {"neck": neck, "head_top": neck + 0.55 * torso * up}
-        for name, sign in (("left", 1), ("right", -1)):  # the figure looks at us
+        for name, sign in (("left", 1), ("right", -1)):  # the figure faces the viewer
             joints[f"{name}_hip"] = hips + sign * 0.18 * torso * across
             joints[f"{name}_shoulder"] = neck + sign * 0.32 * torso * across
             for joint, (above, length, angle, spread) in LIMBS.items():
@@ -140,7 +139,7 @@ def drawn_joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def draw(finder, path: Path, rng: np.random.Generator) -> None:
-    """Draws what a network finds in new pictures."""
+    """Draws the joints that a network predicts in new pictures."""
     from PIL import Image
 
     from levit_tf.keypoints.drawing import draw_skeleton
@@ -148,7 +147,7 @@ def draw(finder, path: Path, rng: np.random.Generator) -> None:
     drawn = []
     for _ in range(SHOWN):
         pixels, _ = figure(rng)
-        # A drawing of twice the size has room for thin lines.
+        # Twice the size, so that thin lines can be drawn.
         large = np.asarray(Image.fromarray(pixels).resize((2 * SIZE[1], 2 * SIZE[0])))
         drawn.append(draw_skeleton(large, finder.find(large), finder.skeleton))
     Image.fromarray(np.concatenate(drawn, axis=1)).save(path)
@@ -156,7 +155,7 @@ def draw(finder, path: Path, rng: np.random.Generator) -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder for everything; an earlier run in it is replaced.")
-    flags.DEFINE_integer("people", 600, "Pictures to make.", lower_bound=30)
+    flags.DEFINE_integer("people", 600, "Number of pictures to make.", lower_bound=30)
     flags.DEFINE_integer("epochs", 20, "Passes over the training people.", lower_bound=1)
     flags.mark_flag_as_required("output")
 

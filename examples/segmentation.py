@@ -1,13 +1,13 @@
-"""A small segmenter on LeViT's pyramid, taught by a folder of pictures and masks.
+"""Trains a small segmenter on LeViT's feature pyramid, from a folder of pictures and masks.
 
     python -m examples.segmentation --output=DIR [--pictures=600] [--epochs=15]
 
-Makes the folder first: handwritten digits on parts of two photographs, all of scikit-learn's, in
-`train/` and `test/`, each with `images/NAME.png` and `masks/NAME.png`, whose pixels are 1 where
-there is one and else 0. The digits and the parts of the photographs in `test/` are
-others than in `train/`. Then a decoder on the maps P2 to P5 of the network that comes with the
-package learns to say it of every pixel; printed is the intersection over union of each class on
-`test/`, and `masks.png` shows pictures, masks and answers.
+It first makes the folder: handwritten digits on parts of two photographs, all from scikit-learn, in
+`train/` and `test/`, each with `images/NAME.png` and `masks/NAME.png`, whose pixels are 1 for a
+digit and 0 elsewhere. `test/` has other digits and other parts of the photographs than `train/`.
+Then a decoder on the maps P2 to P5 of the network that comes with the package is trained to
+classify every pixel. It prints the intersection over union of each class on `test/`, and draws
+pictures, masks and predictions in `masks.png`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def segmenter():
-    """A model of plain pixels (batch, SIDE, SIDE, 3) -> logits (batch, SIDE, SIDE, classes)."""
+    """Builds a model from pixels (batch, SIDE, SIDE, 3) to logits (batch, SIDE, SIDE, classes)."""
     import keras
 
     import levit_tf
@@ -84,10 +84,10 @@ def make_folder(folder: Path, count: int, part: str, rng: np.random.Generator) -
     """Writes pictures and masks.
 
     Args:
-      folder: is made; files of the same names are replaced.
-      count: of pictures.
+      folder: folder to write to; it is created, and existing files are replaced.
+      count: number of pictures.
       part: "train" or "test".
-      rng: draws them.
+      rng: random generator for the pictures.
     """
     from PIL import Image
 
@@ -102,7 +102,7 @@ def make_folder(folder: Path, count: int, part: str, rng: np.random.Generator) -
         photograph = photographs[number % 2]
         wide, high = photograph.size
         side = int(rng.integers(SIDE, 160))
-        # The left two thirds are for training.
+        # The left two thirds of a photograph are for training.
         low, end = (0, 2 * wide // 3) if part == "train" else (2 * wide // 3, wide)
         left, top = int(rng.integers(low, end - side + 1)), int(rng.integers(0, high - side + 1))
         picture = photograph.resize((SIDE, SIDE), box=(left, top, left + side, top + side))
@@ -132,7 +132,7 @@ def read_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def intersection_over_union(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """(classes,): the pixels of a class in both, over those in either, of all pictures together."""
+    """Computes the IoU of each class, (classes,), over all pictures together."""
     count = len(CLASSES)
     pairs = np.bincount(found.ravel() * count + masks.ravel(), minlength=count**2)
     table = pairs.reshape(count, count)  # (found, mask)
@@ -141,7 +141,7 @@ def intersection_over_union(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def draw(pictures, masks, found, path: Path) -> None:
-    """Draws pictures, and below them masks and answers."""
+    """Draws pictures, and below them the masks and the predictions."""
     from PIL import Image
 
     colours = np.array([(30, 30, 30), (255, 200, 0)], np.uint8)
@@ -151,9 +151,9 @@ def draw(pictures, masks, found, path: Path) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("output", None, "Folder for everything.")
-    flags.DEFINE_integer("pictures", 600, "Pictures to train on.", lower_bound=16)
-    flags.DEFINE_integer("epochs", 15, "Passes over them.", lower_bound=1)
+    flags.DEFINE_string("output", None, "Folder for all files.")
+    flags.DEFINE_integer("pictures", 600, "Number of pictures to train on.", lower_bound=16)
+    flags.DEFINE_integer("epochs", 15, "Passes over the training pictures.", lower_bound=1)
     flags.mark_flag_as_required("output")
 
 

@@ -1,1 +1,1 @@
-"""Commands for those who work on levit_tf; most run in any Python, with nothing installed in it."""
+"""Commands for developers of levit_tf; most run in any Python, without installed packages."""

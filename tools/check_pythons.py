@@ -1,11 +1,11 @@
-"""Runs the demo and the fast tests on every Python that levit_tf is for and that this machine has.
+"""Runs the demo and the fast tests on each supported Python that is installed on this machine.
 
     python tools/check_pythons.py [--folder=.venv-pythons] 3.13 3.12 3.11
 
-Each has an environment of its own in the folder, which is kept. A Python is taken from PATH, or
-from pyenv's versions. Prints a table: what passed, and what each of them lacks, which is what pip
-finds no version of or has to build from source. The exit code is 0 if what was run has passed, and
-something was run.
+Each has its own environment in the folder, which is kept. Pythons are searched in PATH and in
+pyenv's versions. It prints a table of what passed, and for each Python the packages for which pip
+finds no version, or which it has to build from source. The exit code is 0 if something was run and
+all of it passed.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Not quiet, as the names of what is installed tell what comes as source.
+# Not quiet: the output shows which packages are built from source.
 _PIP_FLAGS = "--disable-pip-version-check --no-color --progress-bar=off"
 _START = 'import ensurepip, sys, venv; print("%d.%d" % sys.version_info[:2])'
 
 
 def find(version: str) -> Path | None:
-    """A Python of a version that starts and can make environments.
+    """Finds a Python of some version that starts and can create environments.
 
     Args:
-      version: such as "3.12".
+      version: version, such as "3.12".
 
     Returns:
-      None if this machine has none.
+      Its path; None if this machine has none.
     """
     for python in _candidates(version):
         try:
@@ -45,7 +45,8 @@ def find(version: str) -> Path | None:
 
 
 def _candidates(version: str) -> Iterator[Path]:
-    """Where such a Python may be. pyenv's shims fail for versions that are not selected."""
+    """Yields possible paths of such a Python. pyenv's shims fail for versions that are not
+    selected."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         if folder and (Path(folder) / f"python{version}").is_file():
             yield Path(folder) / f"python{version}"
@@ -54,14 +55,14 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def lacks(output: str) -> list[str]:
-    """What pip found no wheel of.
+    """Lists the packages for which pip found no wheel.
 
     Args:
-      output: of pip, not quiet.
+      output: output of pip, not quiet.
 
     Returns:
-      A line for each requirement without any version that fits, and for each package that is built
-      from source; of the latter, whether that failed.
+      A line for each requirement without a suitable version, and for each package that is built
+      from source, with a note if the build failed.
     """
     missing = re.findall(r"No matching distribution found for ([^\s;]+)", output)
     failed = re.findall(r"Failed building wheel for ([\w.-]+)", output)
@@ -77,20 +78,20 @@ def lacks(output: str) -> list[str]:
 
 
 def summary(output: str) -> str:
-    """pytest's last line without its frame; "" where it wrote none."""
+    """Returns pytest's last line without its frame; "" if there is none."""
     lines = re.findall(r"^=+ (.*\b(?:passed|failed|error)\S*\b.* in .+?) =+$", output, re.MULTILINE)
     return lines[-1] if lines else ""
 
 
 def check(versions: Sequence[str], folder: Path) -> bool:
-    """Runs the demo and the tests on each and prints a line for each.
+    """Runs the demo and the tests on each Python, and prints a line for each.
 
     Args:
-      versions: such as "3.12".
-      folder: of the environments and of what the commands write, `VERSION/NAME.log`.
+      versions: versions, such as "3.12".
+      folder: folder for the environments and for the output of the commands, `VERSION/NAME.log`.
 
     Returns:
-      Whether all that was run passed, and anything was.
+      Whether at least one step was run, and all passed.
     """
     results = []
     print(f"{'Python':<9}{'step':<9}{'result':<8}{'time':>8}")

@@ -1,11 +1,11 @@
-"""Checks that pip finds versions for each extra, without constraints, within a time.
+"""Checks that pip can resolve each extra without constraints, within a time limit.
 
     python tools/check_resolver.py [--limit=120] [--log=FOLDER] [EXTRA]...
 
-The pip is the one that comes with the Python that runs this, in an environment of its own: an old
-pip tries versions one by one where bounds are wide, and may not end. Nothing is installed. What
-counts is processor time, as neither downloads, up to 3 GB, nor other work on the machine are the
-resolver's. A package of which more than one version was tried is named.
+It uses the pip of the Python that runs this, in a separate environment: if version bounds are wide,
+an old pip tries versions one by one, and may not end. Nothing is installed. The limit is for
+processor time, which depends neither on downloads, up to 3 GB, nor on other work of the machine.
+Packages of which pip tried more than one version are listed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Seconds in which downloads must be done too.
+# Time limit in seconds, including downloads.
 _PATIENCE = 3600
 _TAKEN = re.compile(
     r"^ *(?:Using cached|Downloading|Processing) (?:\S*/)?"
@@ -36,13 +36,13 @@ _TAKEN = re.compile(
 
 @dataclass(frozen=True)
 class Resolution:
-    """What pip did for an extra.
+    """The result of resolving an extra.
 
     Attributes:
-      seconds: that it took.
-      processor: seconds of processor time in it.
-      packages: how many it would install; None where it did not end in time or failed.
-      output: all that it wrote.
+      seconds: elapsed time.
+      processor: processor time, seconds.
+      packages: number of packages to install; None if pip failed or did not end in time.
+      output: all output of pip.
     """
 
     seconds: float
@@ -52,13 +52,13 @@ class Resolution:
 
 
 def tried_more_than_once(output: str) -> dict[str, list[str]]:
-    """Packages of which pip tried more than one version.
+    """Finds the packages of which pip tried more than one version.
 
     Args:
-      output: of `pip install`, not quiet.
+      output: output of `pip install`, not quiet.
 
     Returns:
-      Versions in the order in which they were tried, by the package's name.
+      The versions in the order in which they were tried, by the name of the package.
     """
     versions: dict[str, dict[str, None]] = collections.defaultdict(dict)
     for name, version in _TAKEN.findall(output):
@@ -67,12 +67,12 @@ def tried_more_than_once(output: str) -> dict[str, list[str]]:
 
 
 def resolve(python: Path, extra: str, limit: int) -> Resolution:
-    """Lets pip find the versions of an extra.
+    """Lets pip resolve an extra.
 
     Args:
-      python: of an environment with the pip.
-      extra: the name of the extra.
-      limit: seconds of processor time after which it is ended.
+      python: Python of an environment that has the pip to test.
+      extra: name of the extra.
+      limit: limit of processor time, seconds.
     """
     command = [python, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-input"]
     command += ["--disable-pip-version-check", "-e", f".[{extra}]"]
@@ -96,13 +96,13 @@ def resolve(python: Path, extra: str, limit: int) -> Resolution:
 
 
 def _processor_time() -> float:
-    """Seconds that processes used which this one has waited for."""
+    """Returns the processor time of finished child processes, seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def extras(python: Path) -> list[str]:
-    """The names of the extras, in the order of setup.py.
+    """Returns the names of the extras, in the order of setup.py.
 
     Raises:
       subprocess.CalledProcessError: pip could not read setup.py.
@@ -117,10 +117,10 @@ def check(python: Path, names: Sequence[str], limit: int, log: Path | None = Non
     """Resolves extras and prints a line for each.
 
     Args:
-      python: of an environment with the pip.
-      names: of the extras; all of them if there is none.
-      limit: seconds of processor time that one may take.
-      log: a folder for what pip writes.
+      python: Python of an environment that has the pip to test.
+      names: names of the extras; empty for all.
+      limit: limit of processor time per extra, seconds.
+      log: folder for pip's output.
 
     Returns:
       Whether all were resolved in time.
@@ -158,9 +158,9 @@ def check(python: Path, names: Sequence[str], limit: int, log: Path | None = Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 if every extra was resolved in time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--limit", type=int, default=120, help="Seconds for one extra.")
-    parser.add_argument("--log", type=Path, help="Folder for what pip writes.")
-    parser.add_argument("extras", nargs="*", help="All of them if there is none.")
+    parser.add_argument("--limit", type=int, default=120, help="CPU seconds per extra.")
+    parser.add_argument("--log", type=Path, help="Folder for pip's output.")
+    parser.add_argument("extras", nargs="*", help="Names of the extras; by default all.")
     arguments = parser.parse_args(argv)
     if arguments.log:
         arguments.log.mkdir(parents=True, exist_ok=True)

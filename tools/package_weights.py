@@ -1,9 +1,9 @@
-"""Puts the network of a finished run into the package, as `weights=NAME` of its variant.
+"""Adds the weights of a finished run to the package, as `weights=NAME` of its variant.
 
     python -m tools.package_weights --run=runs/imagenette_mini --name=imagenette
 
-Writes levit_tf/weights/files/VARIANT-NAME.npz, and the run's log and learning curve beside the
-model card in docs/.
+It writes levit_tf/weights/files/VARIANT-NAME.npz, and copies the run's log and learning curve
+beside the model card in docs/.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("run", None, "Folder of the finished run.")
-    flags.DEFINE_string("name", None, "What `weights=` will call them.")
+    flags.DEFINE_string("name", None, "Name of the weights for `weights=`.")
     flags.DEFINE_string("card", "levit_mini", "Folder in docs/ for the log and the curve.")
     flags.mark_flags_as_required(["run", "name"])
 

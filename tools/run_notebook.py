@@ -1,9 +1,9 @@
-"""Runs a notebook from top to bottom in a new folder, and keeps what it shows.
+"""Runs a notebook from top to bottom in a new folder, and optionally stores its outputs.
 
     python -m tools.run_notebook examples/levit_tf.ipynb           # does it run?
     python -m tools.run_notebook examples/levit_tf.ipynb --write   # and store its outputs in it
 
-`make docs-test` makes the environment that it needs.
+`make docs-test` creates the environment that it needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST_BYTES = 1_000_000
 
 
 def run_notebook(path: Path):
-    """A notebook with the outputs of a run, cell by cell, less what went to stderr.
+    """Runs a notebook and returns it with its outputs, except those to stderr.
 
     Raises:
       nbclient.exceptions.CellExecutionError: a cell ended with an error.
@@ -29,7 +29,7 @@ def run_notebook(path: Path):
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    # Its cells and the commands in them run this repository's code.
+    # The cells, and the commands in them, run this repository's code.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -45,7 +45,7 @@ def run_notebook(path: Path):
         client.execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            # What libraries log as they start says nothing to a reader.
+            # Log messages of libraries are of no use to readers.
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     return notebook
 

@@ -1,10 +1,10 @@
-"""Runs `bazel test` with the packages of the Python that runs this, and without network.
+"""Runs `bazel test` with the packages of the Python that runs this, without network.
 
     python tools/bazel_offline/bazel_test.py [--folder=.venv-bazel] [TARGET]...
 
-Where no `bazel` is in PATH, Debian's bazel-bootstrap (4.2.3) is unpacked into the folder, with the
-libraries that the machine lacks; nothing is installed. That needs apt-get, dpkg-deb and a JDK.
-Outputs are kept in the folder too, and Bazel's server is stopped in the end.
+If there is no `bazel` in PATH, Debian's bazel-bootstrap (4.2.3) is unpacked into the folder, with
+the libraries that the machine lacks; nothing is installed. This needs apt-get, dpkg-deb and a JDK.
+Outputs are kept in the folder as well, and Bazel's server is stopped at the end.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PACKAGE = "bazel-bootstrap"
 LOCK = ROOT / "requirements_lock.txt"
 CONSTRAINTS = ROOT / "constraints.txt"
 _LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
-# Bazel's helpers that need the unpacked libraries. What they start must not see these.
+# Bazel's helpers, which need the unpacked libraries; programs started by them must not use these.
 _HELPERS = ("process-wrapper", "linux-sandbox")
 
 
 def check_lock() -> None:
-    """Compares the lock file with the constraints that the tests pass with.
+    """Compares the lock file with the versions in the constraints, with which the tests pass.
 
     Raises:
-      ValueError: A version differs, or a package is missing.
+      ValueError: a version differs, or a package is missing.
     """
     locked, wanted = _versions(LOCK), _versions(CONSTRAINTS)
     wrong = [name for name, version in wanted.items() if locked.get(name) != version]
@@ -43,19 +43,19 @@ def check_lock() -> None:
 
 
 def _versions(path: Path) -> dict[str, str]:
-    """Versions by normalised name, without what follows "+", which names the kind of a build."""
+    """Returns versions by normalised name, without a local suffix after "+"."""
     pins = re.findall(r"^([\w.-]+)==([^\s+]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub("[-_.]+", "-", name).lower(): version for name, version in pins}
 
 
 def find_bazel(folder: Path) -> list[str]:
-    """The command that starts Bazel: the one in PATH, or else Debian's, unpacked into the folder.
+    """Returns the command that starts Bazel: from PATH, or else Debian's, unpacked into the folder.
 
     Args:
-      folder: of the unpacked packages.
+      folder: folder for the unpacked packages.
 
     Raises:
-      OSError: A program is missing.
+      OSError: a program is missing.
       subprocess.CalledProcessError: apt-get or dpkg-deb failed.
     """
     if shutil.which("bazel"):
@@ -91,7 +91,7 @@ def _unpack(packages: Path, root: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    # Its Java libraries are in its own jar already.
+    # Its own jar already contains the Java libraries.
     names = [
         name
         for name in re.findall(r"^Inst (\S+)", simulated.stdout, re.MULTILINE)
@@ -104,7 +104,7 @@ def _unpack(packages: Path, root: Path) -> None:
 
 
 def _loader(libraries: Path) -> list[str]:
-    """A program's start with more libraries, which programs that it starts do not inherit."""
+    """Returns the start of a command with more libraries, which child processes do not inherit."""
     for path in _LOADERS:
         if os.path.exists(path):
             return [path, "--library-path", str(libraries)]

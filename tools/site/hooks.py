@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the site."""
+"""Functions that MkDocs calls while it builds the site."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.site.notebook import notebook_page
 from tools.site.reference import missing_docstrings, reference_pages
 from tools.site.repository import PAGES, ROOT, site_markdown
 
-# Of MkDocs, so that --strict fails on what is written to it.
+# A logger of MkDocs, so that --strict fails on its warnings.
 _LOG = logging.getLogger("mkdocs.hooks.site")
 
 
@@ -41,5 +41,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Makes links between files of the repository links between pages."""
+    """Turns links between files of the repository into links between pages."""
     return site_markdown(markdown, page.file.src_uri)

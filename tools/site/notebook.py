@@ -1,4 +1,4 @@
-"""A notebook as a page: its text, its code, what the code printed, and its pictures as files."""
+"""Converts a notebook to a page: its text, code and printed output, and its pictures as files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def notebook_page(path: Path, folder: str) -> tuple[str, dict[str, bytes]]:
-    """Reads a notebook that was run.
+    """Converts a notebook that was run.
 
     Args:
       path: the `.ipynb` file.
-      folder: of the pictures, relative to the page.
+      folder: folder for the pictures, relative to the page.
 
     Returns:
-      The page in Markdown, and its pictures by the path relative to the page.
+      The page in Markdown, and its pictures by their path relative to the page.
 
     Raises:
-      ValueError: a cell ended with an error, or wrote what a page cannot show.
+      ValueError: a cell ended with an error, or has an output that a page cannot show.
     """
     parts, pictures = [], {}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:

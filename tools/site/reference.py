@@ -1,7 +1,7 @@
-"""Pages of the reference, made of docstrings; nothing is imported to read them.
+"""Makes the reference pages from docstrings, without importing the packages.
 
-What is in them: what `levit_tf` exports, the layers that its graphs consist of, and every command
-with the functions that can be had from its module.
+The reference contains what `levit_tf` exports, the layers of its graphs, and every command with the
+functions that its module offers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tools.site.repository import ROOT
 LAYERS = ("levit_tf.layers", "levit_tf.attention", "levit_tf.attention_windows")
 LITE = ("levit_lite.images", "levit_lite.class_names", "levit_lite.prediction")
 CONFIG = "training.config.Config"
-# Methods that every layer has, and Keras describes.
+# Methods that every layer has, which Keras describes.
 _OF_KERAS = ("build", "call", "compute_output_shape", "get_config", "from_config")
 _PAGES = {
     "levit_tf": "levit_tf: the models",
@@ -30,7 +30,7 @@ _PAGES = {
 
 
 def reference_pages() -> dict[str, str]:
-    """Markdown of each page of the reference, by its name."""
+    """Returns the Markdown of each reference page, by its name."""
     package = griffe.load("levit_tf", search_paths=[ROOT])
     names = {
         "levit_tf": [f"levit_tf.{name}" for name in package.exports],
@@ -48,11 +48,11 @@ def reference_pages() -> dict[str, str]:
 
 
 def missing_docstrings(pages: dict[str, str], root: Path = ROOT) -> Iterator[str]:
-    """Names of public objects in the reference that have no docstring.
+    """Yields the names of public objects in the reference that have no docstring.
 
     Args:
-      pages: of `reference_pages`.
-      root: the folder of the packages.
+      pages: the result of `reference_pages`.
+      root: the folder that contains the packages.
     """
     loader = griffe.GriffeLoader(search_paths=[root])
     for text in pages.values():
@@ -72,22 +72,22 @@ def _undocumented(found: griffe.Object | griffe.Alias) -> Iterator[str]:
     if not (found.is_class or found.is_module):
         return
     for member in found.members.values():
-        # What a class inherits or imports is described where it is from, and so is what every
-        # layer of Keras has.
+        # Inherited and imported members are described where they are defined, and so are the
+        # methods that every Keras layer has.
         is_own = not member.is_alias and not member.name.startswith("_")
         if is_own and not (member.is_attribute or member.name in _OF_KERAS):
             yield from _undocumented(member)
 
 
 def _commands(package: str) -> list[Path]:
-    """The modules of the commands in a package."""
+    """Returns the modules of the commands in a package."""
     folder = ROOT / package
     files = sorted(folder.rglob("*.py")) if folder.is_dir() else []
     return [file for file in files if "\nCOMMAND = cli.Command(" in file.read_text("utf-8")]
 
 
 def _command(path: Path) -> str:
-    """A command: what its module says, and the functions that can be had from it."""
+    """Makes the section of a command: the docstring of its module, and the functions it offers."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     tree = ast.parse(path.read_text("utf-8"))
     functions = [f"::: {name}" for name in _lazy_names(tree)]
@@ -96,7 +96,7 @@ def _command(path: Path) -> str:
 
 
 def _lazy_names(tree: ast.Module) -> Iterator[str]:
-    """What `lazy_names` of a module makes available, by where it is."""
+    """Yields the full names of the functions that a module offers by `lazy_names`."""
     constants = {
         node.targets[0].id: node.value.value
         for node in tree.body

@@ -1,4 +1,4 @@
-"""Pages of the repository outside docs/, and links that are right there and in the site."""
+"""Pages of the repository outside docs/, and links that work both there and in the site."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _DIRECTIVE = re.compile(r"<!-- docs-test: (?:(?!-->).)* -->\n", re.DOTALL)
 
 
 def site_markdown(text: str, page: str) -> str:
-    """The text of a page with its links as they are in the site.
+    """Returns the text of a page with its links adapted to the site.
 
     Args:
       text: Markdown, whose links are relative to its file in the repository.
-      page: its path in the site, such as "index.md".
+      page: path of the page in the site, such as "index.md".
 
     Returns:
-      The text, without what only the runner of its blocks reads. A link to what the site has not is
-      left as it is, which MkDocs complains about.
+      The text, without directives for the runner of its blocks. Links to files that are not in the
+      site stay unchanged, and MkDocs warns about them.
     """
     sources = {site: source for source, site in PAGES.items()}
     source = sources.get(page, f"{DOCS}/{page}")

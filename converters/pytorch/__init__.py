@@ -1,1 +1,1 @@
-"""Checkpoints of PyTorch: LeViT in and out, and RegNetY, a teacher, in."""
+"""PyTorch checkpoints: imports and exports LeViT, and imports teachers."""

@@ -1,4 +1,4 @@
-"""A Keras LeViT to a PyTorch state dict. The command is `python -m converters.to_pytorch`."""
+"""Converts a Keras LeViT to a PyTorch state dict; the command is `converters.to_pytorch`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def convert(
 
     Args:
       model: a `.keras` file in train form.
-      output: a `.safetensors`, `.pth`, `.pt` or `.bin` file. A pickle in official naming holds
-        {"model": state dict}, as the official code expects; all others the bare state dict.
+      output: a `.safetensors`, `.pth`, `.pt` or `.bin` file. A pickle in official naming contains
+        {"model": state dict}, as the official code expects; all other files contain only the state
+        dict.
       flavour: "official", "timm", "timm_conv" or "hf".
       overwrite: whether an existing `output` is replaced.
 
@@ -36,8 +37,8 @@ def convert(
       FileNotFoundError: there is no `model`.
       FileExistsError: `output` exists and `overwrite` is false.
       ImportError: `output` needs torch, which is not installed.
-      ValueError: an unknown suffix, a model that `flavour` cannot hold, or weights that are NaN or
-        infinite. Nothing is written.
+      ValueError: the suffix is unknown, `flavour` does not support the model, or weights are NaN or
+        infinite. Then nothing is written.
     """
     model, output = os.fspath(model), os.fspath(output)
     check_suffix(output, *PYTORCH_FILES)

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints of teachers to Keras models.
+"""Converts PyTorch checkpoints of teachers to Keras models.
 
 The commands are `python -m converters.from_pytorch_regnet` and
 `python -m converters.from_pytorch_efficientnet_lite`.
@@ -35,9 +35,9 @@ def convert_regnet(
     Args:
       checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file.
       output: the `.keras` file to write.
-      config: the dimensions that the checkpoint must have.
-      checkpoint_key: which network of a file with several, such as "model_ema"; the trained weights
-        by default. What was taken is printed.
+      config: the expected dimensions.
+      checkpoint_key: key of the state dict in a file that holds several, such as "model_ema"; by
+        default the trained weights. The choice is printed.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
@@ -69,8 +69,8 @@ def convert_efficientnet_lite(
     Args:
       checkpoint: see `convert_regnet`.
       output: see `convert_regnet`.
-      config: which network it must be; None for what its blocks and channels say.
-      input_size: (height, width) of the images, pixels; None for that of its training.
+      config: expected dimensions; None to find them from the checkpoint's blocks and channels.
+      input_size: (height, width) of the images, pixels; None for the training size.
       checkpoint_key: see `convert_regnet`.
       overwrite: see `convert_regnet`.
 

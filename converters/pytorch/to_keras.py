@@ -1,4 +1,4 @@
-"""A PyTorch LeViT checkpoint to a Keras model; the command is `converters.from_pytorch`."""
+"""Converts a PyTorch LeViT checkpoint to Keras; the command is `converters.from_pytorch`."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ def convert(
     class_names: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
-    """Writes the Keras model, in train form, of a PyTorch checkpoint.
+    """Writes a PyTorch checkpoint as a Keras model in train form.
 
     Args:
       checkpoint: a `.safetensors`, `.pth`, `.pt` or `.bin` file, or a repository on the Hugging
-        Face hub, `hf://OWNER/NAME`, which says its class names, input size and normalisation.
+        Face hub, `hf://OWNER/NAME`, which defines class names, input size and normalisation.
       output: the `.keras` file to write.
       model: name of the variant; recognised by default.
-      input_size: (height, width) of the images of the new model, pixels; those of the checkpoint by
-        default. Attention biases of another size are resized.
-      checkpoint_size: (height, width) of the images the checkpoint was trained on, where that is
-        neither square nor `input_size`.
-      checkpoint_key: which network of a file with several, such as "model_ema"; the trained weights
-        by default. Keys of nested dictionaries are joined by "/".
-      classes: number of classes; those of the checkpoint by default. With another number the heads
-        are freshly initialised.
-      heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" where the
-        checkpoint has two heads and "single" where it has one.
-      class_names: one for each class; by default the repository's, else ImageNet's where there are
-        1000, else none.
+      input_size: (height, width) of the images of the new model, pixels; by default those of the
+        checkpoint. Attention biases for another size are resized.
+      checkpoint_size: (height, width) of the images that the checkpoint was trained on, if they are
+        neither square nor of `input_size`.
+      checkpoint_key: key of the state dict in a file that holds several, such as "model_ema"; by
+        default the trained weights. Keys of nested dictionaries are joined by "/".
+      classes: number of classes; by default that of the checkpoint. For another number, the heads
+        are newly initialised.
+      heads: "average", "both" or "single" as in `levit_tf.LeViT`; by default "average" for a
+        checkpoint with two heads and "single" for a checkpoint with one.
+      class_names: one name per class; by default the repository's, else ImageNet's for 1000
+        classes, else none.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
-      What was copied, resized, initialised and left out.
+      A report of what was copied, resized, initialised and left out.
 
     Raises:
       FileExistsError: `output` exists and `overwrite` is false.
       PermissionError, ConnectionError, ImportError: see `open_hub_checkpoint`.
       ValueError: the checkpoint cannot be read, does not fit, or an argument is out of range.
-        Nothing is written then.
+        Then nothing is written.
     """
     output = os.fspath(output)
     check_suffix(output, ".keras")
@@ -98,7 +98,7 @@ def convert(
         names = class_names
         if names is None and on_hub and not new_heads:
             names = on_hub.class_names
-        # ImageNet's order is the same in all these codebases.
+        # The order of ImageNet's classes is the same in all these codebases.
         if names is None and classifier_of(network).classes == len(imagenet_class_names()):
             names = imagenet_class_names()
         file = f"{info.variant.name}, {info.flavour} checkpoint {Path(checkpoint).name}"

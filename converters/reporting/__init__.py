@@ -1,1 +1,1 @@
-"""What a TFLite file spends its time and memory on: its operations, and their times in LiteRT."""
+"""Reports the time and memory of a TFLite file: its ops, and their times in LiteRT."""

@@ -1,9 +1,9 @@
-"""Times of the single ops of a TFLite file, from the profiler that LiteRT has inside.
+"""Measures the times of the ops of a TFLite file with LiteRT's internal profiler.
 
-LiteRT's Python interface does not reach it, and LiteRT's benchmark in Python times whole runs only;
-so it is called through the C interface of the library in the same package. What comes out are the
-kernels that really ran, in their order: those of XNNPACK inside a delegate's partition, and the ops
-that no delegate took.
+LiteRT's Python interface does not provide the profiler, and its Python benchmark only times whole
+runs. So the profiler is called through the C interface of the library in the same package. It
+returns the kernels that ran, in their order: XNNPACK's kernels inside a delegate's partition, and
+the ops that no delegate runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from levit_common.quiet import held_stderr
 
-# The one whose C interface was read and tried: declarations here must be those of its headers.
+# The only tested version: the declarations below must match the headers of its C interface.
 LITERT_VERSION = "2.3"
 
 # Values of enumerations in litert/c.
@@ -40,9 +40,9 @@ class KernelTime:
     """One kernel of an inference.
 
     Attributes:
-      name: XNNPACK's name of the kernel, such as "Convolution (NHWC, F32) IGEMM", or the op's.
+      name: XNNPACK's name of the kernel, such as "Convolution (NHWC, F32) IGEMM", or the op's name.
       op: index of the op in the file; None for a kernel inside a partition.
-      position: for a kernel inside a partition, its place there, from 0.
+      position: index of a kernel inside its partition, from 0.
       milliseconds: median over the runs.
     """
 
@@ -64,14 +64,14 @@ def profile(
 
     Args:
       path: a `.tflite` file with one signature.
-      inputs: (shape, type) of each.
-      outputs: the same.
-      threads: CPU threads.
-      runs: inferences, after a few that do not count.
+      inputs: (shape, type) of each input.
+      outputs: (shape, type) of each output.
+      threads: number of CPU threads.
+      runs: number of timed inferences, after a few warm-up runs.
 
     Returns:
-      The kernels in the order in which they ran, and milliseconds of a whole inference, the median
-      over the runs. LiteRT counts whole microseconds, rounded down, for each kernel.
+      The kernels in the order in which they ran, and the median time of a whole inference in
+      milliseconds. LiteRT counts whole microseconds per kernel, rounded down.
 
     Raises:
       ImportError: ai-edge-litert is of another version than `LITERT_VERSION`.
@@ -120,7 +120,7 @@ def _library() -> ctypes.CDLL:
 
 
 class _TensorType(ctypes.Structure):
-    """LiteRtRankedTensorType; of `rank` the lowest seven bits count, the eighth says strides."""
+    """LiteRtRankedTensorType; `rank` is the lowest seven bits, the eighth tells of strides."""
 
     _fields_ = (
         ("element_type", ctypes.c_int),
@@ -153,7 +153,7 @@ class _EventData(ctypes.Structure):
 
 
 class _Model:
-    """A compiled model, and its buffers. Whatever is made here, `stack` releases."""
+    """A compiled model and its buffers; `stack` releases everything that is created here."""
 
     def __init__(self, library, stack: contextlib.ExitStack, path: str, threads: int):
         self._library, self._stack, self._path = library, stack, path
@@ -168,7 +168,7 @@ class _Model:
         self._inputs = self._outputs = None
 
     def allocate(self, inputs, outputs) -> None:
-        """Makes the buffers, with noise in the inputs."""
+        """Creates the buffers, with noise in the inputs."""
         self._inputs = [self._buffer("Input", n, *tensor) for n, tensor in enumerate(inputs)]
         self._outputs = [self._buffer("Output", n, *tensor) for n, tensor in enumerate(outputs)]
         rng = np.random.default_rng(_SEED)
@@ -197,7 +197,7 @@ class _Model:
         )
 
     def profiled_run(self) -> list[_Event]:
-        """All events of one inference."""
+        """Runs one inference and returns all of its events."""
         self._call("ResetProfiler", self._profiler)
         self._call("StartProfiler", self._profiler)
         self.run()
@@ -232,7 +232,7 @@ class _Model:
         release = ctypes.cast(c.free, ctypes.c_void_p)
         payload = ctypes.c_void_p(c.strdup(text))
         opaque = self._get("CreateOpaqueOptions", identifier, payload, release)
-        self._call("AddOpaqueOptions", options, opaque)  # which owns it from here on
+        self._call("AddOpaqueOptions", options, opaque)  # `options` owns `opaque` from now on
 
     def _make(self, what: str, *arguments, how: str = "") -> ctypes.c_void_p:
         made = self._get(f"Create{what}{how}", *arguments)
@@ -240,7 +240,7 @@ class _Model:
         return made
 
     def _get(self, name: str, *arguments, after=()) -> ctypes.c_void_p:
-        """Calls a function that writes a pointer to its last argument but those of `after`."""
+        """Calls a function that writes a pointer to its last argument before those of `after`."""
         result = ctypes.c_void_p()
         self._call(name, *arguments, ctypes.byref(result), *after)
         return result

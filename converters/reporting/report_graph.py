@@ -1,4 +1,4 @@
-"""What is in a TFLite file, op by op, and what the XNNPACK delegate takes of it."""
+"""Reads the ops of a TFLite file, and which of them the XNNPACK delegate runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _CALLING = ("IF", "WHILE")  # ops that call other graphs
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """One op of the file, in the order in which they run.
+    """One op of the file.
 
     Attributes:
-      kind: its name in TFLite, such as "CONV_2D".
-      types: of what it computes, such as ("float32",).
-      block: the part of the network it belongs to, see `converters.layer_names.block_in`, told by
-        names of tensors; one without such a name belongs to that of the op before it. None before
-        the first.
+      kind: name of the op in TFLite, such as "CONV_2D".
+      types: data types of its outputs, such as ("float32",).
+      block: part of the network that it belongs to, recognised by names of tensors, see
+        `converters.layer_names.block_in`. An op without such names belongs to the part of the op
+        before it; None if there is none.
       partition: number of the XNNPACK partition that runs it; None for TFLite's own kernels.
     """
 
@@ -47,13 +47,13 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Branch:
-    """A graph of the file beside the main one, such as what an IF calls.
+    """A graph of the file other than the main one, such as a branch of an IF.
 
     Attributes:
-      name: of the graph.
-      ops: how many it has.
-      taken: how many of them XNNPACK runs.
-      partitions: in how many partitions.
+      name: name of the graph.
+      ops: number of its ops.
+      taken: number of its ops that XNNPACK runs.
+      partitions: number of XNNPACK partitions.
     """
 
     name: str
@@ -64,17 +64,17 @@ class Branch:
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteFile:
-    """A file.
+    """The content of a TFLite file.
 
     Attributes:
-      path: where it is.
-      bytes: its size.
-      ops: all ops.
-      partitions: XNNPACK partitions; 1 for a network that runs in it as a whole.
-      weights: block (None: of no block) -> type -> bytes of constants, in the order of the network.
-      inputs: of the main graph.
-      outputs: of the main graph.
-      branches: the other graphs; all else is about the main one.
+      path: path of the file.
+      bytes: size of the file.
+      ops: ops of the main graph, in execution order.
+      partitions: number of XNNPACK partitions; 1 if XNNPACK runs the whole network.
+      weights: block (None for no block) -> type -> bytes of constants, in the order of the network.
+      inputs: inputs of the main graph.
+      outputs: outputs of the main graph.
+      branches: the other graphs; all other attributes are about the main graph.
     """
 
     path: str
@@ -88,11 +88,11 @@ class TFLiteFile:
 
 
 def read_tflite(path: str | os.PathLike) -> TFLiteFile:
-    """Reads a file as LiteRT does, delegates applied.
+    """Reads a file as LiteRT runs it, with delegates applied.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is no `.tflite` file, or damaged.
+      ModelFileError: it is not a `.tflite` file, or damaged.
       ImportError: LiteRT is not installed.
     """
     path = Path(path)
@@ -120,13 +120,13 @@ def read_tflite(path: str | os.PathLike) -> TFLiteFile:
             if tensor >= 0 and int(tensor) not in producer and int(tensor) not in given
         ]
         names = [tensors[int(index)]["name"] for index in (*op["outputs"], *constants)]
-        # A name may list all that was merged into the tensor; what it computes comes first.
+        # A name may list all ops that were fused; the one that computes the tensor comes first.
         found = (block_in(name.split(";")[0]) for name in names)
         block = next(filter(None, found), block)
         types = tuple(_type(tensors[int(index)]) for index in op["outputs"])
         ops.append(Op(op["op_name"], types, block, partition_of.get(n)))
         for index in constants:
-            if index not in seen:  # else it is shared, and counted where it is used first
+            if index not in seen:  # a shared constant is counted at its first use
                 seen.add(index)
                 of_block = weights.setdefault(block, {})
                 kind = _type(tensors[index])
@@ -137,7 +137,7 @@ def read_tflite(path: str | os.PathLike) -> TFLiteFile:
         bytes=path.stat().st_size,
         ops=ops,
         partitions=len(delegates),
-        # Weights that are converted first are not in the order of the network.
+        # Weights that are first converted are not in the order of the network.
         weights=dict(sorted(weights.items(), key=lambda item: last[item[0]])),
         inputs=[_tensor(tensor) for tensor in interpreter.get_input_details()],
         outputs=[_tensor(tensor) for tensor in interpreter.get_output_details()],
@@ -146,7 +146,7 @@ def read_tflite(path: str | os.PathLike) -> TFLiteFile:
 
 
 def _branch(name: str, graph: Graph) -> Branch:
-    """What XNNPACK takes of a branch, looked at as a file of its own, up to the next IF."""
+    """Counts the ops of a branch, up to the next IF, by opening it as a separate file."""
     from ai_edge_litert.interpreter import Interpreter
 
     ops = [op for op in graph.operators if graph.kind(op) not in _CALLING]
@@ -175,7 +175,7 @@ def _interpreter(path: Path):
 
 
 def _members(delegate: dict, ops: list[dict], producer: dict[int, int]) -> set[int]:
-    """The ops that a delegate replaced: those between its inputs and its outputs."""
+    """Returns the ops that a delegate replaced: those between its inputs and its outputs."""
     inputs = {int(tensor) for tensor in delegate["inputs"]}
     found = set()
     waiting = [int(tensor) for tensor in delegate["outputs"]]

@@ -1,4 +1,4 @@
-"""What is in a TFLite file and how long it takes, as tables and as plain data."""
+"""Formats the report on a TFLite file and its times, as tables and as plain data."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _RUNS = 50
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """How long a file takes.
+    """Measured times of a file.
 
     Attributes:
-      whole: milliseconds of an inference.
-      threads: it was measured with.
-      kernels: all of them.
-      by_op: milliseconds by index of the op; None where kernels cannot be told apart.
+      whole: milliseconds of one inference.
+      threads: number of threads in the measurement.
+      kernels: times of all kernels.
+      by_op: milliseconds by index of the op; None if kernels cannot be assigned to ops.
     """
 
     whole: float
@@ -32,11 +32,11 @@ class Times:
 
 
 def measure(file: TFLiteFile, threads: int = 1) -> Times:
-    """Times a file.
+    """Measures the times of a file.
 
     Args:
-      file: what `converters.reporting.report_graph.read_tflite` returned.
-      threads: CPU threads.
+      file: result of `converters.reporting.report_graph.read_tflite`.
+      threads: number of CPU threads.
 
     Raises:
       ImportError, ValueError: see `converters.reporting.litert_profiler.profile`.
@@ -49,7 +49,7 @@ def measure(file: TFLiteFile, threads: int = 1) -> Times:
 def as_text(
     file: TFLiteFile, times: Times | None = None, errors: LayerDifferences | None = None
 ) -> str:
-    """The report as tables."""
+    """Formats the report as tables."""
     taken = sum(op.partition is not None for op in file.ops)
     lines = [f"{file.path}: {file.bytes:,} bytes, {len(file.ops)} ops"]
     for side, tensors in (("input", file.inputs), ("output", file.outputs)):
@@ -123,7 +123,7 @@ def _percent(part: float, whole: float) -> float:
 def as_json(
     file: TFLiteFile, times: Times | None = None, errors: LayerDifferences | None = None
 ) -> dict:
-    """The report as plain data."""
+    """Returns the report as plain data."""
     content = {
         "file": file.path,
         "bytes": file.bytes,
@@ -148,7 +148,7 @@ def as_json(
 
 
 def _ops(file: TFLiteFile) -> list[dict]:
-    """The histogram, most frequent first."""
+    """Returns the numbers of ops by kind, most frequent first."""
     return [
         {
             "op": kind,
@@ -161,7 +161,7 @@ def _ops(file: TFLiteFile) -> list[dict]:
 
 
 def _blocks(file: TFLiteFile, times: Times | None) -> list[dict]:
-    """Weights, and times where there are any, of the parts of the network, in its order."""
+    """Returns weights, and times if measured, of the parts of the network, in its order."""
     last = {op.block: n for n, op in enumerate(file.ops)}
     rows = []
     for block in sorted(last, key=last.get):
@@ -174,7 +174,7 @@ def _blocks(file: TFLiteFile, times: Times | None) -> list[dict]:
 
 
 def _kernels(times: Times) -> list[dict]:
-    """Times of kernels of the same name, longest first."""
+    """Returns the total times of kernels by name, longest first."""
     found: dict[str, list[float]] = {}
     for kernel in times.kernels:
         found.setdefault(kernel.name, []).append(kernel.milliseconds)

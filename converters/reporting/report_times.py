@@ -1,9 +1,9 @@
-"""Which op of a TFLite file a kernel of XNNPACK belongs to.
+"""Assigns XNNPACK's kernels to the ops of a TFLite file.
 
-XNNPACK names its kernels by what they are and runs those of a partition in the order of the ops,
-but not one for one: padding becomes part of a convolution, a 1x1 convolution is "Fully Connected",
-an operand is converted on the way. So the two sequences are laid side by side; a kernel without an
-op of its kind counts for the next op that has one.
+XNNPACK names its kernels by their kind and runs those of a partition in the order of the ops, but
+not one per op: padding becomes part of a convolution, a 1x1 convolution is "Fully Connected", an
+operand is converted in between. So the two sequences are aligned; a kernel without an op of its
+kind counts for the next op with one.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import difflib
 from converters.reporting.litert_profiler import KernelTime
 from converters.reporting.report_graph import TFLiteFile
 
-# Beginning of XNNPACK's name, or op -> what they have in common.
+# Kind -> beginnings of XNNPACK's kernel names, and names of ops in TFLite.
 _FAMILIES = {
     "linear": ("Convolution", "Fully Connected", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
     "product": ("Batch Matrix Multiply", "BATCH_MATMUL"),
     "elementwise": ("Add", "Multiply", "Subtract", "Divide", "ADD", "MUL", "SUB", "DIV"),
-    # "Invalid Unary Op" is how XNNPACK calls an activation with its conversions, by look-up table.
+    # XNNPACK calls an activation by look-up table, with its conversions, "Invalid Unary Op".
     "activation": ("HardSwish", "Sigmoid", "Invalid Unary Op", "HARD_SWISH", "LOGISTIC"),
     "softmax": ("Softmax", "SOFTMAX"),
     "layout": ("Static Reshape", "Copy", "RESHAPE", "EXPAND_DIMS", "SQUEEZE"),
@@ -30,14 +30,14 @@ _FAMILIES = {
 
 
 def time_by_op(file: TFLiteFile, kernels: list[KernelTime]) -> dict[int, float] | None:
-    """Milliseconds by index of the op; ops that became part of others have none.
+    """Returns milliseconds by index of the op, without ops that became part of others.
 
     Args:
       file: the file.
       kernels: its times, see `converters.reporting.litert_profiler.profile`.
 
     Returns:
-      None if the kernels are those of another number of partitions.
+      The times; None if the kernels are from another number of partitions than the file has.
     """
     times: dict[int, float] = {}
     partitions: list[list[KernelTime]] = []
@@ -58,7 +58,7 @@ def time_by_op(file: TFLiteFile, kernels: list[KernelTime]) -> dict[int, float] 
 
 
 def _align(file: TFLiteFile, members: list[int], kernels: list[KernelTime]):
-    """(index of an op, milliseconds) for each kernel of a partition."""
+    """Yields (index of the op, milliseconds) for each kernel of a partition."""
     matcher = difflib.SequenceMatcher(
         None,
         [_family(kernel.name) for kernel in kernels],

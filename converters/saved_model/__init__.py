@@ -1,1 +1,1 @@
-"""SavedModels: writing them, TensorFlow graphs of a network, and checks of what goes in."""
+"""SavedModels: conversion, TensorFlow graphs of a network, and checks of the input."""

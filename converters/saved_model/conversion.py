@@ -1,4 +1,4 @@
-"""A Keras LeViT to a SavedModel. The command is `python -m converters.to_saved_model`."""
+"""Converts a Keras LeViT to a SavedModel; the command is `converters.to_saved_model`."""
 
 from __future__ import annotations
 
@@ -41,24 +41,23 @@ def to_saved_model(
     Args:
       model: see `converters.deploy.deploy_graph`.
       path: the directory to write.
-      class_names: one for each class, kept as `labels.txt` in the directory; by default those that
-        the model has.
+      class_names: one name per class, stored as `labels.txt` in the directory; by default those of
+        the model.
       input_range: see `converters.deploy.deploy_graph`.
       images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
-      precision: "float32", or "bfloat16" for what is computed between float32 pixels and float32
-        logits: faster where the processor has such instructions, with a relative error of about
-        2e-2.
-      weights: "constants", or "variables", which start quicker and take less memory, and one
-        picture longer.
+      precision: "float32", or "bfloat16" for all arithmetic between float32 pixels and float32
+        logits: faster if the processor has such instructions, with a relative error of about 2e-2.
+      weights: "constants", or "variables", which start faster and need less memory, but take longer
+        for one picture.
       overwrite: whether an existing `path` is replaced.
 
     Returns:
-      The largest difference of an output from the model's, relative to that output's largest value.
+      The largest difference of an output from the model's, relative to the output's largest value.
 
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ValueError: `model` cannot be exported, has another number of classes, or the SavedModel does
-        not compute what it does. Nothing is written then.
+      ValueError: `model` cannot be exported, the number of class names is wrong, or the SavedModel
+        computes something else than the model. Then nothing is written.
     """
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
@@ -76,7 +75,7 @@ def to_saved_model(
 def save_signatures(
     signatures: Mapping[str, tf.types.experimental.GenericFunction], path: str | os.PathLike
 ) -> None:
-    """Writes a SavedModel of functions with an input signature, and of the variables they read."""
+    """Writes functions with input signatures, and the variables that they read, as a SavedModel."""
     module = tf.Module()
     read = [one.get_concrete_function().variables for one in signatures.values()]
     module.weights = list({id(v): v for variables in read for v in variables}.values())
@@ -84,10 +83,10 @@ def save_signatures(
 
 
 def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a deploy graph as it is, for the batch size it was built with: for other converters.
+    """Writes a deploy graph unchanged, with its fixed batch size, for other converters.
 
     Its weights are constants: writing variables takes three times as long, and a `tf.Module` does
-    not register those of a Keras 3 model.
+    not track those of a Keras 3 model.
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
@@ -105,5 +104,5 @@ def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
 
 
 def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:
-    """Writes class names as `levit_lite.class_names.read_labels` reads them."""
+    """Writes class names in the format of `levit_lite.class_names.read_labels`."""
     Path(path).write_text("\n".join(class_names) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What a graph that is served refuses before any kernel sees it: tensors of another shape.
+"""Checks the shape of the input inside a served graph, before any kernel runs.
 
-The shape that a SavedModel declares is a description. Neither TensorFlow Serving's session nor the
-functions of `tf.saved_model.load` compare with it, and some kernels do not look either: a picture
-without its batch axis ends the process in a convolution, and other sizes are answered with whatever
-comes out. So the graph looks by itself.
+The shape that a SavedModel declares is only a description. Neither TensorFlow Serving's session nor
+the functions of `tf.saved_model.load` check it, and some kernels do not either: a picture without a
+batch axis crashes the process in a convolution, and pictures of other sizes give meaningless
+results. So the graph itself checks the shape.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-_SHOWN = 32  # sides of a wrong shape in an error
+_SHOWN = 32  # largest number of sides of a wrong shape to show in an error
 
 
 def checked_batch(
@@ -23,25 +23,25 @@ def checked_batch(
     stride: int = 1,
     largest: int | None = None,
 ) -> tf.Tensor:
-    """Passes a batch through, if it is one.
+    """Passes on a batch of the right shape, and refuses everything else.
 
     Args:
-      x: what a client sent, of whatever rank and size it really is.
-      name: of the input, for the error.
-      shape: of one element of the batch; None for a side that is open.
-      most: elements of a batch; None: any number.
-      stride: of images whose sides are open these are multiples of it.
-      largest: and no larger than this; None: of any size.
+      x: tensor sent by a client, of any actual rank and size.
+      name: name of the input, for the error message.
+      shape: shape of one element of the batch; None for an open side.
+      most: largest batch size; None for any.
+      stride: number that the sides of images must be multiples of, if they are open.
+      largest: largest side of images, if they are open; None for any.
 
     Returns:
-      `x`, (batch, *shape) with batch from 1 to `most`. The graph fails with InvalidArgumentError,
-      which says what is expected and what came, where that is not so.
+      `x`, of shape (batch, *shape) with batch from 1 to `most`. For any other shape the graph fails
+      with an InvalidArgumentError that states the expected and the actual shape.
     """
-    # Behind this operation the static shape is unknown. Else Python, when it builds the graph, and
-    # the optimizer, when it is loaded, take the declared shape for the real one and fold the check.
+    # After this operation the static shape is unknown. Otherwise Python, when it builds the graph,
+    # and the optimiser, when it loads it, would trust the declared shape and remove the check.
     real = tf.raw_ops.PlaceholderWithDefault(input=x, shape=tf.TensorShape(None))
     sizes = tf.shape(real)
-    # Sizes of unequal number are unequal, and no error.
+    # Shapes of different rank compare as unequal, without an error.
     wanted = [-1 if side is None else side for side in shape]
     same = tf.raw_ops.Equal(
         x=sizes[1:], y=tf.constant(wanted, tf.int32, [len(shape)]), incompatible_shape_error=False
@@ -61,10 +61,10 @@ def checked_batch(
         fits = (sides % stride == 0) & (sides > 0) & (sides <= (largest or 2**31 - 1))
         is_batch = is_batch & tf.reduce_all(fits)
     expected = f"{name}: expected {expected}, got the shape"
-    # Plain assertions of numbers, which XLA leaves out: it can neither make texts nor fail.
+    # Plain assertions, which XLA removes, because it supports neither strings nor failures.
     checks = [
         tf.debugging.Assert(is_batch, [expected, sizes], _SHOWN),
-        # One assertion fails and not two, of which TensorFlow would report either.
+        # Only one assertion may fail, because of two TensorFlow would report either.
         tf.debugging.Assert(
             (tf.size(real, tf.int64) > 0) | ~is_batch,
             [f"{expected} of an empty batch", sizes],

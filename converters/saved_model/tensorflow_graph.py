@@ -1,19 +1,19 @@
-"""The deploy graph in the forms that TensorFlow's CPU kernels (oneDNN) compute fastest.
+"""Rewrites the deploy graph into the forms that TensorFlow's CPU kernels (oneDNN) compute fastest.
 
-TensorFlow fuses a convolution with its bias and a hard-swish into one kernel, if the graph spells
-them in one certain way, which Keras' layers do not: `nn.conv2d`, `nn.bias_add`, and then
-`x * (relu6(x + 3) * (1/6))` under the same name, because the optimiser sorts the factors of a
-product by name. So the layers are replaced by ones that do:
+TensorFlow fuses a convolution with its bias and a hard-swish into one kernel only if the graph
+writes them in one particular way, which Keras' layers do not use: `nn.conv2d`, `nn.bias_add`, and
+then `x * (relu6(x + 3) * (1/6))` under the same name, because the optimiser sorts the factors of a
+product by name. So the layers are replaced by layers that do:
 
 - a hard-swish after a convolution becomes that convolution's activation;
 - the hard-swish of an attention layer follows a matrix product, which has no such kernel. A
-  depthwise 1x1 convolution with weights of 1 is put in between: it adds the bias of the values,
-  which commutes with the mixing of tokens as attention weights sum to 1, and takes the hard-swish;
-- weights are constants, which oneDNN reorders once and not for every call. TensorFlow copies them
-  with the graph, though, about ten times until the first answer; variables it does not copy.
+  depthwise 1x1 convolution with weights of 1 is inserted: it adds the bias of the values, which
+  commutes with the mixing of tokens as attention weights sum to 1, and is fused with hard-swish;
+- weights are constants, which oneDNN reorders once and not in every call. However, TensorFlow
+  copies constants with the graph, about ten times until the first result, but never variables.
 
-Elsewhere (GPUs, ARM) these are ordinary operations. Found in the graphs that TensorFlow 2.21
-executes; `docs/performance.md` has what each form gains.
+On other devices (GPUs, ARM) these are ordinary operations. The forms were derived from the graphs
+that TensorFlow 2.21 executes; `docs/performance.md` lists the gain of each form.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.sizes import side_stride
 
-# From the pooled features on, everything is in float32: it is little, and the result.
+# Layers after the pooled features compute in float32: they are small and give the result.
 _IN_FLOAT32 = (
     keras.layers.GlobalAveragePooling2D,
     keras.layers.Dense,
     keras.layers.Average,
 )
-# What stands before the network works on pixels, which bfloat16 would round.
+# Layers that work on pixels, which bfloat16 would round.
 _OF_PIXELS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
@@ -53,12 +53,12 @@ def tensorflow_function(
       graph: a result of `converters.deploy.deploy_graph`.
       precision: "float32", or "bfloat16" for weights and activations up to the pooled features;
         the input and the outputs stay float32.
-      largest: of a network for pictures of every size the longest side that is taken, pixels; None
-        for any.
-      weights: "constants", or "variables", which whoever saves the function has to track.
+      largest: longest allowed side in pixels, for a network with an open input size; None for any.
+      weights: "constants", or "variables", which the caller must track when saving the function.
 
     Returns:
-      A `tf.function` of images, as `graph` takes them -> the outputs of `graph` by name.
+      A `tf.function` from images, in the form that `graph` takes, to the outputs of `graph` by
+      name.
 
     Raises:
       ValueError: `precision` or `weights` is unknown.
@@ -82,7 +82,7 @@ def tensorflow_function(
     )
     def serve(images):
         images = checked_batch(images, INPUT, graph.input.shape[1:], None, stride, largest)
-        # Made in here, or they would be inputs of the graph, which oneDNN reorders for every call.
+        # Created here, because otherwise they are graph inputs, reordered by oneDNN in every call.
         values = [[tf.convert_to_tensor(array) for array in group] for group in arrays]
         x = images if normalize is None else normalize(images)
         found, _ = core.stateless_call(*values, x, training=False)
@@ -95,7 +95,7 @@ def tensorflow_function(
 
 
 def respelled(core: keras.Model, precision: str) -> keras.Model:
-    """A copy of the network from normalised pixels to logits, of the layers below."""
+    """Copies the network from normalised pixels to logits, using the layers of this module."""
     values_bias = {}  # name of an attention layer -> bias of its values
     for layer in core.layers:
         name = layer.name.removesuffix(_MERGE)
@@ -107,7 +107,7 @@ def respelled(core: keras.Model, precision: str) -> keras.Model:
 
     def clone(layer):
         if not isinstance(layer, keras.layers.Layer):
-            return layer  # an operation without state
+            return layer  # a stateless operation
         config = layer.get_config()
         in_float32 = isinstance(layer, _IN_FLOAT32 + _OF_PIXELS) or len(layer.output.shape) == 2
         config["dtype"] = "float32" if in_float32 else precision
@@ -140,7 +140,7 @@ _MERGE = "_merge_heads"
 
 
 def _activated_convolutions(core: keras.Model) -> dict[str, str]:
-    """Convolutions that nothing but a hard-swish takes: their names -> that of the activation."""
+    """Returns the names of convolutions read only by a hard-swish -> name of the hard-swish."""
     calls = calls_of(core)
     found = {}
     for call in calls:
@@ -155,7 +155,7 @@ def _activated_convolutions(core: keras.Model) -> dict[str, str]:
 
 
 def _is_plain_convolution(layer) -> bool:
-    """Whether it is as all convolutions of a fused LeViT are."""
+    """Returns whether a layer is a convolution as in a fused LeViT."""
     return (
         type(layer) is keras.layers.Conv2D
         and layer.padding == "valid"
@@ -174,7 +174,7 @@ def _is_hard_swish(layer: keras.layers.Layer) -> bool:
 
 
 class _Conv2D(keras.layers.Conv2D):
-    """A convolution without padding in TensorFlow's own operations."""
+    """A convolution without padding, written in TensorFlow's own operations."""
 
     def call(self, x):
         x = tf.nn.conv2d(x, self.kernel, self.strides, "VALID")
@@ -184,14 +184,14 @@ class _Conv2D(keras.layers.Conv2D):
 
 
 class _Constant(keras.layers.Embedding):
-    """The only row of a table, as what it is."""
+    """An Embedding with one row, replaced by this row as a constant."""
 
     def call(self, row):
         return tf.convert_to_tensor(self.embeddings)
 
 
 def _hard_swish(x: tf.Tensor) -> tf.Tensor:
-    # Spelled as the optimiser looks for it.
+    # Exactly the form that the optimiser recognises.
     return x * (tf.nn.relu6(x + tf.constant(3, x.dtype)) * tf.constant(1 / 6, x.dtype))
 
 

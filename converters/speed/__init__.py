@@ -1,8 +1,8 @@
-"""How fast files are on this machine.
+"""Measures the speed of files on this machine.
 
 runtimes     runs a file in a CPU runtime
-turns        contenders in processes of their own that take turns
-candidates   what a model can become, and the command that makes it
+turns        measures contenders in separate processes that take turns
+candidates   the files that a model can be converted to, with the commands
 worker       the process of a candidate
-choice       measures them and chooses
+choice       measures the candidates and chooses one
 """

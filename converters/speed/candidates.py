@@ -1,4 +1,4 @@
-"""What a Keras model can become: the file, the runtime that runs it, the command that makes it."""
+"""Candidates that a Keras model can be converted to: file, runtime and conversion command."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ THIS_MACHINE, ANDROID, TF_SERVING = PLACES
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One way to ship a model.
+    """One way to export and run a model.
 
     Attributes:
-      name: for people: runtime and numbers.
-      places: those of `PLACES` that it is for.
-      file: its name in a folder; candidates of the same file share it.
-      command: what makes the file, less the flags that all commands have.
-      write: (model, path, calibration pictures, what all converters take) -> writes the file.
-      run: opens it for pictures and a number of threads.
+      name: readable name: runtime and number format.
+      places: targets that it is suitable for, from `PLACES`.
+      file: file name; candidates with the same file share it.
+      command: command that writes the file, without the flags that all commands have.
+      write: function that writes the file from (model, path, calibration pictures, options of all
+        converters).
+      run: function that opens the file for pictures and a number of threads.
       is_exact: whether it computes in float32.
-      package: which it needs beyond those of the converters.
+      package: package that it needs in addition to those of the converters.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Candidate:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its runtime can be imported."""
+        """Returns whether its runtime can be imported."""
         return self.package is None or importlib.util.find_spec(self.package) is not None
 
 

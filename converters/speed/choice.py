@@ -1,7 +1,7 @@
-"""Measures what a model can become on this machine, and chooses.
+"""Measures the candidates for a model on this machine, and chooses one.
 
-Every candidate runs in a process of its own, pinned to the cores that it may use, and they take
-turns; what each answers is held against what the user's own model says on the same pictures.
+Every candidate runs in a separate process, pinned to the cores that it may use, and they take
+turns. The predictions of each are compared with those of the user's model on the same pictures.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from levit_common.files import size_of
 from levit_common.quiet import held_stderr
 from levit_tf.prediction.network_files import keras_network
 
-# So many pictures, at most, are put to all candidates; the first ones are what is timed.
+# Largest number of pictures for comparing predictions; the first of them are also used for timing.
 COMPARED = 64
-# As quick as the quickest: what is closer to the model, or smaller, is better then.
+# Candidates within this factor of the fastest count as equally fast; then agreement decides.
 TIE = 1.05
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was found out about a candidate.
+    """Measured results of a candidate.
 
     Attributes:
-      name: of `CANDIDATES`.
-      ms: milliseconds for a picture, median over the turns.
-      spread: distance of the quartiles over the median.
-      same: share of the pictures that it puts into the class that the model puts them into.
-      bytes: of the file.
-      memory: most bytes of its process.
+      name: name of the candidate in `CANDIDATES`.
+      ms: milliseconds per picture, median over the turns.
+      spread: distance of the quartiles, relative to the median.
+      same: share of pictures for which it predicts the same class as the model.
+      bytes: size of the file.
+      memory: peak memory of its process in bytes.
     """
 
     name: str
@@ -68,21 +68,21 @@ def measure(
     Args:
       model: a classifier, see `converters.deploy.deploy_graph`.
       target: one of `converters.choices.PLACES`.
-      images: RGB 0..255, (n, height, width, channels), at least `batch` of them: they calibrate
-        int8, and the answers are compared on them.
-      folder: for the files.
-      threads: that a candidate may use.
-      batch: pictures in a call.
-      turns: of each candidate.
-      seconds: of a turn, about.
+      images: RGB 0..255, (n, height, width, channels), with n at least `batch`; used to calibrate
+        int8 and to compare predictions.
+      folder: folder for the files.
+      threads: number of CPU threads that each candidate may use.
+      batch: batch size.
+      turns: number of measurements of each candidate.
+      seconds: approximate length of one measurement.
       input_range: see `converters.deploy.deploy_graph`.
-      names: some of `CANDIDATES`; by default all that the target has and that are installed.
+      names: names of candidates, from `CANDIDATES`; by default all installed ones for the target.
 
     Returns:
-      The quickest first.
+      The results, fastest first.
 
     Raises:
-      ValueError: `model` is no classifier, there are too few pictures or too few cores, or a
+      ValueError: `model` is not a classifier, there are too few pictures or too few cores, or a
         converter refuses the model.
     """
     if class_count(model) is None:
@@ -104,7 +104,7 @@ def measure(
         path = folder / candidate.file
         if not path.exists():
             candidate.write(model, path, images, {"input_range": input_range})
-    with held_stderr():  # runtimes tell of their delegates and threads
+    with held_stderr():  # runtimes print messages about delegates and threads
         answers = {c.name: worker.answers(c.name, folder, threads) for c in chosen}
         running = {c.name: worker.start(c.name, folder, threads, batch) for c in chosen}
         times = race(running, turns, seconds)
@@ -120,25 +120,25 @@ def measure(
 
 
 def names_for(target: str) -> list[str]:
-    """The candidates of a target whose runtimes are installed."""
+    """Returns the candidates for a target whose runtimes are installed."""
     return [name for name, c in CANDIDATES.items() if target in c.places and c.is_installed]
 
 
 def missing_for(target: str) -> list[str]:
-    """Packages of a target's candidates that are not installed."""
+    """Returns packages for a target's candidates that are not installed."""
     candidates = CANDIDATES.values()
     return sorted({c.package for c in candidates if target in c.places and not c.is_installed})
 
 
 def choose(measured: Sequence[Measured], least_same: float) -> Measured | None:
-    """The quickest of those that answer as the model does; None where none of them does.
+    """Returns the fastest candidate whose predictions agree with the model's; None without one.
 
-    Of those within 5 % of the quickest the one that answers most as the model does, and of equal
-    ones the smallest.
+    Among candidates within 5 % of the fastest, the one with the highest agreement is chosen, and
+    among equal ones the smallest.
 
     Args:
-      measured: of all candidates.
-      least_same: share of answers that must be the model's own.
+      measured: results of all candidates.
+      least_same: least share of predictions that must equal the model's.
     """
     good = [one for one in measured if one.same >= least_same]
     if not good:
@@ -151,13 +151,13 @@ def choose(measured: Sequence[Measured], least_same: float) -> Measured | None:
 
 
 def _classes_of_model(model: keras.Model, images: np.ndarray, input_range: str | None):
-    """(n,) what the model itself says, called as its user calls it."""
+    """Returns the classes (n,) predicted by the model itself, called as its user would."""
     network = keras_network(model, f"Model {model.name!r}", input_range)
     return np.concatenate([top1_of(network.run(image[np.newaxis])) for image in images])
 
 
 def table(measured: Sequence[Measured]) -> list[Mapping[str, str]]:
-    """Rows for people: the header, then a row for each."""
+    """Returns the rows of a readable table: the header, then one row per candidate."""
     header = ["", "ms a picture", "spread", "pictures/s", "MB", "MB of memory", "same class, %"]
     return [header] + [
         [

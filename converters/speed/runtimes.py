@@ -1,6 +1,7 @@
-"""Runs a file in a CPU runtime: what opens it returns a function that runs one batch again.
+"""Runs a file in a CPU runtime: each function here returns a function that runs one batch.
 
-That function returns the last output, (batch, ...): of the files of this package the probabilities.
+The returned function returns the last output, (batch, ...): the probabilities, for files of this
+package.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Run = Callable[[], np.ndarray]
 
 
 def open_tflite(path: Path, images: np.ndarray, threads: int) -> Run:
-    """A TFLite file of one picture in LiteRT's interpreter, with XNNPACK: a call for each image."""
+    """Opens a TFLite file for one picture in LiteRT with XNNPACK; it is called for each image."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
@@ -37,13 +38,13 @@ def open_tflite(path: Path, images: np.ndarray, threads: int) -> Run:
 def open_saved_model(
     path: Path, images: np.ndarray, threads: int, mixed_precision: bool = False
 ) -> Run:
-    """A SavedModel in TensorFlow.
+    """Opens a SavedModel in TensorFlow.
 
     Args:
-      path: its directory; it has one signature, of one input.
+      path: directory of the SavedModel, which has one signature with one input.
       images: the input.
-      threads: of an operation; operations run one after the other.
-      mixed_precision: whether TensorFlow's own rewriting to bfloat16 is on.
+      threads: number of threads per operation; operations run one after another.
+      mixed_precision: whether TensorFlow's own rewriting to bfloat16 is enabled.
     """
     import tensorflow as tf
 
@@ -60,12 +61,12 @@ def open_saved_model(
     def run():
         return [y.numpy() for y in serve(**{name: images}).values()][-1]
 
-    run.model = loaded  # which owns the variables
+    run.model = loaded  # keeps the variables alive
     return run
 
 
 def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
-    """An ONNX file in ONNX Runtime."""
+    """Opens an ONNX file in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -78,13 +79,13 @@ def open_onnxruntime(path: Path, images: np.ndarray, threads: int) -> Run:
 
 
 def open_openvino(path: Path, images: np.ndarray, threads: int, precision: str = "f32") -> Run:
-    """An ONNX file, or one of OpenVINO's own, in OpenVINO.
+    """Opens an ONNX file, or a file in OpenVINO's own format, in OpenVINO.
 
     Args:
       path: the file.
       images: the input.
-      threads: of an inference.
-      precision: "f32" or "bf16", of what is not quantised.
+      threads: number of threads per inference.
+      precision: precision of operations that are not quantised, "f32" or "bf16".
     """
     import openvino
 

@@ -1,7 +1,7 @@
-"""Contenders in processes of their own that take turns, so that each has the cores to itself.
+"""Measures contenders in separate processes that take turns, so that each has all cores.
 
-A benchmark starts itself again for each contender (`Contender`), and in there calls `serve_turns`.
-Both read the contender's settings from the command line.
+A benchmark starts itself again for each contender (`Contender`), and the new process calls
+`serve_turns`. Both read the contender's settings from the command line.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ WARM_UP = 3
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Of one contender.
+    """Measured times of one contender.
 
     Attributes:
-      wall: seconds of a call, for each turn.
-      cpu: seconds of the processors' time of a call, for each turn.
-      memory: most bytes that the process ever had in memory.
+      wall: wall time per call in seconds, for each turn.
+      cpu: CPU time per call in seconds, for each turn.
+      memory: peak memory of the process in bytes.
     """
 
     wall: list[float]
@@ -33,17 +33,17 @@ class Times:
 
     @property
     def ms(self) -> float:
-        """Milliseconds of a call, wall time, median over the turns."""
+        """Wall time per call in milliseconds, median over the turns."""
         return 1e3 * statistics.median(self.wall)
 
     @property
     def cpu_ms(self) -> float:
-        """Milliseconds of a call, time of the processors, median over the turns."""
+        """CPU time per call in milliseconds, median over the turns."""
         return 1e3 * statistics.median(self.cpu)
 
     @property
     def spread(self) -> float:
-        """Distance of the quartiles of wall time over its median."""
+        """Distance of the quartiles of wall time, relative to its median."""
         if len(self.wall) < 2:
             return 0.0
         low, middle, high = statistics.quantiles(self.wall, n=4)
@@ -51,13 +51,13 @@ class Times:
 
 
 def serve_turns(call: Callable[[], object]) -> None:
-    """A contender's process: for every number that comes in, so many calls; their times go out."""
+    """Runs in a contender's process: reads numbers of calls, makes them, and prints their times."""
     for _ in range(WARM_UP):
         call()
     print("ready", flush=True)
     for line in sys.stdin:
         count = int(line)
-        call()  # not counted: the caches are still another contender's
+        call()  # not timed: the caches still have another contender's data
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
             call()
@@ -66,7 +66,7 @@ def serve_turns(call: Callable[[], object]) -> None:
 
 
 def environment(legacy_keras: bool) -> dict[str, str]:
-    """Of a process in which TensorFlow is quiet; its Keras is chosen when it is imported."""
+    """Returns environment variables for a process with quiet TensorFlow and a choice of Keras."""
     keras = {"TF_USE_LEGACY_KERAS": "1"} if legacy_keras else {}
     return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **keras}
 
@@ -75,10 +75,10 @@ class Contender:
     """A process that waits for its turn.
 
     Args:
-      module: to start with `python -m`.
-      flags: its command line.
-      threads: how many cores it is pinned to.
-      legacy_keras: whether it is written for Keras 2.
+      module: module to start with `python -m`.
+      flags: command-line flags of the process.
+      threads: number of cores that the process is pinned to.
+      legacy_keras: whether the module is written for Keras 2.
 
     Raises:
       ValueError: the process ended before it was ready; its own messages are on stderr.
@@ -105,7 +105,7 @@ class Contender:
         self._answer("ready")
 
     def turn(self, seconds: float) -> None:
-        """Measures as many calls as fit into `seconds`, by the turn before; at least one."""
+        """Measures as many calls as fit in `seconds`, judged by the last turn; at least one."""
         calls = max(1, round(seconds / self._wall[-1])) if self._wall else 1
         self._process.stdin.write(f"{calls}\n")
         self._process.stdin.flush()
@@ -115,10 +115,10 @@ class Contender:
         self._memory = int(memory)
 
     def stop(self) -> Times:
-        """Ends the process."""
-        with self._process:  # which closes the pipes and waits
+        """Ends the process and returns its times."""
+        with self._process:  # closes the pipes and waits
             pass
-        # The first turn was one call, to find out how long it takes.
+        # The first turn was a single call, to find out how long a call takes.
         skip = 1 if len(self._wall) > 1 else 0
         return Times(self._wall[skip:], self._cpu[skip:], self._memory)
 
@@ -133,9 +133,9 @@ def race(contenders: dict[str, Contender], turns: int, seconds: float) -> dict[s
     """Lets contenders take turns.
 
     Args:
-      contenders: by name.
-      turns: of each.
-      seconds: of a turn, about.
+      contenders: contenders by name.
+      turns: number of turns of each contender.
+      seconds: approximate length of a turn.
     """
     for _ in range(turns + 1):
         for contender in contenders.values():
@@ -144,11 +144,11 @@ def race(contenders: dict[str, Contender], turns: int, seconds: float) -> dict[s
 
 
 def processor_ms(calls: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Milliseconds of the processors' time of a call, medians over turns in this process.
+    """Returns the CPU time per call in milliseconds, as medians over turns in this process.
 
     Args:
-      calls: by name.
-      turns: timed calls of each.
+      calls: functions to measure, by name.
+      turns: number of timed calls of each function.
     """
     for call in calls.values():
         for _ in range(WARM_UP):
@@ -156,7 +156,7 @@ def processor_ms(calls: dict[str, Callable[[], object]], turns: int) -> dict[str
     seconds = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():
-            call()  # not counted: the caches are still another one's
+            call()  # not timed: the caches still have another function's data
             start = time.process_time()
             call()
             seconds[name].append(time.process_time() - start)

@@ -1,4 +1,4 @@
-"""The process of a candidate. Keras is not started here, so that memory and time are its own."""
+"""The process of a candidate. It does not start Keras, so memory and time are the candidate's."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _ANSWERS = "answers.npy"
 
 
 def give_pictures(folder: Path, images: np.ndarray) -> None:
-    """Puts pictures, (n, height, width, channels) float32, where candidates find them."""
+    """Writes float32 pictures (n, height, width, channels) to a folder, for the candidates."""
     np.save(folder / _PICTURES, images)
 
 
 def start(name: str, folder: Path, threads: int, batch: int) -> Contender:
-    """Starts the process of a candidate that waits for its turns.
+    """Starts the process of a candidate, which waits for its turns.
 
     Args:
-      name: of `CANDIDATES`.
-      folder: with its file and the pictures.
-      threads: that it may use.
-      batch: pictures in a call.
+      name: name of the candidate in `CANDIDATES`.
+      folder: folder with its file and the pictures.
+      threads: number of threads that it may use.
+      batch: batch size.
     """
     return Contender(MODULE, [name, str(folder), str(threads), str(batch)], threads)
 
 
 def answers(name: str, folder: Path, threads: int) -> np.ndarray:
-    """The class, (n,), of each of the pictures by a candidate, in a process that then ends.
+    """Returns the classes (n,) that a candidate predicts for the pictures, in a separate process.
 
     Raises:
-      ValueError: it cannot be run; its own messages are on stderr.
+      ValueError: the candidate cannot be run; its own messages are on stderr.
     """
     command = [sys.executable, "-m", MODULE, name, str(folder), str(threads)]
     if subprocess.run(command, env=environment(legacy_keras=False), check=False).returncode:
@@ -47,7 +47,7 @@ def answers(name: str, folder: Path, threads: int) -> np.ndarray:
 
 
 def main(name: str, folder: str, threads: str, batch: str | None = None) -> None:
-    """What the process does: with a batch it waits for turns, without it answers."""
+    """Runs a candidate: with `batch` it waits for turns, else it stores the predicted classes."""
     candidate = CANDIDATES[name]
     images = np.load(Path(folder, _PICTURES))
     run = candidate.run(Path(folder, candidate.file), images[: batch and int(batch)], int(threads))

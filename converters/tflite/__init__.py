@@ -1,1 +1,1 @@
-"""TFLite files: the graph in the flatbuffer, quantisation, metadata, and writing them checked."""
+"""TFLite files: graph in the flatbuffer, quantisation, metadata, and writing with checks."""

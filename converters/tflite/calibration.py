@@ -1,4 +1,4 @@
-"""Pictures from which a quantiser learns the ranges of activations, chosen by name."""
+"""Loads calibration pictures by name; a quantiser learns the ranges of activations from them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from levit_tf.pictures.folder_layout import learning_part
 from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
-# Ranges hardly move beyond a hundred pictures; these are spread evenly over the source.
+# Number of pictures, evenly chosen from the source. More than a hundred hardly change the ranges.
 CALIBRATION_IMAGES = 128
-# Squares are cut out of photographs: (side relative to the height, rows, columns).
+# Squares that are cut out of photographs: (side relative to the height, rows, columns).
 _CROPS = ((1.0, 1, 2), (0.7, 2, 3), (0.5, 3, 4))
 
 
@@ -25,18 +25,19 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
 
     Args:
       source: "digits" for the training part of the embedded data set, "photographs" for parts of
-        the two that come with scikit-learn, or "imagefolder:PATH" for the pictures in a folder and
-        its sub-folders, of which a training part is taken where there is one: what calibrates must
-        not be what the result is measured on. What is found and skipped there is printed.
-      size: (height, width) that the network takes, pixels.
+        the two photographs that come with scikit-learn, or "imagefolder:PATH" for the pictures in a
+        folder and its sub-folders. If the folder has a training part, only this part is used, so
+        that the result can be measured on other pictures. The numbers of found and skipped files
+        are printed.
+      size: (height, width) of the network's input, pixels.
 
     Returns:
-      RGB 0..255 of shape (n, *size, 3), at most `CALIBRATION_IMAGES` of them.
+      RGB 0..255 of shape (n, *size, 3), with n at most `CALIBRATION_IMAGES`.
 
     Raises:
-      ImportError: embedded pictures, and scikit-learn is not installed.
-      ValueError: unknown source, a folder without a picture that can be read, or
-        digits for another size than theirs.
+      ImportError: embedded pictures need scikit-learn, which is not installed.
+      ValueError: unknown source, a folder without readable pictures, or digits for another size
+        than their own.
     """
     if source == "digits":
         (images, _), _ = digits.load_data()
@@ -57,7 +58,7 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
 
 
 def _photograph_parts() -> Iterator[np.ndarray]:
-    """Squares of three sizes, evenly spread over scikit-learn's two sample photographs."""
+    """Yields squares of three sizes, evenly cut from scikit-learn's two sample photographs."""
     for photograph in sample_photographs():
         height, width, _ = photograph.shape
         for share, rows, columns in _CROPS:

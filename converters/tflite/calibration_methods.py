@@ -19,17 +19,17 @@ from converters.tflite.tapped_network import TappedNetwork
 from converters.tflite.tflite_graph import Graph
 from levit_common.arrays import spread_indices
 
-# Searching by similarity takes the time of some ten inferences for each of them.
+# Number of pictures for "similarity", whose search takes the time of ten inferences per picture.
 _SIMILARITY_IMAGES = 32
 
 
 def measure_ranges(
     graph: Graph, recipe, images: np.ndarray, method: str, symmetric: Iterable[str] = ()
 ) -> Ranges:
-    """Ranges of the tensors that a recipe quantises.
+    """Measures the ranges of the tensors that a recipe quantises.
 
     Args:
-      graph: of float32.
+      graph: a float32 graph.
       recipe: a `RecipeManager` of ai-edge-quantizer.
       images: (n, height, width, 3), RGB 0..255.
       method: one of `converters.choices.CALIBRATION_METHODS`.
@@ -64,10 +64,10 @@ def measure_ranges(
 
 
 def _measured(graph: Graph, extremes: Ranges) -> dict[str, Range]:
-    """Smallest and largest value of the tensors that a range can be chosen for.
+    """Returns the smallest and largest value of each tensor whose range must be chosen.
 
-    One of each chain that passes values on. The range of a softmax is the integers' own, and that
-    of the pictures is known.
+    Of a chain of ops that pass on values, only one tensor is included. The range of a softmax is
+    fixed by its integers, and that of the pictures is known.
     """
     fixed = {graph.outputs_of(op)[0] for op in graph.operators if graph.kind(op) == "SOFTMAX"}
     fixed |= set(graph.inputs())
@@ -82,6 +82,6 @@ def _measured(graph: Graph, extremes: Ranges) -> dict[str, Range]:
 
 
 def _only_reader(graph: Graph, name: str):
-    """Hard-swish where it alone reads a tensor, else None."""
+    """Returns hard-swish if it is the only reader of a tensor, else None."""
     readers = [graph.kind(operator) for operator in graph.consumers(name)]
     return hard_swish if set(readers) == {"HARD_SWISH"} else None

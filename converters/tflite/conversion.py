@@ -1,6 +1,6 @@
-"""A Keras LeViT, or a model with one in it, to a TFLite file, by a named recipe.
+"""Converts a Keras LeViT, or a model that contains one, to a TFLite file by a named recipe.
 
-The command is `python -m converters.to_tflite`, whose help says more.
+The command is `python -m converters.to_tflite`; its help has more details.
 """
 
 from __future__ import annotations
@@ -56,30 +56,30 @@ def to_tflite(
       model: see `converters.deploy.deploy_graph`.
       path: the file to write, ending in .tflite.
       recipe: one of `converters.choices.RECIPES`.
-      outputs: of a classifier, one of `converters.choices.OUTPUTS`. MediaPipe wants a single
-        output. Other networks keep all that they have.
-      io_dtype: type of the input and the outputs, one of the recipe's; its usual one by default.
-      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those that the network
-        will see. Recipes that quantise activations need them; with all recipes the file is compared
-        with Keras on them, and without them on pictures that come with scikit-learn.
-      calibration_method: one of `converters.choices.CALIBRATION_METHODS`, for these recipes; the
-        one that was measured to be the closest to float by default.
-      ranges: of a network that was trained for int8: the float32 graph -> the ranges of its
-        tensors. Nothing is learned from `calibration_images` then.
-      class_names: in the order of the outputs; by default those that the model has; else ImageNet's
-        for 1000 classes, else "class 0", "class 1" and so on.
+      outputs: outputs of a classifier, one of `converters.choices.OUTPUTS`. MediaPipe needs a
+        single output. Other networks keep all their outputs.
+      io_dtype: type of the input and the outputs, one of the recipe's types; by default the first.
+      calibration_images: pictures (n, height, width, 3), RGB 0..255, like those of the application.
+        Recipes that quantise activations need them. With every recipe, the file is compared with
+        Keras on them, or, if None, on pictures that come with scikit-learn.
+      calibration_method: one of `converters.choices.CALIBRATION_METHODS`, for these recipes; by
+        default the one that was measured to be closest to float.
+      ranges: for a network trained for int8: function from the float32 graph to the ranges of its
+        tensors. Then no ranges are learned from `calibration_images`.
+      class_names: class names in the order of the outputs; by default those of the model; else
+        ImageNet's for 1000 classes, else "class 0", "class 1" and so on.
       input_range: see `converters.deploy.deploy_graph`.
-      source: the file that `model` is from, for the JSON.
+      source: the file of `model`, for the JSON.
       overwrite: whether an existing `path` is replaced.
 
     Returns:
-      What the JSON says.
+      The content of the JSON.
 
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
-      ImportError: a package is missing that the recipe needs.
-      ValueError: an argument is not valid, `model` cannot be exported, or the file does not compute
-        what `model` does. Nothing is written then.
+      ImportError: a package that the recipe needs is missing.
+      ValueError: an argument is not valid, `model` cannot be exported, or the file computes
+        something else than `model`. Then nothing is written.
     """
     path = Path(path)
     check_suffix(path, ".tflite")
@@ -126,7 +126,7 @@ def to_tflite(
 
 
 def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
-    """A deploy graph with the outputs that a file is to have.
+    """Returns a deploy graph with the requested outputs only.
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
@@ -150,14 +150,15 @@ def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
 def label_names(
     graph: keras.Model, given: Sequence[str] | None, network: Network
 ) -> list[str] | None:
-    """The labels of a TFLite file: one for each value of a classifier's output.
+    """Returns the labels of a TFLite file: one label per value of a classifier's output.
 
-    Of a network that is no classifier, or whose outputs have names of its own, those that it has.
+    For a network that is not a classifier, or whose outputs have other names, the labels are the
+    names stored in the network.
 
     Args:
       graph: the deploy graph.
-      given: names of the classes, None for those of the network.
-      network: what the model is.
+      given: class names; None for those of the network.
+      network: the original model as a network.
     """
     classes = class_count(graph)
     if classes is None:
@@ -169,10 +170,10 @@ def label_names(
 def float32_graph(graph: keras.Model) -> Graph:
     """Converts a deploy graph to a float32 graph of TFLite.
 
-    By way of a SavedModel, because quantising needs the signature.
+    The conversion uses a SavedModel, because quantisation needs the signature.
 
     Args:
-      graph: see `converters.deploy.deploy_graph`, for a batch of a fixed size.
+      graph: see `converters.deploy.deploy_graph`; its batch size must be fixed.
     """
     import tensorflow as tf
 
@@ -185,14 +186,14 @@ def float32_graph(graph: keras.Model) -> Graph:
 
 
 def checked_images(images, graph: keras.Model) -> np.ndarray | None:
-    """Calibration pictures as an array, if there are any.
+    """Returns calibration pictures as an array; None if there are none.
 
     Args:
       images: plain pixels 0..255; or None.
-      graph: that takes them.
+      graph: the graph that takes them.
 
     Raises:
-      ValueError: they have another size, or other values.
+      ValueError: the pictures have another size, or values outside the range.
     """
     if images is None:
         return None

@@ -1,4 +1,4 @@
-"""Ranges of activations from their histograms, whose size does not grow with the pictures."""
+"""Chooses ranges of activations from histograms, whose size is independent of the pictures."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from converters.tflite.integer_grid import SYMMETRIC_MIN, rounded
 from converters.tflite.tapped_network import TappedNetwork
 
 _BINS = 2048
-# Of all values, the share that is kept at either end.
+# Share of all values below the upper end of the range, and above its lower end.
 PERCENTILE = 0.9999
-# Ends of ranges that are tried, as parts of the smallest and of the largest value.
+# Ends of ranges to try, relative to the smallest and to the largest value.
 CLIPS = np.linspace(0.3, 1, 29, dtype=np.float32)
 
 Range = tuple[float, float]
 
 
 class Histogram(NamedTuple):
-    """How often a tensor has which values.
+    """Histogram of the values of a tensor.
 
     Attributes:
-      counts: (bins,).
-      edges: (bins + 1,), from the smallest value to the largest.
+      counts: (bins,), numbers of values.
+      edges: (bins + 1,), edges of the bins, from the smallest value to the largest.
     """
 
     counts: np.ndarray
@@ -37,9 +37,9 @@ def collect_histograms(
     """Runs pictures through a network and counts the values of tensors.
 
     Args:
-      network: of float32.
+      network: a float32 network.
       measured: tensor -> smallest and largest value on the same pictures.
-      images: each (height, width, 3), RGB 0..255.
+      images: pictures (height, width, 3), RGB 0..255.
     """
     found = {
         name: Histogram(np.zeros(_BINS, np.int64), np.linspace(low, high, _BINS + 1))
@@ -54,7 +54,7 @@ def collect_histograms(
 
 
 def percentile_range(histogram: Histogram) -> Range:
-    """The range that leaves out one value in 10,000 at either end, as far as bins tell."""
+    """Returns the range without the outermost 0.01 % of the values at either end, up to one bin."""
     counts, edges = histogram
     below = np.cumsum(counts) / counts.sum()
     above = np.cumsum(counts[::-1]) / counts.sum()
@@ -68,13 +68,13 @@ def least_error_range(
     symmetric: bool = False,
     function: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Range:
-    """The range with the least mean squared error, of a grid of `CLIPS` at either end.
+    """Returns the range with the lowest mean squared error, from a grid of `CLIPS` at either end.
 
     Args:
-      histogram: of the tensor.
+      histogram: histogram of the tensor.
       symmetric: whether the zero point must be 0.
-      function: what alone reads the tensor, elementwise; errors are those of its result. What
-        hard-swish makes 0 needs no integers of its own.
+      function: elementwise function that is the only reader of the tensor; then the error of its
+        result counts. For example, values that hard-swish maps to 0 need no separate integers.
     """
     filled = histogram.counts > 0
     middles = (histogram.edges[1:] + histogram.edges[:-1])[filled].astype(np.float32) / 2
@@ -88,7 +88,7 @@ def least_error_range(
         ends = np.unique(CLIPS * min(low, 0)), np.unique(CLIPS * max(high, 0))
         pairs = np.stack(np.meshgrid(*ends, indexing="ij"), axis=2)
     best, least = None, np.inf
-    for some in pairs:  # (pairs, 2), so that not all of them are in memory at once
+    for some in pairs:  # parts of (pairs, 2), to limit the memory
         found = rounded(middles, some[:, :1], some[:, 1:])
         errors = np.square((function(found) if function else found) - expected) @ weights
         if errors.min() < least:
@@ -97,5 +97,5 @@ def least_error_range(
 
 
 def hard_swish(x: np.ndarray) -> np.ndarray:
-    """x relu6(x + 3) / 6."""
+    """Returns x * relu6(x + 3) / 6."""
     return x * np.clip(x + 3, 0, 6) / 6

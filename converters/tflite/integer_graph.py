@@ -1,8 +1,8 @@
-"""Prepares a float network for int8 from its first op to its last, so that XNNPACK can run it.
+"""Prepares a float network for int8 in all ops, so that XNNPACK can run it.
 
-In int8, XNNPACK takes no HARD_SWISH, and no BATCH_MATMUL whose second operand has another zero
-point than 0. The kernels that are left for them take more than two thirds of the time of a
-LeViT-256 on x86-64.
+In int8, XNNPACK does not support HARD_SWISH, and BATCH_MATMUL only if the zero point of its second
+operand is 0. TFLite's own kernels for them take more than two thirds of the time of a LeViT-256 on
+x86-64.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.tflite_graph import PASSING_ON, Graph
 
-_RELU6 = 3  # of the schema's ActivationFunctionType
+_RELU6 = 3  # value in the schema's ActivationFunctionType
 _SUM_SUFFIX = "/plus_three"
 # x * relu6(x + 3) is six times hard-swish.
 _FACTOR = 6
@@ -22,18 +22,18 @@ _LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarray]]:
-    """Replaces HARD_SWISH by ADD, with relu6, and MUL.
+    """Replaces HARD_SWISH by ADD with relu6, and MUL.
 
-    The 1/6 goes into the kernels that follow. Where something else than convolutions and dense
-    layers follows, HARD_SWISH stays.
+    The factor 1/6 is included in the kernels that follow. If anything else than convolutions and
+    dense layers follows, HARD_SWISH is kept.
 
     Args:
-      graph: of float32. It is changed, and computes the same, with all tensors by their names and
-        the sums as new ones.
-      ranges: of tensors in `graph`.
+      graph: a float32 graph. It is changed, but computes the same; tensors keep their names, and
+        the sums are added as new tensors.
+      ranges: ranges of tensors in `graph`.
 
     Returns:
-      `ranges` for what the graph is now.
+      `ranges` for the changed graph.
     """
     first = graph.first_of_chain()
     scaled = {name: dict(values) for name, values in ranges.items()}
@@ -58,7 +58,7 @@ def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarra
 
 
 def symmetric_tensors(graph: Graph) -> list[str]:
-    """What must have the zero point 0 for XNNPACK: second operands of matrix products (k and v)."""
+    """Returns tensors that need zero point 0 in XNNPACK: second operands of products (k and v)."""
     return [
         graph.inputs_of(operator)[1]
         for operator in graph.operators
@@ -67,16 +67,16 @@ def symmetric_tensors(graph: Graph) -> list[str]:
 
 
 def make_interface_uint8(graph: Graph) -> None:
-    """Puts QUANTIZE ops behind the int8 inputs and before the int8 outputs, which become uint8.
+    """Turns int8 inputs and outputs into uint8, by QUANTIZE ops next to them.
 
-    The values stay: the zero points are higher by 128.
+    The values stay the same, because the zero points are higher by 128.
     """
     for name in graph.inputs() + graph.outputs():
         graph.make_uint8(name)
 
 
 def _kernels_after(graph: Graph, name: str) -> Iterator[str | None]:
-    """Kernels of the linear layers that alone read a tensor; None for any other reader."""
+    """Yields the kernels of the linear layers that read a tensor; None for any other reader."""
     if name in graph.outputs():
         yield None
     for operator in graph.consumers(name):

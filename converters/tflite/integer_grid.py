@@ -1,26 +1,25 @@
-"""What rounding to int8 makes of values, by the arithmetic of the quantiser itself."""
+"""Rounds values to int8 with the same arithmetic as the quantiser."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Where the zero point is 0: the value of the smallest integer, relative to that of the largest.
+# With zero point 0: the value of the smallest integer, relative to that of the largest.
 SYMMETRIC_MIN = np.float32(-128 / 127)
 _BITS = 8
 _LOWEST, _HIGHEST = -(2 ** (_BITS - 1)), 2 ** (_BITS - 1) - 1
 
 
 def rounded(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
-    """Values as int8 has them.
+    """Rounds values to the values that int8 can represent.
 
     Args:
-      values: float32.
-      low: what the smallest integer stands for; one number, or an array that broadcasts with
-        `values`.
-      high: what the largest integer stands for, as `low`.
+      values: float32 values.
+      low: value of the smallest integer: one number, or an array that broadcasts with `values`.
+      high: value of the largest integer, in the same form as `low`.
 
     Returns:
-      float32, of the shape that they broadcast to.
+      float32 values of the broadcast shape.
     """
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithms.uniform_quantize import uniform_quantize_tensor

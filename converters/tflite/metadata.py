@@ -1,8 +1,8 @@
-"""TFLite metadata: what tells MediaPipe and Android Studio what goes in and what comes out.
+"""TFLite metadata, which describes input and outputs for MediaPipe and Android Studio.
 
-Written by the published schema, metadata_schema.fbs of TensorFlow Lite Support: the numbers below
-are its. The packages that carry classes for it are MediaPipe, whose absl-py is too new for
-quantisation-aware training, and tflite-support, whose protobuf is too old for TensorFlow.
+It follows the published schema, metadata_schema.fbs of TensorFlow Lite Support; the numbers below
+are from this schema. Packages with classes for it cannot be used: MediaPipe needs an absl-py that
+is too new for quantisation-aware training, and tflite-support a protobuf too old for TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from levit_lite.class_names import LABELS_FILE
 
 ENTRY = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
-_PARSER_VERSION = "1.0.0"  # of the oldest parsers that know all these fields
-_ARCHIVE_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest; a file does not change with the clock
+_PARSER_VERSION = "1.0.0"  # of the oldest parsers that support all these fields
+_ARCHIVE_DATE = (1980, 1, 1, 0, 0, 0)  # fixed, so that files do not depend on the time
 
-_COLOR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}  # RGB and grey, by the number of channels
+_COLOR_SPACES = {3: np.uint8(1), 1: np.uint8(2)}  # number of channels -> RGB or greyscale
 _IMAGE_PROPERTIES = np.uint8(2)
 _NORMALIZATION_OPTIONS = np.uint8(1)
 _TENSOR_AXIS_LABELS = np.uint8(2)
@@ -39,17 +39,17 @@ _DESCRIPTIONS = {
 def with_metadata(
     graph: Graph, *, name: str, description: str, class_names: Sequence[str] | None
 ) -> bytes:
-    """Describes the input and the outputs of a TFLite file and packs the class names into it.
+    """Adds metadata about input and outputs, and the class names, to a TFLite file.
 
     Args:
-      graph: with the signature of `levit_common.shipped_names`. It is changed.
-      name: of the model.
-      description: of the model.
-      class_names: in the order of the values of an output, each of one line; they belong to every
-        output of as many values. None for what is no classifier.
+      graph: graph with the signature of `levit_common.shipped_names`. It is changed.
+      name: name of the model.
+      description: description of the model.
+      class_names: class names in the order of an output's values, each of one line; they apply to
+        every output with the same number of values. None if the model is not a classifier.
 
     Returns:
-      The file. The labels are in a zip archive at its end, as the format wants them.
+      The content of the file. As the format requires, the labels are in a zip archive at its end.
     """
     _, height, width, channels = graph.tensors[graph.inputs()[0]].shape
     outputs = zip(graph.signature_outputs(), graph.outputs(), strict=True)
@@ -81,12 +81,12 @@ def with_metadata(
 
 
 def with_labels(content: bytes, class_names: Sequence[str]) -> bytes:
-    """Packs class names into a TFLite file."""
+    """Appends class names to a TFLite file."""
     return _with_archive(content, LABELS_FILE, "\n".join(class_names) + "\n")
 
 
 def packed_labels(content: bytes) -> list[str] | None:
-    """The class names in a file of `with_labels`; None where there are none."""
+    """Returns the class names in a file written by `with_labels`; None if there are none."""
     archive = io.BytesIO(content)
     if not zipfile.is_zipfile(archive):
         return None
@@ -94,18 +94,18 @@ def packed_labels(content: bytes) -> list[str] | None:
         return reader.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n")
 
 
-# What follows are tables of the schema: number of a field -> its value.
+# The following functions return tables of the schema: number of a field -> its value.
 
 
 def _input_metadata(height: int, width: int, channels: int) -> dict[int, Any]:
     size = {0: np.uint32(width), 1: np.uint32(height)}
-    if channels not in _COLOR_SPACES:  # no picture that the schema knows
+    if channels not in _COLOR_SPACES:  # the schema does not support such pictures
         return {0: INPUT, 1: f"Image of {channels} channels, values 0..255."}
     return {
         0: INPUT,
         1: _DESCRIPTIONS[INPUT],
         3: {0: _IMAGE_PROPERTIES, 1: {0: _COLOR_SPACES[channels], 1: size}},
-        # (x - 0) / 1: MediaPipe normalises all colours alike, so the network does it.
+        # (x - 0) / 1: MediaPipe can only normalise all channels equally, so the network does it.
         4: [{0: _NORMALIZATION_OPTIONS, 1: {0: np.float32([0]), 1: np.float32([1])}}],
         5: {0: np.float32([255]), 1: np.float32([0])},  # largest and smallest value
     }
@@ -130,7 +130,7 @@ def _flatbuffer(table: dict[int, Any]) -> bytes:
 
 
 def _write(builder, value: Any) -> int:
-    """Writes a string, a vector of float32, a vector of tables, or a table; returns its offset."""
+    """Writes a string, a float32 vector, a vector of tables, or a table; returns its offset."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, np.ndarray):
@@ -158,7 +158,7 @@ def _write(builder, value: Any) -> int:
 
 
 def _with_archive(content: bytes, name: str, text: str) -> bytes:
-    """Appends a zip archive of one file, stored as it is, for readers that map it into memory."""
+    """Appends a zip archive with one uncompressed file, for readers that map it into memory."""
     archive = io.BytesIO(content)
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as writer:
         writer.writestr(zipfile.ZipInfo(name, _ARCHIVE_DATE), text)

@@ -1,4 +1,4 @@
-"""Ranges of a network's tensors, from which a quantiser takes scales and zero points."""
+"""Ranges of a network's tensors, from which a quantiser computes scales and zero points."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from converters.tflite.integer_grid import SYMMETRIC_MIN
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import INPUT, SIGNATURE
 
-# Name of a tensor -> {"min", "max"}: what its smallest and its largest integer stand for, float32
-# arrays. Of an activation they hold one value; of a kernel one for each output channel. Kernels
-# that are not named take the largest absolute value of each channel.
+# Name of a tensor -> {"min", "max"}: float32 arrays with the values of the smallest and the largest
+# integer. They have one value for an activation, and one per output channel for a kernel. For
+# kernels that are not named, the largest absolute value of each channel is used.
 Ranges = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def calibrate(content: bytes, recipe, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """Smallest and largest values on pictures, of the tensors that a recipe quantises.
+    """Measures the smallest and largest values of the tensors that a recipe quantises.
 
-    Absolute ones: the quantiser's own default, a moving average over pictures, clips what only
-    some of them show, and comes out three times farther from the float network.
+    They are extremes over all pictures. The quantiser's own default, a moving average over
+    pictures, clips values that only occur in some pictures; its result differs three times more
+    from the float network.
 
     Args:
       content: a float32 file.
       recipe: a `RecipeManager` of ai-edge-quantizer.
-      images: (n, height, width, 3), RGB 0..255.
+      images: pictures (n, height, width, 3), RGB 0..255.
     """
     from ai_edge_quantizer import calibrator
     from ai_edge_quantizer.utils import qsv_utils
@@ -39,23 +40,23 @@ def calibrate(content: bytes, recipe, images: np.ndarray) -> dict[str, dict[str,
 def combine(
     graph: Graph, calibrated: Ranges, given: Ranges, symmetric: Iterable[str] = ()
 ) -> dict[str, dict[str, np.ndarray]]:
-    """The ranges that a quantiser gets: consistent along the graph, in the form it wants.
+    """Combines ranges for a quantiser: consistent along the graph, and in the form it expects.
 
-    What pads, reshapes or transposes hands on integers, so that all tensors in such a chain have
-    the range of the first.
+    Ops that pad, reshape or transpose pass on integers, so all tensors in such a chain have the
+    range of the first.
 
     Args:
-      graph: of the file to be quantised.
-      calibrated: those that pictures show, or none.
-      given: known ranges, which come before the calibrated ones.
-      symmetric: tensors whose zero point must be 0; where it is not, the range is widened.
+      graph: graph of the file to quantise.
+      calibrated: ranges measured on pictures; may be empty.
+      given: known ranges, which have priority over the calibrated ones.
+      symmetric: tensors whose zero point must be 0; their ranges are widened if necessary.
 
     Raises:
-      ValueError: a given range is of no tensor in the file, or has a wrong shape.
+      ValueError: a given range belongs to no tensor in the file, or has a wrong shape.
     """
     ranges = {name: dict(values) for name, values in calibrated.items()}
     first = graph.first_of_chain()
-    # Those of a chain's first tensor come last, to overwrite those of the others.
+    # The first tensor of each chain comes last, so that its range overwrites the others.
     for name in sorted(given, key=lambda name: first.get(name, name) == name):
         if name not in graph.tensors:
             raise ValueError(f"ranges: the file has no tensor {name!r}.")
@@ -78,7 +79,7 @@ def _checked(name: str, values: Mapping[str, np.ndarray], graph: Graph) -> dict[
     channels = (shape[0], *[1] * (len(shape) - 1)) if graph.is_constant(name) else None
     checked = {}
     for end in ("min", "max"):
-        # Never Python floats, with which the quantiser computes other scales.
+        # Not Python floats, because the quantiser would compute other scales with them.
         value = np.asarray(values[end], np.float32)
         if channels and value.size == shape[0]:
             checked[end] = value.reshape(channels)

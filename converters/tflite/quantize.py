@@ -1,11 +1,11 @@
 """Quantises a float32 TFLite LeViT: after training, or with the ranges that training learned.
 
-Mixed int8, which CPUs run fastest: convolutions and dense layers in int8, attention's matrix
-products, their softmax and bias, and hard-swish in float32. That is nearly all of the arithmetic
-and all of the weights, per channel, and the file is one XNNPACK partition.
+Mixed int8 is the fastest on CPUs: convolutions and dense layers are int8 (per channel); attention's
+matrix products, their softmax and bias, and hard-swish stay in float32. So nearly all arithmetic
+and all weights are int8, and the file is a single XNNPACK partition.
 
-Full int8, for accelerators that know integers only: every op, and the input and outputs.
-`converters.tflite.integer_graph` prepares the network for it.
+Full int8 is for accelerators that only support integers: every op, the input and the outputs are
+integers. `converters.tflite.integer_graph` prepares the network for it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def quantize_mixed_int8(
     ranges: Ranges | None = None,
     method: str = DEFAULT_CALIBRATION_METHOD,
 ) -> Graph:
-    """Quantises convolutions and dense layers, and leaves attention's core in float.
+    """Quantises convolutions and dense layers, and keeps attention's core in float.
 
     Args:
-      graph: of float32, made by `converters.tflite.conversion.float32_graph` for batches of 1.
+      graph: float32 graph from `converters.tflite.conversion.float32_graph`, with batch size 1.
       images: calibration pictures (n, height, width, 3), RGB 0..255.
       ranges: known ranges by names of tensors in `graph`, see
-        `converters.tflite.quantization_ranges.Ranges`; they come before those of the calibration.
+        `converters.tflite.quantization_ranges.Ranges`; they have priority over calibrated ones.
       method: one of `converters.choices.CALIBRATION_METHODS`.
 
     Returns:
@@ -49,9 +49,9 @@ def quantize_mixed_int8(
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
-      ValueError: neither `images` nor `ranges`; another `method`, or too few images for it; a range
-        of a tensor that `graph` does not have, or of a wrong shape; without `images`, a range that
-        is missing.
+      ValueError: there are neither `images` nor `ranges`; `method` is unknown, or there are too few
+        images for it; a range belongs to no tensor in `graph`, or has a wrong shape; or, without
+        `images`, a range is missing.
     """
     _check_arguments(images, ranges, method)
     recipe = _mixed_recipe(graph)
@@ -68,13 +68,13 @@ def quantize_full_int8(
     """Quantises every op, the input and the outputs.
 
     Args:
-      graph: as in `quantize_mixed_int8`, but changed.
+      graph: as in `quantize_mixed_int8`; it is changed.
       images: as in `quantize_mixed_int8`.
-      ranges: as in `quantize_mixed_int8`. That of the input is always 0..255, and that of a matrix
-        product's second operand (k and v) is widened unless its zero point is 0: min = -128/127
-        max.
-      io_dtype: "uint8" or "int8", the type of the input and the outputs. A uint8 input is the
-        pixels as they are.
+      ranges: as in `quantize_mixed_int8`. The range of the input is always 0..255. The range of the
+        second operand of a matrix product (k and v) is widened so that its zero point is 0: min =
+        -128/127 max.
+      io_dtype: type of the input and the outputs, "uint8" or "int8". A uint8 input has plain
+        pixels.
       method: as in `quantize_mixed_int8`.
 
     Returns:
@@ -82,7 +82,7 @@ def quantize_full_int8(
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
-      ValueError: another `io_dtype`, or as in `quantize_mixed_int8`.
+      ValueError: `io_dtype` is unknown, or as in `quantize_mixed_int8`.
     """
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be {' or '.join(IO_DTYPES)}. Received: {io_dtype!r}")
@@ -99,7 +99,7 @@ def quantize_full_int8(
 
 
 def check_quantizer() -> None:
-    """Raises ImportError, which says what to install, where ai-edge-quantizer is missing."""
+    """Raises ImportError if ai-edge-quantizer is missing; the message says what to install."""
     try:
         import ai_edge_quantizer  # noqa: F401
     except ImportError as error:
@@ -109,12 +109,12 @@ def check_quantizer() -> None:
 
 
 def no_quantization(manager, kind: str, scope: str = ".*") -> None:
-    """Leaves ops in float.
+    """Keeps ops in float.
 
     Args:
       manager: a `RecipeManager` of ai-edge-quantizer.
-      kind: their name in TFLite's schema.
-      scope: pattern of the names of their outputs, each of which ends in a semicolon here.
+      kind: name of the ops in TFLite's schema.
+      scope: pattern of the names of their outputs; here each name ends with a semicolon.
     """
     from ai_edge_quantizer import qtyping, quantizer
 
@@ -138,7 +138,7 @@ def _all_ranges(
     method: str,
     symmetric: Iterable[str] = (),
 ) -> Ranges:
-    """Those that are given, and where there are pictures, those that they show."""
+    """Returns the given ranges and, if there are pictures, the calibrated ones."""
     measured = {}
     if images is not None:
         with quiet():
@@ -163,7 +163,7 @@ def _quantize(graph: Graph, recipe, ranges: Ranges, images: np.ndarray | None) -
 
 
 def _static_recipe():
-    """The quantiser's recipe of int8 activations and kernels, these per channel."""
+    """Returns the quantiser's recipe for int8 activations and per-channel int8 kernels."""
     from ai_edge_quantizer import recipe, recipe_manager
 
     manager = recipe_manager.RecipeManager()
@@ -172,7 +172,7 @@ def _static_recipe():
 
 
 def _mixed_recipe(graph: Graph):
-    """The quantiser's static int8 recipe, less the ops that stay in float."""
+    """Returns the quantiser's static int8 recipe, without the ops that stay in float."""
     manager = _static_recipe()
     for kind in ("INPUT", "OUTPUT", "BATCH_MATMUL", "SOFTMAX", "HARD_SWISH"):
         no_quantization(manager, kind)
@@ -182,11 +182,11 @@ def _mixed_recipe(graph: Graph):
 
 
 def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
-    """(kind, output) of ops that stay in float because of where they stand.
+    """Yields (kind, output) of ops that stay in float because of their place in the graph.
 
-    They are the normalisation, since pixels would be rounded twice, and what lies between a matrix
-    product and the op after it: the bias, the transposition and reshaping of merged heads. Found by
-    following the graph, as converters invent the names of such tensors.
+    These are the normalisation, since pixels would be rounded twice, and the ops after a matrix
+    product of attention: the bias, and the transposition and reshaping that merge heads. They are
+    found by following the graph, because converters choose the names of such tensors.
     """
 
     def follow(names, kinds):
@@ -204,10 +204,10 @@ def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def _restore_signature_outputs(quantized: Graph, before: Graph) -> None:
-    """Has the signature of a quantised graph name the outputs of the graph again.
+    """Makes the signature of a quantised graph refer to the graph's outputs again.
 
-    Where the quantiser puts a DEQUANTIZE behind an output that is read inside the graph as well, as
-    the logits are by the softmax, it updates the graph's outputs but leaves the signature at the
+    If an output is also read inside the graph, as the logits are by the softmax, the quantiser adds
+    a DEQUANTIZE after it and updates the graph's outputs. But the signature still refers to the
     int8 tensor before it, which a delegate never computes.
     """
     old_outputs = list(before.model.subgraphs[0].outputs)
@@ -220,7 +220,7 @@ def _restore_signature_outputs(quantized: Graph, before: Graph) -> None:
 
 @contextlib.contextmanager
 def quiet():
-    """Without the quantiser's progress bars, and the warning that its debug mode costs memory."""
+    """Hides the quantiser's progress bars, and its warning that debug mode needs memory."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
         yield

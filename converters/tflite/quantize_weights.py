@@ -1,4 +1,4 @@
-"""Smaller weights for a float32 TFLite LeViT; its activations stay float."""
+"""Stores the weights of a float32 TFLite LeViT in fewer bits; activations stay in float."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import numpy as np
 from converters.tflite.quantize import check_quantizer, no_quantization, quiet
 from converters.tflite.tflite_graph import Graph
 
-# Kernels and attention biases; what is left takes little room, and pixels are scaled exactly.
+# Ops that read kernels and attention biases. Other constants are small, or scale the pixels, which
+# must stay exact.
 _LARGE = ("CONV_2D", "FULLY_CONNECTED", "ADD")
 _SMALLEST = 256  # elements
-# What TFLite looks up to learn that a network may be computed in float16, products and sums alike.
+# Metadata that allows TFLite to compute a network in float16, including sums.
 REDUCED_PRECISION = ("reduced_precision_support", b"fp16accfp16")
 
 
 def convert_float16(graph: Graph) -> Graph:
-    """Stores constants as float16, and allows to compute in float16.
+    """Stores constants as float16, and allows computing in float16.
 
-    XNNPACK expands the constants once, when the file is loaded. Where the CPU has float16
-    arithmetic (ARMv8.2, AVX512-FP16), it then computes in it; elsewhere in float32.
+    XNNPACK expands the constants once, when the file is loaded. It computes in float16 if the CPU
+    supports this (ARMv8.2, AVX512-FP16), else in float32.
 
     Args:
-      graph: of float32. It is changed.
+      graph: a float32 graph. It is changed.
 
     Returns:
-      `graph`, of half the size, with float32 input and outputs.
+      `graph` with half the size, and with float32 input and outputs.
     """
     wide = {
         name
@@ -42,11 +43,11 @@ def convert_float16(graph: Graph) -> Graph:
 def quantize_dynamic_int8(graph: Graph) -> Graph:
     """Quantises the kernels of convolutions and dense layers to int8, per channel.
 
-    Their inputs are quantised while the network runs, each picture by its own range, so that no
-    calibration is needed.
+    Their inputs are quantised at run time, each picture with its own range, so that no calibration
+    is needed.
 
     Args:
-      graph: of float32.
+      graph: a float32 graph.
 
     Returns:
       The quantised graph, with float32 input and outputs.

@@ -1,4 +1,4 @@
-"""The named ways to make a TFLite file."""
+"""Implementations of the recipes of TFLite files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from converters.verification.verify_artefact import FLOAT32
 
 
 class Recipe(NamedTuple):
-    """How one of `converters.choices.RECIPES` is made.
+    """Implementation of one of `converters.choices.RECIPES`.
 
     Attributes:
-      make: (float32 graph, which may be changed, calibration pictures or None, known ranges or
-        None, type of input and outputs, calibration method) -> graph.
-      tolerance: largest difference from Keras, relative to the largest output; None where
-        rounding alone makes it large.
+      make: function from (float32 graph, which may be changed; calibration pictures or None; known
+        ranges or None; type of input and outputs; calibration method) to the final graph.
+      tolerance: largest allowed difference from Keras, relative to the largest output; None if
+        rounding alone makes the difference large.
     """
 
     make: Callable[[Graph, np.ndarray | None, Ranges | None, str, str], Graph]

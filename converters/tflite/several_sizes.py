@@ -1,7 +1,7 @@
-"""One TFLite file for pictures of several sizes: a signature for each, and the weights once.
+"""Writes a TFLite file for pictures of several sizes: one signature per size, shared weights.
 
-TFLite plans its memory for fixed shapes, so each size is a graph of its own. What they have in
-common, which is nearly everything, are constants of the same bytes, and a file holds those once.
+TFLite plans its memory for fixed shapes, so each size has its own graph. Nearly all constants of
+these graphs have the same bytes, and the file stores such constants only once.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ def to_tflite_of_sizes(
     """Writes a LeViT as a TFLite file for pictures of several sizes, and a JSON about it.
 
     Args:
-      model: a LeViT in train form, or a model with one in it, for a size of its own or for all; see
+      model: a LeViT in train form, or a model that contains one, for one input size or for all; see
         `levit_tf.with_input_size`.
       path: the file to write, ending in .tflite.
-      sizes: (height, width) in pixels. The first has the usual signature, which all tools read; the
-        others are named after it and their size, see `signature_of`.
-      calibration_images: what loads pictures for a size, where the recipe needs them.
+      sizes: (height, width) in pixels. The first has the default signature, which all tools read;
+        the signatures of the others also contain the size, see `signature_of`.
+      calibration_images: function that loads pictures for a size, if the recipe needs them.
       overwrite: whether an existing `path` is replaced.
-      **options: the others of `converters.tflite.conversion.to_tflite`.
+      **options: other arguments of `converters.tflite.conversion.to_tflite`.
 
     Returns:
-      What the JSON says: what it does of the first size, and "signatures" of all.
+      The content of the JSON: that for the first size, and "signatures" of all sizes.
 
     Raises:
-      ValueError: a size twice, or as `to_tflite` and `with_input_size` raise it, which check each
-        size by itself. Nothing is written then.
+      ValueError: a size is given twice; or an error of `to_tflite` or `with_input_size`, which
+        check each size separately. Then nothing is written.
     """
     path = Path(path)
     check_suffix(path, ".tflite")
@@ -88,19 +88,19 @@ def to_tflite_of_sizes(
 
 
 def signature_of(size: Size, sizes: Sequence[Size]) -> str:
-    """The name of the signature for a size, in a file for these sizes."""
+    """Returns the name of the signature for a size, in a file for these sizes."""
     return SIGNATURE if size == sizes[0] else f"{SIGNATURE}_{size[0]}x{size[1]}"
 
 
 def join(contents: Sequence[bytes], signatures: Sequence[str]) -> bytes:
-    """Puts the graphs of several TFLite files into one.
+    """Joins the graphs of several TFLite files into one file.
 
     Args:
-      contents: files of one graph and one signature each; the metadata is the first's.
-      signatures: what their signatures are to be called.
+      contents: files with one graph and one signature each; the metadata of the first is used.
+      signatures: names of their signatures in the joint file.
 
     Returns:
-      The file, in which constants of the same bytes are stored once.
+      The file, in which constants with the same bytes are stored once.
     """
     graphs = [Graph(content) for content in contents]
     main = graphs[0].model
@@ -135,14 +135,14 @@ def join(contents: Sequence[bytes], signatures: Sequence[str]) -> bytes:
 
 
 def _digest(buffer) -> bytes | None:
-    """What tells constants apart; None for the empty buffer of what is no constant."""
+    """Returns a digest of a constant; None for the empty buffer of other tensors."""
     if buffer.data is None or not len(buffer.data):
         return None
     return hashlib.sha256(memoryview(np.asarray(buffer.data, np.uint8))).digest()
 
 
 def _check_joined(path: str | os.PathLike, contents: Sequence[bytes], names: Sequence[str]) -> None:
-    """Raises ValueError where a signature does not answer, to the bit, as the file it is from."""
+    """Raises ValueError if a signature's outputs are not bit-identical to the original file's."""
     from ai_edge_litert.interpreter import Interpreter
 
     joined = Interpreter(model_path=os.fspath(path))

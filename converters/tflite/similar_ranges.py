@@ -1,10 +1,11 @@
-"""Ranges of activations by what the layers that read them return, compared with float.
+"""Chooses ranges of activations by the similarity of the following layers' outputs to float.
 
 After Liu et al., "Post-Training Quantization for Vision Transformer", arXiv 2106.14156: of several
-ranges of a tensor, the one whose reader is most similar to the float one; and where the reader is
-an attention, the order of its weights counts as much as their values. Theirs is a search around a
-first range as well. It has to start at a good one, and must not go far: the cosine does not see
-that an output shrinks, so that a free search clips too much.
+ranges of a tensor, the one is chosen with which the output of the reading layers is most similar to
+that of the float network. If the reader is an attention, the order of its weights counts as much as
+their values. As in the paper, the search is around an initial range. This range must be good, and
+the search must stay near it: the cosine does not notice that an output shrinks, so an unlimited
+search would clip too much.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from converters.tflite.integer_grid import SYMMETRIC_MIN, rounded
 from converters.tflite.tapped_network import TappedNetwork
 from converters.tflite.tflite_graph import PASSING_ON, Graph
 
-# What a range is multiplied by, to be tried.
+# Factors of the initial range to try.
 _FACTORS = (1.0, 0.7, 0.8, 0.9, 1.1, 1.25)
 
 
@@ -30,18 +31,19 @@ def most_similar_ranges(
     images: Iterable[np.ndarray],
     symmetric: Iterable[str] = (),
 ) -> dict[str, Range]:
-    """Searches around known ranges, for each tensor by itself.
+    """Searches around known ranges, for each tensor separately.
 
     Args:
-      graph: of float32.
-      network: the same, opened.
-      starts: tensor -> the range to search around.
-      measured: tensor -> smallest and largest value, which no range exceeds; itself tried, too.
-      images: each (height, width, 3), RGB 0..255.
+      graph: a float32 graph.
+      network: the same graph, opened for running.
+      starts: tensor -> range to search around.
+      measured: tensor -> smallest and largest value; no range exceeds them, and they are also tried
+        as a range.
+      images: pictures (height, width, 3), RGB 0..255.
       symmetric: tensors whose zero point must be 0.
 
     Returns:
-      Ranges of `starts`, less those of tensors that nothing reads.
+      Ranges of the tensors in `starts`, except tensors that nothing reads.
     """
     readers = {name: _Reader(graph, name) for name in starts if any(graph.consumers(name))}
     tried = {
@@ -56,9 +58,9 @@ def most_similar_ranges(
 
 
 def reading_layers(graph: Graph, name: str) -> tuple[list, list[str]]:
-    """The ops that read a tensor, and what they return.
+    """Returns the ops that read a tensor, and the names of their outputs.
 
-    Ops that only pass values on are followed to those that compute, and attention's scores to their
+    Ops that only pass on values are followed to ops that compute, and attention's scores to their
     softmax.
     """
     found, outputs = [], []
@@ -81,7 +83,7 @@ def reading_layers(graph: Graph, name: str) -> tuple[list, list[str]]:
 
 
 def _to_softmax(graph: Graph, name: str) -> list:
-    """The ops from a tensor to the softmax of it, a bias added or not; none for other tensors."""
+    """Returns the ops from a tensor to its softmax, with or without a bias; [] if there is none."""
     found = []
     while len(readers := list(graph.consumers(name))) == 1:
         found.append(readers[0])
@@ -94,7 +96,7 @@ def _to_softmax(graph: Graph, name: str) -> list:
 
 
 def _around(start: Range, measured: Range, symmetric: bool) -> list[Range]:
-    """The ranges to try, the start first, which is taken where none is better."""
+    """Returns the ranges to try; the first is the start, which is kept if no other is better."""
     low, high = measured
     if symmetric:
         highest = max(high, low / SYMMETRIC_MIN)
@@ -107,7 +109,7 @@ def _around(start: Range, measured: Range, symmetric: bool) -> list[Range]:
 
 
 class _Reader:
-    """The layers that read a tensor, as a network of their own."""
+    """The layers that read a tensor, as a separate network."""
 
     def __init__(self, graph: Graph, name: str):
         from ai_edge_litert.interpreter import Interpreter
@@ -127,7 +129,7 @@ class _Reader:
         ]
 
     def similarities(self, network: TappedNetwork, tried: Sequence[Range]) -> Iterator[float]:
-        """For each range: how similar the outputs are to those in the float network, at most 1."""
+        """Yields, for each range, the similarity of outputs to the float network's, at most 1."""
         for name, place in self._inputs.items():
             self._interpreter.set_tensor(place, network[name])
         expected = [network[output] for _, output, _ in self._outputs]
@@ -150,17 +152,17 @@ class _Reader:
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:
-    """Of the angle between two arrays; 1 for two of zeros."""
+    """Returns the cosine of the angle between two arrays (1.0 if both are all zeros)."""
     norms = np.sqrt(_product(x, x) * _product(y, y))
     return float(_product(x, y) / norms) if norms else float(not (x.any() or y.any()))
 
 
 def _product(x: np.ndarray, y: np.ndarray) -> float:
-    # Not np.dot, whose threads wait for each other at these sizes.
+    # Not np.dot, because at these sizes its threads only wait for each other.
     return float(np.einsum("i,i->", x.ravel(), y.ravel()))
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """The place of each value in its row, 0 in the middle: the cosine of such is Spearman's rho."""
+    """Returns centred ranks of the values in each row; their cosine is Spearman's rho."""
     places = np.argsort(np.argsort(x, axis=-1, kind="stable"), axis=-1)
     return places.astype(np.float32) - (x.shape[-1] - 1) / 2

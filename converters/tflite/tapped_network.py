@@ -1,4 +1,4 @@
-"""Runs a TFLite network so that its inner tensors can be read."""
+"""Runs a TFLite network and gives access to its inner tensors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 
 class TappedNetwork:
-    """A float32 network of one picture: after `run`, `network[name]` is a tensor of it."""
+    """A float32 network for one picture: after `run`, `network[name]` is the value of a tensor."""
 
     def __init__(self, content: bytes):
-        """Opens a file."""
+        """Opens the content of a file."""
         from ai_edge_litert.interpreter import Interpreter
 
-        with warnings.catch_warnings():  # that this takes memory
+        with warnings.catch_warnings():  # a warning that this option needs memory
             warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
             self._interpreter = Interpreter(
                 model_content=content, num_threads=1, experimental_preserve_all_tensors=True
@@ -24,7 +24,7 @@ class TappedNetwork:
         self._places = {d["name"]: d["index"] for d in self._interpreter.get_tensor_details()}
 
     def run(self, image: np.ndarray) -> None:
-        """Puts in a picture (height, width, channels), RGB 0..255."""
+        """Runs the network on a picture (height, width, channels), RGB 0..255."""
         self._interpreter.set_tensor(self._input, image[np.newaxis].astype(np.float32))
         self._interpreter.invoke()
 

@@ -1,4 +1,4 @@
-"""Compares a file with the Keras model that it was made from, before it is shipped."""
+"""Compares a file with its Keras model, before the file is put in place."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from converters.verification.verify_compare import OutputDifferences, compare_ou
 from converters.verification.verify_graphs import tflite_artefact
 from converters.verification.verify_pictures import comparison_pictures
 
-# Enough to tell a good file from a bad one.
+# Enough pictures to tell a good file from a bad one.
 _PICTURES = 32
-# A quantised file that stays below both computes something else.
+# A quantised file below both limits computes something else than the model.
 _LOWEST_AGREEMENT = 0.5
 _LOWEST_COSINE = 0.5
 
@@ -26,24 +26,24 @@ def check(
     images: np.ndarray | None,
     tolerance: float | None,
 ) -> dict[str, Any]:
-    """Runs a file, and the model that its user knows, on pictures.
+    """Runs a file and the user's model on pictures, and compares their outputs.
 
     Args:
       path: the TFLite file.
-      reference: the Keras model that was given, called as its user calls it; see
+      reference: the given Keras model, called as its user would; see
         `converters.verification.verify_keras.model_artefact`.
       images: plain pixels 0..255 of shape (n, height, width, channels), of which some are used;
         None for pictures that come with scikit-learn.
-      tolerance: largest difference of an output, relative to the largest value; None for a file
-        whose rounding exceeds any useful one, which must only agree in its answers.
+      tolerance: largest allowed difference of an output, relative to its largest value; None for a
+        file with coarse rounding, of which only the predictions must agree.
 
     Returns:
-      For the JSON beside the file: largest, mean and relative difference and lowest cosine of each
-      output, and the share of pictures that both put into the same class.
+      Results for the JSON next to the file: largest, mean and relative difference and lowest cosine
+      of each output, and the share of pictures for which both predict the same class.
 
     Raises:
       ImportError: `images` is None, and scikit-learn is not installed.
-      ValueError: the file differs by more than `tolerance`, or does not agree.
+      ValueError: the outputs differ by more than `tolerance`, or the predictions do not agree.
     """
     found = compare_with_keras(
         tflite_artefact(Path(path)), Path(path), reference, images, tolerance
@@ -73,11 +73,11 @@ def compare_with_keras(
     images: np.ndarray | None,
     tolerance: float | None,
 ) -> OutputDifferences:
-    """Runs a file of whichever format; arguments and errors as of `check`.
+    """Compares a file of any format with its Keras model; arguments and errors as in `check`.
 
     Args:
       export: the opened file.
-      path: what the file is to be called, for the message.
+      path: final path of the file, for the error message.
       reference: see `check`.
       images: see `check`.
       tolerance: see `check`.

@@ -1,4 +1,4 @@
-"""What is shipped with a TFLite file: metadata in it, a comparison with Keras, a JSON beside it."""
+"""Writes a TFLite file with metadata, compares it with Keras, and writes a JSON next to it."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def write_tflite(
 
     Args:
       path: the file to write, usually the temporary one of `levit_common.files.atomic_path`.
-      graph: the file as it is so far.
-      reference: the model that was given, see `converters.tflite.tflite_check.check`.
-      about: what the JSON is to say of how it was made; "description" goes into the file too.
-      json_path: the JSON to write, which replaces one that exists: what describes a file is of no
-        use to anyone else, so it always follows the file.
-      name: of the model, for the metadata.
-      class_names: in the order of the outputs; None for what is no classifier.
+      graph: graph of the file, without metadata.
+      reference: the original model, see `converters.tflite.tflite_check.check`.
+      about: entries of the JSON on how the file was made; "description" is also added to the file.
+      json_path: the JSON to write. An existing one is always replaced, because it describes the
+        file that is replaced too.
+      name: name of the model, for the metadata.
+      class_names: class names in the order of the outputs; None if it is not a classifier.
       images: see `converters.tflite.tflite_check.check`.
       tolerance: see `converters.tflite.tflite_check.check`.
 
     Returns:
-      What the JSON says.
+      The content of the JSON.
 
     Raises:
       ImportError, ValueError: see `converters.tflite.tflite_check.check`.
@@ -71,7 +71,7 @@ def write_tflite(
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Returns the SHA-256 of a file in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

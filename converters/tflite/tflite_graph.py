@@ -1,4 +1,4 @@
-"""TFLite files as graphs that can be followed, changed and written again."""
+"""Represents TFLite files as graphs that can be inspected, changed and written again."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-# Ops that hand on the values of their first input, some of them, or more zeros.
+# Ops that only pass on values of their first input, or add zeros to them.
 PASSING_ON = ("PAD", "RESHAPE", "TRANSPOSE")
-_ALIGNMENT = 16  # bytes; the schema asks for it where constants begin
+_ALIGNMENT = 16  # alignment of constants in bytes, as the schema requires
 
 
 class Graph:
     """The main graph of a TFLite file.
 
     Attributes:
-      model: the whole file, as the object that flatbuffers generate for the schema (a `ModelT`).
+      model: the whole file, as a `ModelT` object of the schema's generated classes.
       tensors: name -> `TensorT`.
     """
 
@@ -35,7 +35,7 @@ class Graph:
         self.tensors = {tensor.name.decode(): tensor for tensor in self._graph.tensors}
 
     def other_graphs(self) -> Iterator[tuple[str, Graph]]:
-        """(name, graph) of the file's other graphs: the branches of control flow, mostly."""
+        """Yields (name, graph) of the file's other graphs, mostly branches of control flow."""
         for subgraph in self.model.subgraphs[1:]:
             other = copy.copy(self)
             other._graph = subgraph
@@ -44,42 +44,42 @@ class Graph:
 
     @property
     def operators(self) -> list:
-        """The ops, in the order in which they run."""
+        """The ops in execution order."""
         return self._graph.operators
 
     def kind(self, operator) -> str:
-        """The name of an op in the schema, such as "CONV_2D"."""
+        """Returns the name of an op in the schema, such as "CONV_2D"."""
         return self._codes[self.model.operatorCodes[operator.opcodeIndex].builtinCode]
 
     def inputs_of(self, operator) -> list[str]:
-        """Names of what an op reads, constants included."""
+        """Returns the names of the tensors that an op reads, including constants."""
         return [self._name(index) for index in operator.inputs if index >= 0]
 
     def outputs_of(self, operator) -> list[str]:
-        """Names of what an op writes."""
+        """Returns the names of the tensors that an op writes."""
         return [self._name(index) for index in operator.outputs]
 
     def inputs(self) -> list[str]:
-        """Names of the graph's inputs."""
+        """Returns the names of the graph's inputs."""
         return [self._name(index) for index in self._graph.inputs]
 
     def outputs(self) -> list[str]:
-        """Names of the graph's outputs."""
+        """Returns the names of the graph's outputs."""
         return [self._name(index) for index in self._graph.outputs]
 
     def signature_outputs(self) -> list[str]:
-        """Names that the signature gives to the graph's outputs, in their order."""
+        """Returns the signature's names of the graph's outputs, in their order."""
         names = {o.tensorIndex: o.name.decode() for o in self.model.signatureDefs[0].outputs}
         return [names[index] for index in self._graph.outputs]
 
     def consumers(self, name: str) -> Iterator:
-        """The ops that read a tensor."""
+        """Yields the ops that read a tensor."""
         return (op for op in self.operators if name in self.inputs_of(op))
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The value of a float32 constant; None if the tensor is none.
+        """Returns the value of a float32 constant; None if the tensor is not a constant.
 
-        Not to be written to.
+        The array must not be changed.
         """
         tensor = self.tensors[name]
         data = self.model.buffers[tensor.buffer].data
@@ -88,11 +88,11 @@ class Graph:
         return np.frombuffer(memoryview(data), np.float32).reshape(tensor.shape)
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is part of the file."""
+        """Returns whether a tensor is a constant stored in the file."""
         return self.model.buffers[self.tensors[name].buffer].data is not None
 
     def first_of_chain(self) -> dict[str, str]:
-        """For the outputs of ops that only pass values on: the tensor where these come from."""
+        """Returns, for each output of an op that only passes on values, the original tensor."""
         first = {}
         for operator in self.operators:
             if self.kind(operator) in PASSING_ON:
@@ -101,11 +101,11 @@ class Graph:
         return first
 
     def set_constant(self, name: str, value: np.ndarray) -> None:
-        """Replaces the value of a constant, for this tensor only."""
+        """Replaces the value of a constant, without changing other tensors with the same buffer."""
         self.tensors[name].buffer = self._add_buffer(value)
 
     def add_constant(self, name: str, value: np.ndarray) -> int:
-        """Adds a constant of a type that numpy has; returns its index."""
+        """Adds a constant of any numpy type; returns its index."""
         return self._add_tensor(name, value.shape, value.dtype.name, self._add_buffer(value))
 
     def add_activation(self, name: str, shape: Sequence[int]) -> int:
@@ -113,16 +113,16 @@ class Graph:
         return self._add_tensor(name, shape, "float32", 0)
 
     def operator(self, kind: str, inputs: list[int], outputs: list[int], **options):
-        """Makes an op, which is to be put among `operators`.
+        """Creates an op; the caller adds it to `operators`.
 
         Args:
-          kind: its name in the schema, such as "ADD"; its options are those named after it.
+          kind: name of the op in the schema, such as "ADD", which also names its options' class.
           inputs: indices of tensors.
           outputs: indices of tensors.
-          **options: of the op, by their names in the schema's Python classes.
+          **options: options of the op, by their names in the schema's Python classes.
         """
         _, schema = _schema()
-        # CONV_2D has Conv2DOptions, and all reductions the same.
+        # CONV_2D has Conv2DOptions; all reductions share ReducerOptions.
         name = "Reducer" if kind.startswith("REDUCE_") else kind.title().replace("_", "")
         name += "Options"
         return schema.OperatorT(
@@ -134,11 +134,11 @@ class Graph:
         )
 
     def name_of(self, index: int) -> str:
-        """The name of a tensor by its index."""
+        """Returns the name of a tensor by its index."""
         return self._name(index)
 
     def new_tensor(self, name: str, shape: Sequence[int], dtype: str = "float32", buffer: int = 0):
-        """Makes a tensor, which is to be put into a graph of `of_subgraphs`."""
+        """Creates a tensor for a graph of `of_subgraphs`."""
         _, schema = _schema()
         return schema.TensorT(
             shape=list(shape),
@@ -150,7 +150,7 @@ class Graph:
         )
 
     def new_constant(self, name: str, value: np.ndarray):
-        """Makes a constant, which is to be put into a graph of `of_subgraphs`."""
+        """Creates a constant for a graph of `of_subgraphs`."""
         return self.new_tensor(name, value.shape, value.dtype.name, self._add_buffer(value))
 
     def of_subgraphs(
@@ -158,12 +158,13 @@ class Graph:
         subgraphs: Sequence[tuple[str, list, list, list[int], list[int]]],
         signatures: Sequence[tuple[str, int, dict[str, int], dict[str, int]]],
     ) -> Graph:
-        """A file of other graphs, with the constants and the kinds of ops of this one.
+        """Builds a file from other graphs, with the constants and kinds of ops of this one.
 
         Args:
-          subgraphs: name, tensors, ops, and indices of inputs and outputs of each; the first is the
-            main graph.
-          signatures: name, number of its graph, and index by name of its inputs and its outputs.
+          subgraphs: name, tensors, ops, input indices and output indices of each graph; the first
+            is the main graph.
+          signatures: name, number of the graph, and indices of inputs and of outputs by name, for
+            each signature.
         """
         _, schema = _schema()
 
@@ -191,7 +192,7 @@ class Graph:
         return Graph(self.content_as_it_is())
 
     def reshape(self, source: int, target: int):
-        """Makes the RESHAPE from one tensor to another, both by their index."""
+        """Creates a RESHAPE from one tensor to another, both given by index."""
         output = self._graph.tensors[target]
         shape = list(output.shape)
         name = f"{output.name.decode()}/shape"
@@ -199,7 +200,7 @@ class Graph:
         return self.operator("RESHAPE", [source, constant], [target], newShape=shape)
 
     def store_as_float16(self, name: str) -> None:
-        """Stores a float32 constant as float16, before a DEQUANTIZE op that expands it."""
+        """Stores a float32 constant as float16, followed by a DEQUANTIZE op that expands it."""
         value = self.constant(name).astype(np.float16)
         stored = self.add_constant(f"{name}_float16", value)
         self.tensors[name].buffer = 0
@@ -213,7 +214,7 @@ class Graph:
         self.model.metadata = [*others, schema.MetadataT(name=name.encode(), buffer=buffer)]
 
     def make_uint8(self, name: str) -> None:
-        """Turns an int8 input or output of the graph into uint8, by a QUANTIZE op next to it."""
+        """Turns an int8 input or output of the graph into uint8, with a QUANTIZE op next to it."""
         _, schema = _schema()
         inner = self.tensors[name]
         outer = copy.deepcopy(inner)
@@ -233,14 +234,15 @@ class Graph:
                 entry.tensorIndex = new
 
     def part(self, operators: Sequence, outputs: Sequence[str]) -> tuple[bytes, list[str]]:
-        """A file of some of the ops.
+        """Builds a file from some of the ops.
 
         Args:
-          operators: the ops, in the order in which they run.
-          outputs: names of the tensors that it returns.
+          operators: the ops in execution order.
+          outputs: names of the tensors that the file returns.
 
         Returns:
-          The file, and the names of its inputs, in their order: what the ops read and do not write.
+          The content of the file, and the names of its inputs in their order: the tensors that the
+          ops read but do not write.
         """
         made = {name for operator in operators for name in self.outputs_of(operator)}
         read = dict.fromkeys(name for operator in operators for name in self.inputs_of(operator))
@@ -255,12 +257,12 @@ class Graph:
         return other.content(), inputs
 
     def content(self) -> bytes:
-        """The file, with its constants inside the flatbuffer and aligned."""
+        """Returns the file without unused parts, with aligned constants inside the flatbuffer."""
         self._drop_unused()
         return self.content_as_it_is()
 
     def content_as_it_is(self) -> bytes:
-        """The same with what nothing uses."""
+        """Returns the file in the same form, but with its unused parts."""
         flatbuffer_utils, _ = _schema()
         buffers = self.model.buffers
         self.model.buffers = [_Aligned(buffer) for buffer in buffers]
@@ -292,14 +294,14 @@ class Graph:
         return next(n for n, t in enumerate(self._graph.tensors) if t is self.tensors[name])
 
     def _drop_unused(self) -> None:
-        """Drops tensors that no op reads or writes, constants and kinds of ops that none uses."""
+        """Removes tensors that no op reads or writes, and unused constants and kinds of ops."""
         graph = self._graph
         signatures = [s for s in self.model.signatureDefs or [] if s.subgraphIndex == 0]
         used = {*graph.inputs, *graph.outputs}
         for operator in graph.operators:
             used |= {index for index in (*operator.inputs, *operator.outputs) if index >= 0}
         place = {old: new for new, old in enumerate(sorted(used))}
-        place[-1] = -1  # an operand that is left out
+        place[-1] = -1  # an omitted operand
         graph.tensors = [graph.tensors[index] for index in sorted(used)]
         self.tensors = {tensor.name.decode(): tensor for tensor in graph.tensors}
         for ends in (graph, *graph.operators):
@@ -329,13 +331,13 @@ class Graph:
         for index, known in enumerate(codes):
             if known.builtinCode == code:
                 return index
-        # Old readers look at the deprecated field, which holds one byte.
+        # Old readers use the deprecated field, which has one byte.
         codes.append(schema.OperatorCodeT(deprecatedBuiltinCode=min(code, 127), builtinCode=code))
         return len(codes) - 1
 
 
 class _Aligned:
-    """A constant that begins at a multiple of 16 bytes; the generated classes see to none."""
+    """A constant aligned to 16 bytes; the generated classes do not align constants."""
 
     def __init__(self, buffer):
         self._buffer = buffer
@@ -349,7 +351,7 @@ class _Aligned:
 
 
 def _schema():
-    """(helpers, schema) of LiteRT."""
+    """Returns the modules (helpers, schema) of LiteRT."""
     try:
         from ai_edge_litert import schema_py_generated
         from ai_edge_litert.tools import flatbuffer_utils

@@ -1,4 +1,4 @@
-"""Whether two networks agree: on which pictures, by which tolerance, layer by layer.
+"""Compares two networks on pictures: with which tolerance they agree, also layer by layer.
 
-Each exported file is compared with the model that was given before it gets its name.
+Each exported file is compared with the original model before it is put in place.
 """

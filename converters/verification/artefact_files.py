@@ -1,4 +1,4 @@
-"""Opens a network for a comparison, whatever file it is in."""
+"""Opens a file of any supported format for a comparison."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def open_artefact(
     input_range: str | None = None,
     trust: bool = False,
 ) -> Artefact:
-    """Opens a file by its kind.
+    """Opens a file according to its format.
 
     Args:
-      path: one of `converters.choices.VERIFIED`.
-      checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on,
-        where that is not square.
-      checkpoint_key: which network of a PyTorch checkpoint with several.
-      input_range: what a `.keras` model takes, where its graph does not say it: a name of
+      path: a file as described in `converters.choices.VERIFIED`.
+      checkpoint_size: (height, width) of the pictures that a PyTorch checkpoint was trained on, if
+        they are not square.
+      checkpoint_key: key of the state dict in a PyTorch checkpoint that holds several.
+      input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
-      trust: whether a SavedModel may have operations that reach beyond it.
+      trust: whether a SavedModel may have operations with effects outside the model.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, or none of `converters.choices.VERIFIED`.
-      ImportError: the package that reads this kind is not installed.
+      ValueError: it is damaged, or not of the formats in `converters.choices.VERIFIED`.
+      ImportError: the package that reads this format is not installed.
     """
     path = Path(model_path(path))
     suffix = path.suffix.lower()

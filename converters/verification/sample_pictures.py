@@ -1,4 +1,4 @@
-"""The photographs that scikit-learn brings, for where nobody names a folder of pictures."""
+"""Loads the photographs that come with scikit-learn, for use without a folder of pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def sample_photographs() -> list[np.ndarray]:
-    """scikit-learn's two sample photographs, uint8 of shape (height, width, 3).
+    """Returns scikit-learn's two sample photographs, uint8 of shape (height, width, 3).
 
     Raises:
       ImportError: scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""The one face that `converters.verify` gives to every kind of file."""
+"""The common interface of all files that `converters.verify` compares."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from levit_lite.prediction.network import Network
 
-# RGB 0..255, float32 (n, height, width, 3) -> arrays by name, n first.
+# Function from RGB 0..255, float32 (n, height, width, 3), to arrays (n, ...) by name.
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 class Precision(NamedTuple):
-    """What a file computes in.
+    """Precision of a file's arithmetic.
 
     Attributes:
-      name: for the reader.
-      tolerance: how far it may be from the same network in float32: the largest difference of the
+      name: readable name.
+      tolerance: allowed difference from the same network in float32: the largest difference of the
         logits, relative to the largest logit.
     """
 
@@ -27,8 +27,8 @@ class Precision(NamedTuple):
     tolerance: float
 
 
-# Arithmetic in another order differs by 1e-6 to 1e-5. Files that are as they should be came to 1e-3
-# with float16, 2e-2 with int8 weights and 1e-1 with int8 throughout; a mistake is beyond all that.
+# Float32 arithmetic in another order differs by 1e-6 to 1e-5. Correct files differed by 1e-3 with
+# float16, 2e-2 with int8 weights and 1e-1 with full int8; a mistake causes larger differences.
 FLOAT32 = Precision("float32", 1e-4)
 FLOAT16 = Precision("float16", 1e-2)
 BFLOAT16 = Precision("bfloat16", 1e-1)
@@ -38,16 +38,17 @@ INT8 = Precision("int8", 2.5e-1)
 
 @dataclasses.dataclass(frozen=True)
 class Artefact:
-    """A network in some file.
+    """A network in a file of any format.
 
     Attributes:
       source: the file.
-      kind: what it is, in words.
-      precision: what it computes in.
-      network: its shapes, already checked.
-      outputs: pictures -> `LOGITS` and `PROBABILITIES`, or the one of them that the file has.
-      layers: pictures -> what layers return, by the names of `converters.layer_names`, in the order
-        of the network, maps channels-last; without those that the file does not tell.
+      kind: readable description of the file.
+      precision: precision of its arithmetic.
+      network: the network with its shapes, already checked.
+      outputs: function from pictures to `LOGITS` and `PROBABILITIES`, or the one that the file has.
+      layers: function from pictures to the outputs of layers by the names of
+        `converters.layer_names`, in the order of the network, maps in channels-last. Layers that
+        cannot be found in the file are missing.
     """
 
     source: str

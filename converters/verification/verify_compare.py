@@ -1,4 +1,4 @@
-"""How far two networks are from each other: at their outputs, and layer by layer."""
+"""Measures the differences of two networks: at their outputs, and layer by layer."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from converters.verification.verify_pictures import comparison_pictures
 from levit_common.arrays import softmax, top1_of
 from levit_common.shipped_names import KEYPOINTS, LOGITS, PROBABILITIES
 
-# Pictures that go through both networks before the next ones; fewer where layers take memory.
+# Number of pictures per chunk; fewer if the outputs of all layers are kept in memory.
 _CHUNK, _CHUNK_OF_LAYERS = 16, 8
-_CHECKED = 16  # pictures that an export is compared on
-# Pictures of two shapes, where a network takes every size that its stem divides.
+_CHECKED = 16  # number of pictures on which an export is compared
+# Picture sizes for networks with an open input size.
 _OPEN_SIZES = [(96, 160), (192, 128)]
-_SAME = 0.9  # share of these that a coarser export must put into the same class
-_TYPICAL = 0.1  # share of the tolerance that a coarser export's joints may be off by in the mean
+_SAME = 0.9  # share of pictures that a less precise export must put into the same class
+_TYPICAL = 0.1  # allowed mean error of a less precise export's joints, relative to the tolerance
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Between two arrays, the first of which is what is expected.
+    """Difference of two arrays, the first of which is the reference.
 
     Attributes:
       maximum: largest absolute difference.
       mean: mean absolute difference.
-      relative: `maximum` over the largest absolute value expected.
-      cosine: similarity of the two, the lowest of all pictures.
+      relative: `maximum`, relative to the largest absolute value of the reference.
+      cosine: lowest cosine similarity of a picture.
     """
 
     maximum: float
@@ -41,12 +41,12 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class LayerDifferences:
-    """Layer by layer, in the order of the network.
+    """Differences layer by layer, in the order of the network.
 
     Attributes:
-      layers: name -> difference; None where the shapes differ.
-      only_a: names of layers that only the first network tells.
-      only_b: the second.
+      layers: name -> difference; None if the shapes differ.
+      only_a: names of layers that were only found in the first network.
+      only_b: names of layers that were only found in the second network.
     """
 
     layers: dict[str, Difference | None]
@@ -54,7 +54,7 @@ class LayerDifferences:
     only_b: list[str]
 
     def first_beyond(self, tolerance: float) -> str | None:
-        """The first layer whose relative difference is not within `tolerance`."""
+        """Returns the first layer whose relative difference is not within `tolerance`."""
         for name, difference in self.layers.items():
             if difference is None or not difference.relative <= tolerance:
                 return name
@@ -63,13 +63,14 @@ class LayerDifferences:
 
 @dataclasses.dataclass(frozen=True)
 class OutputDifferences:
-    """At the outputs.
+    """Differences of the outputs.
 
     Attributes:
-      outputs: of classifiers `LOGITS`, where both have them, and `PROBABILITIES`; of other networks
-        what both return.
-      same_top1: pictures that both put into the same class; None for what is no classifier.
-      pictures: how many there were.
+      outputs: differences by name. For classifiers `PROBABILITIES`, and `LOGITS` if both have them;
+        for other networks all common outputs.
+      same_top1: number of pictures for which both predict the same class; None if the networks are
+        not classifiers.
+      pictures: number of pictures.
     """
 
     outputs: dict[str, Difference]
@@ -78,9 +79,9 @@ class OutputDifferences:
 
     @property
     def deciding(self) -> str:
-        """The output that is held against the tolerance: the logits, where there are any.
+        """Name of the output that is compared with the tolerance: the logits, if there are any.
 
-        Of a network that is no classifier the output that differs most.
+        For a network that is not a classifier, it is the output with the largest difference.
         """
         for name in (LOGITS, PROBABILITIES):
             if name in self.outputs:
@@ -88,12 +89,12 @@ class OutputDifferences:
         return max(self.outputs, key=lambda name: self.outputs[name].relative)
 
     def within(self, tolerance: float) -> bool:
-        """Whether the relative difference of the deciding output is within `tolerance`."""
+        """Returns whether the relative difference of the deciding output is within `tolerance`."""
         return self.outputs[self.deciding].relative <= tolerance
 
 
 def check_comparable(a: Artefact, b: Artefact) -> None:
-    """Raises ValueError for networks of different pictures, classes or outputs, naming both."""
+    """Raises ValueError if input sizes, classes or outputs differ; the message names both files."""
     sizes = []
     for artefact in (a, b):
         height, width, channels = artefact.network.input_shape[1:]
@@ -120,9 +121,9 @@ def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDiffe
     """Runs both networks on pictures and compares their outputs.
 
     Args:
-      a: what is expected.
-      b: what is compared with it.
-      images: plain pixels 0..255, float32 of shape (n, height, width, channels), as both take.
+      a: the reference.
+      b: the network to compare with it.
+      images: plain pixels 0..255, float32 (n, height, width, channels), in the size of both inputs.
     """
     totals: dict[str, _Total] = {}
     is_classifier = a.network.classes is not None
@@ -146,23 +147,23 @@ def check_export(
     tolerance: float,
     path: str | os.PathLike,
 ) -> float:
-    """Refuses an export that does not compute what the model does that it was made from.
+    """Refuses an export that computes something else than its original model.
 
     Args:
-      reference: the user's model, called as its user calls it.
+      reference: the user's model, called as its user would.
       export: the file.
       images: plain pixels (n, height, width, channels); None for pictures that come with
-        scikit-learn, or made-up ones where that is missing.
-      tolerance: largest difference of the deciding output, relative to its largest value. An export
-        of coarser numbers may exceed it if it answers the same, or nearly all joints are where
-        they were.
-      path: what the file is to be called, for the message.
+        scikit-learn, or for random ones if it is missing.
+      tolerance: largest allowed difference of the deciding output, relative to its largest value. A
+        less precise export may exceed it if its predictions agree, or if nearly all joints are at
+        the same place.
+      path: final path of the file, for the error message.
 
     Returns:
-      That difference.
+      The largest relative difference.
 
     Raises:
-      ValueError: it is beyond `tolerance`, or not a number.
+      ValueError: the difference is larger than `tolerance`, or NaN.
     """
     *sides, channels = reference.network.input_shape[1:]
     sizes = _OPEN_SIZES if None in sides else [sides]
@@ -178,12 +179,12 @@ def check_export(
     for batch in batches:
         found = compare_outputs(reference, export, np.asarray(batch[:_CHECKED], np.float32))
         relative = found.outputs[found.deciding].relative
-        is_close = relative <= tolerance  # and so not NaN
+        is_close = relative <= tolerance  # False for NaN
         if export.precision != FLOAT32:
             if found.same_top1 is not None:
                 is_close |= found.same_top1 >= _SAME * found.pictures
             elif found.deciding == KEYPOINTS:
-                # Of two places that are as likely, coarser numbers take either.
+                # If two places are equally likely, a less precise export may choose the other one.
                 mean = found.outputs[KEYPOINTS].mean / found.outputs[KEYPOINTS].maximum * relative
                 is_close |= mean <= _TYPICAL * tolerance
         if not is_close:
@@ -203,10 +204,10 @@ def compare_layers(
     """Runs both networks on pictures and compares what their layers return.
 
     Args:
-      a: what is expected.
-      b: what is compared with it.
+      a: the reference.
+      b: the network to compare with it.
       images: as in `compare_outputs`.
-      outputs: what that returned, whose deciding output becomes the last layer.
+      outputs: result of `compare_outputs`; its deciding output is added as the last layer.
     """
     totals: dict[str, _Total | None] = {}
     only_a, only_b = [], []
@@ -217,7 +218,7 @@ def compare_layers(
             if name in only_a:
                 continue
             total = totals.setdefault(name, _Total())
-            # A map of one token is flat in some formats.
+            # In some formats, a map of one token has fewer dimensions.
             if total is None or found_a[name].size != found_b[name].size:
                 totals[name] = None
             else:
@@ -235,7 +236,7 @@ def _with_probabilities(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 
 
 class _Total:
-    """Sums over chunks of pictures."""
+    """Accumulates the difference over chunks of pictures."""
 
     def __init__(self):
         self._maximum = self._sum = self._largest = 0.0
@@ -248,7 +249,7 @@ class _Total:
             np.reshape(array, (len(array), -1)).astype(np.float64) for array in (expected, found)
         )
         difference = np.abs(x - y)
-        # np.maximum, unlike max(), hands on NaN.
+        # np.maximum, unlike max(), propagates NaN.
         self._maximum = float(np.maximum(self._maximum, difference.max()))
         self._largest = float(np.maximum(self._largest, np.abs(x).max()))
         self._sum += float(difference.sum())
@@ -268,14 +269,14 @@ class _Total:
 def _both(
     a: Artefact, b: Artefact, run_a: Run, run_b: Run, images: np.ndarray, count: int
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """What both return for `count` pictures after the other."""
+    """Yields the outputs of both networks for one chunk of `count` pictures after another."""
     for start in range(0, len(images), count):
         chunk = images[start : start + count]
         yield _run(a, run_a, chunk, count), _run(b, run_b, chunk, count)
 
 
 def _run(artefact: Artefact, run: Run, images: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """`run` in batches of one size, which the file may fix, the last one filled up with zeros."""
+    """Runs a network in batches of fixed size; the last batch is padded with zeros."""
     size = artefact.network.input_shape[0] or count
     parts = []
     for start in range(0, len(images), size):

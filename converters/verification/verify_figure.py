@@ -1,4 +1,4 @@
-"""The differences between two networks, layer by layer, as a picture."""
+"""Draws the differences of two networks, layer by layer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from levit_common.figures import make_figure, save_figure
 
 
 def draw_layers(layers: LayerDifferences, title: str, path: Path) -> None:
-    """Draws how far each layer is off, which for a quantised file is its quantisation error.
+    """Draws the difference of each layer, which is the quantisation error for a quantised file.
 
     Args:
-      layers: what `converters.verification.verify_compare.compare_layers` returned.
-      title: above the picture.
+      layers: result of `converters.verification.verify_compare.compare_layers`.
+      title: title of the figure.
       path: the PNG file to write.
 
     Raises:

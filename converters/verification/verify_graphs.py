@@ -1,7 +1,7 @@
-"""Graphs for `converters.verify`: SavedModel, TFLite and ONNX.
+"""Opens SavedModel, TFLite and ONNX files for `converters.verify`.
 
-They look for a layer under the name that it had in Keras, which exporters keep as part of the names
-of tensors or nodes; of several the last, in the order in which they run, is the layer's output.
+A layer is found by its name in Keras, which exporters keep as part of the names of tensors or
+nodes. If several have the same layer name, the last one in execution order is the layer's output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from levit_tf.prediction.network_files import read_network
 
 def saved_model_artefact(path: Path, trust: bool = False) -> Artefact:
     """Opens a SavedModel; `trust` as in `read_network`."""
-    network = read_network(path, trust=trust)  # which says what is wrong with a damaged file
+    network = read_network(path, trust=trust)  # raises readable errors for damaged files
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
@@ -57,7 +57,7 @@ def saved_model_artefact(path: Path, trust: bool = False) -> Artefact:
             if op.type != "Const" and op.outputs and op.outputs[0].dtype.is_floating
         ]
         tensors = _last((op.name, op.outputs[0]) for op in ops)
-        # What follows a bias under the same name is an activation that is part of the layer.
+        # An op after a bias with the same name is an activation that is part of the layer.
         tensors |= _last((op.name, op.outputs[0]) for op in ops if op.type == "BiasAdd")
         return list(tensors), frozen.prune(frozen.inputs, list(tensors.values()))
 
@@ -90,7 +90,7 @@ def tflite_artefact(path: Path) -> Artefact:
         keeping.allocate_tensors()
         tensors = {tensor["index"]: tensor for tensor in keeping.get_tensor_details()}
         operations = [op for op in keeping._get_ops_details() if op["op_name"] != "DELEGATE"]
-        # A name may list all that was merged into the tensor; what it computes comes first.
+        # A name may list all ops that were fused; the one that computes the tensor comes first.
         return keeping, _last(
             (tensors[index]["name"].split(";")[0], tensors[index])
             for op in operations
@@ -148,7 +148,7 @@ def onnx_artefact(path: Path) -> Artefact:
         tensors = _last(
             (name, node.output[0])
             for node in model.graph.node
-            if node.op_type != "Transpose"  # maps channels-last are not what a layer returns here
+            if node.op_type != "Transpose"  # its channels-last map is not the output of the layer
             for name in (node.name, node.output[0])
         )
         tensors = {name: tensor for name, tensor in tensors.items() if tensor not in has}
@@ -173,14 +173,14 @@ def onnx_artefact(path: Path) -> Artefact:
 
 
 def _channels_last(y: np.ndarray, count: int) -> np.ndarray:
-    """What an ONNX file computes of `count` pictures: maps, or the tokens of all of them."""
+    """Converts outputs of an ONNX file for `count` pictures, maps or tokens, to channels-last."""
     if y.ndim == 2:
         return y.reshape(count, -1, y.shape[-1])
     return np.moveaxis(y, 1, -1)  # (batch, channels, height, width) -> (batch, ..., channels)
 
 
 def _last(named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Layer -> the last tensor of it, in the order of these, from pairs (name, tensor)."""
+    """Returns layer -> its last tensor, from pairs (name, tensor) in execution order."""
     found = {}
     for name, tensor in named:
         layer = layer_in(name)

@@ -1,4 +1,4 @@
-"""Keras models for `converters.verify`, PyTorch checkpoints among them."""
+"""Opens Keras models and PyTorch checkpoints for `converters.verify`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from levit_tf.weights.keras_files import load_keras_file
 
 
 def keras_artefact(path: Path, input_range: str | None = None) -> Artefact:
-    """Opens a `.keras` file of the train form, fused, or of any other model of images."""
+    """Opens a `.keras` file of a LeViT in train or deploy form, or of any other image model."""
     return model_artefact(load_keras_file(path), str(path), input_range)
 
 
@@ -31,9 +31,10 @@ def checkpoint_artefact(
     """Opens a PyTorch checkpoint as the Keras model that it converts to.
 
     Args:
-      path: of any codebase that `converters.from_pytorch` knows.
-      size: (height, width) of the pictures it was trained on, where that is not square.
-      key: which network of a file with several; see `converters.pytorch.to_keras.convert`.
+      path: checkpoint of any codebase that `converters.from_pytorch` supports.
+      size: (height, width) of the pictures that it was trained on, if they are not square.
+      key: key of the state dict in a file that holds several; see
+        `converters.pytorch.to_keras.convert`.
     """
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder, "checkpoint.keras")
@@ -48,11 +49,11 @@ def checkpoint_artefact(
 def model_artefact(
     model: keras.Model, source: str, input_range: str | None = None, few: bool = False
 ) -> Artefact:
-    """What a Keras model says, called as its user calls it: the reference of every export.
+    """Wraps a Keras model, called as its user would, as the reference of every export.
 
     Args:
       model: see `levit_tf.prediction.network_files.keras_network`.
-      source: where it is from, for messages.
+      source: the model's file, for error messages.
       input_range: see `levit_tf.prediction.network_files.read_network`.
       few: see `levit_tf.prediction.network_files.keras_network`.
     """
@@ -97,9 +98,9 @@ def _is_train_form(model: keras.Model) -> bool:
 
 
 def _before_activation(flat: keras.Model) -> keras.Model | None:
-    """A classifier up to its logits, where its last layer is nothing but their activation.
+    """Returns a classifier up to its logits, if its last layer is only their activation, else None.
 
-    Probabilities near 0 and 1 hide differences that logits show.
+    Logits are compared because probabilities near 0 and 1 hide differences.
     """
     if has_two_heads(flat):
         return None

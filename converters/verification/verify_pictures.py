@@ -1,4 +1,4 @@
-"""Pictures on which two artefacts are compared: the user's, or real ones that need no download."""
+"""Loads pictures for comparing artefacts: the user's, or real ones that need no download."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
 EMBEDDED_DIGITS = 64
-# Squares of scikit-learn's two photographs: one in this many columns and rows of each.
+# Columns and rows of squares that each of scikit-learn's two photographs is cut into.
 _CROPS = (4, 2)
 
 
@@ -25,12 +25,13 @@ def comparison_pictures(
     """Loads pictures to compare artefacts on.
 
     Args:
-      folder: with pictures, searched with its sub-folders; what is found and skipped there is
-        printed. None for embedded ones, which are test digits (`levit_tf.digits`) at their own
-        size, and parts of scikit-learn's two sample photographs at any other.
-      size: (height, width) that the artefacts take, pixels; and channels, where they are not three.
-        One channel is the mean of the colours, more are their repetition, each time mirrored.
-      limit: how many of the folder are taken at most, spread evenly over it.
+      folder: folder of pictures, including its sub-folders; the numbers of found and skipped files
+        are printed. None for embedded pictures: test digits (`levit_tf.digits`) if the size is
+        theirs, else parts of scikit-learn's two sample photographs.
+      size: (height, width) of the artefacts' input in pixels, optionally followed by the number of
+        channels (default 3). One channel is the mean of the colours; further channels repeat the
+        colours, mirrored each time.
+      limit: largest number of pictures, evenly chosen from the folder.
 
     Returns:
       Plain pixels 0..255, float32 of shape (n, height, width, channels).
@@ -51,7 +52,7 @@ def comparison_pictures(
 
 
 def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """(n, height, width, 3) -> (n, height, width, channels)."""
+    """Converts (n, height, width, 3) to (n, height, width, channels)."""
     if channels == 1:
         return images.mean(axis=3, keepdims=True)
     mirrored = [images, images[:, :, ::-1]]
@@ -60,7 +61,7 @@ def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _photograph_parts() -> list[np.ndarray]:
-    """uint8 (height, width, 3), overlapping by nothing."""
+    """Returns uint8 pictures (height, width, 3), which do not overlap."""
     columns, rows = _CROPS
     return [
         part

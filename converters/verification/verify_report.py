@@ -1,4 +1,4 @@
-"""What a comparison of two files found, as text and as plain data."""
+"""Formats the comparison of two files, as text and as plain data."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def _row(name: str, difference: Difference | None) -> str:
 
 
 def layer_table(layers: LayerDifferences) -> list[str]:
-    """The difference of each layer, below a heading."""
+    """Returns the lines of a table with the difference of each layer, and its heading."""
     return [_HEADING, *_rows(layers)]
 
 
 def layers_as_json(layers: LayerDifferences) -> dict:
-    """The difference of each layer as plain data; None where the shapes differ."""
+    """Returns the difference of each layer as plain data; None if the shapes differ."""
     return {name: difference and vars(difference) for name, difference in layers.layers.items()}
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     path = Path(args.file)
     if args.thresholds is not None:
         set_by_hand(path, [float(value) for value in args.thresholds], args.trust)
-        print(f"written: {path}: thresholds {', '.join(args.thresholds)}, without a promise")
+        print(f"written: {path}: thresholds {', '.join(args.thresholds)}, without a guarantee")
         return
     predictor = load_predictor(path, args.labels, trust=args.trust)
     pictures = labelled_pictures(

@@ -61,7 +61,7 @@ def reset_classifier(
     Raises:
       ValueError: an argument is not valid, or `model` is not a LeViT in train form.
     """
-    variant_of(model)  # raises for what is no LeViT in train form
+    variant_of(model)  # raises if it is not a LeViT in train form
     names = () if isinstance(classes, Integral) else list(classes)
     if names:
         classes = len(check_class_names(names, len(names), "classes"))
@@ -105,7 +105,7 @@ def with_heads(
       ValueError: two heads are requested but `model` has one, or it has no top, or it is not a
         LeViT in train form.
     """
-    variant_of(model)  # raises for what is no LeViT in train form
+    variant_of(model)  # raises if it is not a LeViT in train form
     old = classifier_of(model)
     if old is None:
         raise ValueError(

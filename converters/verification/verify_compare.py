@@ -153,7 +153,7 @@ def check_export(
       reference: the user's model, called as its user would.
       export: the file.
       images: plain pixels (n, height, width, channels); None for pictures that come with
-        scikit-learn, or for random ones if it is missing.
+        scikit-learn.
       tolerance: largest allowed difference of the deciding output, relative to its largest value. A
         less precise export may exceed it if its predictions agree, or if nearly all joints are at
         the same place.
@@ -163,6 +163,7 @@ def check_export(
       The largest relative difference.
 
     Raises:
+      ImportError: `images` is None, and scikit-learn is not installed.
       ValueError: the difference is larger than `tolerance`, or NaN.
     """
     *sides, channels = reference.network.input_shape[1:]

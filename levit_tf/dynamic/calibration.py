@@ -1,9 +1,10 @@
 """Chooses the confidence at which a picture leaves at a step, with a statistical guarantee.
 
-The guarantee is about one error only: a picture leaves early with a wrong class although the whole
-network would be right. With probability 1 - delta over the calibration pictures, this happens to at
-most a share epsilon of all pictures. It holds for every network and every kind of picture, if the
-calibration pictures are drawn like later ones and were not used for training.
+The guarantee ("promise" in dynamic.json) is about one error only: a picture leaves early with a
+wrong class although the whole network would be right. With probability 1 - delta over the
+calibration pictures, this happens to at most a share epsilon of all pictures. It holds for every
+network and every kind of picture, if the calibration pictures are drawn like later ones and were
+not used for training.
 
 Source: fixed-sequence testing of "Learn then Test", arXiv 2110.01052, with the exact binomial bound
 of Clopper and Pearson; for early exits "Fast yet Safe", arXiv 2405.20915.

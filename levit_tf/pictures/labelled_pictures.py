@@ -118,8 +118,8 @@ def labelled_pictures(
     if known:
         raise ValueError(
             f"{root}: {len(known):,} of {len(paths):,} pictures are among those that training has "
-            f"seen ({seen[known[0]]}), such as {printable(keys[known[0]])}. The promise holds only "
-            "for pictures that it has not: give others."
+            f"seen ({seen[known[0]]}), such as {printable(keys[known[0]])}. The guarantee holds "
+            "only for pictures that were not used in training: give others."
         )
     return LabelledPictures(str(root), tuple(paths), np.array(found), tuple(size))
 

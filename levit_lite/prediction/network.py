@@ -12,7 +12,13 @@ import numpy as np
 
 from levit_common.arrays import softmax
 from levit_common.regular_files import ModelFileError, first_line
-from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import (
+    INPUT,
+    LOGITS,
+    PROBABILITIES,
+    SIGNATURE,
+    step_signature,
+)
 
 _MAX_VALUES = 1 << 28  # per picture: 1 GB in float32, 9,500x9,500 RGB pixels
 
@@ -81,6 +87,12 @@ def unexpected_signature(found: dict, path: Path) -> ModelFileError:
       found: signature name -> (names of inputs, names of outputs).
       path: the file.
     """
+    if step_signature(0) in found:
+        return ModelFileError(
+            f"{path}: a dynamic file of {len(found)} steps, for apps that stop when their time is "
+            "up and so call the steps themselves. Give the file that was written beside it, which "
+            "decides by itself: the same name without -steps."
+        )
     listed = "; ".join(
         f"{name!r}: {sorted(inputs)} -> {sorted(outputs)}"
         for name, (inputs, outputs) in found.items()

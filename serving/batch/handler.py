@@ -14,7 +14,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from levit_common.arrays import softmax
 from levit_common.shipped_names import EXIT, LOGITS, PROBABILITIES
-from levit_lite.class_names import check_class_names, top_classes
+from levit_lite.class_names import check_class_names
+from levit_lite.prediction.answers import answer_of
 from levit_lite.prediction.network import Network, checked
 from levit_lite.prediction.predictor import class_count, class_names_for
 from levit_lite.prediction.tflite_network import tflite_network
@@ -95,15 +96,5 @@ def described(
             scores = np.concatenate([1 - scores, scores])
         if not np.isfinite(scores).all():
             raise ValueError("the network answers NaN: its weights are damaged.")
-        best = top_classes(scores[None], min(top, len(class_names)))[0]
-        found["top"] = [
-            {
-                "class": class_names[index],
-                "index": int(index),
-                "probability": round(float(scores[index]), 6),
-            }
-            for index in best
-        ]
-    if EXIT in outputs:
-        found["exit"] = int(outputs[EXIT])
+        found |= answer_of(scores, class_names, top, outputs.get(EXIT))
     return found

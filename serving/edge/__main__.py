@@ -7,8 +7,8 @@
 
 A PICTURE is a JPEG, PNG, GIF, BMP or WebP file, or a folder of them. A camera or a video needs
 OpenCV. The output has one line of JSON per picture: its name, the most probable classes with their
-probabilities, and the network's time in milliseconds; or its name and the error. The exit code is 1
-if there was an error.
+probabilities, the exit that answered if the file is dynamic, and the network's time in
+milliseconds; or its name and the error. The exit code is 1 if there was an error.
 """
 
 # No absl here: the command must run where only numpy, Pillow and LiteRT are installed.

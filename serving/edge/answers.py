@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from levit_lite.class_names import top_classes
+from levit_lite.prediction.answers import answer_of
 from levit_lite.prediction.predictor import Predictor
 
 
@@ -20,24 +20,14 @@ def answer(predictor: Predictor, image: np.ndarray, top: int) -> dict[str, Any]:
       top: largest number of classes to return.
 
     Returns:
-      "top", a list of {"class", "index", "probability"}, best first, and "ms", the time of the
-      network in milliseconds.
+      The result of `levit_lite.prediction.answers.answer_of`, and "ms", the time of the network in
+      milliseconds.
 
     Raises:
       ValueError: an output is NaN.
     """
     start = time.perf_counter()
-    scores = predictor.predict(image[None])
+    scores, steps = predictor.predict_with_exits(image[None])
     milliseconds = 1000 * (time.perf_counter() - start)
-    best = top_classes(scores, min(top, predictor.classes))[0]
-    return {
-        "top": [
-            {
-                "class": predictor.class_names[index],
-                "index": int(index),
-                "probability": round(float(scores[0, index]), 6),
-            }
-            for index in best
-        ],
-        "ms": round(milliseconds, 3),
-    }
+    found = answer_of(scores[0], predictor.class_names, top, None if steps is None else steps[0])
+    return {**found, "ms": round(milliseconds, 3)}

@@ -20,10 +20,13 @@ from converters.dynamic.running import open_dynamic
 from converters.reporting.report_graph import read_tflite
 from converters.reporting.report_text import as_text
 from levit_common.regular_files import ModelFileError
+from levit_common.shipped_names import EXIT
+from levit_lite.images import load_cropped
 from levit_tf import classify
 from levit_tf.pictures.labelled_pictures import labelled_pictures
 from levit_tf.prediction.predictor import load_predictor
-from tests.support.commands import call
+from serving.web_app import __main__ as web_app
+from tests.support.commands import call, run_process
 from tests.support.randomize import random_images, randomize_keras, with_random_exits
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
@@ -184,6 +187,37 @@ def test_classify_prints_the_exit(written, folder, capsys):
     path = next(folder.rglob("*.png"))
     assert call(classify, [f"--model={written[0] / 'fp32.tflite'}", path]) == 0
     assert "  (exit " in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fp32.tflite", "int8.tflite"])
+def test_a_small_device_tells_the_exit_of_each_picture(written, folder, tmp_path, name):
+    shutil.copytree(written[0], tmp_path / "copy")
+    path = tmp_path / "copy" / name
+    paths = sorted(folder.rglob("*.png"))[::8]
+    images = [load_cropped(picture, SIZE) for picture in paths]
+    file = open_dynamic(path)
+    first = [file.answer(image[None], forcing(0, 3)).probabilities.max() for image in images]
+    set_by_hand(path, [min(float(np.median(first)), 0.999), 0.99])  # so that not all leave early
+    scores, exits = load_predictor(path).predict_with_exits(images)
+    assert len(set(exits)) > 1
+    done = run_process("serving.edge", f"--model={path}", "--top=1", *paths)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line[EXIT] for line in found] == list(exits)
+    assert [line["top"][0]["index"] for line in found] == list(scores.argmax(axis=1))
+
+
+@pytest.mark.slow
+def test_a_file_of_steps_is_refused_where_one_call_must_answer(written, folder, tmp_path, capsys):
+    model, picture = f"--model={written[0] / 'fp32-steps.tflite'}", next(folder.rglob("*.png"))
+    said = "fp32-steps.tflite: a dynamic file of 3 steps, for apps that stop when their time is up"
+    done = run_process("serving.edge", model, picture)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    for command, argument in ((web_app, f"--output={tmp_path / 'site'}"), (classify, picture)):
+        assert call(command, [model, argument]) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
 
 
 @pytest.mark.slow

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from levit_common.shipped_names import EXIT, PROBABILITIES
+from levit_lite.prediction.network import Network
+from levit_lite.prediction.predictor import Predictor
 from levit_tf.pictures.images import load_images
 from levit_tf.prediction.predictor import load_predictor
+from serving.edge.answers import answer
 from tests.support.artefacts import NAMES, Artefacts
 from tests.support.commands import ENVIRONMENT, run_process
 from tests.support.shared_folder import SHARED_FOLDER
@@ -57,6 +61,17 @@ def test_answers_are_those_of_classify(model, pictures):
         probabilities = [entry["probability"] for entry in line["top"]]
         np.testing.assert_allclose(probabilities, scores[best], atol=2e-3)
         assert line["ms"] > 0
+
+
+@pytest.mark.parametrize("step", [None, 0, 2])
+def test_which_exit_answered_is_told_of_a_dynamic_file_and_of_no_other(step):
+    shapes = {PROBABILITIES: (1, 2)} | ({} if step is None else {EXIT: (1,)})
+    outputs = {PROBABILITIES: np.float32([[0.25, 0.75]]), EXIT: np.float32([step or 0])}
+    network = Network("n", lambda x: {k: outputs[k] for k in shapes}, (1, 4, 4, 3), shapes)
+    found = answer(Predictor(network, ["no", "yes"]), np.zeros((4, 4, 3), np.uint8), top=1)
+    assert found["top"] == [{"class": "yes", "index": 1, "probability": 0.75}]
+    assert found.get(EXIT) == step
+    assert list(found)[-1] == "ms"
 
 
 def test_nothing_but_numpy_pillow_and_litert_is_imported(model, pictures):

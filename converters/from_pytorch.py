@@ -18,6 +18,7 @@ from absl import flags
 from levit_common import cli
 from levit_common.choices import HEADS, PYTORCH_FILES
 from levit_common.files import check_exists, check_new, check_suffix
+from levit_common.hub_addresses import is_hub_address, parse_address
 from levit_common.lazy import lazy_names
 
 __getattr__ = lazy_names(__name__, convert="converters.pytorch.to_keras")
@@ -89,7 +90,9 @@ def check() -> None:
     check_suffix(args.output, ".keras")
     for size in (args.input_size, args.checkpoint_size):
         _size(size)
-    if not args.checkpoint.startswith("hf://"):
+    if is_hub_address(args.checkpoint):
+        parse_address(args.checkpoint)
+    else:
         check_exists(args.checkpoint, "a PyTorch checkpoint, or hf://OWNER/NAME")
     check_new(args.output, args.overwrite)
 

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from levit_common.hub_addresses import advice_on_hub
+
 # Disk errors that prevent writing to a file that could be opened.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -79,7 +81,9 @@ def check_exists(path: str | os.PathLike, expected: str) -> None:
       expected: description of the expected file, for the error message.
     """
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{os.fspath(path)}: no such file. Expected {expected}.")
+        raise FileNotFoundError(
+            f"{os.fspath(path)}: no such file. Expected {expected}.{advice_on_hub(path)}"
+        )
 
 
 @contextlib.contextmanager

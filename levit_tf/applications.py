@@ -6,13 +6,15 @@ Also `LeViTMini`, whose weights come with the package.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 
 import keras
 
+from levit_common.hub_addresses import is_hub_address
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant
-from levit_tf.weights.hub.addresses import is_hub_address
+from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.packaged import default_weights
 
 
@@ -24,6 +26,23 @@ def with_default_weights(variant: str | Variant) -> keras.Model:
     """
     variant = get_variant(variant)
     return LeViT(variant, weights=default_weights(variant))
+
+
+def from_hub(source: str | os.PathLike | HubCheckpoint) -> keras.Model:
+    """Builds the LeViT of a repository on the hub, with its own heads, classes and input size.
+
+    If the repository's network has no heads, the model has no top.
+
+    Args:
+      source: its address, "hf://OWNER/NAME", or the result of `open_hub_checkpoint`.
+
+    Raises:
+      See `levit_tf.weights.hub.checkpoints.open_hub_checkpoint`.
+    """
+    found = source if isinstance(source, HubCheckpoint) else open_hub_checkpoint(source)
+    heads = "average" if found.info.has_head_dist else "single"
+    has_top = found.info.classes is not None
+    return LeViT(found.info.variant, include_top=has_top, weights=found, heads=heads)
 
 
 def _application(variant_name: str) -> Callable[..., keras.Model]:

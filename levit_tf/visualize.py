@@ -19,7 +19,8 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.figures import make_figure, save_figure
-from levit_tf.applications import with_default_weights
+from levit_common.hub_addresses import is_hub_address
+from levit_tf.applications import from_hub, with_default_weights
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
@@ -98,7 +99,10 @@ def main(*pictures: str) -> None:
     args = flags.FLAGS
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     named = args.model in list_variants()
-    model = with_default_weights(args.model) if named else load_keras_file(args.model)
+    if is_hub_address(args.model):
+        model = from_hub(args.model)
+    else:
+        model = with_default_weights(args.model) if named else load_keras_file(args.model)
     attention_layers(model)  # refuses other models before anything is written
     images = load_images(pictures, model.input_shape[1:3])
     folder = Path(args.output)
@@ -129,7 +133,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "A .keras file of the train form, or the name of a variant, for its default weights.",
+        "A .keras file of the train form, hf://OWNER/NAME, or the name of a variant, for its "
+        "default weights.",
     )
     flags.DEFINE_string("output", None, "Folder to write the PNG files to.")
     flags.DEFINE_string(

@@ -34,13 +34,14 @@ class Config:
       variant: name of the network, one of `levit_tf.list_variants()`.
       input_size: (height, width) of the pictures, pixels; None for the variant's own.
       drop_path: probability of dropping a residual branch; None for the variant's own.
-      init_from: the initial weights: None for random ones, "imagenet" for the released ones, or a
-          `.keras` or `.weights.h5` file of the same variant. Heads for other classes are
+      init_from: the initial weights: None for random ones, "imagenet" for the released ones, a
+          `.keras` or `.weights.h5` file of the same variant, or a repository on the Hugging Face
+          hub, "hf://OWNER/NAME", with "@REVISION" for a certain one. Heads for other classes are
           initialised at random; attention biases of another size are resized.
       qat: recipe of `converters.to_tflite` for quantisation-aware training, "int8" or "int8_full";
           None for a float network. Training begins with the trained network of `init_from`, a
-          `.keras` file in train or deploy form, or "imagenet". That network is also the teacher,
-          unless `teacher` names another. --set=qat=true means int8.
+          `.keras` file in train or deploy form, "imagenet" or "hf://OWNER/NAME". That network is
+          also the teacher, unless `teacher` names another. --set=qat=true means int8.
       exits: branches that classify early, such as "0:attention,1:pool": a stage, or a block as in
           "0.1", and the kind of branch after it (`levit_tf.dynamic.exits.add_exits`); None for
           none. They are trained on the trained network of `init_from`, which stays unchanged to the

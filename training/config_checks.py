@@ -14,6 +14,7 @@ from typing import Any
 from converters.choices import TARGETS
 from levit_common.choices import EXIT_KINDS
 from levit_common.cli import parse_size
+from levit_common.hub_addresses import is_hub_address, parse_address
 from levit_common.spelling import did_you_mean
 from training.choices import DISTILLATIONS, PRECISIONS
 
@@ -41,7 +42,8 @@ _OF_TEACHER_FILES = ("teacher_preprocessing", "teacher_classes", "teacher_top", 
 RELEASED = "imagenet"  # as init_from: the released weights
 INIT_FROM = (
     "init_from=imagenet (the released weights), init_from=FILE (a .keras file, or a .weights.h5 "
-    "file of the same classes) or init_from=none (random weights)"
+    "file of the same classes), init_from=hf://OWNER/NAME (on the Hugging Face hub) or "
+    "init_from=none (random weights)"
 )
 _TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
 
@@ -65,6 +67,8 @@ def parse(config_class: type, name: str, text: str) -> Any:
         return TARGETS[0] if text.lower() in _TRUE else None
     if name == "init_from" and not text:
         raise ValueError(f"--set: expected {INIT_FROM}. Received: init_from=''")
+    if name == "init_from" and is_hub_address(text):
+        parse_address(text)
     if None in others and text.lower() == _NONE:
         return None
     if AUTO in others and text.lower() == AUTO.value:
@@ -194,10 +198,10 @@ def check_combinations(config: Any) -> None:
 
 def _check_qat(config: Any) -> None:
     source = config.init_from
-    if source is None or not (source == RELEASED or source.endswith(".keras")):
+    if not _names_network(source):
         raise ValueError(
             f"qat={config.qat!r} begins with a trained network: set init_from to its .keras file, "
-            f"or to imagenet. Received: {source!r}"
+            f"to imagenet or to hf://OWNER/NAME. Received: {source!r}"
         )
     for name, wanted, reason in (
         ("precision", "float32", "what is rounded to int8 must not be rounded before"),
@@ -211,6 +215,13 @@ def _check_qat(config: Any) -> None:
             )
 
 
+def _names_network(source: str | None) -> bool:
+    """Whether `init_from` is of a network, not of weights alone."""
+    return source is not None and (
+        source == RELEASED or source.endswith(".keras") or is_hub_address(source)
+    )
+
+
 def _check_exits(config: Any) -> None:
     if config.qat is not None:
         raise ValueError(
@@ -220,10 +231,11 @@ def _check_exits(config: Any) -> None:
     if config.exits_end_to_end:
         return
     source = config.init_from
-    if source is None or not (source == RELEASED or source.endswith(".keras")):
+    if not _names_network(source):
         raise ValueError(
             f"exits={config.exits!r} are put on a trained network: set init_from to its .keras "
-            f"file, or to imagenet; or train both with exits_end_to_end=true. Received: {source!r}"
+            f"file, to imagenet or to hf://OWNER/NAME; or train both with exits_end_to_end=true. "
+            f"Received: {source!r}"
         )
     for name in ("drop_path", "freeze_batch_norm"):
         if (value := getattr(config, name)) not in (None, False, AUTO):

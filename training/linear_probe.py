@@ -4,8 +4,9 @@
 
 The network computes features of each picture once, without augmentation; a logistic regression on
 these features becomes the head. `--model` is a `.keras` file of a LeViT in train form, the folder
-of a run, or a variant to use its weights. The result is a file of the same kind: `training.main`
-can fine-tune it (`--set=init_from=mine.keras`), and the converters can export it.
+of a run, a repository on the Hugging Face hub (`hf://OWNER/NAME`), or a variant to use its weights.
+The result is a file of the same kind: `training.main` can fine-tune it
+(`--set=init_from=mine.keras`), and the converters can export it.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "A .keras file in train form, a run's folder, or variant.")
+    flags.DEFINE_string(
+        "model", None, "A .keras file in train form, a run's folder, hf://OWNER/NAME, or variant."
+    )
     flags.DEFINE_string("dataset", None, "Name of a data set; see training.data.load_data.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_string("features", None, "A .npz file to store the features in for reuse.")

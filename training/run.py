@@ -68,6 +68,7 @@ def run(
       OSError: a checkpoint cannot be written, or another worker is gone.
       ValueError: an argument is not valid.
     """
+    network.check_source(config)  # before anything is written, or many pictures are looked at
     folder = Path(output)
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     replicas = make_strategy(strategy) if isinstance(strategy, str) else strategy

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from levit_common.files import atomic_path, check_suffix
+from levit_common.hub_addresses import is_hub_address
 from levit_lite.class_names import imagenet_class_names
 from levit_tf import LeViT
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.properties import write_notes
 from levit_tf.weights.checkpoint_files import read_checkpoint
-from levit_tf.weights.hub.addresses import is_hub_address
 from levit_tf.weights.hub.checkpoints import open_hub_checkpoint
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
 from levit_tf.weights.pytorch_weights import ImportReport, load_state_dict

@@ -1,4 +1,4 @@
-"""What is written of a picture's answer, in words that JSON has: one form for all who write it."""
+"""The JSON form of a picture's classification, shared by all commands that write it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from levit_lite.class_names import top_classes
 def answer_of(
     scores: np.ndarray, class_names: Sequence[str], top: int, step: int | None = None
 ) -> dict[str, Any]:
-    """The likeliest classes of one picture.
+    """Describes the classification of one picture.
 
     Args:
       scores: (classes,) probabilities.
-      class_names: of these.
-      top: how many classes to name, at most as many as there are.
-      step: which one of a dynamic file has answered; None of a file without steps.
+      class_names: names of the classes.
+      top: number of classes to name; at most as many as there are.
+      step: the exit of a dynamic file that answered; None for other files.
 
     Returns:
-      "top", a list of {"class", "index", "probability"}, best first, and where there are steps
-      `shipped_names.EXIT`, the number of the one that answered.
+      "top", a list of {"class", "index", "probability"}, best first; for a dynamic
+      file also `shipped_names.EXIT`, the number of the exit that answered.
     """
     best = top_classes(scores[None], min(top, len(class_names)))[0]
     found: dict[str, Any] = {

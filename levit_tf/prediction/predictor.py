@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from levit_common.hub_addresses import is_hub_address
 from levit_lite.class_names import LABELS_FILE, check_class_names, read_labels
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import (
@@ -14,12 +15,9 @@ from levit_lite.prediction.predictor import (
     class_count,
     class_names_for,
 )
-from levit_tf.applications import with_default_weights
-from levit_tf.model import LeViT
+from levit_tf.applications import from_hub, with_default_weights
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
 from levit_tf.variants import get_variant, list_variants
-from levit_tf.weights.hub.addresses import is_hub_address
-from levit_tf.weights.hub.checkpoints import open_hub_checkpoint
 from levit_tf.weights.keras_files import ModelFileError, model_path
 
 
@@ -55,8 +53,8 @@ def load_predictor(
       ImportError: the package that reads this kind of file is not installed.
     """
     if is_hub_address(path):
-        network, folders = _on_hub(os.fspath(path)), ()
         path = os.fspath(path)
+        network, folders = keras_network(from_hub(path), path), ()
     elif (path := Path(model_path(path))).exists():
         network, folders = read_network(path, input_range, trust), (path, path.parent)
     else:
@@ -99,12 +97,6 @@ def labels_for(given: str | os.PathLike | None, model: Path) -> list[str] | None
     if given is None and not beside.is_file():
         return None
     return read_labels(given or beside)
-
-
-def _on_hub(address: str) -> Network:
-    found = open_hub_checkpoint(address)
-    heads = "average" if found.info.has_head_dist else "single"
-    return keras_network(LeViT(found.info.variant, weights=found, heads=heads), address)
 
 
 def _released(name: str) -> Network:

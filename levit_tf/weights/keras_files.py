@@ -8,6 +8,7 @@ import zipfile
 
 import keras
 
+from levit_common.files import check_exists
 from levit_common.regular_files import ModelFileError, check_regular, first_line
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
@@ -54,8 +55,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
       ModelFileError: it is truncated, of another kind, or contains a model that Keras cannot build.
     """
     path = model_path(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file. Expected a .keras file.")
+    check_exists(path, "a .keras file")
     if os.path.isdir(path):
         raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
     check_regular(path)

@@ -2,7 +2,7 @@
 
 import json
 
-import huggingface_hub.constants
+import huggingface_hub
 import keras
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from levit_tf.prediction.predictor import load_predictor
 from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.hub_repositories import transformers_files
-from tests.support.hub_server import serving_hub
+from tests.support.hub_server import local_hub
 from tests.support.randomize import random_images, randomize_keras
 
 CLASSES = ("daisy", "rosé", "tulip: red")
@@ -56,12 +56,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    constants = huggingface_hub.constants
-    with serving_hub() as server:
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with local_hub(monkeypatch, tmp_path) as server:
         yield server
 
 

@@ -8,6 +8,10 @@ import http.server
 import re
 import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
 
 from tests.support.file_server import serving_forever
 
@@ -101,6 +105,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+@contextlib.contextmanager
+def local_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer]:
+    """A server that huggingface_hub asks in this process, with its cache in a folder, no token."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    constants = huggingface_hub.constants
+    with serving_hub() as server:
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield server
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ class.
     python -m training.main --config=imagefolder --set=dataset=imagefolder:/path --output=DIR
 
 `training.data.folders` describes the layout of the folder. --set=init_from=FILE begins with a
-`.keras` file, your own or one of the released weights; --set=init_from=none begins with random
-weights.
+`.keras` file, your own or one of the released weights; --set=init_from=hf://OWNER/NAME begins with
+a repository on the Hugging Face hub; --set=init_from=none begins with random weights.
 
 `training.plan` chooses the fields that are AUTO from the number of pictures, the steps and the
 weights. A run prints what was chosen and why; --set=FIELD=VALUE sets any of them.

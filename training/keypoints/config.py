@@ -21,7 +21,7 @@ class KeypointConfig:
       variant: name of the network, one of `levit_tf.list_variants()`.
       input_size: (height, width) of the pictures, pixels.
       init_from: what the backbone begins with: None for random weights, "imagenet" for the released
-        ones, or a `.keras` file of the same variant.
+        ones, a `.keras` file of the same variant, or a repository on the hub, "hf://OWNER/NAME".
       head: "simcc" or "heatmap", see `levit_tf.keypoints.network`.
       sigma: standard deviation of the Gaussian that is learned, pixels; 0 for a 32nd of the longer
         side.

@@ -24,7 +24,6 @@ from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
 from levit_tf.prediction.network_files import read_network
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.variants import get_variant
-from levit_tf.weights.loading import load_train_form
 from training.checkpoints.folder import locked
 from training.keypoints.augment import Ranges, moved
 from training.keypoints.config import KeypointConfig
@@ -41,6 +40,7 @@ from training.keypoints.progress import (
     save_weights,
 )
 from training.keypoints.sources import load_joint_set
+from training.networks.initial import trained_network
 
 CONFIG_FILE, RESULT_FILE, BEST_FILE = "config.json", "result.json", "best.weights.h5"
 ARTEFACTS = ("final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite")
@@ -62,6 +62,8 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
       FileNotFoundError, ValueError: the data set or the initial weights do not fit.
     """
     folder = Path(output)
+    # Before anything is written: it may not fit, or not be there.
+    trained = None if config.init_from is None else trained_network(config)
     with locked(folder):
         _prepare(config, folder, overwrite)
         keras.utils.set_random_seed(config.seed)
@@ -74,7 +76,7 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
             print(f"{name}: {len(parts[name].pixels)} people", flush=True)
         if skipped:
             print(f"skipped: {len(skipped)}, the first: {skipped[0]}")
-        model = _network(config, data.skeleton, size)
+        model = _network(config, data.skeleton, size, trained)
         print(config, flush=True)
         _train(config, model, parts, data.skeleton, size, folder)
         _export(model, parts, data.skeleton, size, folder)
@@ -95,14 +97,12 @@ def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
     write_json(path, wanted)
 
 
-def _network(config: KeypointConfig, skeleton, size) -> keras.Model:
+def _network(config: KeypointConfig, skeleton, size, trained) -> keras.Model:
     backbone = levit_tf.LeViT(
         config.variant, include_top=False, input_shape=(*size, 3), drop_path_rate=0.0
     )
-    if config.init_from == "imagenet":
-        levit_tf.transfer_weights(levit_tf.LeViT(config.variant, weights="imagenet"), backbone)
-    elif config.init_from is not None:
-        levit_tf.transfer_weights(load_train_form(config.init_from), backbone)
+    if trained is not None:
+        levit_tf.transfer_weights(trained, backbone)
     return keypoint_network(backbone, skeleton, config.head, config.sigma or None)
 
 

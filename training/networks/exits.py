@@ -18,11 +18,11 @@ from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.names import WHOLE
 from levit_tf.preprocessing import preprocess_input
-from levit_tf.weights.loading import load_train_form
 from training.config import Config
-from training.config_checks import RELEASED, parse_exits
+from training.config_checks import parse_exits
 from training.data import Dataset
 from training.networks import network
+from training.networks.initial import trained_network
 from training.networks.network import Networks
 from training.optim.batch_norm import prepare_batch_norm
 
@@ -163,10 +163,7 @@ def format_exits(reports: list[ExitReport]) -> str:
 
 def _trained(config: Config, data: Dataset) -> keras.Model:
     """Loads the network that exits are added to."""
-    if config.init_from == RELEASED:
-        model = levit_tf.LeViT(config.variant, weights="imagenet")
-    else:
-        model = load_train_form(config.init_from)
+    model = trained_network(config)
     classifier = classifier_of(model)
     if classifier is None:
         raise ValueError(f"init_from={config.init_from}: has no classification heads to exit to.")

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-from keras.layers import Identity
 
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
-from levit_lite.class_names import LABELS_FILE, imagenet_class_names, read_labels
-from levit_lite.opening.archives import DAMAGE
-from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
-from levit_tf.layers import Classifier
+from levit_common.hub_addresses import is_hub_address
 from levit_tf.names import CLASSIFIER
-from levit_tf.opening.keras_files import CONFIG, check_keras_file
 from levit_tf.variants import get_variant
-from levit_tf.weights.keras_files import model_path
-from levit_tf.weights.loading import load_train_form, load_weights
+from levit_tf.weights.loading import load_weights
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 from training.config import Config
-from training.config_checks import AUTO, INIT_FROM, RELEASED
+from training.config_checks import AUTO, RELEASED
 from training.data import Dataset
+from training.networks.initial import (
+    check_source,
+    is_of_other_classes,
+    source_of,
+    trained_network,
+)
 from training.optim.batch_norm import prepare_batch_norm
 from training.plan import Facts
 from training.teachers.teacher import Teacher
@@ -128,82 +125,26 @@ def facts(config: Config, data: Dataset, replicas: int) -> Facts:
     """Collects the facts for `training.plan`, before the networks are built.
 
     Raises:
-      FileNotFoundError: the file of `config.init_from` does not exist.
+      See `training.networks.initial.check_source`.
     """
-    source, names = _source(config), data.class_names
-    if source is not None and source != RELEASED and not Path(source).exists():
-        raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
+    check_source(config)
+    is_trained, names = config.init_from is not None, data.class_names
     return Facts(
         pictures=data.num_train,
         classes=len(names),
         input_size=data.input_size,
-        is_trained=source is not None,
-        is_head_fresh=source is None
-        or _saved_classes(source, len(names)) != len(names)
-        or _are_others(source, names),
+        is_trained=is_trained,
+        is_head_fresh=not is_trained or is_of_other_classes(config, names),
         width=get_variant(config.variant).embed_dim[-1],
         is_grey=config.flip is AUTO and _are_grey(data.calibration_images(LOOKED_AT)),
         multiple=replicas * config.accumulate,
     )
 
 
-def _source(config: Config) -> str | None:
-    """Returns `config.init_from`; for a run's folder, the path of the run's final network."""
-    source = config.init_from
-    return source if source in (None, RELEASED) else model_path(source)
-
-
 def _are_grey(images: np.ndarray) -> bool:
     """Whether pictures (n, height, width, 3), RGB 0..255, are grey except for JPEG artefacts."""
     values = images.astype(np.float32)
     return float((values.max(axis=-1) - values.min(axis=-1)).mean()) < GREY
-
-
-def _saved_classes(source: str, classes: int) -> int | None:
-    """Returns the number of classes of the head in `config.init_from`; None if unknown.
-
-    Only the model's description is read, not its weights, which are loaded once and later.
-    """
-    if source == RELEASED:
-        return len(imagenet_class_names())
-    if not source.endswith(".keras"):
-        return classes  # weights files do not load into a network with other classes
-    return next((found["classes"] for found in _layers_in(source, Classifier)), None)
-
-
-def _are_others(source: str, names: Sequence[str]) -> bool:
-    """Whether a network's classes are known and differ from those of the pictures or their order.
-
-    The classes are read from a `labels.txt` beside the file, or else from the model itself.
-    """
-    if source == RELEASED:
-        return list(names) != imagenet_class_names()
-    path = Path(source).with_name(LABELS_FILE)
-    if path.exists():
-        return read_labels(path) != list(names)
-    identities = (Identity(name=found["name"]) for found in _layers_in(source, Identity))
-    notes = (read_note(layer) for layer in identities if note_kind(layer) == CLASSES)
-    known = next(notes, [])
-    return bool(known) and known != list(names)
-
-
-def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
-    """Yields the configurations of all layers of a class in a `.keras` file, without loading it."""
-
-    def visit(node):
-        if isinstance(node, dict) and node.get("class_name") == kind.__name__:
-            yield node["config"]
-        elif isinstance(node, dict | list):
-            for child in node.values() if isinstance(node, dict) else node:
-                yield from visit(child)
-
-    try:
-        check_keras_file(source)
-        with zipfile.ZipFile(source) as archive:
-            description = json.loads(archive.read(CONFIG))
-    except DAMAGE:
-        return  # not a `.keras` file; `initialise` reports what is wrong with it
-    yield from visit(description)
 
 
 def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:
@@ -222,30 +163,25 @@ def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -
       random weights.
 
     Raises:
-      FileNotFoundError: the file does not exist.
-      ConnectionError: the released weights are neither cached nor reachable.
       ValueError: the weights do not fit; `model` is unchanged then.
+      OSError, ImportError: see `training.networks.initial.trained_network`.
     """
-    source = _source(config)
+    source = source_of(config)
     if source is None:
         return "random initial weights", True
-    variant = get_variant(config.variant)
     head = model.get_layer(CLASSIFIER).weights
     fresh = [keras.ops.copy(weight) for weight in head]
-    if source == RELEASED:
-        try:
-            released = levit_tf.LeViT(variant, weights="imagenet")
-        except ConnectionError as error:
-            raise ConnectionError(f"{error} Or begin with others: {INIT_FROM}.") from error
-        report = levit_tf.transfer_weights(released, model)
-    elif source.endswith(".keras"):
-        report = levit_tf.transfer_weights(load_train_form(source), model)
+    if source == RELEASED or is_hub_address(source) or source.endswith(".keras"):
+        trained = trained_network(config)
+        if is_hub_address(source):  # with the commit
+            source = levit_tf.model_properties(trained).origin
+        report = levit_tf.transfer_weights(trained, model)
     else:
-        report = load_weights(model, source, variant, blank=levit_tf.LeViT)
+        report = load_weights(model, source, get_variant(config.variant), blank=levit_tf.LeViT)
     text = f"initial weights from {source}\n{report}"
     if any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised):
         return text, True
-    if not _are_others(source, class_names):
+    if not is_of_other_classes(config, class_names):
         return text, False
     for weight, value in zip(head, fresh, strict=True):
         weight.assign(value)

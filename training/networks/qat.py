@@ -29,9 +29,9 @@ from levit_tf.layers import Classifier
 from levit_tf.names import PREDICTIONS
 from levit_tf.preprocessing import denormalize
 from levit_tf.variants import get_variant
-from levit_tf.weights.keras_files import load_keras_file
 from training.config import Config
 from training.data import Dataset
+from training.networks.initial import check_input_range, trained_network
 from training.networks.network import Networks
 from training.teachers.teacher import Teacher
 
@@ -100,12 +100,10 @@ def float_network(config: Config, data: Dataset) -> keras.Model:
     Raises:
       See `prepare`.
     """
-    if config.init_from == "imagenet":
-        model = levit_tf.LeViT(config.variant, weights="imagenet")
-    else:
-        model = load_keras_file(config.init_from)
+    model = trained_network(config, takes_deploy_form=True)
     if not hasattr(model, "operations"):  # a Sequential, or of another making
         raise ValueError(f"init_from={config.init_from}: is no LeViT.")
+    check_input_range(model, f"init_from={config.init_from}")
     classifier = classifier_of(model)
     if isinstance(classifier, Classifier):
         found = variant_of(model).name

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from levit_common.hub_addresses import advice_on_hub
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.weights.keras_files import load_keras_file
 from training.teachers import foreign, reading
@@ -165,7 +166,9 @@ def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
     name = name if rest and name in NAMES else None
     path = rest if name else os.fspath(spec)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
+        raise FileNotFoundError(
+            f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.{advice_on_hub(path)}"
+        )
     return path, name
 
 

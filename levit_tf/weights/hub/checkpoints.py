@@ -6,10 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
+from levit_common.hub_addresses import HubAddress, parse_address
 from levit_lite.class_names import check_class_names, imagenet_class_names
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.weights.checkpoint_files import Checkpoint, read_checkpoint
-from levit_tf.weights.hub.addresses import HubAddress, parse_address
 from levit_tf.weights.hub.configs import MAX_CONFIG_BYTES, HubConfig, read_config
 from levit_tf.weights.hub.files import commit_of, fetch
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
@@ -51,7 +51,7 @@ def open_hub_checkpoint(
     """Opens a LeViT from huggingface_hub's cache, or downloads it.
 
     Args:
-      address: see `levit_tf.weights.hub.addresses`.
+      address: see `levit_common.hub_addresses`.
       key: key of the state dict in a file that holds several, see `read_checkpoint`.
       variant: name of the variant, if it is known.
 

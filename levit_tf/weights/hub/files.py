@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 
-from levit_tf.weights.hub.addresses import HubAddress
+from levit_common.hub_addresses import HubAddress
 
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
 

@@ -12,11 +12,11 @@ import pytest
 
 import levit_tf
 from converters import from_pytorch
+from levit_common.hub_addresses import HubAddress, parse_address
 from levit_tf.prediction.predictor import load_predictor
-from levit_tf.weights.hub.addresses import HubAddress, parse_address
 from tests.support.commands import ENVIRONMENT, call
 from tests.support.hub_repositories import timm_files, transformers_files
-from tests.support.hub_server import COMMIT, TOKEN, serving_hub
+from tests.support.hub_server import COMMIT, TOKEN, local_hub, serving_hub
 from tests.support.randomize import random_images, randomize_keras
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -33,19 +33,7 @@ def model():
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(variable, raising=False)
-    constants = huggingface_hub.constants
-    with serving_hub() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            server.url + "/{repo_id}/resolve/{revision}/{filename}",
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with local_hub(monkeypatch, tmp_path) as server:
         yield server
 
 

@@ -41,6 +41,16 @@ def is_hub_address(path: object) -> bool:
     return isinstance(path, str | os.PathLike) and os.fspath(path).startswith(SCHEME)
 
 
+def advice_on_hub(path: object) -> str:
+    """Returns advice for an address given where a file is expected; "" for any other value."""
+    if not is_hub_address(path):
+        return ""
+    return (
+        f" Of a LeViT on the hub python -m converters.from_pytorch --checkpoint={os.fspath(path)} "
+        "--output=FILE.keras makes a file."
+    )
+
+
 def parse_address(text: str) -> HubAddress:
     """Parses an address; a "/" in a revision is written %2F.
 

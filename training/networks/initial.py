@@ -1,0 +1,186 @@
+"""The initial weights of a run: released ones, a file, a run's final network, or one on the hub."""
+
+from __future__ import annotations
+
+import functools
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+from keras.layers import Identity
+
+import levit_tf
+from levit_common.hub_addresses import is_hub_address
+from levit_lite.class_names import LABELS_FILE, imagenet_class_names, read_labels
+from levit_lite.opening.archives import DAMAGE
+from levit_tf.applications import from_hub
+from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
+from levit_tf.layers import Classifier
+from levit_tf.opening.keras_files import CONFIG, check_keras_file
+from levit_tf.preprocessing import INPUT_RANGES, InputRange
+from levit_tf.variants import get_variant
+from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
+from levit_tf.weights.keras_files import load_keras_file, model_path
+from levit_tf.weights.loading import load_train_form
+from training.config_checks import INIT_FROM, RELEASED
+
+
+class Beginning(Protocol):
+    """The fields used here, which configurations of classifiers and of keypoints both have."""
+
+    variant: str
+    init_from: str | None
+
+
+def source_of(config: Beginning) -> str | None:
+    """Returns `config.init_from`; for a run's folder, the path of the run's final network."""
+    source = config.init_from
+    if source in (None, RELEASED) or is_hub_address(source):
+        return source
+    return _file_of(source)
+
+
+@functools.cache  # which file is taken is printed once
+def _file_of(source: str) -> str:
+    return model_path(source)
+
+
+def check_source(config: Beginning) -> None:
+    """Checks `config.init_from` as far as possible before any picture is read.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
+      ValueError: the repository has no LeViT of this variant, or one with another input range.
+    """
+    source = source_of(config)
+    if is_hub_address(source):
+        _open_on_hub(source, config.variant)
+    elif source not in (None, RELEASED) and not Path(source).exists():
+        raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
+
+
+def trained_network(config: Beginning, takes_deploy_form: bool = False) -> keras.Model:
+    """Loads the network that `config.init_from` names.
+
+    Args:
+      config: a configuration whose `init_from` is neither None nor a file with weights only.
+      takes_deploy_form: whether any network in a `.keras` file is accepted; the caller then calls
+        `check_input_range`.
+
+    Returns:
+      A LeViT in train form, unless `takes_deploy_form`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ConnectionError: the weights are neither cached nor reachable.
+      ValueError: it is not such a network, or has another input range than a run's pictures.
+      ImportError, PermissionError: see `open_hub_checkpoint`.
+    """
+    source = source_of(config)
+    if source == RELEASED:
+        try:
+            return levit_tf.LeViT(config.variant, weights=RELEASED)
+        except ConnectionError as error:
+            raise ConnectionError(f"{error} Or begin with others: {INIT_FROM}.") from error
+    if is_hub_address(source):
+        return from_hub(_open_on_hub(source, config.variant))
+    if takes_deploy_form:
+        return load_keras_file(source)
+    model = load_train_form(source)
+    check_input_range(model, f"init_from={source}")
+    return model
+
+
+def check_input_range(model: keras.Model, name: str) -> None:
+    """Raises ValueError for a network whose input is not normalised as a run's pictures are.
+
+    Args:
+      model: a network with one image input.
+      name: its source, for the error message.
+    """
+    found = levit_tf.model_properties(model)
+    _check_normalized(found.input_range, found.channels, name)
+
+
+def _check_normalized(found: InputRange | None, channels: int, name: str) -> None:
+    normalized = INPUT_RANGES["normalized"].of_channels(channels) if channels in (1, 3) else None
+    if found is not None and found != normalized:
+        raise ValueError(
+            f"{name}: the input range of this network is {found}; training normalises pictures "
+            "by levit_tf.preprocess_input. To let the network adapt to that, change its note, "
+            'levit_tf.with_properties(model, input_range="normalized").save(FILE.keras), and begin '
+            "with that file."
+        )
+
+
+def _open_on_hub(address: str, variant: str) -> HubCheckpoint:
+    found = open_hub_checkpoint(address)
+    there = found.info.variant.name
+    if there != get_variant(variant).name:
+        raise ValueError(f"init_from={found.address}: a {there}; set variant={there}.")
+    _check_normalized(found.input_range, found.info.channels, f"init_from={found.address}")
+    return found
+
+
+def is_of_other_classes(config: Beginning, names: Sequence[str]) -> bool:
+    """Whether the head of `config.init_from` is known to be of other classes than these.
+
+    Of a file, only the model's description is read, not its weights. Classes without names count as
+    the same if their number is the same.
+    """
+    source = source_of(config)
+    if is_hub_address(source):
+        found = _open_on_hub(source, config.variant)
+        return found.info.classes != len(names) or not _are_same(found.class_names, names)
+    return _saved_classes(source, len(names)) != len(names) or not _knows(source, names)
+
+
+def _knows(source: str, names: Sequence[str]) -> bool:
+    """Whether the classes of a file, or the released ones, are these in this order, or unknown.
+
+    They are read from a `labels.txt` beside the file, or else from the model itself.
+    """
+    if source == RELEASED:
+        return list(names) == imagenet_class_names()
+    path = Path(source).with_name(LABELS_FILE)
+    if path.exists():
+        return read_labels(path) == list(names)
+    identities = (Identity(name=found["name"]) for found in _layers_in(source, Identity))
+    notes = (read_note(layer) for layer in identities if note_kind(layer) == CLASSES)
+    return _are_same(next(notes, None), names)
+
+
+def _are_same(known: Sequence[str] | None, names: Sequence[str]) -> bool:
+    return not known or list(known) == list(names)
+
+
+def _saved_classes(source: str, classes: int) -> int | None:
+    """Returns the number of classes of the head of a source; None if unknown."""
+    if source == RELEASED:
+        return len(imagenet_class_names())
+    if not source.endswith(".keras"):
+        return classes  # weights files do not load into a network with other classes
+    return next((found["classes"] for found in _layers_in(source, Classifier)), None)
+
+
+def _layers_in(source: str, kind: type) -> Iterator[dict[str, Any]]:
+    """Yields the configurations of all layers of a class in a `.keras` file, without loading it."""
+
+    def visit(node):
+        if isinstance(node, dict) and node.get("class_name") == kind.__name__:
+            yield node["config"]
+        elif isinstance(node, dict | list):
+            for child in node.values() if isinstance(node, dict) else node:
+                yield from visit(child)
+
+    try:
+        check_keras_file(source)
+        with zipfile.ZipFile(source) as archive:
+            description = json.loads(archive.read(CONFIG))
+    except DAMAGE:
+        return  # not a `.keras` file; loading it reports what is wrong with it
+    yield from visit(description)

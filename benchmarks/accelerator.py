@@ -23,8 +23,8 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from benchmarks import results
-from converters.speed.turns import Contender, Times, race, serve_turns
+from benchmarks.support import contenders, options, results
+from converters.speed.turns import Times, serve_turns
 from levit_common import cli
 
 PEAK = "matmul"
@@ -229,14 +229,14 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cuda" if args.platform == "cuda" else "cpu")
     rows = []
     for batch in args.batches:
-        settings = [f"--variant={args.variant}", f"--batches={batch}"]
-        settings += [f"--platform={args.platform}", f"--side={args.side}"]
+        settings = {"variant": args.variant, "batches": batch}
+        settings |= {"platform": args.platform, "side": args.side}
         cores = len(os.sched_getaffinity(0))
         running = {
-            name: Contender("benchmarks.accelerator", [f"--worker={name}", *settings], cores)
+            name: contenders.start(cores, worker=name, **settings)
             for name in (PEAK, *INFERENCE, *TRAINING)
         }
-        rows += _rows(args.variant, int(batch), race(running, args.turns, args.seconds))
+        rows += _rows(args.variant, int(batch), contenders.race(running))
         results.write("accelerator", COLUMNS, rows, args.output)
     results.publish("accelerator", COLUMNS, rows, args.output)
 
@@ -246,10 +246,7 @@ def define_flags() -> None:
     flags.DEFINE_list("batches", ["256", "512", "1024", "2048"], "Pictures in a call.")
     flags.DEFINE_enum("platform", "cuda", ["cuda", "cpu"], "Where.")
     flags.DEFINE_integer("side", 8192, "Of the matrices for the peak.", lower_bound=1)
-    flags.DEFINE_integer("turns", 7, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 1.0, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+    options.define_race(turns=7, seconds=1.0)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
 from levit_common import cli
 from tests.arm64 import run
 from tests.arm64.compare import TOLERANCES
@@ -84,14 +85,14 @@ def main() -> None:
     columns = ("CPU", "recipe", "million instructions", "relative to fp32")
     output = results.publish("arm64_instructions", columns, rows, args.output)
     ratios = {f"{cpu}, {recipe}": ratio for cpu, recipe, _, ratio in rows}
-    results.draw_bars(output / "arm64_instructions.png", ratios, "instructions, of fp32's")
+    draw_bars(output / "arm64_instructions.png", ratios, "instructions, of fp32's")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("machine", None, "Folder of tests.arm64.prepare.", required=True)
     flags.DEFINE_string("files", None, "Folder of tests.arm64.files.", required=True)
     flags.DEFINE_integer("pictures", 2, "More than one, of each file.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
 
 
 if __name__ == "__main__":

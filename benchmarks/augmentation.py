@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 import random
 import statistics
-import time
 import types
 from collections.abc import Callable
 
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
+from converters.speed.turns import in_turns
 from levit_common import cli
 from levit_tf.pictures.picture_folders import scan_folders
 
@@ -30,8 +31,8 @@ BATCH = 50
 _EPOCHS = 3  # in a turn
 
 
-def ours(paths: list[str]) -> Callable[[], int]:
-    """The pipeline of `training.augment`: a function that does an epoch and counts its images."""
+def ours(paths: list[str]) -> Callable[[], object]:
+    """The pipeline of `training.augment`: a function that does an epoch of whole batches."""
     import tensorflow as tf
 
     from training.augment import AugmentationSettings, augment_encoded, example_seed
@@ -55,13 +56,10 @@ def ours(paths: list[str]) -> Callable[[], int]:
     batches = tf.data.Dataset.range(2**62).map(example).batch(BATCH).with_options(options)
     iterator = iter(batches)
 
-    def epoch() -> int:
-        return sum(len(next(iterator)) for _ in range(len(paths) // BATCH))
-
-    return epoch
+    return lambda: [len(next(iterator)) for _ in range(len(paths) // BATCH)]
 
 
-def timms(paths: list[str]) -> Callable[[], int]:
+def timms(paths: list[str]) -> Callable[[], object]:
     """The same with timm's pieces."""
     import numpy as np
     import torch
@@ -108,10 +106,7 @@ def timms(paths: list[str]) -> Callable[[], int]:
 
     loader = torch.utils.data.DataLoader(Pictures(), BATCH, shuffle=True, drop_last=True)
 
-    def epoch() -> int:
-        return sum(len(batch) for batch in loader)
-
-    return epoch
+    return lambda: [len(batch) for batch in loader]
 
 
 def main() -> None:
@@ -123,19 +118,15 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sides = {"levit_tf": ours(paths), "timm": timms(paths)}
-    speeds = {name: [] for name in sides}
-    for _ in range(args.turns):
-        for name, epoch in sides.items():
-            epoch()  # not counted: the caches and the memory are still the other side's
-            start = time.process_time()
-            count = sum(epoch() for _ in range(_EPOCHS))
-            speeds[name].append(count / (time.process_time() - start))
+    count = len(paths) // BATCH * BATCH
+    times = in_turns(sides, args.turns, _EPOCHS)
+    speeds = {name: [count / seconds for seconds in found.cpu] for name, found in times.items()}
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = [a / b for a, b in zip(*speeds.values(), strict=True)]
     rows = [(name, medians[name], min(found), max(found)) for name, found in speeds.items()]
     columns = ("pipeline", "images/s", "lowest", "highest")
     output = results.publish("augmentation", columns, rows, args.output)
-    results.draw_bars(output / "augmentation.png", medians, "images/s")
+    draw_bars(output / "augmentation.png", medians, "images/s")
     print(f"\nratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
@@ -143,7 +134,7 @@ def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder with JPEG files, searched with its subfolders.")
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)
     flags.mark_flag_as_required("images")
-    results.define_output_flag()
+    options.define_output()
 
 
 if __name__ == "__main__":

@@ -27,9 +27,12 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import peers, results
+from benchmarks.networks import ours, peers
+from benchmarks.networks.forms import random_pictures
+from benchmarks.support import contenders, options, results
+from benchmarks.support.pictures import draw_lines
 from converters.speed import runtimes
-from converters.speed.turns import Contender, Times, race, serve_turns
+from converters.speed.turns import Times, serve_turns
 from levit_common import cli
 
 TFLITE = ("tflite_fp32", "tflite_dynamic", "tflite_int8", "tflite_int8_full", "tflite_fp16_compute")
@@ -44,44 +47,16 @@ PEAK = "matmul"
 _PEAK_SIDE = 2048
 
 
-def write_files(folder: Path, variant: str, contenders: list[str]) -> None:
-    """The network in the formats that the contenders read."""
-    import keras
-
-    import levit_tf
-    from converters.choices import RECIPES
-    from converters.onnx.conversion import to_onnx
-    from converters.saved_model.conversion import to_saved_model
-    from converters.tflite.calibration import calibration_images
-    from converters.tflite.conversion import to_tflite
-    from tests.support.randomize import randomize_keras
-
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant)
-    randomize_keras(model)
-    if "tensorflow" in contenders:
-        to_saved_model(model, folder / "tensorflow")
-    if "tensorflow_bf16" in contenders:
-        to_saved_model(model, folder / "tensorflow_bf16", precision="bfloat16")
-    if any(name.startswith(("onnx", "openvino")) for name in contenders):
-        to_onnx(model, folder / "model.onnx")
-    if "openvino_int8" in contenders:
-        rng, shape = np.random.default_rng(1), (1, *model.input_shape[1:])
-        # Random ones, as time does not depend on them.
-        batches = [rng.uniform(0, 255, shape).astype(np.float32) for _ in range(30)]
-        peers.quantize_for_openvino(folder / "model.onnx", folder / "int8.xml", batches)
-    for name in {_recipe(name) for name in contenders if name in TFLITE}:
-        images = None
-        if RECIPES[name].calibrated:
-            images = calibration_images("photographs", model.input_shape[1:3])
-        # Logits: of an untrained network, probabilities are all nearly the same.
-        path = folder / f"{name}.tflite"
-        to_tflite(model, path, recipe=name, outputs="logits", calibration_images=images)
-
-
-def _recipe(contender: str) -> str:
-    name = contender.removeprefix("tflite_")
-    return "fp32" if name == "fp16_compute" else name
+def file_of(contender: str) -> str | None:
+    """The file that a contender runs; None where it builds the network of another codebase."""
+    if contender in TFLITE:
+        recipe = contender.removeprefix("tflite_")
+        return "fp32.tflite" if recipe == "fp16_compute" else f"{recipe}.tflite"
+    if contender.startswith("tensorflow"):
+        return contender.replace("tensorflow", "saved_model")
+    if contender == "openvino_int8":
+        return "int8.xml"
+    return "fp32.onnx" if contender.startswith(("onnxruntime", "openvino")) else None
 
 
 def prepare(
@@ -91,19 +66,19 @@ def prepare(
     if contender == PEAK:
         matrix = np.ones((_PEAK_SIDE, _PEAK_SIDE), np.float32)
         return lambda: matrix @ matrix
+    path = folder / (file_of(contender) or "")
     if contender == "tflite_fp16_compute":
         from benchmarks.tflite_recipes import half_precision
 
-        run = half_precision(folder / "fp32.tflite", threads)
+        run = half_precision(path, threads)
         return lambda: run(images)
     if contender in TFLITE:
-        return runtimes.open_tflite(folder / f"{_recipe(contender)}.tflite", images, threads)
+        return runtimes.open_tflite(path, images, threads)
     if contender.startswith("tensorflow"):
-        return runtimes.open_saved_model(folder / contender, images, threads)
+        return runtimes.open_saved_model(path, images, threads)
     if contender == "onnxruntime":
-        return runtimes.open_onnxruntime(folder / "model.onnx", images, threads)
+        return runtimes.open_onnxruntime(path, images, threads)
     if contender.startswith("openvino"):
-        path = folder / ("int8.xml" if contender == "openvino_int8" else "model.onnx")
         precision = "bf16" if contender == "openvino_bf16" else "f32"
         return runtimes.open_openvino(path, images, threads, precision)
     if contender == "kecam":
@@ -131,31 +106,25 @@ def _kecam(variant: str, images: np.ndarray, threads: int) -> runtimes.Run:
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from keras_cv_attention_models import levit, model_surgery
-
-    model = getattr(levit, variant)(pretrained=None).switch_to_deploy()
-    model = model_surgery.convert_to_fused_conv_bn_model(model)
+    model = peers.kecam_levit(variant)
     call = tf.function(lambda x: model(x, training=False))
     x = tf.constant(images / 255)
     return lambda: call(x).numpy()
 
 
-def measure(variant: str, batch: int, threads: int, contenders: list[str], folder: Path):
+def measure(variant: str, batch: int, threads: int, chosen: list[str], folder: Path):
     """Lets the contenders for one variant, batch size and number of threads take turns.
 
     Returns:
       Name -> `converters.speed.turns.Times`, with that of `PEAK`.
     """
-    args = flags.FLAGS
-    wanted = [name for name in contenders if batch == 1 or name in _ANY_BATCH]
-    running = {}
-    for name in (PEAK, *wanted):
-        settings = [f"--worker={name}", f"--folder={folder}", f"--variants={variant}"]
-        settings += [f"--batches={batch}", f"--threads={threads}"]
-        running[name] = Contender(
-            "benchmarks.cpu_inference", settings, threads, legacy_keras=name == "kecam"
-        )
-    return race(running, args.turns, args.seconds)
+    wanted = [name for name in chosen if batch == 1 or name in _ANY_BATCH]
+    settings = {"folder": folder, "variants": variant, "batches": batch, "threads": threads}
+    running = {
+        name: contenders.start(threads, name == "kecam", worker=name, **settings)
+        for name in (PEAK, *wanted)
+    }
+    return contenders.race(running)
 
 
 def _rows(variant: str, batch: int, threads: int, times: dict[str, Times]) -> list[tuple]:
@@ -187,19 +156,14 @@ def main() -> None:
 
     if args.worker:
         (variant,), (batch,), (threads,) = args.variants, args.batches, args.threads
-        size = get_variant(variant).input_size
-        shape = (int(batch), size, size, 3)
-        images = np.random.default_rng(0).uniform(0, 255, shape).round().astype(np.float32)
+        images = random_pictures(int(batch), get_variant(variant).input_size).round()
         serve_turns(prepare(args.worker, variant, Path(args.folder), images, int(threads)))
         return
-    unknown = [name for name in args.contenders if name not in CONTENDERS]
-    if unknown:
-        known = ", ".join(CONTENDERS)
-        raise ValueError(f"--contenders: expected some of {known}. Received: {unknown[0]}")
+    files = [file for file in map(file_of, args.contenders) if file]
     rows = []
     for variant in args.variants:
         with tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder), get_variant(variant).name, args.contenders)
+            ours.write_files(ours.levit(variant), Path(folder), files)
             for batch in map(int, args.batches):
                 for threads in map(int, args.threads):
                     times = measure(variant, batch, threads, args.contenders, Path(folder))
@@ -211,41 +175,19 @@ def main() -> None:
 
 def _draw(rows: list[tuple], folder: Path) -> None:
     """Images a second of every contender, a panel for each batch and number of threads."""
-    from levit_common.figures import make_figure, save_figure
-
-    panels = sorted({row[1:3] for row in rows})
-    names = list(dict.fromkeys(row[3] for row in rows))
-    columns = min(2, len(panels))
-    rows_of_panels = -(-len(panels) // columns)
-    figure = make_figure(5 * columns + 1, rows_of_panels * (0.3 * len(names) + 1))
-    grid = figure.subplots(rows_of_panels, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, (batch, threads) in zip(grid.flat, panels, strict=False):
-        for variant in dict.fromkeys(row[0] for row in rows):
-            found = {
-                row[3]: row[8] for row in rows if (row[0], *row[1:3]) == (variant, batch, threads)
-            }
-            axes.plot(list(found.values()), [names.index(n) for n in found], "o", label=variant)
-        axes.set_yticks(range(len(names)), names)
-        axes.set(title=f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
-        axes.grid(alpha=0.3)
-    grid[0, 0].invert_yaxis()
-    results.plain_log_ticks(grid[0, 0])
-    grid[0, 0].legend(fontsize=7)
-    figure.supxlabel("images/s")
-    save_figure(figure, folder / "cpu_inference.png")
+    panels = {}
+    for variant, batch, threads, name, *figures in reversed(rows):  # so that the first is on top
+        title = f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
+        panels.setdefault(title, {}).setdefault(variant, []).append((figures[4], name))
+    styles = {row[0]: {"ls": ""} for row in rows}
+    path = folder / "cpu_inference.png"
+    draw_lines(path, panels, "images/s", styles=styles, has_log_x=True, shares_axes=True)
 
 
 def define_flags() -> None:
-    variants = ["LeViT128S", "LeViT128", "LeViT192", "LeViT256", "LeViT384"]
-    flags.DEFINE_list("variants", variants, "Which networks.")
-    flags.DEFINE_list("batches", ["1", "16"], "Pictures in a call.")
-    flags.DEFINE_list("threads", ["1", "2"], "Of each contender.")
-    flags.DEFINE_integer("turns", 5, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    flags.DEFINE_list("contenders", list(CONTENDERS), f"Some of: {', '.join(CONTENDERS)}.")
-    results.define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
+    options.define_grid(ours.VARIANTS)
+    options.define_race(turns=5)
+    options.define_some_of("contenders", CONTENDERS)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
 from levit_common import cli
 
 EPSILONS = (0.005, 0.01, 0.02)
@@ -142,7 +142,7 @@ def define_flags() -> None:
     flags.DEFINE_string("data", None, "Folder of labelled pictures that training has not seen.")
     flags.DEFINE_float("delta", 0.1, "Of the promise.", lower_bound=0.001, upper_bound=0.999)
     flags.DEFINE_integer("splits", 100, "How many.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
     flags.mark_flags_as_required(["files", "data"])
 
 

@@ -14,37 +14,21 @@ dynamic_times.json.
 from __future__ import annotations
 
 import importlib.util
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
 from converters.choices import CALIBRATION
+from converters.speed.turns import in_turns
 from levit_common import cli
 
 COLUMNS = ("file", "batch", "path", "ms", "CPU ms", "CPU ms, relative to the plain network")
 BATCH = 16
-
-
-def in_turns(calls: Sequence[Callable[[], object]], count: int) -> list[tuple[float, float]]:
-    """Median milliseconds of each call, on the clock and of the processor, one call in turn.
-
-    The first turn does not count.
-    """
-    times: list[list[tuple[float, float]]] = [[] for _ in calls]
-    for turn in range(count + 1):
-        for call, of_call in zip(calls, times, strict=True):
-            start = time.perf_counter(), time.process_time()
-            call()
-            end = time.perf_counter(), time.process_time()
-            if turn:
-                of_call.append((1000 * (end[0] - start[0]), 1000 * (end[1] - start[1])))
-    return [tuple(map(statistics.median, zip(*one, strict=True))) for one in times]
 
 
 def plain_networks(model, images: np.ndarray, folder: Path, names: Sequence[str]):
@@ -80,18 +64,15 @@ def rows(model, folder: Path, images: np.ndarray, count: int):
             file = open_dynamic(folder / name, threads=1)
             for size in (1, BATCH) if name == "saved_model" else (1,):
                 batch = np.float32(images[:size])
-                paths = [forcing(step, file.steps) for step in range(file.steps)]
-                calls = [lambda batch=batch, plain=plain: plain.outputs(batch)]
-                calls += [
-                    lambda batch=batch, path=path, file=file: file.answer(batch, path)
-                    for path in paths
-                ]
-                whole, *found = in_turns(calls, count)
-                yield name, size, "plain network", *whole, 1.0
-                for step, times in enumerate(found):
+                calls = {"plain network": partial(plain.outputs, batch)}
+                for step in range(file.steps):
                     is_last = step + 1 == file.steps
                     path = "nothing leaves" if is_last else f"all leave at exit {step}"
-                    yield name, size, path, *times, times[1] / whole[1]
+                    calls[path] = partial(file.answer, batch, forcing(step, file.steps))
+                found = in_turns(calls, count)
+                whole = found["plain network"].cpu_ms
+                for path, times in found.items():
+                    yield name, size, path, times.ms, times.cpu_ms, times.cpu_ms / whole
 
 
 def main() -> None:
@@ -118,7 +99,7 @@ def define_flags() -> None:
     flags.DEFINE_string("files", None, "Folder of converters.to_dynamic.")
     flags.DEFINE_string("calibration", "photographs", f"For the plain int8 file: {CALIBRATION}.")
     flags.DEFINE_integer("turns", 100, "How often each is run.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
     flags.mark_flags_as_required(["model", "files"])
 
 

@@ -3,12 +3,12 @@
     python -m benchmarks.efficientnet
     python -m benchmarks.efficientnet --networks=LeViT192,EfficientNetB1,EfficientNetB2
 
-Speeds are measured here, accuracies are the publications' (`benchmarks.published`). Every network
-is run in the best form that each runtime has for it: in LiteRT with one picture a call as float32
-and as the quicker of its int8 files (ours: the mixed recipe; the others: TFLite's converter's
-static and dynamic quantisation), in TensorFlow with frozen weights and a batch, in float32 and in
-bfloat16 (ours: exported so; the others: TensorFlow's own rewriting). Each contender runs in a
-process of its own, pinned, in turns; medians.
+Speeds are measured here, accuracies are the publications' (`benchmarks.networks.published`). Every
+network is run in the best form that each runtime has for it: in LiteRT with one picture a call as
+float32 and as the quicker of its int8 files (ours: the mixed recipe; the others: TFLite's
+converter's static and dynamic quantisation), in TensorFlow with frozen weights and a batch, in
+float32 and in bfloat16 (ours: exported in it; the others: TensorFlow's own rewriting). Each
+contender runs in a process of its own, pinned to its cores, and they take turns; times are medians.
 
 Prints all times, and at the accuracies of LeViT-192 and LeViT-256 how many times as long the others
 take, their times interpolated between their nearest members (log time over accuracy). Draws the
@@ -18,27 +18,18 @@ picture of the paper's figure 1. Takes 25 minutes on two cores. Needs the [bench
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from benchmarks import results
-from benchmarks.published import (
-    Network,
-    networks,
-    write_dynamic_tflite,
-    write_fp32_tflite,
-    write_int8_tflite,
-    write_saved_model,
-)
+from benchmarks.networks import ours, published
+from benchmarks.networks.forms import random_pictures
+from benchmarks.networks.published import Network, interpolated, networks
+from benchmarks.support import contenders, options, results
+from benchmarks.support.pictures import draw_lines
 from converters.speed import runtimes
-from converters.speed.turns import Contender, environment, race, serve_turns
+from converters.speed.turns import serve_turns
 from levit_common import cli
 
 TFLITE_FP32, TFLITE_INT8 = "TFLite fp32", "TFLite int8"
@@ -57,40 +48,15 @@ _OURS = "LeViT"
 
 def write_files(network: Network, folder: Path) -> None:
     """Writes the files of one network that `FILES` names."""
-    model = network.build()
-    files = [file for files in FILES.values() for file in files]
-    if network.family == _OURS:
-        from converters.saved_model.conversion import to_saved_model
-        from converters.tflite.calibration import calibration_images
-        from converters.tflite.conversion import to_tflite
-
-        images = calibration_images("photographs", model.input_shape[1:3])
-        for path in (folder / file for file in files):
-            if path.suffix == ".tflite":
-                to_tflite(
-                    model, path, recipe=path.stem, outputs="logits", calibration_images=images
-                )
-            else:
-                precision = "bfloat16" if "bf16" in path.name else "float32"
-                to_saved_model(model, path, precision=precision)
-        return
-    write = {
-        "fp32.tflite": write_fp32_tflite,
-        "int8.tflite": write_int8_tflite,
-        "dynamic.tflite": write_dynamic_tflite,
-        "saved_model": write_saved_model,
-        "saved_model_bf16": write_saved_model,
-    }
-    for file in files:
-        write[file](model, folder / file)
+    write = ours.write_files if network.family == _OURS else published.write_files
+    write(network.build(), folder, [file for files in FILES.values() for file in files])
 
 
 def work(network: Network, path: Path) -> None:
     """A contender's process."""
     args = flags.FLAGS
     tflite = path.suffix == ".tflite"
-    shape = (1 if tflite else args.batch, network.size, network.size, 3)
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    images = random_pictures(1 if tflite else args.batch, network.size)
     if tflite:
         run = runtimes.open_tflite(path, images, args.threads)
     else:
@@ -98,23 +64,6 @@ def work(network: Network, path: Path) -> None:
         rewrite = "bf16" in path.name and network.family != _OURS
         run = runtimes.open_saved_model(path, images, args.threads, rewrite)
     serve_turns(run)
-
-
-def write_all(chosen: list[Network], folder: Path) -> None:
-    """Files of every network in a folder of its name, each by a process of its own."""
-
-    def write(network: Network) -> None:
-        (folder / network.name).mkdir()
-        command = [sys.executable, "-m", "benchmarks.efficientnet", f"--write={network.name}"]
-        subprocess.run(
-            [*command, f"--folder={folder / network.name}"],
-            check=True,
-            env=environment(network.legacy_keras),
-            stdout=subprocess.DEVNULL,
-        )
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(write, chosen))
 
 
 def measure(chosen: list[Network], folder: Path) -> dict[tuple[str, str], tuple[float, str]]:
@@ -125,34 +74,19 @@ def measure(chosen: list[Network], folder: Path) -> dict[tuple[str, str], tuple[
         running = {}
         for network in chosen:
             for file in files:
-                settings = [f"--worker={network.name}", f"--folder={folder / network.name / file}"]
-                settings += [f"--threads={args.threads}", f"--batch={args.batch}"]
-                running[network.name, file] = Contender(
-                    "benchmarks.efficientnet", settings, args.threads
+                running[network.name, file] = contenders.start(
+                    args.threads,
+                    worker=network.name,
+                    folder=folder / network.name / file,
+                    threads=args.threads,
+                    batch=args.batch,
                 )
         batch = args.batch if files[0].startswith("saved_model") else 1
-        for (name, file), found in race(running, args.turns, args.seconds).items():
+        for (name, file), found in contenders.race(running).items():
             ms = found.ms / batch
             if ms < times.get((name, form), (math.inf, ""))[0]:
                 times[name, form] = (ms, file)
     return times
-
-
-def interpolated(points: list[tuple[float, float]], top1: float) -> float | None:
-    """Time at an accuracy: linear in the logarithm of time between the two nearest members.
-
-    Args:
-      points: (top-1, milliseconds) of a family.
-      top1: the accuracy.
-
-    Returns:
-      Milliseconds; None where the family does not reach that accuracy, or begins above it.
-    """
-    points = sorted(points)
-    if not points or not points[0][0] <= top1 <= points[-1][0]:
-        return None
-    accuracies, ms = zip(*points, strict=True)
-    return float(np.exp(np.interp(top1, accuracies, np.log(ms))))
 
 
 def _ratios(chosen: list[Network], times) -> list[tuple]:
@@ -179,12 +113,10 @@ def main() -> None:
     if args.write:
         write_files(known[args.write], Path(args.folder))
         return
-    unknown = [name for name in args.networks or () if name not in known]
-    if unknown:
-        raise ValueError(f"--networks: expected some of {', '.join(known)}. Received: {unknown[0]}")
-    chosen = [known[name] for name in args.networks or known]
+    chosen = [known[name] for name in args.networks]
+    old = [network.name for network in chosen if network.legacy_keras]
     with tempfile.TemporaryDirectory() as folder:
-        write_all(chosen, Path(folder))
+        contenders.write_each(args.networks, Path(folder), old)
         times = measure(chosen, Path(folder))
     columns = ("network", "top-1, published", "input", *(f"{form}, ms" for form in FORMS), "int8")
     rows = []
@@ -203,41 +135,23 @@ def main() -> None:
 
 def _draw(chosen: list[Network], times, path: Path) -> None:
     """Accuracy over speed, a panel for each form."""
-    from levit_common.figures import make_figure, save_figure
-
-    figure = make_figure(10, 8)
-    panels = figure.subplots(2, 2, sharex=True, sharey=True)
-    for axes, form in zip(panels.flat, FORMS, strict=True):
-        for family in dict.fromkeys(network.family for network in chosen):
-            members = [network for network in chosen if network.family == family]
-            speeds = [1e3 / times[network.name, form][0] for network in members]
-            width = 2.5 if family == _OURS else 1.2
-            axes.plot(speeds, [n.top1 for n in members], "o-", lw=width, ms=4, label=family)
-            for network, speed in zip(members, speeds, strict=True):
-                short = network.name.removeprefix(family).lstrip("-") or network.name
-                axes.annotate(
-                    short,
-                    (speed, network.top1),
-                    fontsize=7,
-                    xytext=(3, 3),
-                    textcoords="offset points",
-                )
-        axes.set(title=form)
-        axes.grid(alpha=0.3)
-        axes.label_outer()
-    results.plain_log_ticks(panels[0, 0])
-    figure.supxlabel("images/s, measured")
-    figure.supylabel("top-1 on ImageNet-1k, published, %")
-    figure.axes[0].legend()
-    save_figure(figure, path)
+    panels = {form: {} for form in FORMS}
+    for form, families in panels.items():
+        for n in chosen:
+            short = n.name.removeprefix(n.family).lstrip("-") or n.name
+            point = (1e3 / times[n.name, form][0], n.top1, short)
+            families.setdefault(n.family, []).append(point)
+    labels = ("images/s, measured", "top-1 on ImageNet-1k, published, %")
+    styles = {_OURS: {"lw": 2.5}}
+    draw_lines(path, panels, *labels, styles=styles, has_log_x=True, shares_axes=True)
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("networks", None, "Which; all by default.")
+    options.define_some_of("networks", list(networks()))
     flags.DEFINE_integer("batch", 16, "Pictures in a call of TensorFlow.", lower_bound=1)
     flags.DEFINE_integer("threads", 1, "Of each contender.", lower_bound=1)
-    results.define_race_flags(turns=7)
-    flags.DEFINE_string("write", None, "Used by the benchmark itself.")
+    options.define_race(turns=7)
+    options.define_internal("write")
 
 
 if __name__ == "__main__":

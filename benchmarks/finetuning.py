@@ -20,7 +20,7 @@ import time
 import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
 from levit_common import cli
 
 SIDES = {"ours": "levit_tf", "adam": "Keras, Adam(1e-3)"}
@@ -183,7 +183,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", 2, "Of either side.", lower_bound=1)
     flags.DEFINE_enum("side", "both", ["both", *SIDES], "What to train.")
     flags.DEFINE_multi_string("set", [], "field=value for ours; may be repeated.")
-    results.define_output_flag()
+    options.define_output()
     flags.mark_flags_as_required(["images", "init_from"])
 
 

@@ -14,31 +14,27 @@ from __future__ import annotations
 
 import tempfile
 import unittest.mock
-import warnings
 from pathlib import Path
 
-import keras
-import numpy as np
 from absl import flags
 
-import levit_tf
-from benchmarks import results
-from converters.choices import DEFAULT_OPSET
+from benchmarks.networks import ours, peers
+from benchmarks.networks.forms import random_pictures
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
 from converters.onnx import onnx_layout
 from converters.onnx.conversion import to_onnx
 from converters.speed import runtimes
-from converters.speed.turns import processor_ms
+from converters.speed.turns import in_turns
 from levit_common import cli
 from levit_tf.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from levit_tf.variants import get_variant
-from tests.support.randomize import randomize_keras, randomize_torch
+from tests.support.randomize import randomize_torch
 from tests.support.references import timm_by_name
 
 
 def _ours(variant: str, folder: Path) -> dict[str, Path]:
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant)
-    randomize_keras(model)
+    model = ours.levit(variant)
     paths = {"to_onnx": folder / "ours.onnx", "to_onnx, not rewritten": folder / "plain.onnx"}
     to_onnx(model, paths["to_onnx"])
     with unittest.mock.patch.object(onnx_layout, "to_channels_first", return_value=None):
@@ -66,15 +62,7 @@ def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
         module = timm_by_name(variant, conv=conv).module
         randomize_torch(module)
         paths[name] = folder / f"timm{conv}.onnx"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter, about itself
-            torch.onnx.export(
-                FromPixels(module).eval(),
-                (torch.zeros(batch, size, size, 3),),
-                paths[name],
-                opset_version=DEFAULT_OPSET,
-                dynamo=False,
-            )
+        peers.export_torch(FromPixels(module).eval(), (batch, size, size, 3), paths[name])
     return paths
 
 
@@ -84,23 +72,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = {**_ours(variant, folder), **_timm(variant, folder, args.batch)}
-        size = get_variant(variant).input_size
-        shape = (args.batch, size, size, 3)
-        images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+        images = random_pictures(args.batch, get_variant(variant).input_size)
         runners = {name: runtimes.open_onnxruntime(path, images, 1) for name, path in paths.items()}
-        times = processor_ms(runners, args.turns)
+        found = in_turns(runners, args.turns)
+    times = {name: one.cpu_ms for name, one in found.items()}
     ours = times["to_onnx"]
     rows = [(variant, args.batch, name, ms, ours / ms) for name, ms in times.items()]
     columns = ("variant", "batch", "file", "ms", "to_onnx is")
     output = results.publish("onnx_runtime", columns, rows, args.output)
-    results.draw_bars(output / "onnx_runtime.png", times, f"ms, {variant}, batch {args.batch}")
+    draw_bars(output / "onnx_runtime.png", times, f"ms, {variant}, batch {args.batch}")
 
 
 def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Which network; one that timm has.")
     flags.DEFINE_integer("batch", 1, "Pictures at once.", lower_bound=1)
     flags.DEFINE_integer("turns", 100, "Of all files.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ other, and these in turns, in processes of their own, medians. Networks are timm
 Prints images a second, and how many times as long EfficientNet takes at the accuracies of LeViT-192
 and LeViT-256, its times interpolated between its members (log time over published accuracy). Below
 that, another thing: the quickest file of this package in TFLite, one picture a call, against the
-same EfficientNet in PyTorch. Accuracies are the publications' (`benchmarks.published`). Takes ten
-minutes on two cores. Needs the [bench] extra.
+same EfficientNet in PyTorch. Accuracies are the publications' (`benchmarks.networks.published`).
+Takes ten minutes on two cores. Needs the [bench] extra.
 """
 
 from __future__ import annotations
@@ -19,36 +19,31 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from benchmarks import peers, results
-from benchmarks.efficientnet import interpolated
-from benchmarks.published import networks
-from converters.speed import runtimes
-from converters.speed.turns import Contender, race, serve_turns
+from benchmarks.networks import ours, peers
+from benchmarks.networks.forms import TFLITE, open_form, random_pictures
+from benchmarks.networks.published import interpolated, networks
+from benchmarks.support import contenders, options, results
+from converters.speed.turns import serve_turns
 from levit_common import cli
 
 BATCH = 16
 AT = {"LeViT192": 80.0, "LeViT256": 81.6}
-PYTORCH, TFLITE_FP32, TFLITE_INT8 = "PyTorch", "TFLite fp32", "TFLite int8"
-OURS = (TFLITE_FP32, TFLITE_INT8)
+PYTORCH = "PyTorch"
 PAPERS = 5.0  # times, at 80 %
 
 
-def work(name: str, form: str, path: Path) -> None:
+def work(name: str, form: str, folder: Path) -> None:
     """A contender's process."""
     size = networks()[name].size
-    rng = np.random.default_rng(0)
     if form == PYTORCH:
-        from benchmarks.timm_networks import build, without_batch_norm
+        from benchmarks.networks.timm_networks import build, without_batch_norm
 
-        images = rng.uniform(0, 255, (BATCH, size, size, 3)).astype(np.float32)
         module = without_batch_norm(build(_timm_name(name)))
-        serve_turns(peers.open_torch(module, images, 1, "traced"))
+        serve_turns(peers.open_torch(module, random_pictures(BATCH, size), 1, "traced"))
     else:
-        images = rng.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
-        serve_turns(runtimes.open_tflite(path, images, 1))
+        serve_turns(open_form(form, folder, random_pictures(1, size), 1))
 
 
 def _timm_name(name: str) -> str:
@@ -57,33 +52,19 @@ def _timm_name(name: str) -> str:
     return f"efficientnet_{name.removeprefix('EfficientNet').lower()}"
 
 
-def write_files(name: str, folder: Path) -> None:
-    """Our files of one variant that `OURS` names."""
-    from converters.tflite.calibration import calibration_images
-    from converters.tflite.conversion import to_tflite
-
-    model = networks()[name].build()
-    images = calibration_images("photographs", model.input_shape[1:3])
-    for form in OURS:
-        recipe = form.rpartition(" ")[2]
-        path = folder / f"{name}-{recipe}.tflite"
-        to_tflite(model, path, recipe=recipe, outputs="logits", calibration_images=images)
-
-
 def measure(folder: Path) -> dict[tuple[str, str], float]:
     """(network, form) -> milliseconds of a picture."""
-    args = flags.FLAGS
     chosen = [n.name for n in networks().values() if n.family in ("LeViT", "EfficientNet")]
     entries = [(name, PYTORCH) for name in chosen]
     for name in AT:
-        write_files(name, folder)
-        entries += [(name, form) for form in OURS]
-    running = {}
-    for name, form in entries:
-        path = folder / f"{name}-{form.rpartition(' ')[2]}.tflite"
-        settings = [f"--worker={name}", f"--form={form}", f"--folder={path}"]
-        running[name, form] = Contender("benchmarks.papers_claim", settings, threads=1)
-    found = race(running, args.turns, args.seconds)
+        (folder / name).mkdir()
+        ours.write_files(ours.levit(name), folder / name, TFLITE.values())
+        entries += [(name, form) for form in TFLITE]
+    running = {
+        (name, form): contenders.start(1, worker=name, form=form, folder=folder / name)
+        for name, form in entries
+    }
+    found = contenders.race(running)
     return {key: times.ms / (BATCH if key[1] == PYTORCH else 1) for key, times in found.items()}
 
 
@@ -105,7 +86,7 @@ def main() -> None:
     ratios = []
     for name, top1 in AT.items():
         other = interpolated(points, top1)
-        for form in (PYTORCH, *OURS):
+        for form in (PYTORCH, *TFLITE):
             paper = PAPERS if (top1, form) == (80.0, PYTORCH) else None
             ratios.append((top1, name, form, other / times[name, form], paper))
     print("\nEfficientNet in PyTorch takes so many times as long:\n")
@@ -114,8 +95,8 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    results.define_race_flags(turns=5, seconds=2.0)
-    flags.DEFINE_string("form", None, "Used by the benchmark itself.")
+    options.define_race(turns=5, seconds=2.0)
+    options.define_internal("form")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from absl import flags
 
-import levit_tf
-from benchmarks import results
+from benchmarks.networks.ours import VARIANTS
+from benchmarks.support import options, results
 from levit_common import cli
 from tests.support import references
 from tests.support.parity import DEPTHS, inference_errors, make_reference, ported, training_errors
@@ -26,7 +26,7 @@ _SIZES = ((224, 320), (192, 256), (240, 208))
 def _rows() -> Iterator[tuple[str, str, str, dict[str, float]]]:
     """(variant, codebase, size, column -> error)."""
     codebases = ["timm", "hf", *(["official"] if references.OFFICIAL_REPO else [])]
-    for variant in levit_tf.list_variants()[:5]:
+    for variant in VARIANTS:
         for flavour in codebases:
             reference = make_reference(flavour, variant)
             model = ported(reference, variant)
@@ -53,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.Command(main, results.define_output_flag).run()
+    cli.Command(main, options.define_output).run()

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import peers, results
+from benchmarks.networks import peers
+from benchmarks.support import options, results
 from converters.choices import CALIBRATION_METHODS, RECIPES
 from levit_common import cli
 from levit_common.arrays import standard_error
@@ -217,7 +218,7 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "The trained network, a .keras file.")
     flags.DEFINE_string("data", None, "Folder with train/ and val/, in each a folder a class.")
     flags.DEFINE_list("qat", [], "Runs of quantisation-aware training of the same network.")
-    results.define_output_flag()
+    options.define_output()
     flags.mark_flags_as_required(["model", "data"])
 
 

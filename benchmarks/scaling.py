@@ -18,14 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks.networks import ours
+from benchmarks.networks.forms import random_pictures
+from benchmarks.support import contenders, options, results
+from benchmarks.support.pictures import draw_lines
 from converters.speed import runtimes
-from converters.speed.turns import Contender, race, serve_turns
+from converters.speed.turns import serve_turns
 from levit_common import cli
 
 PARTS = ("batch", "resolution", "windows", "startup")
@@ -91,41 +94,17 @@ with open("/proc/self/status") as status:
 
 
 def write_files(
-    folder: Path, variant: str, side: int, files: tuple[str, ...], window: int | None = None
+    folder: Path, variant: str, side: int, files: Sequence[str], window: int | None = None
 ) -> None:
     """The network for pictures of side x side pixels, in the formats named."""
-    import keras
-
-    import levit_tf
-    from converters.onnx.conversion import to_onnx
-    from converters.saved_model.conversion import to_saved_model
-    from converters.tflite.calibration import calibration_images
-    from converters.tflite.conversion import to_tflite
-    from tests.support.randomize import randomize_keras
-
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant, input_shape=(side, side, 3), attention_window=window)
-    randomize_keras(model)
-    for file in files:
-        path = folder / file
-        if file == "fused.keras":
-            levit_tf.fuse(model).save(path)
-        elif file == "model.onnx":
-            to_onnx(model, path)
-        elif file.startswith("saved_model"):
-            precision = "bfloat16" if "bf16" in file else "float32"
-            weights = "variables" if "variables" in file else "constants"
-            to_saved_model(model, path, precision=precision, weights=weights)
-        else:
-            images = calibration_images("photographs", (side, side))
-            to_tflite(model, path, recipe=path.stem, outputs="logits", calibration_images=images)
+    model = ours.levit(variant, input_shape=(side, side, 3), attention_window=window)
+    ours.write_files(model, folder, files)
 
 
 def work(runtime: str, folder: Path) -> None:
     """A contender's process."""
     args = flags.FLAGS
-    shape = (args.batch, args.side, args.side, 3)
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+    images = random_pictures(args.batch, args.side)
     if runtime.startswith("tflite"):
         recipe = runtime.removeprefix("tflite").removeprefix("_") or "fp32"
         run = runtimes.open_tflite(folder / f"{recipe}.tflite", images, args.threads)
@@ -137,15 +116,13 @@ def work(runtime: str, folder: Path) -> None:
 
 def measure(folder: Path, side: int, batches: tuple[int, ...], threads: int) -> list[tuple]:
     """(runtime, side, batch, threads, ms a picture, images/s, MB) for files of one side."""
-    args = flags.FLAGS
     rows = []
     for batch in batches:
-        running = {}
-        for runtime in RUNTIMES:
-            settings = [f"--worker={runtime}", f"--folder={folder}", f"--side={side}"]
-            settings += [f"--batch={batch}", f"--threads={threads}"]
-            running[runtime] = Contender("benchmarks.scaling", settings, threads)
-        for runtime, found in race(running, args.turns, args.seconds).items():
+        settings = {"folder": folder, "side": side, "batch": batch, "threads": threads}
+        running = {
+            runtime: contenders.start(threads, worker=runtime, **settings) for runtime in RUNTIMES
+        }
+        for runtime, found in contenders.race(running).items():
             ms = found.ms / batch
             rows.append((runtime, side, batch, threads, ms, 1e3 / ms, round(found.memory / 1e6)))
     return rows
@@ -153,19 +130,19 @@ def measure(folder: Path, side: int, batches: tuple[int, ...], threads: int) -> 
 
 def measure_windows(variant: str, side: int) -> list[tuple]:
     """(side, recipe, attention, ms, MB) of the files of one side, one picture, one thread."""
-    args = flags.FLAGS
     recipes = ("fp32", "int8")
     with tempfile.TemporaryDirectory() as root:
         running = {}
         for kind, window in (("whole", None), ("windows", WINDOW)):
             folder = Path(root, kind)
             folder.mkdir()
-            files = tuple(f"{recipe}.tflite" for recipe in recipes)
+            files = [f"{recipe}.tflite" for recipe in recipes]
             write_files(folder, variant, side, files, window)
             for recipe in recipes:
-                settings = [f"--worker=tflite_{recipe}", f"--folder={folder}", f"--side={side}"]
-                running[recipe, kind] = Contender("benchmarks.scaling", settings, threads=1)
-        found = race(running, args.turns, args.seconds)
+                running[recipe, kind] = contenders.start(
+                    1, worker=f"tflite_{recipe}", folder=folder, side=side
+                )
+        found = contenders.race(running)
     return [(side, *key, one.ms, round(one.memory / 1e6)) for key, one in found.items()]
 
 
@@ -209,9 +186,6 @@ def main() -> None:
         work(args.worker, Path(args.folder))
         return
     files = ("fp32.tflite", "saved_model", "saved_model_bf16")
-    wrong = [part for part in args.parts if part not in PARTS]
-    if wrong:
-        raise ValueError(f"--parts: expected some of {', '.join(PARTS)}. Received: {wrong[0]}")
     if "batch" in args.parts:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), args.variant, args.side, files)
@@ -245,56 +219,32 @@ def main() -> None:
 
 def _draw(rows: list[tuple], name: str, column: int, path: Path) -> None:
     """Time and memory over one column."""
-    from levit_common.figures import make_figure, save_figure
-
-    figure = make_figure(10, 4)
-    left, right = figure.subplots(1, 2)
-    for runtime, threads in dict.fromkeys((row[0], row[3]) for row in rows):
-        found = [row for row in rows if (row[0], row[3]) == (runtime, threads)]
-        x = [row[column] for row in found]
-        label = f"{runtime}, {threads} thread{'s' if threads > 1 else ''}"
-        left.plot(x, [row[4] for row in found], "o-", ms=3, label=label)
-        right.plot(x, [row[6] for row in found], "o-", ms=3, label=label)
-    for axes, what in ((left, "ms a picture"), (right, "memory, MB")):
-        axes.set(xlabel=name, ylabel=what, ylim=(0, None), xscale="log")
-        axes.set_xticks(sorted({row[column] for row in rows}))
-        axes.get_xaxis().set_major_formatter("{x:g}")
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    left.legend(fontsize=7)
-    save_figure(figure, path)
+    panels = {"ms a picture": {}, "memory, MB": {}}
+    for row in rows:
+        label = f"{row[0]}, {row[3]} thread{'s' if row[3] > 1 else ''}"
+        for lines, y in zip(panels.values(), (row[4], row[6]), strict=True):
+            lines.setdefault(label, []).append((row[column], y))
+    draw_lines(path, panels, name, has_log_x=True, ylim=(0, None))
 
 
 def _draw_windows(rows: list[tuple], path: Path) -> None:
     """Time over the side, beside what it would be if it grew with the area."""
-    from levit_common.figures import make_figure, save_figure
-
-    figure = make_figure(6, 4)
-    axes = figure.subplots()
-    for recipe, kind in dict.fromkeys(row[1:3] for row in rows):
-        some = [row for row in rows if row[1:3] == (recipe, kind)]
-        axes.plot([r[0] for r in some], [r[3] for r in some], "o-", label=f"{recipe}, {kind}")
+    lines = {}
+    for side, recipe, kind, ms, _ in rows:
+        lines.setdefault(f"{recipe}, {kind}", []).append((side, ms))
     first = next(row for row in rows if row[2] == "windows")
-    sides = sorted({row[0] for row in rows})
-    area = [first[3] * (side / first[0]) ** 2 for side in sides]
-    axes.plot(sides, area, ":", color="0.5", label="as the area")
-    axes.set(xlabel="side, pixels", ylabel="ms a picture", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
-    save_figure(figure, path)
+    lines["as the area"] = [(side, first[3] * (side / first[0]) ** 2) for side in LARGE_SIDES]
+    styles = {"as the area": {"marker": "", "ls": ":", "color": "0.5"}}
+    draw_lines(path, {"": lines}, "side, pixels", "ms a picture", styles=styles, ylim=(0, None))
 
 
 def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Which network.")
-    flags.DEFINE_list("parts", list(PARTS), f"Some of: {', '.join(PARTS)}.")
-    flags.DEFINE_integer("turns", 3, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", 0.3, "Of a turn, about.", lower_bound=0)
-    results.define_output_flag()
+    options.define_some_of("parts", PARTS)
+    options.define_race(turns=3)
     flags.DEFINE_integer("side", 224, "Of the pictures, pixels.", lower_bound=16)
     flags.DEFINE_integer("batch", 1, "Used by the benchmark itself.")
     flags.DEFINE_integer("threads", 1, "Used by the benchmark itself.")
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 if __name__ == "__main__":

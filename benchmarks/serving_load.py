@@ -29,8 +29,9 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from benchmarks import results
-from benchmarks.serving_process import MODEL, Running, export_model, server
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
+from benchmarks.support.serving_process import MODEL, Running, export_model, server
 from levit_common import cli
 from serving import signatures
 from serving.client.calls import Target
@@ -190,7 +191,7 @@ def saturated(sides: dict[str, Callable[[], Turn]]) -> dict[str, float]:
     columns = ("side", "images/s", "lowest", "highest", "share of loop, %", "CPU, ms")
     columns += ("generator, ms",)
     output = results.publish("serving_load_throughput", columns, rows, flags.FLAGS.output)
-    results.draw_bars(output / "serving_load_throughput.png", medians, "images/s")
+    draw_bars(output / "serving_load_throughput.png", medians, "images/s")
     return medians
 
 
@@ -218,9 +219,6 @@ def at_half_rate(loads: dict[str, tuple[Load, Running]], highest: dict[str, floa
 
 def main() -> None:
     args = flags.FLAGS
-    unknown = [side for side in args.sides if side not in SIDES]
-    if unknown:
-        raise ValueError(f"--sides: expected some of {', '.join(SIDES)}. Received: {unknown[0]}")
     pictures = read_pictures(args.images, args.pictures, seed=0)
     if args.worker:
         work(args.worker, pictures)
@@ -263,9 +261,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("concurrency", 6, "Requests under way.", lower_bound=1)
     flags.DEFINE_integer("batching_concurrency", 48, "The same with batching.", lower_bound=1)
     flags.DEFINE_integer("pictures", 256, "Read at most.", lower_bound=1)
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
-    results.define_output_flag()
-    flags.DEFINE_list("sides", list(SIDES), f"Some of: {', '.join(SIDES)}.")
+    options.define_internal("worker")
+    options.define_output()
+    options.define_some_of("sides", SIDES)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from benchmarks import results
-from benchmarks.serving_process import MODEL, Running, export_model, server
+from benchmarks.support import results
+from benchmarks.support.serving_process import MODEL, Running, export_model, server
 from levit_common import cli
+from levit_common.figures import make_figure, save_figure
 from levit_common.files import atomic_path
 from serving.client import Client
 from serving.client.calls import Target
@@ -154,8 +155,6 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
     Raises:
       ImportError: Matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     with atomic_path(folder, flags.FLAGS.overwrite) as temporary:
         os.mkdir(temporary)
         with open(Path(temporary, "memory.csv"), "w", newline="", encoding="utf-8") as file:
@@ -165,7 +164,7 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
                 for row in rows:
                     values = (row.seconds, row.requests, row.reloads, row.resident_mb)
                     table.writerow([phase, *(f"{value:.10g}" for value in values)])
-        figure = Figure(figsize=(10, 4), layout="constrained")
+        figure = make_figure(10, 4)
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, rows, amount in ((left, under_load, "requests"), (right, reloading, "seconds")):
             x = [getattr(row, amount) for row in rows]
@@ -178,7 +177,7 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
         left.set_title("under load")
         right.set_title(f"{reloading[-1].reloads} reloads under load; dots: lowest between two")
         left.set_ylim(bottom=0)
-        figure.savefig(Path(temporary, "memory.png"), dpi=110)
+        save_figure(figure, Path(temporary, "memory.png"))
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from absl import flags
 
 import levit_tf
-from benchmarks import results
+from benchmarks.support import options, results
 from levit_common import cli
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.pictures.labelled_pictures import LabelledPictures, labelled_pictures
@@ -106,7 +106,7 @@ def define_flags() -> None:
     sizes = ["96", "128", "160", "192", "224", "256", "288", "320"]
     flags.DEFINE_list("sizes", sizes, "Sides of the pictures, pixels.")
     flags.DEFINE_integer("limit", None, "So many pictures, spread over all.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 from absl import flags
 
 import levit_tf
-from benchmarks import results
-from converters.speed.turns import processor_ms
+from benchmarks.networks.ours import VARIANTS, levit
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
+from converters.speed.turns import in_turns
 from converters.tflite.calibration import calibration_images
 from converters.tflite.conversion import to_tflite
 from converters.tflite.recipes import RECIPES
 from levit_common import cli
-from tests.support.randomize import randomize_keras
 
 # XNNPACK's delegate flags: signed and unsigned int8, which are its usual ones, and FORCE_FP16.
 FORCE_FP16 = 1 | 2 | 4
@@ -79,9 +79,7 @@ def half_precision(path: Path, threads: int = 1) -> Callable[[np.ndarray], np.nd
 
 def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
     """(variant, recipe, MB, partitions, ms, relative to fp32, error) of every recipe."""
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant, weights=None, classifier_activation=None)
-    randomize_keras(model)
+    model = levit(variant, classifier_activation=None)
     images = calibration_images("photographs", model.input_shape[1:3])
     calls, facts = {}, {}
     for recipe in RECIPES:
@@ -103,7 +101,7 @@ def rows(variant: str, folder: Path, turns: int) -> list[tuple]:
     found = np.stack([half(image[None]) for image in images])
     error = np.abs(found - expected).max() / np.abs(expected).max()
     facts[HALF] = (facts["fp32"][0], None, error)
-    ms = processor_ms(calls, turns)
+    ms = {name: one.cpu_ms for name, one in in_turns(calls, turns).items()}
     return [
         (variant, name, size, partitions, ms[name], ms[name] / ms["fp32"], error)
         for name, (size, partitions, error) in facts.items()
@@ -115,19 +113,19 @@ def main() -> None:
     found = []
     with contextlib.ExitStack() as stack:
         folder = args.keep or stack.enter_context(tempfile.TemporaryDirectory())
-        for variant in args.variants or levit_tf.list_variants()[:5]:
+        for variant in args.variants:
             found += rows(variant, Path(folder), args.turns)
     columns = ("variant", "recipe", "MB", "partitions", "ms", "relative to fp32", "largest error")
     output = results.publish("tflite_recipes", columns, found, args.output)
     ratios = {f"{row[0]} {row[1]}": row[5] for row in found}
-    results.draw_bars(output / "tflite_recipes.png", ratios, "time, of the variant's own fp32")
+    draw_bars(output / "tflite_recipes.png", ratios, "time, of the variant's own fp32")
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("variants", None, "Which; the paper's five by default.")
+    flags.DEFINE_list("variants", list(VARIANTS), "Which networks.")
     flags.DEFINE_string("keep", None, "Folder to keep the files in.")
     flags.DEFINE_integer("turns", 40, "Timed calls of each file.", lower_bound=1)
-    results.define_output_flag()
+    options.define_output()
 
 
 if __name__ == "__main__":

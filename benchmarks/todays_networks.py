@@ -4,12 +4,12 @@
     python -m benchmarks.todays_networks --families=LeViT,MobileNetV4 --forms="ONNX Runtime fp32"
 
 Speeds are measured here, with random weights; accuracies are the publications' and timm's
-(`benchmarks.published`, `benchmarks.timm_networks`), whose weights were not trained alike.
+(`published` and `timm_networks` in `benchmarks.networks`), whose weights were not trained alike.
 One picture a call, one thread. LeViT is the file of `converters.to_onnx`, which normalises pictures
 itself; the others are exported from timm, their branches fused. OpenVINO int8 is NNCF's of the same
 file for all; LeViT's int8 in ONNX Runtime is our recipe, the others' ONNX Runtime's own static
 quantisation, convolutions and products with constants, per channel. Each contender runs in a
-process of its own, pinned, in turns; medians.
+process of its own, pinned to a core, and they take turns; times are medians.
 
 Prints for each runtime which networks are on the front (none is both quicker and more accurate),
 and for each LeViT off it the quickest that is at least as accurate. Draws the picture. OpenVINO's
@@ -20,34 +20,23 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
-from benchmarks import peers, results
-from benchmarks.published import networks
-from benchmarks.timm_networks import NETWORKS, TimmNetwork, write_onnx
-from converters.speed import runtimes
-from converters.speed.turns import Contender, environment, race, serve_turns
+from benchmarks.networks import ours, timm_networks
+from benchmarks.networks.forms import ONNX, open_form, random_pictures
+from benchmarks.networks.ours import VARIANTS
+from benchmarks.networks.timm_networks import NETWORKS, TimmNetwork
+from benchmarks.support import contenders, options, results
+from benchmarks.support.pictures import draw_lines
+from converters.speed.turns import serve_turns
 from levit_common import cli
 from levit_tf.variants import get_variant
 
 OURS = "LeViT"
-VARIANTS = ("LeViT128S", "LeViT128", "LeViT192", "LeViT256", "LeViT384")
-# Form -> its file.
-FORMS = {
-    "ONNX Runtime fp32": "fp32.onnx",
-    "ONNX Runtime int8": "int8.onnx",
-    "OpenVINO fp32": "fp32.onnx",
-    "OpenVINO int8": "int8.xml",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,81 +68,33 @@ def quickest(points: list[Point], top1: float) -> Point:
     return min((p for p in points if p.top1 >= top1), key=lambda p: p.ms)
 
 
-def _networks() -> list[TimmNetwork]:
+def _networks() -> dict[str, TimmNetwork]:
+    """All of them by name, ours first."""
     levits = [
         TimmNetwork(OURS, name, get_variant(name).published.top1, 224, "a teacher")
         for name in VARIANTS
     ]
-    return [*levits, *NETWORKS]
+    return {network.name: network for network in (*levits, *NETWORKS)}
 
 
 def write_files(network: TimmNetwork, forms: list[str], folder: Path) -> None:
-    """The files of one network that `FORMS` names."""
-    fp32 = folder / "fp32.onnx"
+    """The files of one network for these forms."""
+    files = [ONNX[form] for form in forms]
     if network.family == OURS:
-        _write_ours(network.name, forms, folder)
-        shape = (1, network.size, network.size, 3)
+        ours.write_files(ours.levit(network.name), folder, files)
     else:
-        write_onnx(network, fp32)
-        shape = (1, 3, network.size, network.size)
-    # Random ones, as time does not depend on them.
-    rng = np.random.default_rng(1)
-    scale = 255 if network.family == OURS else 1
-    batches = [rng.uniform(0, scale, shape).astype(np.float32) for _ in range(8)]
-    if "ONNX Runtime int8" in forms and network.family != OURS:
-        peers.quantize_for_onnxruntime(fp32, folder / "int8.onnx", batches)
-    if "OpenVINO int8" in forms:
-        peers.quantize_for_openvino(fp32, folder / "int8.xml", batches)
+        timm_networks.write_files(network.name, network.size, folder, files)
 
 
-def _write_ours(variant: str, forms: list[str], folder: Path) -> None:
-    from converters.onnx.conversion import to_onnx
-    from converters.tflite.calibration import calibration_images
-
-    model = networks()[variant].build()
-    to_onnx(model, folder / "fp32.onnx")
-    if "ONNX Runtime int8" in forms:
-        images = calibration_images("photographs", model.input_shape[1:3])
-        to_onnx(model, folder / "int8.onnx", recipe="int8", calibration_images=images)
-
-
-def write_all(chosen: list[TimmNetwork], forms: list[str], folder: Path) -> None:
-    """Files of every network in a folder of its number, each by a process of its own."""
-
-    def write(number: int) -> None:
-        (folder / str(number)).mkdir()
-        command = [sys.executable, "-m", "benchmarks.todays_networks", f"--forms={','.join(forms)}"]
-        command += [f"--write={chosen[number].name}", f"--folder={folder / str(number)}"]
-        subprocess.run(command, check=True, env=environment(False), stdout=subprocess.DEVNULL)
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(write, range(len(chosen))))
-
-
-def work(network: TimmNetwork, form: str, folder: Path) -> None:
-    """A contender's process."""
-    side = network.size
-    shape = (1, side, side, 3) if network.family == OURS else (1, 3, side, side)
-    scale = 255 if network.family == OURS else 1
-    images = np.random.default_rng(0).uniform(0, scale, shape).astype(np.float32)
-    runs = {"ONNX Runtime": runtimes.open_onnxruntime, "OpenVINO": runtimes.open_openvino}
-    serve_turns(runs[form.rpartition(" ")[0]](folder / FORMS[form], images, 1))
-
-
-def measure(
-    chosen: list[TimmNetwork], forms: list[str], folder: Path
-) -> dict[str, dict[str, float]]:
+def measure(chosen: list[str], forms: list[str], folder: Path) -> dict[str, dict[str, float]]:
     """Form -> name of a network -> milliseconds of a picture."""
-    args = flags.FLAGS
     times = {}
     for form in forms:
-        running = {}
-        for number, network in enumerate(chosen):
-            settings = [f"--worker={network.name}", f"--forms={form}"]
-            settings += [f"--folder={folder / str(number)}"]
-            running[network.name] = Contender("benchmarks.todays_networks", settings, threads=1)
-        found = race(running, args.turns, args.seconds)
-        times[form] = {name: one.ms for name, one in found.items()}
+        running = {
+            name: contenders.start(1, worker=name, forms=form, folder=folder / name)
+            for name in chosen
+        }
+        times[form] = {name: one.ms for name, one in contenders.race(running).items()}
     return times
 
 
@@ -162,40 +103,35 @@ def _verdicts(points: Mapping[str, list[Point]]) -> list[tuple]:
     rows = []
     for form, all_of_form in points.items():
         best = {point.name for point in front(all_of_form)}
-        for ours in (point for point in all_of_form if point.name in VARIANTS):
-            other = quickest(all_of_form, ours.top1)
-            by = None if ours.name in best else other.name.partition(".")[0]
-            rows.append((form, ours.name, ours.top1, ours.ms, by, other.ms / ours.ms))
+        for point in (point for point in all_of_form if point.name in VARIANTS):
+            other = quickest(all_of_form, point.top1)
+            by = None if point.name in best else other.name.partition(".")[0]
+            rows.append((form, point.name, point.top1, point.ms, by, other.ms / point.ms))
     return rows
 
 
 def main() -> None:
     args = flags.FLAGS
-    known = {network.name: network for network in _networks()}
+    known = _networks()
+    forms = args.forms
     if args.worker:
-        work(known[args.worker], args.forms[0], Path(args.folder))
+        network = known[args.worker]
+        images = random_pictures(1, network.size, channels_first=network.family != OURS)
+        serve_turns(open_form(forms[0], Path(args.folder), images, 1))
         return
     if args.write:
-        write_files(known[args.write], args.forms, Path(args.folder))
+        write_files(known[args.write], forms, Path(args.folder))
         return
-    forms = args.forms or list(FORMS)
-    families = list(dict.fromkeys(network.family for network in known.values()))
-    for flag, given, possible in (
-        ("forms", forms, list(FORMS)),
-        ("families", args.families or (), families),
-    ):
-        if unknown := [name for name in given if name not in possible]:
-            expected = ", ".join(possible)
-            raise ValueError(f"--{flag}: expected some of {expected}. Received: {unknown[0]}")
     if not all(map(importlib.util.find_spec, ("openvino", "nncf"))):
         left_out = [form for form in forms if form.startswith("OpenVINO")]
         forms = [form for form in forms if form not in left_out]
         if left_out:
             print(f"without openvino and nncf there is no {' and no '.join(left_out)}")
-    chosen = [n for n in known.values() if n.family in (args.families or families)]
+    chosen = [network for network in known.values() if network.family in args.families]
+    names = [network.name for network in chosen]
     with tempfile.TemporaryDirectory() as folder:
-        write_all(chosen, forms, Path(folder))
-        times = measure(chosen, forms, Path(folder))
+        contenders.write_each(names, Path(folder), forms=",".join(forms))
+        times = measure(names, forms, Path(folder))
     rows = [
         (n.short, n.family, n.top1, n.size, n.data, *(times[form][n.name] for form in forms))
         for n in chosen
@@ -212,41 +148,25 @@ def main() -> None:
 
 def _draw(chosen: list[TimmNetwork], points: Mapping[str, list[Point]], path: Path) -> None:
     """Published accuracy over measured time, a panel for each form, the front as a line."""
-    from levit_common.figures import make_figure, save_figure
-
-    columns = min(2, len(points))
-    figure = make_figure(6 * columns, 4.5 * -(-len(points) // columns))
-    panels = figure.subplots(-(-len(points) // columns), columns, squeeze=False)
     short = {network.name: network.short for network in chosen}
-    for axes, (form, of_form) in zip(panels.flat, points.items(), strict=False):
-        best = front(of_form)
-        axes.plot([p.ms for p in best], [p.top1 for p in best], "-", lw=1, color="0.6")
-        for is_ours, mark in ((True, "s"), (False, "o")):
-            some = [p for p in of_form if (p.name in VARIANTS) == is_ours]
-            label = OURS if is_ours else "others"
-            axes.plot([p.ms for p in some], [p.top1 for p in some], mark, ms=4, label=label)
+    panels = {}
+    for form, of_form in points.items():
+        panels[form] = {"front": [(point.ms, point.top1) for point in front(of_form)]}
         for point in of_form:
-            axes.annotate(
-                short[point.name],
-                (point.ms, point.top1),
-                fontsize=6,
-                xytext=(3, 2),
-                textcoords="offset points",
-            )
-        axes.set(title=form)
-        axes.grid(alpha=0.3)
-        results.plain_log_ticks(axes)
-    figure.supxlabel("ms of a picture, one thread, measured")
-    figure.supylabel("top-1 on ImageNet-1k, published, %")
-    panels[0, 0].legend()
-    save_figure(figure, path)
+            label = OURS if point.name in VARIANTS else "others"
+            panels[form].setdefault(label, []).append((point.ms, point.top1, short[point.name]))
+    labels = ("ms of a picture, one thread, measured", "top-1 on ImageNet-1k, published, %")
+    styles = {"front": {"marker": "", "color": "0.6"}, OURS: {"marker": "s", "ls": ""}}
+    styles["others"] = {"ls": ""}
+    draw_lines(path, panels, *labels, styles=styles, has_log_x=True)
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("families", None, "Which; all by default.")
-    flags.DEFINE_list("forms", None, f"Some of: {', '.join(FORMS)}; all by default.")
-    results.define_race_flags(turns=7)
-    flags.DEFINE_string("write", None, "Used by the benchmark itself.")
+    families = dict.fromkeys(network.family for network in _networks().values())
+    options.define_some_of("families", list(families))
+    options.define_some_of("forms", list(ONNX))
+    options.define_race(turns=7)
+    options.define_internal("write")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ teacher; the optimizer, clipping, schedule and moving average of the other side 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_lines
 from levit_common import cli
 from levit_tf.variants import get_variant
 from tests.support.training.training_parity import (
@@ -34,7 +33,8 @@ def main() -> None:
         rows.append((step + 1, float(theirs), float(ours), float(abs(ours - theirs) / abs(theirs))))
     columns = ("step", "PyTorch", "here", "relative difference")
     output = results.publish("training_equivalence", columns, rows, args.output)
-    _draw(rows, output / "training_equivalence.png")
+    lines = {"relative difference of the loss": [(row[0], row[3]) for row in rows]}
+    draw_lines(output / "training_equivalence.png", {"": lines}, "step", yscale="log")
     largest = max(difference for *_, difference in rows)
     print(
         f"\nlargest relative difference of a loss {largest:.1e}, of a final variable "
@@ -43,20 +43,8 @@ def main() -> None:
     )
 
 
-def _draw(rows: list[tuple], path: Path) -> None:
-    """The relative difference of the losses over the steps."""
-    from levit_common.figures import make_figure, save_figure
-
-    figure = make_figure(6, 3.5)
-    axes = figure.subplots()
-    axes.plot([row[0] for row in rows], [row[3] for row in rows])
-    axes.set(xlabel="step", ylabel="relative difference of the loss", yscale="log")
-    axes.grid(alpha=0.3)
-    save_figure(figure, path)
-
-
 def define_flags() -> None:
-    results.define_output_flag()
+    options.define_output()
     flags.DEFINE_string("variant", "LeViT128S", "Which network.")
     flags.DEFINE_integer("steps", 50, "How many.", lower_bound=1)
     flags.DEFINE_integer("batch", 8, "Pictures in a step.", lower_bound=2)

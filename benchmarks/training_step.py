@@ -12,14 +12,15 @@ cores, in turns; the first step of a turn is not counted. Ratios are of medians.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
 import numpy as np
 from absl import flags
 
-from benchmarks import results
+from benchmarks.support import options, results
+from benchmarks.support.pictures import draw_bars
+from converters.speed.turns import in_turns
 from levit_common import cli
 
 CLASSES = 1000
@@ -109,9 +110,6 @@ def main() -> None:
 
     from levit_tf.variants import get_variant
 
-    unknown = [side for side in args.sides if side not in SIDES]
-    if unknown:
-        raise ValueError(f"--sides: expected some of {', '.join(SIDES)}. Received: {unknown[0]}")
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     batch = Batch(get_variant(args.variant).input_size, args.batch)
     make = {
@@ -120,33 +118,24 @@ def main() -> None:
         "pytorch": lambda: pytorch(args.variant, batch),
         "pytorch_compiled": lambda: pytorch(args.variant, batch, compiled=True),
     }
-    steps, first, times = {}, {}, {}
+    steps, first = {}, {}
     for side in args.sides:
         start = time.perf_counter()
         steps[side] = make[side]()
         steps[side]()
-        first[side], times[side] = time.perf_counter() - start, []
-        steps[side]()
-    for _ in range(args.turns):
-        for side, step in steps.items():
-            step()  # not counted: the caches are still another side's
-            start = time.perf_counter()
-            for _ in range(args.steps):
-                step()
-            times[side].append((time.perf_counter() - start) / args.steps)
-    medians = {side: statistics.median(values) for side, values in times.items()}
+        first[side] = time.perf_counter() - start
     rows = []
-    for side, values in times.items():
-        ms = (1e3 * value for value in (medians[side], min(values), max(values)))
-        rows.append((args.variant, args.batch, side, *ms, args.batch / medians[side], first[side]))
+    for side, times in in_turns(steps, args.turns, args.steps).items():
+        ms = (times.ms, 1e3 * min(times.wall), 1e3 * max(times.wall))
+        rows.append((args.variant, args.batch, side, *ms, 1e3 * args.batch / times.ms, first[side]))
     columns = ("variant", "batch", "step", "ms, median", "lowest", "highest", "images/s")
     columns += ("build and first step, s",)
     output = results.publish("training_step", columns, rows, args.output)
-    ms = {side: 1e3 * median for side, median in medians.items()}
+    ms = {row[2]: row[3] for row in rows}
     label = f"ms a step, {args.variant}, batch {args.batch}"
-    results.draw_bars(output / "training_step.png", ms, label)
-    peers = [medians[side] for side in medians if side.startswith("pytorch")]
-    mine = [medians[side] for side in medians if side.startswith("ours")]
+    draw_bars(output / "training_step.png", ms, label)
+    peers = [ms[side] for side in ms if side.startswith("pytorch")]
+    mine = [ms[side] for side in ms if side.startswith("ours")]
     if peers and mine:
         print(f"\nbest PyTorch time / best time here: {min(peers) / min(mine):.2f}")
 
@@ -157,8 +146,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("threads", 2, "Of every side.", lower_bound=1)
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)
     flags.DEFINE_integer("steps", 3, "Counted steps in a turn.", lower_bound=1)
-    results.define_output_flag()
-    flags.DEFINE_list("sides", list(SIDES), f"Some of: {', '.join(SIDES)}.")
+    options.define_output()
+    options.define_some_of("sides", SIDES)
 
 
 if __name__ == "__main__":

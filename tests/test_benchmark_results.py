@@ -1,13 +1,15 @@
 """What a benchmark prints and writes."""
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+from absl import flags
 
-from benchmarks import results
-from benchmarks.efficientnet import interpolated
 from benchmarks.every_runtime import OURS, Entry, rows_of
+from benchmarks.networks.published import interpolated
+from benchmarks.support import options, pictures, results
 from benchmarks.todays_networks import Point, front, quickest
 
 
@@ -39,6 +41,29 @@ def test_a_table_replaces_the_one_before_in_a_page(tmp_path):
     assert results.machine()["date"] in page.read_text()
     with pytest.raises(ValueError, match="has no lines <!-- benchmark: other -->"):
         results.update_page(page, "other", "| c |")
+
+
+def test_a_flag_that_takes_some_of_a_list_takes_nothing_else():
+    options.define_some_of("fruits", ("apple", "pear"))
+    try:
+        assert flags.FLAGS["fruits"].value == ["apple", "pear"]
+        flags.FLAGS.fruits = ["pear"]
+        with pytest.raises(flags.Error, match=r"expected some of apple, pear. Received: plum"):
+            flags.FLAGS.fruits = ["pear", "plum"]
+    finally:
+        delattr(flags.FLAGS, "fruits")
+
+
+def test_a_picture_of_lines_has_a_panel_for_each_title_and_the_names_beside_the_points(tmp_path):
+    figures = []
+    lines = {"mine": [(1.0, 76.0, "small"), (30.0, 80.0, "large")], "front": [(1.0, 76.0)]}
+    with mock.patch.object(pictures, "save_figure", lambda figure, _: figures.append(figure)):
+        pictures.draw_lines(tmp_path / "a.png", {"fp32": lines, "int8": {}}, "ms", has_log_x=True)
+    left, right = figures[0].axes
+    assert (left.get_title(), right.get_title()) == ("fp32", "int8")
+    assert [line.get_label() for line in left.lines] == ["mine", "front"]
+    assert [text.get_text() for text in left.texts] == ["small", "large"]
+    assert left.get_xscale() == "log"
 
 
 def test_times_at_an_accuracy_lie_between_the_nearest_members():

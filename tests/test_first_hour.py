@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.serving_process import MODEL, server
+from benchmarks.support.serving_process import MODEL, server
 from levit_tf.pictures import digits
 from levit_tf.pictures.images import load_images
 from levit_tf.prediction.predictor import load_predictor

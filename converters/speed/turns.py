@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 WARM_UP = 3
 
@@ -56,13 +56,8 @@ def serve_turns(call: Callable[[], object]) -> None:
         call()
     print("ready", flush=True)
     for line in sys.stdin:
-        count = int(line)
-        call()  # not timed: the caches still have another contender's data
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(count):
-            call()
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"result {wall / count} {cpu / count} {_peak_memory()}", flush=True)
+        wall, cpu = _turn(call, int(line))
+        print(f"result {wall} {cpu} {_peak_memory()}", flush=True)
 
 
 def environment(legacy_keras: bool) -> dict[str, str]:
@@ -143,24 +138,34 @@ def race(contenders: dict[str, Contender], turns: int, seconds: float) -> dict[s
     return {name: contender.stop() for name, contender in contenders.items()}
 
 
-def processor_ms(calls: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Returns the CPU time per call in milliseconds, as medians over turns in this process.
+def in_turns(
+    calls: Mapping[Hashable, Callable[[], object]], turns: int, count: int = 1
+) -> dict[Hashable, Times]:
+    """Lets functions take turns in this process, and returns the times of each.
 
     Args:
       calls: functions to measure, by name.
-      turns: number of timed calls of each function.
+      turns: number of turns of each function.
+      count: number of timed calls in a turn.
     """
     for call in calls.values():
         for _ in range(WARM_UP):
             call()
-    seconds = {name: [] for name in calls}
+    found = {name: [] for name in calls}
     for _ in range(turns):
         for name, call in calls.items():
-            call()  # not timed: the caches still have another function's data
-            start = time.process_time()
-            call()
-            seconds[name].append(time.process_time() - start)
-    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+            found[name].append(_turn(call, count))
+    memory = _peak_memory()
+    return {name: Times(*map(list, zip(*one, strict=True)), memory) for name, one in found.items()}
+
+
+def _turn(call: Callable[[], object], count: int) -> tuple[float, float]:
+    """Returns wall-clock and CPU seconds per call, means over `count` calls."""
+    call()  # not timed: the caches still have another contender's data
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - wall) / count, (time.process_time() - cpu) / count
 
 
 def _peak_memory() -> int:

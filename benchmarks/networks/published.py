@@ -12,11 +12,13 @@ Top-1 on ImageNet-1k is the publications', at their own input sizes; nobody meas
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.networks.ours import VARIANTS, levit
 from levit_tf.variants import get_variant
 
 
@@ -44,8 +46,8 @@ class Network:
 def networks() -> dict[str, Network]:
     """All of them by name, each family from small to large."""
     found = [
-        Network("LeViT", name, get_variant(name).published.top1, 224, _levit(name))
-        for name in ("LeViT128S", "LeViT128", "LeViT192", "LeViT256", "LeViT384")
+        Network("LeViT", name, get_variant(name).published.top1, 224, partial(levit, name))
+        for name in VARIANTS
     ]
     efficient = [(77.1, 224), (79.1, 240), (80.1, 260), (81.6, 300), (82.9, 380)]
     for number, (top1, size) in enumerate(efficient):
@@ -64,36 +66,52 @@ def networks() -> dict[str, Network]:
     return {network.name: network for network in sorted(found, key=lambda n: (n.family, n.top1))}
 
 
-def write_fp32_tflite(model, path: Path) -> None:
-    """The network as a float32 TFLite file for one picture."""
-    path.write_bytes(_converter(model).convert())
+def write_files(model, folder: Path, files: Iterable[str]) -> None:
+    """Writes files of a network as TensorFlow's own tools make them.
 
-
-def write_int8_tflite(model, path: Path) -> None:
-    """As TFLite's own converter quantises it, int8 activations and per-channel weights."""
+    Args:
+      model: a Keras or tf_keras model.
+      folder: that they go to.
+      files: fp32.tflite; dynamic.tflite, with int8 weights; int8.tflite, with int8 activations,
+        too; all of them for one picture. Any other name is a SavedModel for any batch size.
+    """
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
     shape = (1, *model.input_shape[1:])
-    converter = _converter(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: (
-        [rng.uniform(0, 255, shape).astype(np.float32)] for _ in range(16)
-    )
-    path.write_bytes(converter.convert())
+    for path in (folder / file for file in files):
+        if path.suffix != ".tflite":
+            _write_saved_model(model, path)
+            continue
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, 1)], model)
+        if path.stem != "fp32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if path.stem == "int8":
+            converter.representative_dataset = lambda: (
+                [rng.uniform(0, 255, shape).astype(np.float32)] for _ in range(16)
+            )
+        path.write_bytes(converter.convert())
 
 
-def write_dynamic_tflite(model, path: Path) -> None:
-    """As TFLite's own converter makes it, int8 weights and float32 activations."""
-    import tensorflow as tf
+def interpolated(points: list[tuple[float, float]], top1: float) -> float | None:
+    """Time at an accuracy: linear in the logarithm of time between the two nearest members.
 
-    converter = _converter(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    path.write_bytes(converter.convert())
+    Args:
+      points: (top-1, milliseconds) of a family.
+      top1: the accuracy.
+
+    Returns:
+      Milliseconds; None where the family does not reach that accuracy, or begins above it.
+    """
+    points = sorted(points)
+    if not points or not points[0][0] <= top1 <= points[-1][0]:
+        return None
+    accuracies, ms = zip(*points, strict=True)
+    return float(np.exp(np.interp(top1, accuracies, np.log(ms))))
 
 
-def write_saved_model(model, path: Path) -> None:
-    """The network as a SavedModel for any batch size, its weights being constants."""
+def _write_saved_model(model, path: Path) -> None:
+    """The network as a SavedModel whose weights are constants."""
     import tensorflow as tf
 
     frozen = _frozen(model, None)
@@ -105,12 +123,6 @@ def write_saved_model(model, path: Path) -> None:
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     signatures = {"serving_default": serve}
     tf.saved_model.save(tf.Module(), str(path), signatures=signatures, options=options)
-
-
-def _converter(model):
-    import tensorflow as tf
-
-    return tf.lite.TFLiteConverter.from_concrete_functions([_frozen(model, 1)], model)
 
 
 def _frozen(model, batch: int | None):
@@ -126,21 +138,6 @@ def _frozen(model, batch: int | None):
         input_signature=[tf.TensorSpec(shape, tf.float32, name="images")],
     )
     return convert_variables_to_constants_v2(function.get_concrete_function())
-
-
-def _levit(name: str):
-    def build():
-        import keras
-
-        import levit_tf
-        from tests.support.randomize import randomize_keras
-
-        keras.utils.set_random_seed(0)
-        model = levit_tf.LeViT(name)
-        randomize_keras(model)
-        return model
-
-    return build
 
 
 def _application(name: str, size: int, **options):

@@ -1,12 +1,14 @@
-"""What only peers need: the quantisers of other runtimes, and PyTorch as a runtime."""
+"""What the networks of others need: their runtimes' quantisers, PyTorch, its exporter."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from converters.choices import DEFAULT_OPSET
 from converters.speed.runtimes import Run
 
 
@@ -58,6 +60,30 @@ def quantize_for_onnxruntime(path: Path, output: Path, batches: Sequence[np.ndar
         op_types_to_quantize=["Conv", "Gemm"],
         per_channel=True,
     )
+
+
+def kecam_levit(variant: str, **options):
+    """The LeViT of keras_cv_attention_models as its own tools make it for inference."""
+    from keras_cv_attention_models import levit, model_surgery
+
+    model = getattr(levit, variant)(pretrained=None, **options).switch_to_deploy()
+    return model_surgery.convert_to_fused_conv_bn_model(model)
+
+
+def export_torch(module, shape: tuple[int, ...], path: Path) -> None:
+    """Writes a PyTorch module as an ONNX file; its input has this shape and is called "images"."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about itself
+        torch.onnx.export(
+            module,
+            (torch.zeros(shape),),
+            path,
+            input_names=["images"],
+            opset_version=DEFAULT_OPSET,
+            dynamo=False,
+        )
 
 
 def open_torch(module, images: np.ndarray, threads: int, form: str = "eager") -> Run:

@@ -48,16 +48,10 @@ class Running:
 
 def export_model(variant: str, repository: Path) -> Path:
     """Publishes the network as version 1 of `MODEL`. Returns the version's folder."""
-    import keras
-
-    import levit_tf
+    from benchmarks.networks.ours import levit
     from serving.export.exporting import export
-    from tests.support.randomize import randomize_keras
 
-    keras.utils.set_random_seed(0)
-    model = levit_tf.LeViT(variant)
-    randomize_keras(model)
-    return export(model, MODEL, repository).path
+    return export(levit(variant), MODEL, repository).path
 
 
 @contextlib.contextmanager

@@ -8,10 +8,13 @@ were trained differs: `data` says where more than ImageNet-1k's labels went into
 from __future__ import annotations
 
 import dataclasses
-import warnings
+from collections.abc import Collection
 from pathlib import Path
 
-from converters.choices import DEFAULT_OPSET
+import numpy as np
+
+from benchmarks.networks import peers
+from benchmarks.networks.forms import random_pictures
 from tests.support.references import timm_levit_module
 
 
@@ -92,17 +95,19 @@ def without_batch_norm(module):
     return module
 
 
-def write_onnx(network: TimmNetwork, path: Path) -> None:
-    """The network for one picture: `images`, (1, 3, size, size), normalised."""
-    import torch
+def write_files(name: str, size: int, folder: Path, files: Collection[str]) -> None:
+    """Writes files of a network of timm's for one picture, (1, 3, size, size), normalised.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        torch.onnx.export(
-            build(network.name),
-            (torch.zeros(1, 3, network.size, network.size),),
-            path,
-            input_names=["images"],
-            opset_version=DEFAULT_OPSET,
-            dynamo=False,
-        )
+    Args:
+      name: timm's.
+      size: side of its input, pixels.
+      folder: that they go to.
+      files: fp32.onnx, which is always written, int8.onnx and int8.xml for OpenVINO.
+    """
+    fp32 = folder / "fp32.onnx"
+    peers.export_torch(build(name), (1, 3, size, size), fp32)
+    batches = np.split(random_pictures(8, size, channels_first=True, seed=1), 8)
+    if "int8.onnx" in files:
+        peers.quantize_for_onnxruntime(fp32, folder / "int8.onnx", batches)
+    if "int8.xml" in files:
+        peers.quantize_for_openvino(fp32, folder / "int8.xml", batches)

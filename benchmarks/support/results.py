@@ -16,12 +16,10 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks.support.options import command_name
 from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
 
-flags.disclaim_key_flags()  # --help of a benchmark shows those that are defined here for it
-
-FOLDER = "runs/benchmarks"
 _PACKAGES = (
     *("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "nncf", "torch"),
     *("timm", "transformers", "keras-cv-attention-models", "numpy"),
@@ -105,9 +103,8 @@ def update_page(page: Path, name: str, text: str) -> None:
 
 def _command() -> str:
     """What was typed, but for where the results go."""
-    module = Path(sys.argv[0]).stem
     given = [word for word in sys.argv[1:] if not word.startswith(("--output", "--page"))]
-    return shlex.join(["python", "-m", f"benchmarks.{module}", *given])
+    return shlex.join(["python", "-m", command_name(), *given])
 
 
 def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str) -> Path:
@@ -133,50 +130,6 @@ def write(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], f
             json.dumps(content, indent=1, default=float) + "\n", encoding="utf-8"
         )
     return path.parent
-
-
-def draw_bars(path: Path, values: dict[str, float], xlabel: str) -> None:
-    """A picture of one number each: `values` by name, drawn from above."""
-    from levit_common.figures import make_figure, save_figure
-
-    figure = make_figure(7, 0.4 * len(values) + 1)
-    axes = figure.subplots()
-    bars = axes.barh(list(values), list(values.values()))
-    axes.bar_label(bars, fmt="{:.3g}", padding=3)
-    axes.set(xlabel=xlabel)
-    axes.margins(x=0.15)
-    axes.invert_yaxis()
-    save_figure(figure, path)
-
-
-def plain_log_ticks(axes) -> None:
-    """Makes the x axis logarithmic, with 1, 2, 5, 10, ... written out as its ticks."""
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    ticks = [digit * 10**power for power in range(-3, 6) for digit in (1, 2, 5)]
-    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
-    axes.get_xaxis().set_major_formatter("{x:g}")
-    axes.minorticks_off()
-
-
-def define_output_flag() -> None:
-    """`--output` and `--page`, where `publish` writes."""
-    flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
-    flags.DEFINE_string("page", None, "Page of docs/ that the table goes into, too.")
-
-
-def define_race_flags(turns: int, seconds: float = 0.3) -> None:
-    """Flags of a benchmark whose contenders take turns in processes of their own.
-
-    Args:
-      turns: default of `--turns`.
-      seconds: default of `--seconds`.
-    """
-    flags.DEFINE_integer("turns", turns, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", seconds, "Of a turn, about.", lower_bound=0)
-    define_output_flag()
-    flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
-    flags.DEFINE_string("folder", None, "Used by the benchmark itself.")
 
 
 def _cell(value: object) -> str:

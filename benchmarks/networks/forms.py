@@ -1,0 +1,50 @@
+"""Forms that networks are measured in, a runtime and a precision each, and their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from converters.speed import runtimes
+
+# Form -> the name of its file.
+TFLITE = {"TFLite fp32": "fp32.tflite", "TFLite int8": "int8.tflite"}
+TENSORFLOW = {"TensorFlow fp32": "saved_model"}
+ONNX = {
+    "ONNX Runtime fp32": "fp32.onnx",
+    "ONNX Runtime int8": "int8.onnx",
+    "OpenVINO fp32": "fp32.onnx",
+    "OpenVINO int8": "int8.xml",
+}
+FORMS = {**TFLITE, **TENSORFLOW, **ONNX}
+
+
+def open_form(form: str, folder: Path, images: np.ndarray, threads: int) -> runtimes.Run:
+    """Opens a network's file of one of `FORMS`, from the folder of its files."""
+    open_file = {
+        "TFLite": runtimes.open_tflite,
+        "TensorFlow": runtimes.open_saved_model,
+        "ONNX Runtime": runtimes.open_onnxruntime,
+        "OpenVINO": runtimes.open_openvino,
+    }[form.rpartition(" ")[0]]
+    return open_file(folder / FORMS[form], images, threads)
+
+
+def random_pictures(
+    count: int, side: int, channels_first: bool = False, seed: int = 0
+) -> np.ndarray:
+    """Pictures of noise, on which time does not depend.
+
+    Args:
+      count: how many.
+      side: height and width, pixels.
+      channels_first: whether they are as PyTorch's networks take them.
+      seed: of the noise.
+
+    Returns:
+      float32: (count, side, side, 3) of 0..255, or (count, 3, side, side) of 0..1.
+    """
+    shape = (count, 3, side, side) if channels_first else (count, side, side, 3)
+    highest = 1 if channels_first else 255
+    return np.random.default_rng(seed).uniform(0, highest, shape).astype(np.float32)

@@ -1,0 +1,69 @@
+"""Flags that several benchmarks define."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+flags.disclaim_key_flags()  # --help of a benchmark shows those that are defined here for it
+
+FOLDER = "runs/benchmarks"
+
+
+def command_name() -> str:
+    """The benchmark that this process runs, as `python -m` takes it."""
+    return f"benchmarks.{Path(sys.argv[0]).stem}"
+
+
+def define_output() -> None:
+    """`--output` and `--page`, where `results.publish` writes."""
+    flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
+    flags.DEFINE_string("page", None, "Page of docs/ that the table goes into, too.")
+
+
+def define_race(turns: int, seconds: float = 0.3) -> None:
+    """Flags of a benchmark whose contenders take turns in processes of their own.
+
+    Args:
+      turns: default of `--turns`.
+      seconds: default of `--seconds`.
+    """
+    flags.DEFINE_integer("turns", turns, "Of each contender.", lower_bound=1)
+    flags.DEFINE_float("seconds", seconds, "Of a turn, about.", lower_bound=0)
+    define_output()
+    define_internal("worker", "folder")
+
+
+def define_internal(*names: str) -> None:
+    """Flags by which a benchmark starts itself in other processes."""
+    for name in names:
+        flags.DEFINE_string(name, None, "Used by the benchmark itself.")
+
+
+def define_grid(variants: Sequence[str], of_runtime: str = "") -> None:
+    """`--variants`, `--batches` and `--threads`, all combinations of which are measured.
+
+    Args:
+      variants: default of `--variants`.
+      of_runtime: the only one that takes batches, such as " of TensorFlow".
+    """
+    flags.DEFINE_list("variants", list(variants), "Which networks.")
+    flags.DEFINE_list("batches", ["1", "16"], f"Pictures in a call{of_runtime}.")
+    flags.DEFINE_list("threads", ["1", "2"], "Of each contender.")
+
+
+def define_some_of(name: str, known: Sequence[str]) -> None:
+    """A flag that takes some of `known`, separated by commas, and all of them by default."""
+    flags.DEFINE_list(name, list(known), f"Some of: {', '.join(known)}.")
+
+    def check(values: Sequence[str]) -> bool:
+        if unknown := [value for value in values if value not in known]:
+            raise flags.ValidationError(
+                f"expected some of {', '.join(known)}. Received: {unknown[0]}"
+            )
+        return True
+
+    flags.register_validator(name, check)

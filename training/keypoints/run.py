@@ -33,7 +33,6 @@ from training.keypoints.people import Crops, cut_out
 from training.keypoints.progress import (
     LOG_FILE,
     PROGRESS_FILE,
-    KeepLog,
     KeepProgress,
     resumed_epoch,
     rows_of,
@@ -135,7 +134,7 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
             shuffle=False,  # the batches are
             callbacks=[
                 looks,
-                KeepLog(folder),
+                keras.callbacks.CSVLogger(folder / LOG_FILE, append=True),
                 keras.callbacks.TerminateOnNaN(),
                 KeepProgress(folder),  # the last, so that what it stands for is all there
             ],

@@ -244,8 +244,8 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Which network.")
     flags.DEFINE_list("batches", ["256", "512", "1024", "2048"], "Pictures in a call.")
-    flags.DEFINE_enum("platform", "cuda", ["cuda", "cpu"], "Where.")
-    flags.DEFINE_integer("side", 8192, "Of the matrices for the peak.", lower_bound=1)
+    flags.DEFINE_enum("platform", "cuda", ["cuda", "cpu"], "What it runs on.")
+    flags.DEFINE_integer("side", 8192, "Side of the matrices for the peak.", lower_bound=1)
     options.define_race(turns=7, seconds=1.0)
 
 

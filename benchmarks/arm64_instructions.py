@@ -89,9 +89,11 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("machine", None, "Folder of tests.arm64.prepare.", required=True)
-    flags.DEFINE_string("files", None, "Folder of tests.arm64.files.", required=True)
-    flags.DEFINE_integer("pictures", 2, "More than one, of each file.", lower_bound=1)
+    flags.DEFINE_string("machine", None, "Folder that tests.arm64.prepare made.", required=True)
+    flags.DEFINE_string("files", None, "Folder that tests.arm64.files made.", required=True)
+    flags.DEFINE_integer(
+        "pictures", 2, "Pictures that are counted, beside the first.", lower_bound=1
+    )
     options.define_output()
 
 

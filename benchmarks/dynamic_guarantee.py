@@ -140,8 +140,8 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_list("files", None, "Dynamic files of converters.to_dynamic.")
     flags.DEFINE_string("data", None, "Folder of labelled pictures that training has not seen.")
-    flags.DEFINE_float("delta", 0.1, "Of the promise.", lower_bound=0.001, upper_bound=0.999)
-    flags.DEFINE_integer("splits", 100, "How many.", lower_bound=1)
+    flags.DEFINE_float("delta", 0.1, "Delta of the promise.", lower_bound=0.001, upper_bound=0.999)
+    flags.DEFINE_integer("splits", 100, "How often thresholds are chosen.", lower_bound=1)
     options.define_output()
     flags.mark_flags_as_required(["files", "data"])
 

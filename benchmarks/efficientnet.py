@@ -149,7 +149,7 @@ def _draw(chosen: list[Network], times, path: Path) -> None:
 def define_flags() -> None:
     options.define_some_of("networks", list(networks()))
     flags.DEFINE_integer("batch", 16, "Pictures in a call of TensorFlow.", lower_bound=1)
-    flags.DEFINE_integer("threads", 1, "Of each contender.", lower_bound=1)
+    flags.DEFINE_integer("threads", 1, "Threads of each contender.", lower_bound=1)
     options.define_race(turns=7)
     options.define_internal("write")
 

@@ -242,7 +242,7 @@ def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Which network.")
     options.define_some_of("parts", PARTS)
     options.define_race(turns=3)
-    flags.DEFINE_integer("side", 224, "Of the pictures, pixels.", lower_bound=16)
+    flags.DEFINE_integer("side", 224, "Side of the pictures, pixels.", lower_bound=16)
     flags.DEFINE_integer("batch", 1, "Used by the benchmark itself.")
     flags.DEFINE_integer("threads", 1, "Used by the benchmark itself.")
 

@@ -247,11 +247,11 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder for memory.csv and memory.png.", required=True)
     flags.DEFINE_bool("overwrite", False, "Replace the folder.")
     flags.DEFINE_string("variant", "LeViT128S", "Which network.")
-    flags.DEFINE_float("minutes", 60.0, "Of load without reloads.", lower_bound=0.05)
-    flags.DEFINE_integer("reloads", 50, "Afterwards.", lower_bound=1)
+    flags.DEFINE_float("minutes", 60.0, "Minutes of load without reloads.", lower_bound=0.05)
+    flags.DEFINE_integer("reloads", 50, "Reloads that follow.", lower_bound=1)
     flags.DEFINE_float("rate", 0.0, "Requests a second; 0: as many as are answered.", 0.0)
     flags.DEFINE_integer("concurrency", 4, "Requests under way at rate 0.", lower_bound=1)
-    flags.DEFINE_bool("batching", False, "Of the server.")
+    flags.DEFINE_bool("batching", False, "Whether the server batches.")
 
 
 if __name__ == "__main__":

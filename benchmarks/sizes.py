@@ -105,7 +105,9 @@ def define_flags() -> None:
     flags.DEFINE_string("data", None, "Folder of pictures, a sub-folder a class.", required=True)
     sizes = ["96", "128", "160", "192", "224", "256", "288", "320"]
     flags.DEFINE_list("sizes", sizes, "Sides of the pictures, pixels.")
-    flags.DEFINE_integer("limit", None, "So many pictures, spread over all.", lower_bound=1)
+    flags.DEFINE_integer(
+        "limit", None, "How many pictures are used, evenly spread; all by default.", lower_bound=1
+    )
     options.define_output()
 
 

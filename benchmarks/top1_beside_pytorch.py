@@ -180,11 +180,13 @@ def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder of pictures: train/CLASS/*, test/CLASS/*.")
     flags.DEFINE_string("config", "cifar10_scratch", "Name of a module in training.configs.")
     flags.DEFINE_multi_string("set", [], "field=value of the config to change; may be repeated.")
-    flags.DEFINE_string("title", "Trained from scratch on the same batches", "Of the picture.")
+    flags.DEFINE_string(
+        "title", "Trained from scratch on the same batches", "Title of the picture."
+    )
     flags.DEFINE_string("output", "cifar10", "Where to write, without the suffix.")
-    flags.DEFINE_integer("epochs", 6, "How many.", lower_bound=2)
+    flags.DEFINE_integer("epochs", 6, "Epochs to train for.", lower_bound=2)
     flags.DEFINE_integer("seeds", 3, "Runs of each side.", lower_bound=1)
-    flags.DEFINE_integer("threads", 2, "Of every side.", lower_bound=1)
+    flags.DEFINE_integer("threads", 2, "Threads of every side.", lower_bound=1)
     flags.DEFINE_enum("side", "both", ["both", *SIDES], "What to train.")
     flags.DEFINE_list("compare", [], "JSON files of earlier runs, to be put together.")
 

@@ -46,9 +46,9 @@ def main() -> None:
 def define_flags() -> None:
     options.define_output()
     flags.DEFINE_string("variant", "LeViT128S", "Which network.")
-    flags.DEFINE_integer("steps", 50, "How many.", lower_bound=1)
+    flags.DEFINE_integer("steps", 50, "Steps to train for.", lower_bound=1)
     flags.DEFINE_integer("batch", 8, "Pictures in a step.", lower_bound=2)
-    flags.DEFINE_enum("distillation", "hard", ["hard", "soft"], "Kind.")
+    flags.DEFINE_enum("distillation", "hard", ["hard", "soft"], "Kind of distillation.")
     flags.DEFINE_float("tau", 1.0, "Temperature of soft distillation.", lower_bound=0.0)
     flags.DEFINE_bool("jit_compile", False, "Compile the step here with XLA.")
 

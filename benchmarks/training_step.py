@@ -143,7 +143,7 @@ def main() -> None:
 def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT128S", "Which network.")
     flags.DEFINE_integer("batch", 32, "Pictures in a step.", lower_bound=2)
-    flags.DEFINE_integer("threads", 2, "Of every side.", lower_bound=1)
+    flags.DEFINE_integer("threads", 2, "Threads of every side.", lower_bound=1)
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)
     flags.DEFINE_integer("steps", 3, "Counted steps in a turn.", lower_bound=1)
     options.define_output()

@@ -31,8 +31,8 @@ def define_race(turns: int, seconds: float = 0.3) -> None:
       turns: default of `--turns`.
       seconds: default of `--seconds`.
     """
-    flags.DEFINE_integer("turns", turns, "Of each contender.", lower_bound=1)
-    flags.DEFINE_float("seconds", seconds, "Of a turn, about.", lower_bound=0)
+    flags.DEFINE_integer("turns", turns, "Turns of each contender.", lower_bound=1)
+    flags.DEFINE_float("seconds", seconds, "Seconds of a turn, about.", lower_bound=0)
     define_output()
     define_internal("worker", "folder")
 
@@ -52,7 +52,7 @@ def define_grid(variants: Sequence[str], of_runtime: str = "") -> None:
     """
     flags.DEFINE_list("variants", list(variants), "Which networks.")
     flags.DEFINE_list("batches", ["1", "16"], f"Pictures in a call{of_runtime}.")
-    flags.DEFINE_list("threads", ["1", "2"], "Of each contender.")
+    flags.DEFINE_list("threads", ["1", "2"], "Threads of each contender.")
 
 
 def define_some_of(name: str, known: Sequence[str]) -> None:

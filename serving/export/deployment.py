@@ -110,13 +110,13 @@ def batching_config(cores: int) -> str:
     return f"""\
 # BatchingParameters of TensorFlow Serving: --enable_batching --batching_parameters_file=THIS.
 # Requests that wait at the same time are computed together. A picture that cannot be decoded then
-# fails the requests it was batched with, too. Sizes are those that warm-up has prepared; the last
-# must be max_batch_size, and smaller batches are filled up to the next.
+# makes all requests of its batch fail. The sizes are those that warm-up has prepared; the last one
+# must be max_batch_size, and smaller batches are filled up to the next size.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
 {sizes}
 # Longest wait for others, in microseconds: 0 for the shortest latency, up to 10000 for throughput.
 batch_timeout_micros {{ value: {_BATCH_TIMEOUT_MICROS} }}
-# As many as cores.
+# One thread per core.
 num_batch_threads {{ value: {cores} }}
 # Batches that may wait; beyond them requests are refused with UNAVAILABLE.
 max_enqueued_batches {{ value: 100 }}
@@ -198,7 +198,7 @@ container sees the folder there, too. Ports are published to this machine only.
 
 ## Requests
 
-- `serving_default` takes `image_bytes`, JPEG, PNG, GIF or BMP files of any sizes, and returns
+- `serving_default` takes `image_bytes`, JPEG, PNG, GIF or BMP files of any size, and returns
   `classes`, `scores` and `probabilities`.
 - `image_tensor` takes `images`, float32 (batch, height, width, 3), RGB 0..255, and returns the same
   and `logits`.
@@ -206,7 +206,7 @@ container sees the folder there, too. Ports are published to this machine only.
   `scores`.
 
 Pictures of more than {MAX_PIXELS:,} pixels are refused, and so is WebP. The EXIF orientation of
-JPEGs is applied; other pictures are to be sent upright.
+JPEGs is applied; send other pictures upright.
 
 ```sh
 printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" |
@@ -218,19 +218,19 @@ printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" |
 - `--tensorflow_intra_op_parallelism`: threads of one operation. 1 gives the highest throughput
   when requests keep all cores busy; set it to the number of cores for the shortest latency of a
   single client.
-- `--tensorflow_inter_op_parallelism`: operations at a time, over all requests: the cores.
+- `--tensorflow_inter_op_parallelism`: operations at a time, over all requests: the number of cores.
 - `--enable_batching {batching}`: computes requests
-  together. Worth it under load and with cores to spare; measure it. Threads equal to the cores and
-  a timeout of 0 to 10 ms are where to start.
+  together. It helps under load with spare cores; measure it. Start with as many threads as cores
+  and a timeout of 0 to 10 ms.
 - `--mixed_precision=bfloat16`: computes a float32 export in bfloat16. An export with
   `--precision=bfloat16` does it better and needs no flag; both need a CPU with AVX512-BF16 or AMX.
 - oneDNN is on by default on x86-64 (`TF_ENABLE_ONEDNN_OPTS=1` on other CPUs).
-- XLA is not used; `--xla_cpu_compilation_enabled` gains nothing here.
-- `--model_config_file_poll_wait_seconds` takes over what `python -m serving.versions` changes.
-- `--allow_version_labels_for_unavailable_models` lets a label come with a version that is not
-  loaded yet. Without it a server does not even start with labels.
+- XLA is not used; `--xla_cpu_compilation_enabled` has no benefit here.
+- `--model_config_file_poll_wait_seconds` applies what `python -m serving.versions` changes.
+- `--allow_version_labels_for_unavailable_models` allows a label for a version that is not
+  loaded yet. Without it, a server with labels does not even start.
 - `--prefer_tflite_model` serves `model.tflite` of versions that were exported with `--tflite`: the
-  signature `image_tensor` only, and one picture a request.
+  signature `image_tensor` only, and one picture per request.
 
 Requests that name neither a version nor a label go to the highest version that is served.
 """

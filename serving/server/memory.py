@@ -23,11 +23,11 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def limit_arenas(most: int) -> None:
-    """Lets all threads together have at most `most` heaps of the C library, where it is glibc.
+    """Limits the heaps of the C library for all threads together to `most`, if it is glibc.
 
-    By default there are eight for each processor. Each keeps fragments of what its threads once
-    needed, so a server that has seen requests of many sizes would grow by more than is in use. What
-    the user sets in MALLOC_ARENA_MAX counts instead.
+    The default is eight per processor. Each keeps fragments of memory that its threads once needed,
+    so a server with requests of many sizes would grow beyond the memory in use. If the user has set
+    MALLOC_ARENA_MAX, that limit applies instead.
     """
     if sys.platform.startswith("linux") and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

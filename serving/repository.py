@@ -116,8 +116,7 @@ class Repository:
         return folder
 
     def versions(self, name: str) -> dict[int, Path]:
-        """Returns the folders of a model's versions by ascending number, as TF Serving finds
-        them."""
+        """Returns the folders of a model's versions by ascending number, as for TF Serving."""
         folder = self.folder(name)
         if not folder.is_dir():
             return {}
@@ -130,8 +129,7 @@ class Repository:
     def new_version(
         self, name: str, number: int | None = None, overwrite: bool = False
     ) -> Iterator[NewVersion]:
-        """Makes a temporary folder that becomes a version if the block succeeds, or is deleted if
-        not.
+        """Makes a temporary folder that becomes a version if the block succeeds, or is deleted.
 
         TF Serving ignores the temporary folder, since its name is not a number.
 

@@ -45,8 +45,7 @@ def find(version: str) -> Path | None:
 
 
 def _candidates(version: str) -> Iterator[Path]:
-    """Yields possible paths of such a Python. pyenv's shims fail for versions that are not
-    selected."""
+    """Yields possible paths. pyenv's shims are left out: they fail for versions not selected."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         if folder and (Path(folder) / f"python{version}").is_file():
             yield Path(folder) / f"python{version}"

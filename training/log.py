@@ -130,8 +130,7 @@ class Log:
         write_json(self._folder / JSON_FILE, self.as_json())
 
     def _missing(self) -> list[Row]:
-        """Reads the CSV file, updates its columns if needed, and returns the rows missing from
-        it."""
+        """Reads the CSV file, updates its columns if needed, and returns missing rows."""
         path = self._folder / CSV_FILE
         header, lines = _read_csv(path)
         others = [name for name in header if name and name not in _COLUMNS]

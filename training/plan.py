@@ -205,8 +205,7 @@ class _Planner:
         return -(-pictures // batch) if self.config.fill_batches else pictures // batch
 
     def _choose_batch(self) -> None:
-        """Chooses a power of two that gives enough steps per epoch, at most the number of
-        pictures."""
+        """Chooses a power of two that gives enough steps per epoch; at most the picture count."""
         pictures, multiple = self.facts.pictures, self.facts.multiple
         if pictures < multiple:
             raise ValueError(

@@ -101,8 +101,7 @@ def prepare(
     overwrite: bool = False,
     changed_pictures: bool = False,
 ) -> Record:
-    """Prepares a folder by `training.checkpoints.folder`, and prints the configuration and
-    messages."""
+    """Prepares a folder by `training.checkpoints.folder`, and prints config and messages."""
     record = make_record(session.config, session.data, session.schedule.steps_per_epoch, strategy)
     prepared = run_folder.prepare(
         folder, record, overwrite=overwrite, changed_pictures=changed_pictures
@@ -152,8 +151,7 @@ def train(session: Session, folder: Path, record: Record | None) -> bool:
     log = Log(folder, session.step, writes=is_chief, rows=rows, attempt=attempt)
 
     def choose() -> None:
-        """Chooses to ship the average or the raw weights, whichever was better in the last
-        evaluation."""
+        """Chooses average or raw weights to ship, whichever were better when last evaluated."""
         if log.rows:
             session.ships_average.assign(float(log.rows[-1].ships_average))
 

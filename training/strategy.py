@@ -112,8 +112,7 @@ def _multi_worker() -> tf.distribute.Strategy:
 
 
 def _tpu(tpu: str | None, zone: str | None, project: str | None) -> tf.distribute.Strategy:
-    """Creates a TPU strategy. Only this function needs a real TPU to run, as there are no fake
-    ones."""
+    """Creates a TPU strategy, which needs a real TPU, since there are no fake ones."""
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             tpu=tpu, zone=zone, project=project

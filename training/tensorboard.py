@@ -1,5 +1,4 @@
-"""Writes event files for TensorBoard, without the TensorBoard package, which TensorFlow no longer
-includes."""
+"""Writes event files for TensorBoard, whose package TensorFlow no longer includes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The files of a shard, one of results and one of unreadable pictures: written completely or not at
-all."""
+"""The files of a shard, with its results and its unreadable pictures, each complete or absent."""
 
 from __future__ import annotations
 

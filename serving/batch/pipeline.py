@@ -38,8 +38,7 @@ def shard_of(path: str, settings: Settings) -> str:
 
 
 class ClassifyShard(beam.DoFn):
-    """Classifies a shard, (name, files), and yields (name, number of results, number of bad
-    ones)."""
+    """Classifies a shard, (name, files); yields its name and the counts of results and bad ones."""
 
     def __init__(self, handler: LiteRTModelHandler, settings: Settings, output: str):
         self._handler = handler

@@ -1,5 +1,4 @@
-"""Calls as a protocol encodes them, before anything is sent; transports see only paths and
-bytes."""
+"""Calls, encoded for a protocol before they are sent; transports see only paths and bytes."""
 
 from __future__ import annotations
 
@@ -65,8 +64,7 @@ class Codec(Protocol):
     def classify_with_exits(
         self, target: Target, pictures: Sequence[bytes]
     ) -> Call[list[tuple[list[Prediction], int | None]]]:
-        """Makes the same call; its result includes the exit used for each picture, if there are
-        exits."""
+        """Makes the same call; its result includes the exit used for each picture, if any."""
 
     def predict(
         self,
@@ -76,8 +74,7 @@ class Codec(Protocol):
         output_filter: Sequence[str],
         metadata: Metadata | None,
     ) -> Call[dict[str, np.ndarray]]:
-        """Makes a call of a signature. REST takes types and names, which its JSON lacks, from
-        `metadata`."""
+        """Makes a call of a signature. REST needs `metadata` for types and names, unlike gRPC."""
 
     def model_status(self, target: Target) -> Call[list[VersionStatus]]:
         """Makes a call for the states of the versions."""

@@ -135,8 +135,7 @@ def picture_request(
     signature_name: str = signatures.SERVING_DEFAULT,
     input_name: str = signatures.IMAGE_BYTES,
 ) -> bytes:
-    """Makes the JSON of a Predict call with contents of files as its only input, string
-    (batch,)."""
+    """Makes the JSON of a Predict call with one input, string (batch,): contents of files."""
     inputs = {input_name: [encode(picture) for picture in pictures]}
     return json.dumps({"signature_name": signature_name, "inputs": inputs}).encode()
 
@@ -147,8 +146,7 @@ def code_of(status: int) -> str:
 
 
 def error_message(status: int, reply: bytes) -> str:
-    """Returns the message of an error response: TensorFlow Serving's, or the beginning of a
-    proxy's."""
+    """Returns TensorFlow Serving's error message, or the beginning of another response."""
     try:
         message = json.loads(reply)["error"]
         if isinstance(message, str) and message:

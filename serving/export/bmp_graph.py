@@ -1,5 +1,4 @@
-"""Decodes BMP files; checks their header first, as TensorFlow's decoder silently misreads rare
-kinds.
+"""Decodes BMP files, after a check of the header, as TensorFlow's decoder misreads rare kinds.
 
 The decoder treats any palette as a grey one, ignores compression and the order of the colours, and
 reads the short header of OS/2 as a long one.

@@ -1,5 +1,4 @@
-"""Builds the graph that TensorFlow Serving runs: one network with the signatures of
-`signatures`."""
+"""Builds the graph that TensorFlow Serving runs: one network with all signatures."""
 
 from __future__ import annotations
 

@@ -50,8 +50,7 @@ def kept_size(height: Any, width: Any, limit: int, stride: int) -> tuple[Any, An
 
 
 def keep_shape(limit: int, stride: int) -> Callable[[Any, tuple[int, int]], Any]:
-    """Makes a function that fits a picture into a square of `limit`, for
-    `serving.export.picture_graph`."""
+    """Makes a function that fits a picture into a square of `limit`, for `picture_graph`."""
 
     def fit(image, size):
         sides = tf.shape(image)[:2] if tf.is_tensor(image) else image.shape[:2]

@@ -47,8 +47,7 @@ def bytes_request(name: str, pictures: Sequence[bytes]) -> predict_pb2.PredictRe
 def grey_request(
     name: str, batch: int, size: tuple[int, int], outputs: Sequence[str] = ()
 ) -> predict_pb2.PredictRequest:
-    """Makes a request with grey float pictures, which as a constant tensor need only one stored
-    value."""
+    """Makes a request with grey float pictures, a constant tensor that stores only one value."""
     request = _request(name, IMAGE_TENSOR)
     images = request.inputs[IMAGES]
     images.dtype = tf.float32.as_datatype_enum

@@ -119,8 +119,7 @@ def open_transport(load: Load) -> AsyncGrpcTransport | AsyncRestTransport:
 
 
 def arrival_times(load: Load) -> np.ndarray:
-    """Returns the send times of an open loop, float64 seconds from the start, in ascending
-    order."""
+    """Returns the send times of an open loop, float64 seconds from the start, ascending."""
     length = load.warmup_s + load.duration_s
     if load.arrivals == "uniform":
         return np.arange(0, length, 1 / load.rate)

@@ -1,5 +1,4 @@
-"""Reports the result of a load test: percentiles, throughput and errors, as text, JSON and a
-plot."""
+"""Reports percentiles, throughput and errors of a load test, as text, JSON and a plot."""
 
 from __future__ import annotations
 

@@ -35,8 +35,7 @@ def pixels(content: bytes) -> int:
 
 
 def jpeg_scans(content: bytes) -> int:
-    """Returns the number of scans of a JPEG, each of which may cover the whole picture; 0 for
-    others."""
+    """Returns the number of scans of a JPEG, which may each cover the picture; 0 for others."""
     return content.count(_SCAN) if content.startswith(_JPEG) else 0
 
 

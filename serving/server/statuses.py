@@ -12,8 +12,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def status_of(error: Exception) -> ServingError:
-    """Returns the status for an exception; unexpected ones are logged, without details for the
-    client."""
+    """Returns the status for an exception; for unexpected ones, details are only logged."""
     if isinstance(error, ServingError):
         return error
     if isinstance(error, TensorFlowError):

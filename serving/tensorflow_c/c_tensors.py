@@ -83,8 +83,7 @@ def _from_proto(proto: TensorProto, status: int) -> int:
 
 @functools.cache
 def item_bytes(enum: int) -> int | None:
-    """Returns the size of an element in bytes, for dtypes with the same bytes in numpy and
-    TensorFlow.
+    """Returns the size of an element in bytes, if numpy and TensorFlow use the same bytes.
 
     Returns:
       None for all other numbers: strings and handles, references (for which TensorFlow crashes the

@@ -120,8 +120,7 @@ def _rotate(image: tf.Tensor, degrees: tf.Tensor, fill: Color) -> tf.Tensor:
 
 
 def _slide(image: tf.Tensor, shift: tf.Tensor, fill: Color) -> tf.Tensor:
-    """Takes row y of the result from `shift[y]` pixels further right; `shift` is (height,)
-    float64."""
+    """Takes row y of the result from `shift[y]` pixels further right; (height,) float64."""
     height, width = size_of(image)
     first, weights = _taps(shift[:, None])  # (height, 1): the same for the whole row
     # The four taps of neighbouring pixels overlap, so one run of width + 3 pixels contains them

@@ -154,8 +154,7 @@ def _beta(seed: tf.Tensor, alpha: float) -> tf.Tensor:
 
 
 def _box(draw: MixingDraw, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the corners of CutMix's box, (top, left) and (bottom, right), int32, clipped to the
-    image."""
+    """Returns (top, left) and (bottom, right), int32, of CutMix's box, clipped to the image."""
     size = tf.constant([height, width])
     sides = tf.cast(tf.cast(size, tf.float64) * tf.sqrt(1 - draw.weight), tf.int32)
     low = tf.clip_by_value(draw.centre - sides // 2, 0, size)

@@ -202,8 +202,7 @@ def _rows(image: tf.Tensor) -> tf.Tensor:
 
 
 def _across(values: tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """Repeats one value per channel to (width * 3,), for a row: broadcasting over 3 channels is
-    slow."""
+    """Repeats one value per channel to (width * 3,): broadcasting over 3 channels is slow."""
     return tf.tile(values, [width])
 
 
@@ -213,8 +212,7 @@ def _image(values: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
 
 
 def _grey(image: tf.Tensor) -> tf.Tensor:
-    """Computes the luma: (height, width, 3) uint8 -> (height * width, 3) float32, equal
-    channels."""
+    """Computes the luma, in 3 channels: (height, width, 3) uint8 -> (height * width, 3) float32."""
     pixels = tf.reshape(tf.cast(image, tf.float32), [-1, 3])
     return tf.floor(tf.matmul(pixels, tf.constant([[weight] * 3 for weight in _LUMA])) + 0.5)
 

@@ -160,8 +160,7 @@ def _finish(image: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSett
 
 
 def _normalize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Does the same as `levit_tf.preprocessing.preprocess_input`, several times as fast on whole
-    rows."""
+    """Does the same as `levit_tf.preprocess_input`, several times as fast, on whole rows."""
     height, width = size
     mean, std = np.array(IMAGENET_MEAN * width), np.array(IMAGENET_STD * width)
     # (height, width, 3) -> (height, width * 3)

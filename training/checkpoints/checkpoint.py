@@ -1,5 +1,4 @@
-"""Checkpoints of a run: everything that the next step depends on, written completely or not at
-all."""
+"""Checkpoints of a run: all that the next step depends on, saved completely or not at all."""
 
 from __future__ import annotations
 
@@ -120,8 +119,7 @@ class Checkpoints:
         return str(self._good) if self._good else None
 
     def restore(self, check: Callable[[Restored], None] = lambda _: None) -> Restored | None:
-        """Restores all variables from the newest intact checkpoint, whether one of the last or the
-        best.
+        """Restores all variables from the newest intact checkpoint, including the best one.
 
         Checkpoints whose manifest is damaged or missing come last, because the manifest contains
         the notes of the run.
@@ -168,8 +166,7 @@ class Checkpoints:
         return any(self._is_whole(listed) for listed in self._found() if listed.step == step)
 
     def restore_step(self, step: int) -> bool:
-        """Restores all variables from a checkpoint of this step; returns False if none is
-        intact."""
+        """Restores all variables from an intact checkpoint of this step; False if there is none."""
         for listed in self._found():
             if listed.step == step:
                 with contextlib.suppress(DamagedError, CheckpointError):
@@ -232,8 +229,7 @@ class Checkpoints:
         return True
 
     def _check_files(self, listed: _Listed) -> None:
-        """Checks a checkpoint against its manifest or, without one, by reading it; raises as
-        `_restore`."""
+        """Checks a checkpoint by its manifest or else by reading it; raises as `_restore`."""
         prefix = listed.prefix
         if listed.manifest is not None:
             manifest.check(prefix, listed.manifest)
@@ -254,8 +250,7 @@ class Checkpoints:
             raise DamagedError(f"it is of step {step}, and named after another")
 
     def _check_variables(self, prefix: Path, reader: Any) -> Iterable[str]:
-        """Checks that the checkpoint has exactly the variables to restore, and returns their
-        names."""
+        """Checks that the checkpoint has exactly the variables to restore; returns their names."""
         shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
         found = {
             name: (tuple(shape), types[name])
@@ -293,8 +288,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self, prefix: Path) -> Iterator[None]:
-        """Cleans up after a checkpoint that cannot be written, and raises an error that says what
-        is left."""
+        """Cleans up if a checkpoint cannot be written; the error says what is left."""
         before = self.latest
         try:
             yield
@@ -341,8 +335,7 @@ def _damage_named() -> Iterator[None]:
 
 
 def _is_unfinished(prefix: Path) -> bool:
-    """Whether a process ended while writing this checkpoint; it is no loss, as it was never
-    complete.
+    """Whether a process ended while writing this checkpoint, so that it was never complete.
 
     The index is written next to last, and the manifest last. Earlier versions wrote a list of
     checkpoints instead of a manifest.

@@ -121,7 +121,6 @@ def unfinished(folder: Path) -> list[Path]:
 
 
 def clean(folder: Path) -> None:
-    """Removes the files that `unfinished` lists; nobody is writing them, as the folder is
-    locked."""
+    """Removes the files that `unfinished` lists; as the folder is locked, nobody writes them."""
     for path in unfinished(folder):
         shutil.rmtree(path, ignore_errors=True)

@@ -162,21 +162,18 @@ def newest_notes(folders: list[Path]) -> dict[str, Any] | None:
 
 
 def remove(prefix: Path) -> None:
-    """Removes a checkpoint, its index first: without an index it no longer counts as a
-    checkpoint."""
+    """Removes a checkpoint, its index first, without which it does not count as one."""
     for path in (*reversed(files(prefix)), _path(prefix)):
         path.unlink(missing_ok=True)
 
 
 def remove_manifest(prefix: Path) -> None:
-    """Removes the manifest before the checkpoint is written again, so that it counts as
-    incomplete."""
+    """Removes the manifest before a checkpoint is written again, which makes it incomplete."""
     _path(prefix).unlink(missing_ok=True)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes temporary files that TensorFlow left if the process ended while writing a
-    checkpoint."""
+    """Removes temporary files of a process that ended while TensorFlow wrote a checkpoint."""
     for name in os.listdir(folder):
         if _TEMPORARY.fullmatch(name):
             shutil.rmtree(folder / name, ignore_errors=True)

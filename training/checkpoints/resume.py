@@ -108,8 +108,7 @@ def measure_best(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_best(folder: Path, found: Restored) -> bool:
-    """Whether the best network's file matches the checkpoint's notes or, without notes, is
-    intact."""
+    """Whether the best network's file matches a checkpoint's notes or, without any, is intact."""
     path = folder / BEST_FILE
     try:
         if BEST in found.notes:

@@ -1,5 +1,4 @@
-"""Fine-tunes the released LeViT-128S on your own pictures, in a folder with one sub-folder per
-class.
+"""Fine-tunes the released LeViT-128S on your own pictures, with one sub-folder per class.
 
     python -m training.main --config=imagefolder --set=dataset=imagefolder:/path --output=DIR
 

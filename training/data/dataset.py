@@ -97,8 +97,7 @@ class Dataset:
 
     @property
     def failure(self) -> ImageError | None:
-        """The reason why an iteration stopped with a `tf.errors.OpError`, if it was unreadable
-        pictures.
+        """The reason why unreadable pictures stopped an iteration with a `tf.errors.OpError`.
 
         With `strict` one such picture stops it; otherwise a hundred in a row.
         """

@@ -48,8 +48,7 @@ class TfRecords:
         return len(self.positions)
 
     def __getitems__(self, indices: Sequence[int]) -> list[bytes]:
-        """Returns the records of some indices; the interface of TensorFlow Datasets' data
-        sources."""
+        """Returns the records of some indices, as data sources of TensorFlow Datasets do."""
         return [self._read(index) for index in indices]
 
     def _read(self, index: int) -> bytes:

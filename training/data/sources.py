@@ -95,8 +95,7 @@ class Source(abc.ABC):
         return contents
 
     def example(self, index: int) -> Example:
-        """Returns the picture of an index for Pillow: its name, its path or bytes, and its
-        label."""
+        """Returns the name, path or bytes, and label of a picture, for decoding with Pillow."""
         raise NotImplementedError(f"{type(self).__name__} has pixels: nothing is left to decode.")
 
     def entries(self) -> list[FileEntry] | None:

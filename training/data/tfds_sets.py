@@ -53,16 +53,14 @@ class TfdsSource(Source):
         return Example(f"{self._name}, picture {index}", contents[0], labels[0])
 
     def fingerprint(self) -> str:
-        """Covers the split, its number of pictures and, for TFRecord files, the position of each
-        record."""
+        """Covers the split, its number of pictures and, for TFRecords, the position of each."""
         parts = [f"{self._name}, {len(self)} pictures".encode()]
         if isinstance(self._records, TfRecords):
             parts.append(self._records.positions.tobytes())
         return checksum(parts)
 
     def has_labels(self) -> bool:
-        """Whether the pictures have labels: some data sets do not publish those of their test
-        part."""
+        """Whether the pictures have labels: some data sets keep those of their test part secret."""
         return bool(self._classes) or self.example(0).label >= 0
 
     def _fetch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

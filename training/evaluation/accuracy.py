@@ -91,8 +91,7 @@ def evaluate(
 
 
 def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False) -> np.ndarray:
-    """Maps each output of a network to a class of the data set, or `len(data.class_names)` for
-    none.
+    """Maps each output of a network to a class of the data set, or to the number of classes.
 
     Classes are matched by their names or, if the network has ImageNet's 1000, by their WordNet ids.
     So a network can be evaluated on a subset of its classes, and on folders in another order. If a

@@ -1,2 +1,1 @@
-"""From a configuration to training: `session` holds all parts, `step` runs one step, `epochs`
-all."""
+"""The training loop: `session` holds all parts, `step` runs one step, `epochs` runs all of them."""

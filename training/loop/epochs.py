@@ -50,8 +50,7 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
     def is_due(self, period: int, epoch: int) -> bool:
-        """Whether something done every `period` epochs is due after this epoch; always after the
-        last."""
+        """Whether something with this period in epochs is due after an epoch, or it is the last."""
         return (epoch + 1) % period == 0 or epoch + 1 == self.epochs
 
 

@@ -1,5 +1,4 @@
-"""Stops a run after the present step on Ctrl-C, or on SIGTERM, which clusters send before
-preemption."""
+"""Stops a run after the present step on Ctrl-C, or on SIGTERM, which precedes preemption."""
 
 from __future__ import annotations
 

@@ -199,8 +199,7 @@ class Session:
 
     @functools.cached_property
     def _in_use(self) -> keras.Model:
-        """The shipped model of a float run, created once; each call of `shipped` sets its
-        weights."""
+        """The shipped model of a float run, created once; `shipped` updates its weights."""
         return self._with_properties(self.networks.shipped(self.model))
 
     def _with_properties(self, model: keras.Model) -> keras.Model:
@@ -373,6 +372,5 @@ def _is_of_head(variable: Variable) -> bool:
 
 
 def _is_seed(variable: Variable) -> bool:
-    """Whether the variable is a random generator's state, which `training.loop.draws` sets each
-    step."""
+    """Whether it is a random generator's state, which `training.loop.draws` sets each step."""
     return not raw(variable).dtype.is_floating

@@ -26,8 +26,7 @@ class TrainingBatchNorm(keras.layers.BatchNormalization):
         return outputs
 
     def _alone(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Returns normalised inputs, their mean and unbiased variance, by a single TensorFlow
-        op."""
+        """Returns normalised inputs, their mean and unbiased variance, by one TensorFlow op."""
         channels = x.shape[-1]
         # (batch, ..., channels) -> (batch * ..., 1, 1, channels)
         flat = tf.reshape(x, (-1, 1, 1, channels))

@@ -132,8 +132,7 @@ class AdamW:
         )
 
     def _scalars(self, finite: tf.Tensor | bool) -> list[tf.Tensor]:
-        """Computes the scalars for updating the variables, such that a step that is not finite does
-        nothing."""
+        """Computes the scalars of the update, such that a step that is not finite does nothing."""
         rate, steps = self._learning_rate, tf.identity(self.iterations)
         rate = tf.cast(rate(steps) if callable(rate) else rate, tf.float32)
         if self.loss_scale is not None:

@@ -12,8 +12,7 @@ Variable = keras.Variable | tf.Variable
 
 
 def raw(variable: Variable) -> tf.Variable:
-    """Returns TensorFlow's variable of a Keras 3 variable; a tf_keras variable is returned as it
-    is."""
+    """Returns the TensorFlow variable of a Keras 3 variable; a tf_keras variable already is one."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 

@@ -1,5 +1,4 @@
-"""The teacher of distillation: the teacher itself (`teacher`), its file (`reading`, `foreign`), its
-classes (`classes`), and its stored answers (`cache`, `asking`).
+"""The teacher of distillation, its file, its classes and its stored answers.
 
 It imports levit_tf and the parts of training outside of the loop; the loop imports it.
 """

@@ -27,8 +27,7 @@ def fill(
     workers: int = 1,
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Fills the missing epochs. Several processes may do so at once; each takes the next free
-    epoch.
+    """Fills the missing epochs. Several processes may do so; each takes the next free epoch.
 
     Args:
       cache: the cache, prepared.

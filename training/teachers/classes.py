@@ -151,8 +151,7 @@ def _labels(file: str) -> list[str]:
 
 
 def _places(own: Sequence[str]) -> dict[str, int]:
-    """Maps unique names of the classes to their indices: whole lines, and the parts between
-    tabs."""
+    """Maps unique names of the classes, whole lines and parts between tabs, to their indices."""
     places: dict[str, list[int]] = {}
     for number, line in enumerate(own):
         for name in dict.fromkeys([line, *line.split("\t")]):

@@ -90,8 +90,7 @@ def read_named_teacher(path: str, name: str, shape: tuple[int, int, int], classe
 
 
 def of_keras(model: keras.Model, path: str) -> Reading:
-    """Reads a Keras classifier that returns logits, probabilities, or the logits of LeViT's two
-    heads.
+    """Reads a Keras classifier that returns logits, also of two heads, or probabilities.
 
     Raises:
       ValueError: it is another kind of model.

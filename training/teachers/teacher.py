@@ -267,8 +267,7 @@ def _range_of(found: Reading, path: str, channels: int, given: str | None) -> In
 
 
 def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function that converts the student's normalised images to a teacher's input
-    range."""
+    """Returns a function from the student's normalised images to a teacher's input range."""
     channels = len(takes.mean)
     here = _NORMALIZED.of_channels(channels) if channels in (1, 3) else None
     if takes == here or here is None:
@@ -280,7 +279,6 @@ def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:
-    """Returns log-probabilities; 0 is replaced by the smallest normal number, whose logarithm is
-    -87."""
+    """Returns log-probabilities, with 0 as the smallest normal number: its logarithm is -87."""
     probabilities = tf.cast(probabilities, tf.float32)
     return tf.math.log(tf.maximum(probabilities, np.finfo(np.float32).tiny))

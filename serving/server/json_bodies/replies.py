@@ -140,8 +140,7 @@ def _doubles(array: np.ndarray) -> np.ndarray:
 
 
 def _text(array: np.ndarray) -> str:
-    """Encodes an array as JSON, some thousands of values at a time, so that other threads can
-    run."""
+    """Encodes an array as JSON in pieces of some thousand values, so that other threads can run."""
     if array.size <= _PIECE:
         return _dumps(array.tolist())
     if len(array) == 1:

@@ -92,8 +92,7 @@ class TFLiteSession:
         *,
         timeout_s: float | None = None,
     ) -> list[np.ndarray]:
-        """Computes `fetches`; arguments, results and errors are those of
-        `SavedModelSession.run`."""
+        """Computes `fetches`, with the arguments, results and errors of `SavedModelSession.run`."""
         arrays = {}
         for name, value in feeds.items():
             detail, array = _detail(self._inputs, name), _array(value)

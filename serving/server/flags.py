@@ -12,8 +12,8 @@ from serving.server.options import Options
 flags.disclaim_key_flags()  # so that --help shows them
 
 _HELP = {
-    "host": "Address to listen on, for gRPC and REST. Whoever reaches it may use and reconfigure "
-    "the server; 0.0.0.0 is every interface.",
+    "host": "Address to listen on, for gRPC and REST. Anyone who can reach it can use and "
+    "reconfigure the server; 0.0.0.0 means every interface.",
     "port": "TCP port for gRPC; 0: none.",
     "grpc_socket_path": "UNIX socket for gRPC.",
     "rest_api_port": "TCP port for REST and the web page; 0: none.",
@@ -25,7 +25,7 @@ _HELP = {
     "model_config_file_poll_wait_seconds": "Seconds between reads of --model_config_file; "
     "0: it is read once.",
     "model_name": "Name of the one model to serve without --model_config_file.",
-    "model_base_path": "Folder of that model's versions.",
+    "model_base_path": "Folder of the versions of --model_name.",
     "saved_model_tags": "Comma-separated tags of the graph in the SavedModel.",
     "file_system_poll_wait_seconds": "Seconds between scans for new versions; 0: one scan.",
     "allow_version_labels_for_unavailable_models": "Let new labels name versions that are not "
@@ -34,13 +34,13 @@ _HELP = {
     "num_unload_threads": "Versions to unload at a time; 0: one.",
     "max_num_load_retries": "How often to retry loading a version that failed.",
     "trust_models": TRUST_HELP[0].upper() + TRUST_HELP[1:] + ".",
-    "load_retry_interval_micros": "Microseconds between two such attempts.",
+    "load_retry_interval_micros": "Microseconds between two attempts to load a version.",
     "enable_model_warmup": "Run a version's warm-up records before it is served.",
     "num_request_iterations_for_warmup": "How often to run each warm-up record; 0: once.",
     "prefer_tflite_model": "Serve model.tflite where a version has one, instead of its SavedModel; "
     "never batched.",
     "num_tflite_pools": "Pools of interpreters of a TFLite model; 0: one for each processor.",
-    "num_tflite_interpreters_per_pool": "Interpreters in each pool.",
+    "num_tflite_interpreters_per_pool": "Interpreters in each pool of a TFLite model.",
     "enable_batching": "Compute requests that arrive together as one batch.",
     "batching_parameters_file": "Text file of BatchingParameters.",
     "tensorflow_session_parallelism": "Threads of a session, both kinds; 0: TensorFlow decides.",
@@ -53,16 +53,16 @@ _HELP = {
     "enable_grpc_healthcheck_service": "Offer grpc.health.v1.Health.",
     "grpc_max_threads": "Requests to compute at a time over gRPC; 0: 4 per processor, "
     "with --enable_batching as many as fill the batches.",
-    "grpc_max_waiting_requests": "Requests that may wait for that; further ones are refused as "
-    "RESOURCE_EXHAUSTED.",
+    "grpc_max_waiting_requests": "Requests that may wait for a thread; further ones are refused "
+    "as RESOURCE_EXHAUSTED.",
     "grpc_channel_arguments": "Arguments of gRPC, such as grpc.max_connection_age_ms=2000, comma-"
     "separated.",
     "max_request_bytes": "Largest size of a request, gRPC and REST, and of a tensor in it.",
-    "max_bytes_under_way": "Bytes of all requests in progress or waiting, with their tensors; "
+    "max_bytes_under_way": "Largest size of all requests in progress and their tensors, bytes; "
     "further ones are refused as RESOURCE_EXHAUSTED.",
     "max_strings_per_request": "Largest number of strings (pictures) or examples in a request.",
     "max_pixels_per_request": "Largest number of pixels in the pictures of a request, by headers.",
-    "max_pixels_under_way": "Pixels to decode at a time; further requests wait.",
+    "max_pixels_under_way": "Largest number of pixels to decode at a time; further requests wait.",
     "max_jpeg_scans": "Largest number of scans of a JPEG.",
     "rest_api_num_threads": "Requests to compute at a time over REST; 0: as for gRPC.",
     "rest_api_timeout_in_ms": "Time limit of a REST request, milliseconds.",

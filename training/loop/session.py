@@ -194,7 +194,7 @@ class Session:
         if self.config.qat:
             quantized = self.networks.shipped(trained)
             return dataclasses.replace(quantized, model=self._with_properties(quantized.model))
-        in_use = self._in_use  # created first: creating it also makes use of the shipped model
+        in_use = self._in_use  # first, since creating it calls networks.shipped as well
         return network.copy_weights(self.networks.shipped(trained), in_use)
 
     @functools.cached_property

@@ -69,8 +69,8 @@ class Config:
           batch. None for the same rate at every batch size.
       head_rate: factor on the learning rate of the classification heads.
       warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the peak rate.
-      warmup_steps: the same in steps, after which the cosine changes with every step; None for the
-          official schedule, in which the rate changes once per epoch.
+      warmup_steps: number of warm-up steps instead, after which the cosine changes with every step;
+        None for the official schedule, in which the rate changes once per epoch.
       warmup_learning_rate: learning rate at the beginning of the warmup, for any batch size.
       min_learning_rate: learning rate at the end of the cosine, for any batch size.
       weight_decay: AdamW's weight decay, multiplied by the learning rate; not applied to biases,

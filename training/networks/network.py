@@ -70,7 +70,7 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
     Args:
       class_names: names of the classes.
       replicas: number of replicas.
-      replicas: how many train together.
+      replicas: number of replicas.
 
     Raises:
       ValueError: the initial weights do not fit.

@@ -22,7 +22,7 @@ def message_classes(table: Table, package: str) -> dict[str, type]:
     Args:
       table: all messages, including those used in fields.
       package: package for all of them; names do not affect the encoding. Dots in the messages' own
-          names become underscores.
+        names become underscores.
 
     Returns:
       The classes, by their names in the table.

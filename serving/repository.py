@@ -136,16 +136,16 @@ class Repository:
         Args:
           name: name of the model.
           number: number of the version; by default the next one at the end of the block, after any
-              versions that others have exported in the meantime.
+            versions that others have exported in the meantime.
           overwrite: whether an existing version may be replaced. A server that has loaded it does
-              not notice.
+            not notice.
 
         Yields:
           The version: its folder to write to, and after the block its published folder.
 
         Raises:
           FileExistsError: the version exists and `overwrite` is false, either before the block, or
-              after it if another export was faster.
+            after it if another export was faster.
           OSError: the repository cannot be written to.
         """
         if number is not None and check_version(number) in self.versions(name) and not overwrite:
@@ -234,7 +234,7 @@ class Repository:
         Args:
           name: name of the model; it is added if it is missing.
           base_path: path of the model's folder on the server; by default the one in the file, or
-              else its folder here.
+            else its folder here.
 
         Yields:
           The model's configuration. If the block raises, the file is unchanged.

@@ -93,7 +93,7 @@ class Versions:
 
         Raises:
           ValueError: a version does not exist; or an existing label would move to a version that is
-              not served yet.
+            not served yet.
         """
         self._check(*labels.values())
         with self._repository.edited_model(self._name) as model:
@@ -164,7 +164,7 @@ class Versions:
 
         Raises:
           ValueError: there is no earlier version; or labels would move to one that is not served
-          yet.
+            yet.
         """
         existing = self._existing()
         with self._repository.edited_model(self._name) as model:

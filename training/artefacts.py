@@ -60,7 +60,7 @@ def write_artefacts(
 
     Args:
       model: a LeViT in train form with heads="average", not distributed. One with exits is written
-          as `.keras` files only. Or the result of quantisation-aware training.
+        as `.keras` files only. Or the result of quantisation-aware training.
       folder: an existing folder to write to.
       class_names: one name for each class.
       calibration_images: see `converters.tflite.conversion.to_tflite`.

@@ -35,38 +35,37 @@ class Config:
       input_size: (height, width) of the pictures, pixels; None for the variant's own.
       drop_path: probability of dropping a residual branch; None for the variant's own.
       init_from: the initial weights: None for random ones, "imagenet" for the released ones, a
-          `.keras` or `.weights.h5` file of the same variant, or a repository on the Hugging Face
-          hub, "hf://OWNER/NAME", with "@REVISION" for a certain one. Heads for other classes are
-          initialised at random; attention biases of another size are resized.
+        `.keras` or `.weights.h5` file of the same variant, or a repository on the Hugging Face hub,
+        "hf://OWNER/NAME", with "@REVISION" for a certain one. Heads for other classes are
+        initialised at random; attention biases of another size are resized.
       qat: recipe of `converters.to_tflite` for quantisation-aware training, "int8" or "int8_full";
-          None for a float network. Training begins with the trained network of `init_from`, a
-          `.keras` file in train or deploy form, "imagenet" or "hf://OWNER/NAME". That network is
-          also the teacher, unless `teacher` names another. --set=qat=true means int8.
+        None for a float network. Training begins with the trained network of `init_from`, a
+        `.keras` file in train or deploy form, "imagenet" or "hf://OWNER/NAME". That network is also
+        the teacher, unless `teacher` names another. --set=qat=true means int8.
       exits: branches that classify early, such as "0:attention,1:pool": a stage, or a block as in
-          "0.1", and the kind of branch after it (`levit_tf.dynamic.exits.add_exits`); None for
-          none. They are trained on the trained network of `init_from`, which stays unchanged to the
-          bit. They learn from the labels, from the teacher of `distillation`, and from the whole
-          network.
+        "0.1", and the kind of branch after it (`levit_tf.dynamic.exits.add_exits`); None for none.
+        They are trained on the trained network of `init_from`, which stays unchanged to the bit.
+        They learn from the labels, from the teacher of `distillation`, and from the whole network.
       exits_end_to_end: whether the network is trained together with its exits.
       exits_weight: weight of each exit's loss in that case; the whole network has weight 1.
       exits_alpha: share of an exit's loss that measures its distance from the whole network's
-      output.
+        output.
       freeze_batch_norm: whether the network is trained in inference mode: BatchNorm uses its moving
-          statistics and drop_path is off. The official code fine-tunes in this way.
+        statistics and drop_path is off. The official code fine-tunes in this way.
       batch_norm_momentum: share of BatchNorm's moving statistics that a step keeps; 0.9 is 0.1 in
-          PyTorch's notation.
+        PyTorch's notation.
       epochs: passes over the training pictures; also the length of the cosine schedule.
       cooldown_epochs: further epochs at `min_learning_rate`. The official code passes 10 to timm's
-          scheduler, which ignores them, and trains for `epochs`.
+        scheduler, which ignores them, and trains for `epochs`.
       batch_size: pictures per step, over all replicas together. The official command has 8
-          processes of 256.
+        processes of 256.
       accumulate: number of parts into which each replica's batch is split; they pass through the
-          network one after the other, to save memory.
+        network one after the other, to save memory.
       fill_batches: whether the last batch of an epoch is filled up with pictures already used in
-          this epoch, rather than dropped.
+        this epoch, rather than dropped.
       learning_rate: peak learning rate for a batch of `rate_batch`.
       rate_batch: batch size to which `learning_rate` refers; the rate grows in proportion to the
-          batch. None for the same rate at every batch size.
+        batch. None for the same rate at every batch size.
       head_rate: factor on the learning rate of the classification heads.
       warmup_epochs: epochs of linear growth from `warmup_learning_rate` to the peak rate.
       warmup_steps: number of warm-up steps instead, after which the cosine changes with every step;
@@ -74,49 +73,49 @@ class Config:
       warmup_learning_rate: learning rate at the beginning of the warmup, for any batch size.
       min_learning_rate: learning rate at the end of the cosine, for any batch size.
       weight_decay: AdamW's weight decay, multiplied by the learning rate; not applied to biases,
-      BatchNorm and attention biases.
+        BatchNorm and attention biases.
       clip_factor: adaptive gradient clipping: largest norm of a unit's gradient, as a share of the
-          norm of its weights; 0 turns it off.
+        norm of its weights; 0 turns it off.
       ema_decay: share of the weights' moving average that a step keeps; 0 for no average.
       ema_warmup: whether the first steps keep less, at most (1 + step) / (10 + step), so that the
-          initial weights do not stay in the average of a short run.
+        initial weights do not stay in the average of a short run.
       distillation: "none", "soft" or "hard": how the distillation head learns from the teacher.
-          With "none" the network has one head, as in the official code.
+        With "none" the network has one head, as in the official code.
       distillation_alpha: weight of the teacher in the loss; the labels have the remaining weight.
       distillation_tau: temperature of soft distillation.
       teacher: file of the teacher; see `training.teachers.teacher.load_teacher`.
       teacher_preprocessing: the teacher's input range, if its file does not contain it: one of
-          `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
+        `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
       teacher_classes: file that maps the teacher's classes to the student's, if their names do not;
-          see `training.teachers.classes.class_map`.
+        see `training.teachers.classes.class_map`.
       teacher_top: number of the teacher's highest logits that count; the other classes share the
-          remaining probability evenly. None for all logits.
+        remaining probability evenly. None for all logits.
       teacher_cache: folder with the teacher's answers: before training, it is asked once about each
-          picture of the first epochs, and any run with the same pictures reads the answers.
+        picture of the first epochs, and any run with the same pictures reads the answers.
       distinct_epochs: number of epochs after which order, augmentation and mixing of the pictures
-          repeat, so that a teacher_cache holds no more than these; None to never repeat.
+        repeat, so that a teacher_cache holds no more than these; None to never repeat.
       trust_teacher: whether a SavedModel teacher may contain operations that read or write files or
-          run Python.
+        run Python.
       label_smoothing: probability spread evenly over all classes.
       mixup: alpha of mixup's beta distribution; 0 turns mixup off.
       cutmix: alpha of CutMix's beta distribution; 0 turns CutMix off.
       mixing_probability: probability of mixing a batch.
       cutmix_probability: probability of CutMix rather than mixup, if both are on.
       rand_augment: RandAugment in timm's notation, "rand-m9-mstd0.5-inc1"; None for none. The
-          official code also sets colour jitter, which has no effect beside RandAugment and is not
-          implemented.
+        official code also sets colour jitter, which has no effect beside RandAugment and is not
+        implemented.
       erasing: probability of random erasing.
       flip: probability of flipping left to right.
       crop_scale: smallest share of a picture's area that a random crop keeps. For inputs above 32
-          pixels.
+        pixels.
       crop_padding: border in pixels for the random shift, which replaces the crop for inputs of up
-          to 32 pixels.
+        to 32 pixels.
       repeats: repeated augmentation: number of copies of each picture in an epoch's list.
       precision: "float32", "bfloat16" or "float16", the last with loss scaling.
       jit_compile: whether XLA compiles the step; for one replica only. A TPU always compiles it.
       seed: seed of the initial weights, the order of the pictures and all random draws.
       eval_epochs: epochs between evaluations on held-out pictures; the last epoch is always
-      evaluated.
+        evaluated.
       checkpoint_epochs: epochs between checkpoints; there is always one after the last epoch.
       checkpoint_steps: steps between checkpoints within an epoch; 0 for none.
       keep_checkpoints: number of most recent checkpoints to keep, beside the best one.
@@ -233,7 +232,7 @@ def parse_settings(settings: Iterable[str], kind: type = Config) -> dict[str, An
 
     Args:
       settings: texts "field=value"; "none" stands for None, "auto" for the choice of
-          `training.plan`, and a size is "224" or "224x320". "init" is short for "init_from".
+        `training.plan`, and a size is "224" or "224x320". "init" is short for "init_from".
       kind: the dataclass that has the fields.
 
     Returns:
@@ -241,7 +240,7 @@ def parse_settings(settings: Iterable[str], kind: type = Config) -> dict[str, An
 
     Raises:
       ValueError: a text has another form, an unknown field (the message names the nearest one), or
-          a value of the wrong type or out of range.
+        a value of the wrong type or out of range.
     """
     known = [field.name for field in dataclasses.fields(kind)]
     values = {}

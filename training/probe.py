@@ -152,7 +152,7 @@ def fit(
       features: the features; those of the held-out pictures are not used.
       classes: names of the classes.
       strength: inverse strength of the regularisation; None to choose it by validation on a fifth
-          of the training pictures.
+        of the training pictures.
       seed: seed of that split.
 
     Raises:

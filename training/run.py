@@ -56,14 +56,14 @@ def run(
       strategy: one of `training.choices.STRATEGIES`, or the strategy itself.
       overwrite: whether to begin anew if there is a run already.
       changed_pictures: whether to resume although the pictures have changed since the run began;
-          the classes and the number of steps per epoch must be the same.
+        the classes and the number of steps per epoch must be the same.
 
     Returns:
       Whether the run is finished; if not, a signal stopped it, and the same call resumes it.
 
     Raises:
       FileExistsError: `output` contains other files, a run of another configuration or of other
-          pictures, or a run in progress.
+        pictures, or a run in progress.
       NonFiniteLossError: the loss is infinite or NaN.
       OSError: a checkpoint cannot be written, or another worker is gone.
       ValueError: an argument is not valid.

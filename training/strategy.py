@@ -21,8 +21,8 @@ def make_strategy(
 
     Args:
       name: "default" is TensorFlow's own choice of device; "onedevice" the first GPU, or the CPU;
-          "mirrored" all GPUs of this machine, or all logical CPUs if it has no GPU; "multiworker"
-          the processes in TF_CONFIG; "tpu" a TPU or a slice of several.
+        "mirrored" all GPUs of this machine, or all logical CPUs if it has no GPU; "multiworker" the
+        processes in TF_CONFIG; "tpu" a TPU or a slice of several.
       tpu: name or grpc:// address of the TPU; by default TPU_NAME, or the machine's own TPU.
       zone: Google Cloud zone of the TPU, if it is not this machine's.
       project: Google Cloud project of the TPU, if it is not this machine's.

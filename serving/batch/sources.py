@@ -21,7 +21,7 @@ def pictures_of(paths: Sequence[str], input_format: str) -> Iterator[tuple[str, 
 
     Raises:
       OSError, ValueError: a file of records cannot be read. For an unreadable picture file, the
-          content is b"" instead, which is reported when it is decoded.
+        content is b"" instead, which is reported when it is decoded.
     """
     for path in paths:
         if input_format == "pictures":

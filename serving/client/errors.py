@@ -8,8 +8,8 @@ class RequestError(OSError):
 
     Attributes:
       code: the status as gRPC names it, also over REST: "INVALID_ARGUMENT", "UNAVAILABLE" and so
-          on. It is also "DEADLINE_EXCEEDED" if the client's own time limit passed, "UNAVAILABLE" if
-          there was no connection, and "INTERNAL" if the response was invalid.
+        on. It is also "DEADLINE_EXCEEDED" if the client's own time limit passed, "UNAVAILABLE" if
+        there was no connection, and "INTERNAL" if the response was invalid.
       message: the server's message, or a description of the failure.
       server: address of the server, as given to the client.
       model: name of the model.
@@ -33,7 +33,7 @@ class TransportError(Exception):
       code: see `RequestError`.
       message: see `RequestError`.
       is_retryable: whether the same request may succeed soon. No request of this client changes
-          anything on the server, so repeating one is harmless.
+        anything on the server, so repeating one is harmless.
       retry_after_s: earliest time for the next attempt, in seconds, if the server gave one.
     """
 

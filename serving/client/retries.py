@@ -23,7 +23,7 @@ class RetryPolicy:
       first_pause_s: longest first pause, in seconds.
       max_pause_s: longest of all pauses, in seconds.
       attempt_timeout_s: time limit of a single attempt in seconds, after which it is repeated; None
-          for no limit other than that of the whole request.
+        for no limit other than that of the whole request.
     """
 
     attempts: int = 5

@@ -40,7 +40,7 @@ class Tls:
     Attributes:
       root_certificates: PEM file of the authorities to trust instead of the usual ones.
       certificate: PEM file of the client's own certificate (and its chain), if the server asks for
-          one.
+        one.
       key: PEM file of that certificate's private key.
     """
 
@@ -69,7 +69,7 @@ class Tls:
 
         Raises:
           ValueError: a file cannot be read, or contains no certificate or key; the message names
-          it.
+            it.
         """
         for path in (self.root_certificates, self.certificate, self.key):
             _read(path)

@@ -77,7 +77,7 @@ def of_video(source: str | int, size: tuple[int, int], seconds: float) -> Iterat
       source: index of a camera, or path of a file.
       size: (height, width) of the network's input, pixels.
       seconds: time between two classified frames; 0 for all frames. Those between are skipped; from
-          a camera, the newest frame is always taken.
+        a camera, the newest frame is always taken.
 
     Raises:
       ValueError: it cannot be opened, or has no frames.

@@ -52,11 +52,11 @@ class Checks:
 
     Attributes:
       function: largest difference of a logit, or of a joint's position in pixels, between the
-          session and the same function run by TensorFlow in Python.
+        session and the same function run by TensorFlow in Python.
       keras: largest difference between the session and the given Keras model, relative to the
-          largest value; for probabilities if that model does not return logits.
+        largest value; for probabilities if that model does not return logits.
       bytes: largest difference of a probability, or of a position, between encoded pictures and the
-          same pictures preprocessed by `levit_tf`.
+        same pictures preprocessed by `levit_tf`.
       requests: number of executed warm-up records.
     """
 
@@ -79,13 +79,13 @@ def check_version(
     Args:
       version: folder of the version, with warm-up records.
       reference: the model that it was made from, called as users call it; see
-          `converters.verification.verify_keras.model_artefact`.
+        `converters.verification.verify_keras.model_artefact`.
       signatures: the functions that it was made from.
       precision: precision that these compute in.
       steps: for a dynamic classifier, the references for each step, see
-          `converters.dynamic.paths.references`.
+        `converters.dynamic.paths.references`.
       kept: if pictures keep their shape, the largest side and the number that sides are multiples
-          of; see `serving.export.kept_shapes`.
+        of; see `serving.export.kept_shapes`.
 
     Returns:
       The differences, all within the tolerances.

@@ -74,7 +74,7 @@ def serving_signatures(
       top_k: number of classes to return; all of them if there are fewer.
       dynamic: a dynamic classifier to run instead of `graph`, which is its whole network.
       keep_shape_up_to: for a network that accepts every size, the longest side in pixels; pictures
-          keep their shape up to it.
+        keep their shape up to it.
 
     Returns:
       A `tf.function` for each signature. They share the network with its weights as one function,

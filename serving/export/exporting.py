@@ -85,30 +85,29 @@ def export(
 
     Args:
       model: see `converters.deploy.deploy_graph`: a classifier, or a network that predicts joints.
-          One that accepts every size is served at the size of its attention bias tables, unless
-          `keep_shape_up_to` is given.
+        One that accepts every size is served at the size of its attention bias tables, unless
+        `keep_shape_up_to` is given.
       name: name of the served model.
       repository: the folder of models; it is created if it does not exist.
       version: number of the version; by default the next one.
       class_names: names in the order of the outputs, or a file with one name per line. By default
-          `labels.txt` in `label_folders`; else the model's own names; else ImageNet's for 1000
-          classes; else "class 0", "class 1" and so on. For joints, their names.
+        `labels.txt` in `label_folders`; else the model's own names; else ImageNet's for 1000
+        classes; else "class 0", "class 1" and so on. For joints, their names.
       label_folders: folders to search for `labels.txt`.
       input_range: see `converters.deploy.deploy_graph`.
       precision: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
       top_k: number of classes to return; all of them if there are fewer.
       tflite: whether to add a `model.tflite`, for `--prefer_tflite_model`. Warm-up then covers only
-          what both kinds of server support.
+        what both kinds of server support.
       base: path of the repository on the server, an absolute path or a URI; by default that in
-          models.config for this model, or the repository's path.
+        models.config for this model, or the repository's path.
       overwrite: whether an existing version may be replaced.
       quicker: the networks of a cascade that run before `model`, the fastest first.
       calibration: calibration of a dynamic classifier: `model` has exits, or there are quicker
-          networks. None for an ordinary network, or to serve the whole network of a model with
-          exits.
+        networks. None for an ordinary network, or to serve the whole network of a model with exits.
       keep_shape_up_to: for a network that accepts every size, the longest side in pixels; pictures
-          keep their shape up to it. Sides become the nearest multiples of the stem's stride.
+        keep their shape up to it. Sides become the nearest multiples of the stem's stride.
 
     Returns:
       The published version.
@@ -116,7 +115,7 @@ def export(
     Raises:
       FileExistsError: the version exists and `overwrite` is false.
       ValueError: `model` cannot be exported, an argument is not valid, or the version's outputs
-          differ from Keras'. Nothing is published then.
+        differ from Keras'. Nothing is published then.
       OSError: the repository cannot be written to.
     """
     repository = Repository(repository)

@@ -46,7 +46,7 @@ def batch_decoder(
     Args:
       size: (height, width) of the result, pixels.
       fit: function of a picture, (height, width, 3) uint8, and `size` that returns whole numbers
-          0..255, (*size, 3) float32. By default the evaluation protocol.
+        0..255, (*size, 3) float32. By default the evaluation protocol.
 
     Returns:
       A `tf.function` from files, (batch,) string, to fitted pictures, (batch, *size, 3) uint8, and

@@ -33,13 +33,13 @@ class Report:
       throughput: successful responses per second.
       offered: scheduled requests per second; in a closed loop, sent requests.
       latency_ms: "p50" and so on, "mean" and "max" latency of successful requests, from the
-          scheduled time rather than the time of sending.
+        scheduled time rather than the time of sending.
       late_ms: the same figures for the delay between these two times.
       kept_up: whether the generator kept to its schedule.
       cpu_ms: processor time of the generator per request, milliseconds.
       latencies_ms: every single latency.
       exits: for a dynamic classifier, from the index of an exit to the number of pictures that used
-      it.
+        it.
     """
 
     requests: int

@@ -71,7 +71,7 @@ class Bounds:
 
         Raises:
           ServingError: INVALID_ARGUMENT if it has too many pixels or scans; RESOURCE_EXHAUSTED if
-              other requests leave too little.
+            other requests leave too little.
         """
         pixels = self._checked_pixels(strings)
         wait = _LONGEST_WAIT_S if timeout_s is None else timeout_s

@@ -11,7 +11,7 @@ class ServingError(Exception):
     Attributes:
       code: the gRPC status; REST maps it to an HTTP status.
       message: what was wrong, for the client, in TensorFlow Serving's words if it has any. Without
-          stack traces and paths on the server.
+        stack traces and paths on the server.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):

@@ -114,7 +114,7 @@ def options_from_flags(values: flags.FlagValues) -> Options:
 
     Raises:
       ValueError: a flag is not supported here (the message says what to do instead), or flags
-          contradict each other.
+        contradict each other.
     """
     for name, instead in _NOT_HERE.items():
         if values[name].present and str(values[name].value).lower() != "false":

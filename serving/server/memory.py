@@ -51,7 +51,7 @@ class IdleTrim:
 
         Args:
           requests_so_far: returns a number that grows with every request; None while there are
-          some.
+            some.
           on_given: called with the number of bytes returned.
         """
         self._requests_so_far = requests_so_far

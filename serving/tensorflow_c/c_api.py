@@ -50,7 +50,7 @@ class SavedModelSession:
           path: the folder with saved_model.pb.
           tags: tags of the MetaGraphDef to load.
           config: configuration of the session, such as its numbers of threads; None for the
-          defaults.
+            defaults.
 
         Raises:
           TensorFlowError: the SavedModel cannot be loaded.
@@ -132,7 +132,7 @@ class SavedModelSession:
 
         Raises:
           TensorFlowError: TensorFlow's error, DEADLINE_EXCEEDED after `timeout_s`; or the session
-              is closed.
+            is closed.
           TypeError: a feed has a dtype that TensorFlow lacks.
         """
         with self._changed:

@@ -28,7 +28,7 @@ def give_back_pages(most_bytes: int) -> int:
 
     Args:
       most_bytes: largest amount of memory to go through; TensorFlow never keeps more than the peak
-          of the process.
+        of the process.
 
     Returns:
       The number of bytes returned; 0 if the system is not Linux.

@@ -139,7 +139,7 @@ def decode_box(contents: tf.Tensor, choose_box) -> tf.Tensor:
     Args:
       contents: the bytes of a JPEG, PNG, GIF (the first frame) or BMP file, a scalar string.
       choose_box: function of (height, width), int32 scalars, that returns (top, left, height,
-      width), int32.
+        width), int32.
 
     Returns:
       (height, width, 3) uint8; height and width are unknown while the graph is built.

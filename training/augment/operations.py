@@ -81,7 +81,7 @@ def posterize(image: tf.Tensor, bits: Number) -> tf.Tensor:
     Args:
       image: (height, width, 3) uint8.
       bits: number of bits to keep, 0..8. 0 gives a black image, as in Pillow before version 12;
-          later versions refuse 0.
+        later versions refuse 0.
 
     Returns:
       An image with the shape and type of `image`.

@@ -24,7 +24,7 @@ class AugmentationSettings:
 
     Attributes:
       size: (height, width) of the result, pixels. For sizes up to 32x32 the pictures must already
-          have this size; they are shifted instead of cropped and resized.
+        have this size; they are shifted instead of cropped and resized.
       scale: smallest and largest area of the crop, as a fraction of the picture's area.
       ratio: smallest and largest width / height of the crop.
       padding: width of the black border for shifting small pictures, pixels.
@@ -74,7 +74,7 @@ def example_seed(seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.
       seed: seed of the run.
       epoch: index of the epoch.
       index: index of the image, or of its copy if an epoch has several copies; independent of the
-      order.
+        order.
 
     Returns:
       (2,) int64.

@@ -29,8 +29,7 @@ class Operation:
       name: its name in timm.
       function: function of (image) or (image, argument) that returns an image.
       level: function of (magnitude in 0..10, sign), float64 scalars, that returns the argument, a
-          scalar; None if the operation takes no argument. The sign is -1 or 1 with equal
-          probability.
+        scalar; None if the operation takes no argument. The sign is -1 or 1 with equal probability.
     """
 
     name: str

@@ -75,11 +75,11 @@ class Checkpoints:
     Args:
       folder: the folder of the run.
       state: all variables by group. Each is saved and restored by name. The step must be among
-          them.
+        them.
       step: the variable that counts steps.
       keep: number of most recent checkpoints to keep.
       worker: index of this worker. All workers have to save, since saving may have to collect
-          values; all but the first save into a folder of their own.
+        values; all but the first save into a folder of their own.
     """
 
     def __init__(
@@ -126,14 +126,14 @@ class Checkpoints:
 
         Args:
           check: a function that raises DamagedError if something that belongs to a checkpoint is
-          missing.
+            missing.
 
         Returns:
           That checkpoint; None if no checkpoint was ever completed.
 
         Raises:
           CheckpointError: there are checkpoints but none can be used, or the newest intact one
-              belongs to another network. The folder is unchanged.
+            belongs to another network. The folder is unchanged.
         """
         found = self._found()
         reasons = {listed.prefix: listed.reason for listed in found if listed.reason}

@@ -91,7 +91,7 @@ def prepare(
 
     Raises:
       FileExistsError: the folder holds other files, or a run with other inputs; the message says
-          what differs.
+        what differs.
     """
     # Other workers may have written to the folder already.
     found = {path.name for path in folder.iterdir()} - {LOCK_FILE, OTHER_WORKERS}

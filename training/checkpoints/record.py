@@ -38,15 +38,15 @@ class Record:
     Attributes:
       config: all fields of the configuration, as JSON values.
       class_names: names of the classes in the order of the labels; None if an earlier version did
-      not record them.
+        not record them.
       pictures: for each part, "training" and "held-out", its number of pictures ("count") and a
-          "fingerprint" of its list of files; None if an earlier version did not record them.
+        "fingerprint" of its list of files; None if an earlier version did not record them.
       steps_per_epoch: number of steps per epoch, needed to count epochs; None as above.
       versions: versions of the packages that the numbers depend on.
       strategy: name of the distribution strategy; a run may resume with another one.
       attempts: one entry for each start of the run: the step that it "began_after_step", the
-          "checkpoint" that it resumed from, the checkpoints that were "passed_over", and the
-          versions.
+        "checkpoint" that it resumed from, the checkpoints that were "passed_over", and the
+        versions.
       files: list of files of each part; empty if the pictures are not files. Not part of the JSON.
     """
 

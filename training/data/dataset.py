@@ -31,7 +31,7 @@ class Part(NamedTuple):
       count: number of pictures.
       fingerprint: checksum that changes with the pictures, their order or their labels.
       entries: list of files, with names relative to the folder of the data set; None if the
-          pictures are not separate files.
+        pictures are not separate files.
     """
 
     count: int
@@ -151,10 +151,10 @@ class Dataset:
           seed: seed of order and augmentation.
           augment: the augmentation; None for the evaluation protocol.
           repeats: number of copies of each picture in an epoch's list, each augmented in its own
-              way; epochs do not get longer (samplers.py). Copies go to different shards (the
-              official recipe has 3).
+            way; epochs do not get longer (samplers.py). Copies go to different shards (the official
+            recipe has 3).
           fill: whether an epoch's last batch is filled up with pictures already used in this epoch,
-              rather than dropped.
+            rather than dropped.
           period: number of steps after which the batches repeat; None to never repeat.
           num_shards: number of workers that share each batch.
           shard: index of this worker.
@@ -165,7 +165,7 @@ class Dataset:
 
         Raises:
           ValueError: the data set has no training part or too few pictures for one batch; the batch
-              cannot be shared evenly; or `augment` is for another size.
+            cannot be shared evenly; or `augment` is for another size.
         """
         source = self._part("training")
         if augment is not None and tuple(augment.size) != self.input_size:

@@ -29,7 +29,7 @@ class Skipped:
 
     Attributes:
       failure: the error that stopped a strict run. `tf.data` raises its own error instead, with the
-          same message among much other text.
+        same message among much other text.
 
     Args:
       strict: whether to stop at the first unreadable picture instead.
@@ -145,8 +145,8 @@ class Loader:
       transform: an `Augmentation` or `Evaluation`.
       skipped: collects the unreadable pictures.
       replace: whether an unreadable picture is replaced by the one with the next index, so that
-          batches stay full and the same in every run. If not, its label becomes `NO_LABEL`, and the
-          caller leaves it out.
+        batches stay full and the same in every run. If not, its label becomes `NO_LABEL`, and the
+        caller leaves it out.
     """
 
     def __init__(

@@ -115,17 +115,17 @@ def load_folder(
     Args:
       path: the folder.
       split_train: name of the part to train on: a sub-folder if there are parts, otherwise "train"
-          for what is not held out; or "all". By default "train", if there is one.
+        for what is not held out; or "all". By default "train", if there is one.
       split_test: name of the part to hold out: a sub-folder if there are parts, otherwise "test"
-          for the held-out tenth; or "all". By default the test part, if there is one, or the
-          validation part; without parts, the tenth for training, and all pictures if nothing is
-          trained.
+        for the held-out tenth; or "all". By default the test part, if there is one, or the
+        validation part; without parts, the tenth for training, and all pictures if nothing is
+        trained.
       skipped: collects the unreadable files.
       with_train: whether there will be training; if not, the training part is ignored.
 
     Raises:
       ValueError: there is no such folder or part; there are no classes, or only one to train on; a
-          class has no pictures; or the held-out part has a class that the training part lacks.
+        class has no pictures; or the held-out part has a class that the training part lacks.
     """
     try:
         layout = find_layout(path)

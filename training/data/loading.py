@@ -67,24 +67,24 @@ def load_data(
 
     Args:
       dataset: "digits" for the embedded ones; "imagefolder:/path", see `training.data.folders`; or
-          the name of a TensorFlow Datasets set, with or without "tfds:" before it, which must be
-          prepared in its usual place or in the folder of the environment variable TFDS_DATA_DIR.
+        the name of a TensorFlow Datasets set, with or without "tfds:" before it, which must be
+        prepared in its usual place or in the folder of the environment variable TFDS_DATA_DIR.
       split_train: the part to train on. For TensorFlow Datasets in their notation, such as
-          "train[:90%]"; for folders, see `training.data.folders.load_folder`.
+        "train[:90%]"; for folders, see `training.data.folders.load_folder`.
       split_test: the part to hold out. Both have the usual defaults.
       input_size: (height, width) of the network's input, pixels. By default that of the pictures if
-          all have the same size, otherwise 224x224.
+        all have the same size, otherwise 224x224.
       strict: whether an unreadable picture stops the run, rather than being skipped.
       with_train: whether there will be training. If not, the training part is ignored, and every
-          picture of a folder without parts is held out.
+        picture of a folder without parts is held out.
 
     Returns:
       The data set. It may have no training part (ImageNet-V2, ImageNet-ReaL).
 
     Raises:
       ValueError: the data set, folder or split does not exist, is not prepared, or is not for image
-          classification; the message says how to get it. With `strict`, also `ImageError`, which
-          names the file.
+        classification; the message says how to get it. With `strict`, also `ImageError`, which
+        names the file.
       ImportError: a package needed for this data set is not installed.
     """
     kind, source = parse_dataset_name(dataset)

@@ -18,7 +18,7 @@ class Draw(NamedTuple):
       epoch: index of the epoch, an int64 scalar.
       indices: (n,) int64, indices of the pictures.
       copies: (n,) int64, numbers for `training.augment.example_seed` that differ between the copies
-          of a picture in one epoch.
+        of a picture in one epoch.
     """
 
     epoch: tf.Tensor
@@ -33,7 +33,7 @@ def steps_per_epoch(pictures: int, global_batch: int, fill: bool = False) -> int
       pictures: number of pictures.
       global_batch: pictures per step, over all shards.
       fill: whether the last batch is filled up with pictures already used in this epoch; otherwise
-          an incomplete last batch is dropped.
+        an incomplete last batch is dropped.
 
     Raises:
       ValueError: there would be no batch.

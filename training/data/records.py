@@ -30,7 +30,7 @@ class TfRecords:
 
     Args:
       instructions: `tensorflow_datasets` file instructions, with `filename`, the number of records
-          to `skip` and to `take`, and `examples_in_shard`, the total number in the file.
+        to `skip` and to `take`, and `examples_in_shard`, the total number in the file.
 
     Raises:
       ValueError: a file is damaged, or has an unexpected number of records.

@@ -17,11 +17,11 @@ class Fetched(NamedTuple):
 
     Attributes:
       contents: uint8 pixels (n, height, width, 3); or strings (n,), which `Source.read` turns into
-          encoded pictures.
+        encoded pictures.
       labels: (n,) int32; or (n, classes) int32, with 1 for each class that is a correct answer for
-          the picture.
+        the picture.
       plain: (n,) bool, whether `tf.io` decodes the picture as Pillow does. If not, Pillow decodes
-      it.
+        it.
     """
 
     contents: tf.Tensor
@@ -57,7 +57,7 @@ class Details:
 
     Attributes:
       class_counts: number of pictures of each class, over all parts that were read; None if
-      unknown.
+        unknown.
       held_out_from: where the held-out part comes from.
       others: other files and folders beside the pictures, which were ignored.
     """

@@ -87,7 +87,7 @@ def load_tfds(
       split_train: the part to train on, in the notation of TensorFlow Datasets ("train[:90%]",
         "train+validation"); by default "train", if there is one.
       split_test: the part to hold out, in the same notation; by default the first existing one of
-          `TEST_SPLITS` that has labels.
+        `TEST_SPLITS` that has labels.
       with_train: whether to open the training part.
 
     Returns:
@@ -97,7 +97,7 @@ def load_tfds(
     Raises:
       ImportError: tensorflow-datasets is not installed.
       ValueError: the set or split does not exist, or the set is not prepared, is not for image
-          classification, or has damaged files.
+        classification, or has damaged files.
     """
     builder = _builder(name)
     image_key, label_key, classes = _features(builder, name)

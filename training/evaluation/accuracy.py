@@ -101,7 +101,7 @@ def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False)
       predictor: the network.
       data: the data set.
       by_order: whether to assume that the outputs are in the order of the data set's classes,
-          whatever names the network has.
+        whatever names the network has.
 
     Returns:
       (predictor.classes,) int64.

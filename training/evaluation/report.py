@@ -38,10 +38,10 @@ class Accuracy:
       pictures: number of evaluated pictures.
       unlabelled: number of pictures without any label, which do not count (ImageNet-ReaL has some).
       class_pictures: (classes,) number of pictures of each class; one with several labels counts
-      for each.
+        for each.
       class_correct: (classes,) number of these that were classified correctly.
       confusion: (classes, classes + 1) number of pictures by true and by predicted class; the last
-          column is for classes that the data set lacks. None if pictures have several labels.
+        column is for classes that the data set lacks. None if pictures have several labels.
     """
 
     top1: float

@@ -87,7 +87,7 @@ def fit(
       schedule: the schedule of the run.
       first_step: number of steps already done.
       epoch_loss: sum of the losses over the steps of the present epoch, float64, part of the
-      checkpoints.
+        checkpoints.
       evaluators: called when the schedule says so.
       log: gets a row after each epoch.
       save: writes a checkpoint; its argument says whether this is the best epoch so far.

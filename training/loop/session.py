@@ -53,7 +53,7 @@ class Session:
       cache: the stored answers of a teacher that is not called in each step; None if there is none.
       epoch_loss: sum of the losses over the steps of the present epoch.
       ships_average: whether to ship the moving average, 1 or 0: whether it was the better of the
-          two in the last evaluation.
+        two in the last evaluation.
     """
 
     config: Config
@@ -234,7 +234,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
 
     Raises:
       ValueError: the batch cannot be shared evenly, XLA cannot compile for this strategy, or the
-          data, the teacher or the initial weights do not fit.
+        data, the teacher or the initial weights do not fit.
     """
     replicas = strategy.num_replicas_in_sync
     plan = make_plan(config, network.facts(config, data, replicas))

@@ -23,10 +23,10 @@ class StepOptions:
     Attributes:
       batch_size: pictures per step, over all replicas.
       accumulate: number of parts into which each replica's batch is split; they pass through the
-          network one after the other, to save memory. The gradient is that of the whole batch; only
-          BatchNorm sees the parts.
+        network one after the other, to save memory. The gradient is that of the whole batch; only
+        BatchNorm sees the parts.
       freeze_batch_norm: whether the network runs in inference mode: BatchNorm uses moving
-          statistics and drop_path is off. All weights are trained nevertheless.
+        statistics and drop_path is off. All weights are trained nevertheless.
       jit_compile: whether XLA compiles the step.
       seed: seed of drop_path.
     """
@@ -52,7 +52,7 @@ def make_train_step(
 
     Args:
       model: a LeViT that returns logits, of both heads if there is a teacher, built in the scope of
-          `strategy`.
+        `strategy`.
       optimizer: built for the model's trainable variables.
       strategy: the distribution strategy.
       options: options of the step.

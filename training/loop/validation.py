@@ -19,7 +19,7 @@ def make_validator(
 
     Args:
       model: a LeViT that returns logits. The logits of two heads are averaged. For a network with
-          exits, the result is the mean over the top-1 of each exit and of the whole network.
+        exits, the result is the mean over the top-1 of each exit and of the whole network.
       strategy: the distribution strategy.
       batches: returns an iterator of distributed (images, labels); label -1 means not to count.
     """

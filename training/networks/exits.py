@@ -96,7 +96,7 @@ class ExitReport:
     Attributes:
       name: name of the output.
       parameters: number of its branch's parameters; for the whole network, those outside of the
-      branches.
+        branches.
       top1: share of pictures whose label is predicted, 0..1.
       agreement: share of pictures for which it predicts the same class as the whole network, 0..1.
       calibration_error: expected calibration error, 0..1.

@@ -48,7 +48,7 @@ class Networks:
     Attributes:
       student: from normalised images to logits, of both heads if there is a teacher, else of one.
       average: another network of the same structure for the moving average; None without an
-      average.
+        average.
       beginning: a text that describes the initial weights.
       shipped: makes the network for use from a student, outside of any strategy: the same network
           each time, with new weights.
@@ -68,8 +68,8 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
     """Builds the networks of a float run, in the scope of its strategy.
 
     Args:
+      config: the configuration.
       class_names: names of the classes.
-      replicas: number of replicas.
       replicas: number of replicas.
 
     Raises:

@@ -19,7 +19,7 @@ class Ema:
       average: another network of the same structure; its weights are overwritten.
       decay: share of the old average that a step keeps; 0.99996 in the recipe.
       warmup: whether step number n, counted from 1, keeps at most (1 + n) / (10 + n), as
-          `tf.train.ExponentialMovingAverage` does with `num_updates`.
+        `tf.train.ExponentialMovingAverage` does with `num_updates`.
 
     Raises:
       ValueError: the networks have different weights.

@@ -96,7 +96,7 @@ class Distillation:
         Args:
           targets: (batch, classes), see `cross_entropy`.
           outputs: logits (batch, classes) without a teacher; otherwise a dict of "head", which
-              learns from the targets, and "head_dist", which learns from the teacher.
+            learns from the targets, and "head_dist", which learns from the teacher.
           teacher: (batch, classes), the teacher's logits for the same images.
 
         Returns:

@@ -32,10 +32,10 @@ class AdamW:
 
     Args:
       variables: float32 variables to train, created in the scope of the strategy. The optimizer
-          must be built in that scope, too.
+        must be built in that scope, too.
       learning_rate: function from the index of the step, an int64 scalar, to the rate; or a float.
       weight_decay: weight decay, multiplied by the learning rate; for variables for which `decays`
-      is true.
+        is true.
       clip_factor: factor of `training.optim.agc.clip`; 0 for no clipping.
       rate_factors: factor on the learning rate of each variable; by default 1 for all.
       loss_scale: the loss scale for float16: steps whose gradients are not finite change nothing.
@@ -86,7 +86,7 @@ class AdamW:
 
         Args:
           gradients: gradients of the replica's share of the loss, one per variable; they are
-          summed.
+            summed.
           finite: whether the step counts, as from `LossScale.scale_down`.
         """
         gradients = tf.distribute.get_replica_context().all_reduce(

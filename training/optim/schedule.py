@@ -80,7 +80,7 @@ class StepCosine:
     Args:
       peak_rate: highest learning rate.
       steps: length of warm-up and cosine together; in a cool-down after them the rate is
-      `min_rate`.
+        `min_rate`.
       steps_per_epoch: optimizer steps in an epoch.
       warmup_steps: number of steps of linear growth.
       warmup_rate: rate at which the growth begins.

@@ -40,7 +40,7 @@ def update_copies(
 
     Args:
       update: called with the index of a variable, a copy of it, the values of the columns for it,
-          and `shared`. For values that have copies themselves, it gets the copy of the same device.
+        and `shared`. For values that have copies themselves, it gets the copy of the same device.
       variables: variables that the strategy replicates.
       *columns: sequences with one value per variable.
       shared: values that are the same for all variables.

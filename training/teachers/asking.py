@@ -32,9 +32,9 @@ def fill(
     Args:
       cache: the cache, prepared.
       load: loads the teacher, in the scope of `strategy`; it is called only if the teacher is
-      needed.
+        needed.
       batches: function of (first step, step to stop before) that returns distributed (images,
-      targets).
+        targets).
       strategy: the distribution strategy.
       steps: number of steps per epoch.
       accumulate: number of parts in which a replica's images go through the teacher.

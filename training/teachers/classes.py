@@ -21,7 +21,7 @@ class ClassMap:
 
     Args:
       members: for each class of the student, the indices of the teacher's classes that belong to
-      it.
+        it.
     """
 
     def __init__(self, members: Sequence[Sequence[int]]):
@@ -59,8 +59,8 @@ def class_map(
       classes: number of the teacher's classes.
       own: names of the teacher's classes in its file; None if it has none.
       file: the file of `teacher_classes`: the names of the teacher's classes in their order, one
-          per line; or a `.json` that gives, for each class of the student, the name or index of a
-          class of the teacher, or a list of them.
+        per line; or a `.json` that gives, for each class of the student, the name or index of a
+        class of the teacher, or a list of them.
       teacher: description of the teacher for messages.
 
     Returns:

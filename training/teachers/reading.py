@@ -36,9 +36,9 @@ class Reading:
     Attributes:
       network: the object that owns the weights.
       scores: function from images (batch, *size, channels), in the range `takes`, to scores (batch,
-      classes), in a graph.
+        classes), in a graph.
       images: shape of the images, (batch, height, width, channels); None where any size is
-      accepted.
+        accepted.
       answers: shape of the scores, (batch, classes).
       takes: range of the images' values; None if the file does not specify it.
       is_probability: whether the scores are probabilities, not logits.
@@ -64,9 +64,9 @@ def read_checkpoint_teacher(
     Args:
       path: the file.
       name: name of the network, one of `NAMES`; None to detect it from the keys (by default
-      RegNetY-16GF).
+        RegNetY-16GF).
       size: (height, width) of the images for which to build a network that accepts any size,
-      pixels.
+        pixels.
       channels: number of channels of the images.
     """
     state = read_checkpoint(path)

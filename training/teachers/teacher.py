@@ -94,11 +94,11 @@ def load_teacher(
 
     Args:
       spec: a file or directory. It may be a `.keras` file of any classifier that returns logits,
-          probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
-          `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or
-          a `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of
-          an EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a
-          `.weights.h5` file, too.
+        probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
+        `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or a
+        `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
+        EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a
+        `.weights.h5` file, too.
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes.
       channels: number of channels of the student's images.
@@ -106,7 +106,7 @@ def load_teacher(
       class_names: all names of each class of the student; empty if unknown.
       class_file: see `training.teachers.classes.class_map`.
       preprocessing: range of the teacher's input, if its file does not specify it; see
-          `parse_preprocessing`.
+        `parse_preprocessing`.
 
     Returns:
       A `Teacher`.
@@ -115,8 +115,8 @@ def load_teacher(
       FileNotFoundError: the file does not exist.
       ImportError: reading the file needs a package that is not installed.
       ValueError: the file is damaged or of an unexpected kind, the range of its images is unknown,
-          or its channels or classes are not those of the student; the message names the file and
-          what was expected.
+        or its channels or classes are not those of the student; the message names the file and what
+        was expected.
     """
     path, name = teacher_file(spec)
     suffix = os.path.splitext(path)[1].lower()
@@ -177,7 +177,7 @@ def parse_preprocessing(text: str) -> InputRange:
 
     Args:
       text: a name of `levit_tf.preprocessing.INPUT_RANGES`, or "MEAN/STD" of pixels 0..255, each
-          one number or one per channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
+        one number or one per channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
 
     Raises:
       ValueError: the text has neither form.

@@ -164,7 +164,7 @@ def array_of(value: Any, data_type: int, place: str) -> np.ndarray:
 
     Raises:
       ServingError: INVALID_ARGUMENT, which names the first element that does not fit; UNIMPLEMENTED
-          if JSON cannot represent the dtype.
+        if JSON cannot represent the dtype.
     """
     dtype = DTYPES.get(data_type)
     if dtype is None:

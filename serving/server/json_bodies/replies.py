@@ -44,7 +44,7 @@ def prediction_reply(outputs: Mapping[str, np.ndarray], by_row: bool) -> bytes:
 
     Raises:
       ServingError: INVALID_ARGUMENT, if there are no outputs, JSON cannot represent a dtype, or
-          rows are requested but the outputs differ in batch size.
+        rows are requested but the outputs differ in batch size.
     """
     if not outputs:
         raise invalid("The model has no outputs, which cannot be written as JSON.")

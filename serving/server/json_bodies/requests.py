@@ -95,7 +95,7 @@ def named_arrays(
 
     Args:
       document: the body, with "instances", one value or object per batch entry, or "inputs", the
-          whole tensor or an object with one per input.
+        whole tensor or an object with one per input.
       inputs: inputs of the signature, at least one.
 
     Returns:
@@ -103,7 +103,7 @@ def named_arrays(
 
     Raises:
       ServingError: INVALID_ARGUMENT, which names the first element that does not fit; UNIMPLEMENTED
-          for "inputs" of a dtype that JSON cannot represent.
+        for "inputs" of a dtype that JSON cannot represent.
     """
     if ("inputs" in document) == ("instances" in document):
         raise invalid("Send exactly one of the 'inputs' or 'instances' keys.")

@@ -38,7 +38,7 @@ class Rules:
     Attributes:
       check_method_name: whether to refuse signatures with the method name of another method.
       tensor_content: whether Predict returns outputs as `tensor_content`, not in the fields by
-      dtype.
+        dtype.
       bounds: the limits for requests.
     """
 

@@ -63,7 +63,7 @@ def check_tensor(alias: str, tensor: TensorProto, spec: InputSpec, bounds: Bound
       tensor: tensor of a request.
       spec: spec of the input.
       bounds: limits of the server, since a few bytes can declare a huge tensor, such as of one
-      repeated number or an empty one.
+        repeated number or an empty one.
 
     Returns:
       Size of the tensor in memory, bytes.

@@ -35,7 +35,7 @@ class Version:
       path: its folder.
       aspired: whether it should be served.
       was_away: whether it was not aspired at some time; a version that has ended is loaded again
-          only after that.
+        only after that.
       state: the state that GetModelStatus returns.
       error: the reason why it is not served.
       attempts: number of failed attempts to load it.

@@ -129,7 +129,7 @@ class Models:
 
         Raises:
           ServingError: the configuration is not valid, and the old one stays; or one of the models
-              that it waits for does not load.
+            that it waits for does not load.
         """
         models = check_models(config)
         with self._config_lock:

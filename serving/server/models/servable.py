@@ -39,7 +39,7 @@ class Signature:
       outputs: from the alias of an output to the name of its tensor.
       specs: from the alias of an input to its spec.
       batched: from the name of an output tensor to the name of the tensor that batches compute;
-          empty if requests are not batched.
+        empty if requests are not batched.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Servable:
           config: configuration of the session.
           batching: batching parameters; None to run each request alone.
           tflite_interpreters: number of interpreters of a model.tflite, which is then used instead
-              of the SavedModel, if there is one; 0 to always use the SavedModel.
+            of the SavedModel, if there is one; 0 to always use the SavedModel.
 
         Raises:
           TensorFlowError: it cannot be loaded.
@@ -160,7 +160,7 @@ class Servable:
 
         Args:
           signature: signature of the tensors; None for tensors of several signatures, which are not
-          batched.
+            batched.
           feeds: input tensors by name.
           fetches: names of the tensors to compute.
           timeout_s: time limit in seconds; None for no limit.

@@ -33,7 +33,7 @@ def warm_up(servable: Servable, path: Path, rules: inference.Rules, iterations: 
 
     Raises:
       ServingError, TensorFlowError: a record fails or is invalid, or there are more than
-      `MAX_RECORDS`.
+        `MAX_RECORDS`.
     """
     file = path / RECORDS
     if not file.exists():

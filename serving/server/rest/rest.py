@@ -56,7 +56,7 @@ class RestOptions:
       threads: number of requests to run at a time.
       waiting: number of further requests that may wait for a thread; beyond it the status is 503.
       bytes_under_way: budget for the bodies of all requests; beyond it the status is 503. None for
-          four times the largest body.
+        four times the largest body.
       idle_timeout_s: time limit for a connection to send the head of its next request, seconds.
       origins: rules for the origins of requests.
       model_names: returns the names of the served models, for the web page.

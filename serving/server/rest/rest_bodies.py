@@ -43,7 +43,7 @@ async def read_body(request: web.Request, limit: int, share: Share) -> bytes:
       BodyTooLargeError: the body has more than `limit` bytes.
       BodyTooSlowError: the client sends too slowly.
       ServingError: INVALID_ARGUMENT, if the body does not match its headers; UNAVAILABLE, if
-          `share` cannot grow.
+        `share` cannot grow.
       ConnectionError: the client has disconnected.
     """
     check_length(request, limit)

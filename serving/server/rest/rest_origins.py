@@ -29,7 +29,7 @@ class Origins:
     Attributes:
       loopback_only: whether the server listens on loopback, and accepts only loopback names.
       hosts: further names, or `ANY` for all. If the server does not listen on loopback, these are
-          the only names, unless empty.
+        the only names, unless empty.
       origins: origins of other pages that may send requests, such as https://example.com; or `ANY`.
       on_refused: called with the flag that would have allowed a refused request.
     """
@@ -45,7 +45,7 @@ class Origins:
         Args:
           host: the header Host of a request; None without it.
           origin: the header Origin; None without it, in which case the request is not from a page,
-              or asks for nothing that a page of another origin could read.
+            or asks for nothing that a page of another origin could read.
 
         Returns:
           Headers for the response.

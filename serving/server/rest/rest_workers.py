@@ -36,7 +36,7 @@ class Workers:
 
         Raises:
           ServingError: UNAVAILABLE, if the pool is full; DEADLINE_EXCEEDED, if there is no result
-              in time.
+            in time.
         """
         if not self._room.acquire(blocking=False):
             raise ServingError(

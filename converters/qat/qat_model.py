@@ -18,7 +18,6 @@ from pathlib import Path
 import keras
 
 from converters.choices import TARGETS
-from levit_common.shipped_names import KEYPOINTS
 from levit_tf.weights.keras_files import ModelFileError, load_keras_file
 
 # Name of a layer -> (smallest, largest) value of its output.
@@ -32,8 +31,8 @@ class QuantizedModel:
     """A network that was trained with the rounding of its int8 file.
 
     Attributes:
-      model: fused, normalised pixels -> probabilities; its weights are rounded as in the file,
-        its activations are not.
+      model: fused, normalised pixels -> probabilities, or joints; its weights are rounded as in
+        the file, its activations are not.
       target: one of `TARGETS`.
       ranges: of the outputs that are rounded.
     """
@@ -61,12 +60,6 @@ def load_quantized(path: str | os.PathLike) -> QuantizedModel:
     model = load_keras_file(path)
     with zipfile.ZipFile(path) as archive:
         if _ENTRY not in archive.namelist():
-            outputs = getattr(model, "output", None)  # none of a Sequential that nobody called
-            if isinstance(outputs, dict) and KEYPOINTS in outputs:
-                raise ModelFileError(
-                    f"{path}: finds joints, and training for int8 is for classifiers. Its int8 "
-                    "file: python -m converters.to_tflite --recipe=int8 --calibration=FOLDER."
-                )
             raise ModelFileError(
                 f"{path}: holds no learned ranges, so it was not trained for int8. To train it: "
                 "python -m training.main --config=... --set=qat=int8 "

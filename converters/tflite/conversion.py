@@ -29,7 +29,7 @@ from converters.tflite.tflite_files import sha256, write_tflite
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
-from levit_common.shipped_names import PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import KEYPOINTS, PROBABILITIES, SIGNATURE
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import class_names_for
 from levit_tf.prediction.predictor import exported_class_names
@@ -59,6 +59,7 @@ def to_tflite(
       outputs: outputs of a classifier, one of `converters.choices.OUTPUTS`. MediaPipe needs a
         single output. Other networks keep all their outputs.
       io_dtype: type of the input and the outputs, one of the recipe's types; by default the first.
+        Joints are always float32.
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those of the application.
         Recipes that quantise activations need them. With every recipe, the file is compared with
         Keras on them, or, if None, on pictures that come with scikit-learn.
@@ -103,6 +104,8 @@ def to_tflite(
             "input_and_output_type": io_dtype,
             "source": source and {"file": Path(source).name, "sha256": sha256(source)},
         }
+        if KEYPOINTS in graph.output:
+            about["output_type"] = "float32"  # of whichever recipe
         lite = float32_graph(graph)
         if ranges is None:
             about["calibration_images"] = len(images) if chosen.calibrated else 0

@@ -69,10 +69,11 @@ def symmetric_tensors(graph: Graph) -> list[str]:
 def make_interface_uint8(graph: Graph) -> None:
     """Turns int8 inputs and outputs into uint8, by QUANTIZE ops next to them.
 
-    The values stay the same, because the zero points are higher by 128.
+    The values stay the same, because the zero points are higher by 128. Float outputs stay float.
     """
     for name in graph.inputs() + graph.outputs():
-        graph.make_uint8(name)
+        if graph.is_int8(name):
+            graph.make_uint8(name)
 
 
 def _kernels_after(graph: Graph, name: str) -> Iterator[str | None]:

@@ -6,6 +6,9 @@ and all weights are int8, and the file is a single XNNPACK partition.
 
 Full int8 is for accelerators that only support integers: every op, the input and the outputs are
 integers. `converters.tflite.integer_graph` prepares the network for it.
+
+In a network that finds joints, both end at the logits: an axis has more places than int8 has
+numbers, so the decoding and the output are float32.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ from converters.tflite.calibration_methods import measure_ranges
 from converters.tflite.integer_graph import integer_graph, make_interface_uint8, symmetric_tensors
 from converters.tflite.quantization_ranges import Ranges, combine
 from converters.tflite.tflite_graph import Graph
+from levit_common.shipped_names import KEYPOINTS
+
+# Ops in which weights or attention work.
+_OF_THE_NETWORK = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
 
 
 def quantize_mixed_int8(
@@ -78,7 +85,7 @@ def quantize_full_int8(
       method: as in `quantize_mixed_int8`.
 
     Returns:
-      The quantised graph.
+      The quantised graph; of one that finds joints the output stays float32.
 
     Raises:
       ImportError: ai-edge-quantizer is not installed.
@@ -87,7 +94,7 @@ def quantize_full_int8(
     if io_dtype not in IO_DTYPES:
         raise ValueError(f"io_dtype must be {' or '.join(IO_DTYPES)}. Received: {io_dtype!r}")
     _check_arguments(images, ranges, method)
-    recipe, symmetric = _static_recipe(), symmetric_tensors(graph)
+    recipe, symmetric = _static_recipe(graph), symmetric_tensors(graph)
     ranges = _all_ranges(graph, recipe, images, ranges, method, symmetric)
     ranges = integer_graph(graph, ranges)
     (pixels,) = graph.inputs()
@@ -162,18 +169,25 @@ def _quantize(graph: Graph, recipe, ranges: Ranges, images: np.ndarray | None) -
     return quantized
 
 
-def _static_recipe():
-    """Returns the quantiser's recipe for int8 activations and per-channel int8 kernels."""
-    from ai_edge_quantizer import recipe, recipe_manager
+def _static_recipe(graph: Graph):
+    """Returns the recipe for int8 activations and per-channel int8 kernels, except decoding."""
+    from ai_edge_quantizer import qtyping, recipe, recipe_manager
 
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipe.static_wi8_ai8())
+    decoding = list(_decoding(graph))
+    known = {kind.value for kind in qtyping.TFLOperationName}  # it leaves others in float anyway
+    for kind, output in decoding:
+        if kind in known:
+            no_quantization(manager, kind, f"^{re.escape(output)};$")
+    if decoding:
+        no_quantization(manager, "OUTPUT")
     return manager
 
 
 def _mixed_recipe(graph: Graph):
     """Returns the quantiser's static int8 recipe, without the ops that stay in float."""
-    manager = _static_recipe()
+    manager = _static_recipe(graph)
     for kind in ("INPUT", "OUTPUT", "BATCH_MATMUL", "SOFTMAX", "HARD_SWISH"):
         no_quantization(manager, kind)
     for kind, output in _float_ops_by_place(graph):
@@ -201,6 +215,19 @@ def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
     for operator in graph.operators:
         if graph.kind(operator) == "BATCH_MATMUL":
             yield from follow(graph.outputs_of(operator), ("ADD", "TRANSPOSE", "RESHAPE"))
+
+
+def _decoding(graph: Graph) -> Iterator[tuple[str, str]]:
+    """(kind, output) of the ops that make joints of logits; none in other networks."""
+    if KEYPOINTS not in graph.signature_outputs():
+        return
+    read = set()  # by what lies behind
+    for operator in reversed(graph.operators):
+        outputs = graph.outputs_of(operator)
+        if graph.kind(operator) in _OF_THE_NETWORK or read.intersection(outputs):
+            read.update(graph.inputs_of(operator))
+        else:
+            yield graph.kind(operator), outputs[0]
 
 
 def _restore_signature_outputs(quantized: Graph, before: Graph) -> None:

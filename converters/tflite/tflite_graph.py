@@ -91,6 +91,11 @@ class Graph:
         """Returns whether a tensor is a constant stored in the file."""
         return self.model.buffers[self.tensors[name].buffer].data is not None
 
+    def is_int8(self, name: str) -> bool:
+        """Whether a tensor is of int8."""
+        _, schema = _schema()
+        return self.tensors[name].type == schema.TensorType.INT8
+
     def first_of_chain(self) -> dict[str, str]:
         """Returns, for each output of an op that only passes on values, the original tensor."""
         first = {}

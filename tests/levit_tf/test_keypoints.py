@@ -106,16 +106,35 @@ def test_a_saved_network_loads_after_nothing_but_the_import_of_the_package(tmp_p
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
 
 
-def test_training_for_int8_is_refused_with_what_to_do_instead(tmp_path):
-    from converters.deploy import deploy_graph
+def test_a_network_that_was_not_trained_for_int8_is_named(tmp_path):
     from converters.qat.qat_model import load_quantized
-    from converters.qat.twin import make_twin
 
     _network("simcc").save(tmp_path / "joints.keras")
-    with pytest.raises(ValueError, match=r"joints\.keras: finds joints, .*--recipe=int8"):
+    with pytest.raises(ValueError, match=r"joints\.keras: holds no learned ranges, .*set=qat=int8"):
         load_quantized(tmp_path / "joints.keras")
-    with pytest.raises(ValueError, match=r"is for classifiers; .*keypoints\. .*--recipe=int8"):
-        make_twin(deploy_graph(_network("simcc")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["simcc", "heatmap"])
+@pytest.mark.parametrize("recipe", ["int8", "int8_full"])
+def test_int8_files_read_places_and_confidence_off_in_float(head, recipe, tmp_path):
+    from converters.tflite.conversion import to_tflite
+    from levit_tf.prediction.network_files import read_network
+    from levit_tf.preprocessing import preprocess_input
+
+    images = np.clip(128 + 40 * random_images((64, 64), 8), 0, 255)
+    model = _network(head)
+    expected = keras.ops.convert_to_numpy(
+        model(preprocess_input(images), training=False)["keypoints"]
+    )
+    path = tmp_path / "joints.tflite"
+    options = {"calibration_images": images, "calibration_method": "min_max"}
+    to_tflite(model, path, recipe=recipe, class_names=LSP.joints, **options)
+    network = read_network(path)
+    found = np.concatenate([network.outputs(image[None])["keypoints"] for image in images])
+    difference = np.abs(found - expected)
+    assert np.median(difference[..., :2]) < 0.1
+    assert difference[..., 2].mean() < 0.01
 
 
 def test_a_classifier_finds_no_joints(tmp_path):

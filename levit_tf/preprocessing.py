@@ -257,6 +257,49 @@ def resize_part(
     Returns:
       As in `resize_and_center_crop`; 0 outside the image.
     """
+    whole = ops.shape(image)[:2]
+    return _resized(image, whole, (0, 0), resized, starts, size, kernel)
+
+
+def resize_region(
+    image: Any, edges: Sequence[Any], size: tuple[int, int], kernel: Kernel = BILINEAR
+) -> Any:
+    """Cuts a region out of an image, and resizes it as Pillow does.
+
+    What of it lies outside of the image is black, and takes no memory.
+
+    Args:
+      image: see `resize_and_center_crop`.
+      edges: (top, left, bottom, right) of the region, whole numbers of pixels; a part of it lies in
+        the image.
+      size: (height, width) of the result, pixels.
+      kernel: what to interpolate with.
+
+    Returns:
+      As `resize_and_center_crop`.
+    """
+    top, left, bottom, right = edges
+    height, width = ops.shape(image)[:2]
+    first = [ops.maximum(start, 0) for start in (top, left)]
+    last = [ops.minimum(end, side) for end, side in ((bottom, height), (right, width))]
+    part = image[first[0] : last[0], first[1] : last[1]]
+    before = (first[0] - top, first[1] - left)
+    region = (bottom - top, right - left)
+    return _resized(part, region, before, size, (0, 0), size, kernel)
+
+
+def _resized(image, whole, before, resized, starts, size, kernel) -> Any:
+    """`resize_part` of an image of size `whole` that is black but for a part.
+
+    Args:
+      image: the part.
+      whole: (height, width) of the image.
+      before: rows and columns of it before the part.
+      resized: see `resize_part`.
+      starts: likewise.
+      size: likewise.
+      kernel: likewise.
+    """
     height, width = ops.shape(image)[:2]
     channels = image.shape[2]
     # Width first, then height, rounded to whole grey levels in between: as Pillow does. In a single
@@ -265,10 +308,10 @@ def resize_part(
     x = ops.transpose(ops.reshape(image, (height, width * channels)))
     x = ops.reshape(x, (width, channels * height))
     # (width, channels * height) -> (size[1], channels * height)
-    x = _resize_rows(x, width, resized[1], starts[1], size[1], kernel)
+    x = _resize_rows(x, whole[1], before[1], resized[1], starts[1], size[1], kernel)
     x = ops.transpose(ops.reshape(x, (size[1] * channels, height)))
     # (height, size[1] * channels) -> (size[0], size[1] * channels)
-    x = _resize_rows(x, height, resized[0], starts[0], size[0], kernel)
+    x = _resize_rows(x, whole[0], before[0], resized[0], starts[0], size[0], kernel)
     x = ops.reshape(x, (*size, channels))
     return ops.convert_to_numpy(x) if isinstance(image, np.ndarray) else x
 
@@ -284,15 +327,18 @@ def _middle_of(resized: Any, cropped: int) -> Any:
     return half + excess % 2 * (half % 2)
 
 
-def _resize_rows(x: Any, side: Any, resized: Any, start: Any, cropped: int, kernel: Kernel) -> Any:
+def _resize_rows(
+    x: Any, side: Any, before: Any, resized: Any, start: Any, cropped: int, kernel: Kernel
+) -> Any:
     """Resizes the first axis from `side` to `resized`; returns `cropped` rows from `start` on.
 
     Only the inputs that an output depends on are read: each block of outputs has a weight matrix
     and the indices of the input rows that it applies to.
 
     Args:
-      x: (side, columns).
-      side: length of the first axis; `side`, `resized` and `start` may be scalar tensors.
+      x: (rows, columns): the rows of the axis that are not zero.
+      side: length of the axis; all lengths may be scalar tensors.
+      before: number of zero rows before `x`; the integer 0 if `x` is the whole axis.
       resized: the length to resize it to.
       start: index of the first row to compute; rows outside the resized axis are 0.
       cropped: number of rows to compute.
@@ -305,6 +351,10 @@ def _resize_rows(x: Any, side: Any, resized: Any, start: Any, cropped: int, kern
     outputs = ops.convert_to_tensor(middles) + ops.cast(start, "float32")
     lengths = (_one_by_one(length) for length in (side, resized))
     inside, weights = resize_filters(outputs, *lengths, kernel)
+    if not isinstance(before, int) or before:
+        own = inside - before
+        inside = ops.clip(own, 0, ops.shape(x)[0] - 1)
+        weights = weights * ops.cast(own == inside, "float32")[:, None, :]
     values = ops.matmul(weights, ops.cast(ops.take(x, inside, axis=0), "float32"))
     # (blocks, BLOCK, columns) -> (blocks * BLOCK, columns)
     values = ops.reshape(values, (middles.size, -1))[:cropped]

@@ -19,7 +19,9 @@ the exit that was used. Its fourth signature, `with_thresholds`, is `image_tenso
 
 A network that predicts joints has the first two signatures. They return `keypoints`, float32
 (batch, joints, 3): x and y in pixels of the sent picture, where 0 is the centre of the first pixel,
-and confidence 0..1; and `joints`, string (batch, joints): their names.
+and confidence 0..1; and `joints`, string (batch, joints): their names. Its third signature,
+`boxes`, takes `image_bytes` and `boxes`, float32 (batch, 4): y1, x1, y2, x2 of a person in pixels
+of each picture. It returns the same for that person.
 
 Names that a SavedModel or a TFLite file of the converters has as well are imported from there. No
 package that is slow to import is used here, so that a client starts quickly.
@@ -43,6 +45,7 @@ __all__ = ["EXIT", "KEYPOINTS", "LOGITS", "PROBABILITIES", "THRESHOLDS", "THRESH
 SERVING_DEFAULT = SIGNATURE
 IMAGE_TENSOR = "image_tensor"
 CLASSIFY = "classify"
+BOXES = "boxes"  # also the name of its second input
 # Values of SignatureDef.method_name; the Classify method of TF Serving accepts only the second.
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -71,7 +74,7 @@ def outputs_of(signature: str, is_dynamic: bool) -> tuple[str, ...]:
     return (*known, EXIT) if is_dynamic and signature != CLASSIFY else known
 
 
-OF_JOINTS = (KEYPOINTS, JOINTS)  # for both signatures of a network that predicts joints
+OF_JOINTS = (KEYPOINTS, JOINTS)  # for all signatures of a network that predicts joints
 # For IMAGE_TENSOR in a `model.tflite`, which has no strings.
 TFLITE_OUTPUTS, TFLITE_OF_JOINTS = (PROBABILITIES, LOGITS), (KEYPOINTS,)
 

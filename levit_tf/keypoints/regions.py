@@ -6,12 +6,13 @@ import numpy as np
 
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels
 # A region is that much larger than the box of the joints, so that hands and feet are in it.
-_BOX_MARGIN = 1.25
+BOX_MARGIN = 1.25
+SMALLEST_SCALE = 1e-3
 
 
 def whole_picture(height: int, width: int) -> Box:
     """The box for which the region that a network sees is the whole picture."""
-    inner = [side / _BOX_MARGIN for side in (width, height)]
+    inner = [side / BOX_MARGIN for side in (width, height)]
     return (width - inner[0]) / 2 - 0.5, (height - inner[1]) / 2 - 0.5, *inner
 
 
@@ -22,7 +23,7 @@ def region_of(box: Box, size: tuple[int, int], room: float = 1.0) -> tuple[float
     large; a pixel of the input is `scale` pixels of the picture.
     """
     left, top, width, height = box
-    scale = max(_BOX_MARGIN * max(width / size[1], height / size[0]), 1e-3)
+    scale = max(BOX_MARGIN * max(width / size[1], height / size[0]), SMALLEST_SCALE)
     sides = scale * room * size[1], scale * room * size[0]
     return left + width / 2 - sides[0] / 2, top + height / 2 - sides[1] / 2, scale
 

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -151,12 +151,18 @@ class Client(_Base):
         return found
 
     def find_joints(
-        self, images: Sequence[Picture], *, timeout_s: float | None = None
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Sequence[float]] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> list[list[Joint]]:
-        """Predicts the joints of the person that fills each picture.
+        """Predicts the joints of the person that fills each picture, or a box in it.
 
         Args:
           images: paths or contents of picture files.
+          boxes: one box for each picture: (y1, x1, y2, x2) in pixels of the picture. Repeat a
+            picture that shows several persons.
           timeout_s: time limit for each batch in seconds; by default the client's.
 
         Returns:
@@ -164,12 +170,11 @@ class Client(_Base):
 
         Raises:
           RequestError: see the class; also if the model does not predict joints.
-          ValueError: a file cannot be read or is empty.
+          ValueError: a file cannot be read or is empty, or the number of boxes differs.
         """
         found = []
-        for batch in batches(images):
-            inputs = {signatures.IMAGE_BYTES: batch}
-            found += self._joints(self.predict(inputs, timeout_s=timeout_s), len(batch))
+        for call in _joint_calls(images, boxes):
+            found += self._joints(self.predict(**call, timeout_s=timeout_s), _count(call))
         return found
 
     def predict(
@@ -256,13 +261,16 @@ class AsyncClient(_Base):
         return found
 
     async def find_joints(
-        self, images: Sequence[Picture], *, timeout_s: float | None = None
+        self,
+        images: Sequence[Picture],
+        boxes: Sequence[Sequence[float]] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> list[list[Joint]]:
         """See `Client.find_joints`."""
         found = []
-        for batch in batches(images):
-            inputs = {signatures.IMAGE_BYTES: batch}
-            found += self._joints(await self.predict(inputs, timeout_s=timeout_s), len(batch))
+        for call in _joint_calls(images, boxes):
+            found += self._joints(await self.predict(**call, timeout_s=timeout_s), _count(call))
         return found
 
     async def predict(
@@ -326,3 +334,27 @@ def is_rest(server: str) -> bool:
     if not re.fullmatch(r"(unix|dns|ipv4|ipv6|xds):.+|.+:\d+", server):
         raise ValueError(f"{server}: the port is missing; TensorFlow Serving's are 8500 and 8501.")
     return False
+
+
+def _joint_calls(
+    images: Sequence[Picture], boxes: Sequence[Sequence[float]] | None
+) -> Iterator[dict[str, Any]]:
+    """What `predict` is called with, a batch at a time."""
+    if boxes is not None and len(boxes) != len(images):
+        raise ValueError(
+            f"find_joints takes a box for each picture. Received: {len(boxes)} boxes for "
+            f"{len(images)} pictures"
+        )
+    first = 0
+    for batch in batches(images):
+        inputs = {signatures.IMAGE_BYTES: batch}
+        name = signatures.SERVING_DEFAULT
+        if boxes is not None:
+            name = signatures.BOXES
+            inputs[name] = np.asarray(boxes[first : first + len(batch)], np.float32)
+        yield {"inputs": inputs, "signature_name": name}
+        first += len(batch)
+
+
+def _count(call: Mapping[str, Any]) -> int:
+    return len(call["inputs"][signatures.IMAGE_BYTES])

@@ -11,8 +11,10 @@ from converters.choices import CONSTANTS
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from levit_lite.class_names import check_class_names
 from levit_tf.keypoints.whole_picture import fit_whole, to_picture
-from serving.export.picture_graph import batch_decoder
+from serving.export import box_graph
+from serving.export.picture_graph import MAX_PICTURES, batch_decoder
 from serving.signatures import (
+    BOXES,
     IMAGE_BYTES,
     IMAGE_TENSOR,
     IMAGES,
@@ -34,8 +36,8 @@ def keypoint_signatures(
       weights: see `converters.saved_model.tensorflow_graph.tensorflow_function`.
 
     Returns:
-      A `tf.function` for each signature of `serving.signatures` but `classify`. They share the
-      network with its weights as one function.
+      A `tf.function` for each signature of joints in `serving.signatures`. They share the network
+      with its weights as one function.
 
     Raises:
       ValueError: the number of names is not that of the joints.
@@ -44,6 +46,7 @@ def keypoint_signatures(
     names = check_class_names(joints, graph.output[KEYPOINTS].shape[1], "class_names")
     network = tensorflow_function(graph, precision, weights=weights)
     decode = batch_decoder(size, fit_whole).get_concrete_function()
+    decode_boxes = batch_decoder(size, box_graph.cut_box, [box_graph.BOX]).get_concrete_function()
 
     def named(keypoints):
         count = tf.shape(keypoints)[0]
@@ -58,11 +61,21 @@ def keypoint_signatures(
         height, width = tf.split(sides, 2, axis=1)  # (batch, 1)
         return named(tf.stack([*to_picture(x, y, height, width, size), confidence], axis=-1))
 
-    def signature(function, spec):
-        return tf.function(function, input_signature=[spec], autograph=False)
+    def of_boxes(contents, boxes):
+        contents, boxes = box_graph.checked_boxes(contents, boxes, MAX_PICTURES)
+        images, sides = decode_boxes(contents, boxes)
+        boxes = box_graph.inside(boxes, sides)
+        x, y, confidence = tf.unstack(network(tf.cast(images, tf.float32))[KEYPOINTS], axis=-1)
+        return named(tf.stack([*box_graph.to_picture(x, y, boxes, size), confidence], axis=-1))
 
+    def signature(function, *specs):
+        return tf.function(function, input_signature=specs, autograph=False)
+
+    contents = tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)
+    boxes = tf.TensorSpec([None, 4], tf.float32, name=BOXES)
     images = tf.TensorSpec([None, *size, 3], tf.float32, name=IMAGES)
     return {
-        SERVING_DEFAULT: signature(of_bytes, tf.TensorSpec([None], tf.string, name=IMAGE_BYTES)),
+        SERVING_DEFAULT: signature(of_bytes, contents),
         IMAGE_TENSOR: signature(of_pixels, images),
+        BOXES: signature(of_boxes, contents, boxes),
     }

@@ -11,7 +11,7 @@ picture's index in the batch. Headers are checked before anything is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -39,7 +39,8 @@ _PARALLEL_PIXELS = MAX_PIXELS // PARALLEL_PICTURES
 
 def batch_decoder(
     size: tuple[int, int],
-    fit: Callable[[tf.Tensor, tuple[int, int]], tf.Tensor] = resize_and_center_crop,
+    fit: Callable[..., tf.Tensor] = resize_and_center_crop,
+    of_each: Sequence[tf.TensorSpec] = (),
 ) -> tf.types.experimental.GenericFunction:
     """Builds the function that decodes pictures and fits them to one size.
 
@@ -47,28 +48,31 @@ def batch_decoder(
       size: (height, width) of the result, pixels.
       fit: function of a picture, (height, width, 3) uint8, and `size` that returns whole numbers
         0..255, (*size, 3) float32. By default the evaluation protocol.
+      of_each: further tensors for each picture, which are passed to `fit`.
 
     Returns:
-      A `tf.function` from files, (batch,) string, to fitted pictures, (batch, *size, 3) uint8, and
-      their original (height, width), (batch, 2) int32. It raises InvalidArgumentError for a picture
-      that is refused, and for more than `MAX_PICTURES`.
+      A `tf.function` from files, (batch,) string, and batches of the further tensors to fitted
+      pictures, (batch, *size, 3) uint8, and their original (height, width), (batch, 2) int32. It
+      raises InvalidArgumentError for a picture that is refused, and for more than `MAX_PICTURES`.
     """
-    decode_one = _decoder(size, fit)
+    decode_one = _decoder(size, fit, of_each)
+    more = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in of_each]
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def decode(contents):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), *more], autograph=False)
+    def decode(contents, *more):
         contents = checked_batch(contents, IMAGE_BYTES, (), MAX_PICTURES)
-        return _decode_batch(contents, decode_one, size)
+        return _decode_batch(contents, more, decode_one, size)
 
     return decode
 
 
-def _decode_batch(contents, decode_one, size):
-    def alone(content):
+def _decode_batch(contents, more, decode_one, size):
+    def alone(element):
+        content, *more = element
         header = read_header(content)
         is_ok = header.state == OK
         image, sides = tf.cond(
-            is_ok, lambda: decode_one(header.content, header.kind), lambda: _nothing(size)
+            is_ok, lambda: decode_one(header.content, header.kind, *more), lambda: _nothing(size)
         )
         return image, sides, header.state
 
@@ -77,13 +81,13 @@ def _decode_batch(contents, decode_one, size):
             tf.TensorSpec(shape, dtype)
             for shape, dtype in (([*size, 3], tf.uint8), ([2], tf.int32), ([], tf.int32))
         )
-        return tf.map_fn(alone, contents, fn_output_signature=spec)
+        return tf.map_fn(alone, (contents, *more), fn_output_signature=spec)
 
     # Creating a data set takes about a millisecond. A single picture does not need it, as an error
     # message of its decoder needs no index.
     count = tf.size(contents, tf.int64)
     images, sides, states = tf.cond(
-        count > 1, lambda: _in_parallel(contents, count, decode_one, size), one_by_one
+        count > 1, lambda: _in_parallel(contents, more, count, decode_one, size), one_by_one
     )
 
     def refused():
@@ -103,12 +107,13 @@ def _nothing(size) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.zeros([*size, 3], tf.uint8), tf.zeros([2], tf.int32)
 
 
-def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _in_parallel(contents, more, count, decode_one, size) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decodes pictures in parallel; returns images, sides, and states (batch,) int32."""
 
-    def with_header(place, content):
+    def with_header(place, element):
+        content, *more = element
         header = read_header(content)
-        return place, header.content, header.kind, header.pixels, header.state
+        return place, (header.content, header.kind, *more), header.pixels, header.state
 
     def counted(total, element):
         *known, pixels, state = element
@@ -116,19 +121,19 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
         state = tf.where((state == OK) & (total > MAX_REQUEST_PIXELS), TOO_MANY, state)
         return total, (*known, pixels, state)
 
-    def if_small(place, content, kind, pixels, state):
+    def if_small(place, given, pixels, state):
         is_now = (state == OK) & (pixels <= _PARALLEL_PIXELS)
-        found = tf.cond(is_now, lambda: decode_one(content, kind), lambda: _nothing(size))
-        return place, content, kind, pixels, state, *found
+        found = tf.cond(is_now, lambda: decode_one(*given), lambda: _nothing(size))
+        return place, given, pixels, state, *found
 
-    def if_large(place, content, kind, pixels, state, *found):
+    def if_large(place, given, pixels, state, *found):
         is_now = (state == OK) & (pixels > _PARALLEL_PIXELS)
-        found = tf.cond(is_now, lambda: decode_one(content, kind), lambda: found)
+        found = tf.cond(is_now, lambda: decode_one(*given), lambda: found)
         return place, *found, state
 
     # A decoder's error does not contain the picture's index. So failing pictures are dropped, and
     # the missing indices show which they were.
-    decoded = tf.data.Dataset.from_tensor_slices(contents).enumerate()
+    decoded = tf.data.Dataset.from_tensor_slices((contents, *more)).enumerate()
     decoded = decoded.map(with_header).ignore_errors().scan(tf.constant(0, tf.int64), counted)
     decoded = decoded.map(if_small, num_parallel_calls=PARALLEL_PICTURES).ignore_errors()
     decoded = decoded.map(if_large).ignore_errors()
@@ -146,19 +151,21 @@ def _in_parallel(contents, count, decode_one, size) -> tuple[tf.Tensor, tf.Tenso
     return images[:-1], sides[:-1], states[:-1]
 
 
-def _decoder(size, fit):
-    """Makes a function from a file and its kind to (*size, 3) uint8 and its original sides."""
+def _decoder(size, fit, of_each):
+    """Makes a function from a file, its kind and more to (*size, 3) uint8 and its original sides."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
-    def fitted(image):
-        found = tf.ensure_shape(tf.cast(fit(image, size), tf.uint8), [*size, 3])
+    image = tf.TensorSpec([None, None, 3], tf.uint8)
+
+    @tf.function(input_signature=[image, *of_each], autograph=False)
+    def fitted(image, *more):
+        found = tf.ensure_shape(tf.cast(fit(image, size, *more), tf.uint8), [*size, 3])
         return found, tf.shape(image)[:2]
 
-    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+    spec = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32), *of_each]
 
     @tf.function(input_signature=spec, autograph=False)
-    def decode(content, kind):
-        return fitted(_decode(content, kind))
+    def decode(content, kind, *more):
+        return fitted(_decode(content, kind), *more)
 
     return decode
 

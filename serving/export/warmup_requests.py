@@ -18,6 +18,7 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 
 from serving.export.signature_pictures import encode, sample_pixels
 from serving.signatures import (
+    BOXES,
     CLASSIFY,
     ENCODED_FEATURE,
     EXAMPLES,
@@ -41,6 +42,16 @@ def bytes_request(name: str, pictures: Sequence[bytes]) -> predict_pb2.PredictRe
     """Makes a request with encoded pictures."""
     request = _request(name, SERVING_DEFAULT)
     request.inputs[IMAGE_BYTES].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string))
+    return request
+
+
+def boxes_request(
+    name: str, pictures: Sequence[bytes], boxes: Sequence[Sequence[float]]
+) -> predict_pb2.PredictRequest:
+    """A request of encoded pictures with a box in each."""
+    request = bytes_request(name, pictures)
+    request.model_spec.signature_name = BOXES
+    request.inputs[BOXES].CopyFrom(tf.make_tensor_proto(boxes, tf.float32))
     return request
 
 
@@ -82,18 +93,19 @@ def warmup_logs(
     Args:
       name: name of the model.
       size: (height, width) of the network's input, pixels.
-      has_classes: whether the model has the signature `classify`.
+      has_classes: whether the model has the signature `classify`; otherwise it has `boxes`.
       paths: for a dynamic classifier, the thresholds that select each exit.
     """
     picture = encode(sample_pixels(), "JPEG")
     logs = []
     for batch in BATCH_SIZES:
         pictures = [picture] * batch
-        of_bytes, of_pixels, of_examples = PredictionLog(), PredictionLog(), PredictionLog()
+        of_bytes, of_pixels, of_examples, of_boxes = (PredictionLog() for _ in range(4))
         of_bytes.predict_log.request.CopyFrom(bytes_request(name, pictures))
         of_pixels.predict_log.request.CopyFrom(grey_request(name, batch, size))
+        of_boxes.predict_log.request.CopyFrom(boxes_request(name, pictures, [[0, 0, 4, 4]] * batch))
         of_examples.classify_log.request.CopyFrom(classify_request(name, pictures))
-        logs += [of_bytes, of_pixels, *([of_examples] if has_classes else [])]
+        logs += [of_bytes, of_pixels, of_examples if has_classes else of_boxes]
         for thresholds in paths:
             request = grey_request(name, batch, size)
             request.model_spec.signature_name = THRESHOLDS_SIGNATURE

@@ -57,7 +57,7 @@ def expected(tmp_path_factory):
 def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert exported.checks.keras < 1e-5
     assert exported.checks.bytes < 1e-3
-    assert exported.checks.requests == 2 * len(BATCH_SIZES)
+    assert exported.checks.requests == 3 * len(BATCH_SIZES)
     assert (exported.path / "assets/labels.txt").read_text().split() == list(LSP.joints)
 
 
@@ -75,6 +75,48 @@ def test_the_client_gets_joints_in_pixels_of_each_picture(protocol, target, expe
     by_keras = _network()(levit_tf.preprocess_input(pixels), training=False)["keypoints"]
     np.testing.assert_allclose(answer["keypoints"], by_keras, atol=0.01)
     assert answer["joints"].tolist() == [[name.encode() for name in LSP.joints]] * 2
+
+
+BOXES = [(10, 20, 250.5, 120), (0, 0, 90, 200), (5.5, 3, 30, 40), (0, 0, 1, 77)]
+
+
+@pytest.fixture(scope="module")
+def expected_in_boxes(tmp_path_factory):
+    """What the Keras model finds in crops that are made outside of the graph."""
+    path = tmp_path_factory.mktemp("keras") / "joints.keras"
+    _network().save(path)
+    finder = load_finder(path)
+    return [
+        finder.find(load_image(picture), (x1, y1, x2 - x1, y2 - y1))
+        for picture, (y1, x1, y2, x2) in zip(PICTURES, BOXES, strict=True)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_the_client_gets_the_joints_of_boxes(protocol, target, expected_in_boxes):
+    server = target.grpc if protocol == "grpc" else f"http://{target.rest}"
+    with Client(server, "pose") as client:
+        found = client.find_joints(PICTURES, BOXES)
+        (alone,) = client.find_joints(PICTURES[1:2], BOXES[1:2])
+    for joints, places in zip(found, expected_in_boxes, strict=True):
+        assert tuple(joint.name for joint in joints) == LSP.joints
+        np.testing.assert_allclose([joint[1:] for joint in joints], places, atol=0.05)
+    np.testing.assert_allclose([j[1:] for j in alone], [j[1:] for j in found[1]], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_server_says_which_box_is_none(target):
+    with Client(target.grpc, "pose") as client:
+        with pytest.raises(RequestError, match=r"box 1 of 2: expected it inside of its picture"):
+            client.find_joints(PICTURES[:2], [BOXES[0], (0, 0, 5, 4000)])
+        with pytest.raises(RequestError, match=r"box 0 of 1: expected numbers .*nan"):
+            client.find_joints(PICTURES[:1], [(0, 0, float("nan"), 5)])
+        inputs = {"image_bytes": PICTURES[:2], "boxes": np.float32(BOXES[:1])}
+        with pytest.raises(RequestError, match=r"expected one for each picture .*got 1 for 2"):
+            client.predict(inputs, signature_name="boxes")
+        with pytest.raises(ValueError, match="Received: 1 boxes for 2 pictures"):
+            client.find_joints(PICTURES[:2], BOXES[:1])
 
 
 @pytest.mark.slow

@@ -16,9 +16,8 @@ DOUBTFUL = 0.01
 # A score that beats guessing by less than this says little, for any number of pictures. It is a
 # share of what guessing gets right, and of what it gets wrong.
 LITTLE = 0.2
-# The peak rate to suggest if nothing else is known.
 FEW_A_CLASS = 50  # pictures per class
-USUAL_RATE = 1e-3
+USUAL_RATE = 1e-3  # the peak rate to suggest if nothing else is known
 
 
 @dataclasses.dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _in_parallel(contents, more, count, decode_one, size) -> tuple[tf.Tensor, tf
 
 
 def _decoder(size, fit, of_each):
-    """Makes a function from a file, its kind and more to (*size, 3) uint8 and its original sides."""
+    """Makes a function from a file, its kind and more to (*size, 3) uint8 and its sides."""
 
     image = tf.TensorSpec([None, None, 3], tf.uint8)
 

@@ -59,12 +59,12 @@ def main() -> None:
     found = choice.choose(measured, args.least_same)
     if found is None:
         raise ValueError(
-            f"none of them puts {args.least_same:.0%} of the pictures into the model's classes. "
-            "Give pictures like those it will see (--calibration), or a lower --least_same."
+            f"no candidate predicts the model's class for {args.least_same:.0%} of the pictures. "
+            "Give pictures like those of the application (--calibration), or a lower --least_same."
         )
     print(f"recommended: {found.name}\n  {_command(found.name)}")
     if args.target == "android":
-        print("measured on this machine, not on a phone; docs/android.md has how to measure there")
+        print("measured on this machine, not on a phone; docs/android.md says how to measure there")
 
 
 def _command(name: str) -> str:

@@ -110,7 +110,9 @@ class _Rewriting:
             is_nothing = type(layer).__name__ == "ConvertToTensor"
             return args[0] if is_nothing or self._is_left_out(layer) else layer(*args, **kwargs)
         if layer in self._called:
-            raise ValueError(f"Layer {layer.name!r} is called more than once; fuse() cannot share.")
+            raise ValueError(
+                f"Layer {layer.name!r} is called more than once, which fuse() does not support."
+            )
         self._called.add(layer)
         return rewrite(layer, args[0])
 

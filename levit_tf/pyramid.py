@@ -71,8 +71,8 @@ def backbone(
     if isinstance(model, keras.Model):
         if weights is not None or kwargs or input_shape != (None, None, 3):
             raise ValueError(
-                f"Model {model.name!r} is there already, so weights, input_shape and the like "
-                "cannot be chosen; levit_tf.with_input_size makes one for another size."
+                f"Model {model.name!r} is there already, so weights, input_shape and similar "
+                "arguments are not allowed; for another size, use levit_tf.with_input_size."
             )
     else:
         model = LeViT(model, include_top=False, weights=weights, input_shape=input_shape, **kwargs)

@@ -39,8 +39,8 @@ def with_input_size(
     flat = flatten(model)
     if not any(isinstance(layer, TableAttention) for layer in flat.layers):
         raise ValueError(
-            f"Model {model.name!r} has no LeViT in train form in it. A fused network for one size "
-            "is bound to it: fuse what this function returns."
+            f"Model {model.name!r} contains no LeViT in train form. A fused network for one size "
+            "cannot change it: call this function first, then fuse its result."
         )
     if input_size is None or isinstance(input_size, int):
         input_size = (input_size, input_size)

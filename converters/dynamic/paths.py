@@ -87,8 +87,8 @@ def check_paths(
             exits = {int(one.exits[0]) for one in answers}
             if exits != {step}:
                 raise ValueError(
-                    f"{path}: not written, as thresholds that should have it leave at step {step} "
-                    f"have it leave at {sorted(exits)}."
+                    f"{path}: not written: with the thresholds for leaving at step {step}, "
+                    f"pictures leave at {sorted(exits)}."
                 )
             return {LOGITS: np.concatenate([one.logits for one in answers])}
 

@@ -152,6 +152,6 @@ def _saved_model(path: Path, trust: bool) -> DynamicFile:
 
 def _no_dynamic(path: Path) -> ModelFileError:
     return ModelFileError(
-        f"{path}: no dynamic file. Expected one that converters.to_dynamic has written, with "
-        f"{EXIT!r} among its outputs and {THRESHOLDS!r} among what it may be given."
+        f"{path}: no dynamic file. Expected a file written by converters.to_dynamic, with the "
+        f"output {EXIT!r} and the optional input {THRESHOLDS!r}."
     )

@@ -67,7 +67,7 @@ def write_upload_folder(
     network = load_train_form(model)
     variant, flavour = variant_of(network), flavour or _flavour(network)
     if classifier_of(network) is None:
-        raise ValueError(f"{model}: has no classification head, which the hub's formats have.")
+        raise ValueError(f"{model}: has no classification head, which the hub's formats need.")
     if flavour == "timm" and timm_architecture(variant) is None:
         raise ValueError(f"{model}: timm has no {variant.name}; --format=hf can describe it.")
     found = model_properties(network)

@@ -112,7 +112,7 @@ def _library() -> ctypes.CDLL:
         ) from error
     if not version.startswith(f"{LITERT_VERSION}."):
         raise ImportError(
-            f"Times of ops need ai-edge-litert {LITERT_VERSION}, whose C interface is known here. "
+            f"Times of ops need ai-edge-litert {LITERT_VERSION}: only its C interface is known. "
             f'Found {version}: pip install "ai-edge-litert=={LITERT_VERSION}.*"'
         )
     package = importlib.resources.files("ai_edge_litert")

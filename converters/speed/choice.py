@@ -87,8 +87,8 @@ def measure(
     """
     if class_count(model) is None:
         raise ValueError(
-            f"Model {model.name!r} is no classifier; what is compared are classes. Give one with a "
-            "softmax, a sigmoid or a dense layer at its end."
+            f"Model {model.name!r} is no classifier, but candidates are compared by their classes. "
+            "Give a model with a softmax, a sigmoid or a dense layer at its end."
         )
     if len(images) < batch:
         raise ValueError(f"--batch={batch}: there are {len(images)} pictures. Give more of them.")

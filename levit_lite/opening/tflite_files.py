@@ -162,7 +162,9 @@ class _Model:
         if not fits or len(zeros) not in (0, 1, len(scales)) or not np.isfinite(scales).all():
             raise FlatbufferError(f"the quantisation of {name!r}")
         if found.has(5):
-            raise ModelFileError(f"its tensor {name!r} is quantised in a way of somebody's own.")
+            raise ModelFileError(
+                f"its tensor {name!r} has custom quantisation, which is not supported."
+            )
 
     def _check_subgraph(self, subgraph: Table, tensors: Sequence[_Tensor]) -> list[int]:
         """Checks a graph, and returns the graphs that it calls."""

@@ -91,7 +91,7 @@ class Predictor:
         if bad := np.count_nonzero(~np.isfinite(scores).all(axis=1)):
             raise ValueError(
                 f"{self._name}: the network answers NaN for {bad} of {len(scores)} pictures: its "
-                "weights are damaged, or come of a training that diverged."
+                "weights are damaged, or from a training that diverged."
             )
         return scores, np.concatenate(exits) if self.has_exits else None
 

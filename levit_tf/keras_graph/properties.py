@@ -377,7 +377,7 @@ def _checked_names(model: keras.Model, names: Sequence[str]) -> list[str]:
     is_classifier = len(shapes) == 1 and len(next(iter(shapes))) == 2
     if not is_classifier or (len(model.outputs) > 1 and not isinstance(model.output, dict)):
         raise ValueError(
-            f"Model {model.name!r} has no outputs (batch, classes) that class names could be of. "
+            f"Model {model.name!r} has no output (batch, classes) for class names to apply to. "
             f"Found: {', '.join(map(str, shapes))}"
         )
     classes = next(iter(shapes))[1]

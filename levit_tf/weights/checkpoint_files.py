@@ -164,8 +164,8 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
         raise ValueError(
             f"{path}: refused, nothing in it was run. It holds Python objects besides tensors, and "
             "unpickling those can run any code"
-            f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...). Of a "
-            "file that you trust save torch.load(FILE, weights_only=False)['state_dict'] so."
+            f"{_blamed(error)}. Expected a state dict: torch.save(model.state_dict(), ...). If you "
+            "trust the file, save torch.load(FILE, weights_only=False)['state_dict'] in this way."
         ) from error
     except Exception as error:  # A damaged file can raise many types of errors.
         raise ValueError(
@@ -189,7 +189,7 @@ def _read_torch(path: str, key: str | None) -> Checkpoint:
         }
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{path}: holds tensors of a type that numpy has not ({str(error).splitlines()[0]})."
+            f"{path}: numpy cannot hold the type of its tensors ({str(error).splitlines()[0]})."
         ) from error
     return Checkpoint(arrays, notes)
 

@@ -150,8 +150,8 @@ def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
     known = "\n".join(f"  {flavour}: {key}" for flavour, key in _SIGNATURES.items())
     raise ValueError(
         f"{source}: not a LeViT of a known codebase, or one whose BatchNorm is fused already (save "
-        "it before it is fused). Each is known by its first convolution, whatever prefix is before "
-        f"it:\n{known}\nFound {len(state)} keys, the first being: {_listed(list(state))}\n"
+        "it before it is fused). Each is recognised by its first convolution, after any prefix:\n"
+        f"{known}\nFound {len(state)} keys, the first being: {_listed(list(state))}\n"
         "Of a file with several networks --checkpoint_key=NAME takes another one."
     )
 
@@ -168,9 +168,9 @@ def _variant(state: Mapping[str, np.ndarray], flavour: str, source: str) -> Vari
         listed = "\n  ".join(misfits[nearest])
         raise ValueError(
             f"{source}: {flavour} naming, but none of the known variants. The nearest, {nearest}, "
-            f"differs in {len(misfits[nearest])}:\n  {listed}\nWhat no LeViT has, such as layers "
-            "of your own, has to be removed from the file; of several networks in it "
-            "--checkpoint_key=PREFIX takes one."
+            f"differs in {len(misfits[nearest])}:\n  {listed}\nRemove everything that is not part "
+            "of a LeViT, such as your own layers, from the file; if it holds several networks, "
+            "choose one with --checkpoint_key=PREFIX."
         )
     return get_variant(nearest)
 

@@ -18,6 +18,27 @@ from levit_common.regular_files import ModelFileError, first_line
 PROGRESS_FILE, LOG_FILE = "progress.weights.h5", "log.csv"
 
 
+class KeepLog(keras.callbacks.Callback):
+    """Writes a line of the log after each epoch.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self._path = folder / LOG_FILE
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch, **dict(sorted(logs.items()))}
+        is_first = not self._path.exists()
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if is_first:
+                writer.writeheader()
+            writer.writerow(row)
+
+
 class KeepProgress(keras.callbacks.Callback):
     """Keeps the state of a training after each epoch.
 

@@ -33,6 +33,7 @@ from training.keypoints.people import Crops, cut_out
 from training.keypoints.progress import (
     LOG_FILE,
     PROGRESS_FILE,
+    KeepLog,
     KeepProgress,
     resumed_epoch,
     rows_of,
@@ -134,7 +135,7 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
             shuffle=False,  # the batches are
             callbacks=[
                 looks,
-                keras.callbacks.CSVLogger(folder / LOG_FILE, append=True),
+                KeepLog(folder),
                 keras.callbacks.TerminateOnNaN(),
                 KeepProgress(folder),  # the last, so that what it stands for is all there
             ],

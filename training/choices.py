@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-KEYPOINT_CONFIGS = ("keypoints",)  # configs whose networks predict joints rather than classes
+# configs whose networks predict joints rather than classes
+KEYPOINT_CONFIGS = ("keypoints", "keypoints_qat")
 STRATEGIES = ("default", "onedevice", "mirrored", "multiworker", "tpu")
 DISTILLATIONS = ("none", "soft", "hard")
 PRECISIONS = ("float32", "bfloat16", "float16")

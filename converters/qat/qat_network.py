@@ -9,7 +9,13 @@ import tensorflow as tf
 from converters.choices import TARGETS
 from converters.qat.qat_model import LayerRanges
 from converters.qat.qat_packages import tf_keras, tfmot
-from converters.qat.qat_quantizers import LEARNED, SYMMETRIC, FakeQuantization, symmetric_range
+from converters.qat.qat_quantizers import (
+    INHERITED,
+    LEARNED,
+    SYMMETRIC,
+    FakeQuantization,
+    symmetric_range,
+)
 from converters.qat.twin import make_twin
 from converters.qat.twin_layers import AddBias, AttentionBias, HardGate, MatMul, Sigmoid
 
@@ -33,8 +39,8 @@ def fake_quantize(graph: keras.Model, target: str) -> tf_keras.Model:
       target: one of `TARGETS`.
 
     Returns:
-      A tf_keras model: plain RGB -> logits. Its ranges are to be set: `set_ranges`. Called with
-      `training=True` it moves them towards those of the batch.
+      A tf_keras model: plain RGB -> logits, as `converters.qat.twin.make_twin` says. Its ranges are
+      to be set: `set_ranges`. Called with `training=True` it moves them towards those of the batch.
     """
     twin = make_twin(graph)
     notes = _annotations(twin, target)
@@ -47,7 +53,7 @@ def fake_quantize(graph: keras.Model, target: str) -> tf_keras.Model:
             return copy
         if isinstance(layer, tf_keras.layers.Rescaling) and target == "int8_full":
             copy.offset = _rounded_offset(layer)
-        if note.weight == "kernel":
+        if note.weight == "kernel" or note.output == INHERITED:
             source = _source(layer.input)
             note.input_range = lambda: _range(wrappers[source])
         wrappers[layer.name] = _Wrapper(copy, note, name_prefix="")
@@ -159,6 +165,8 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
                 | tf_keras.layers.GlobalAveragePooling2D()
             ):
                 note = FakeQuantization(output=LEARNED)
+            case tf_keras.layers.Resizing():
+                note = FakeQuantization(output=INHERITED)
             case tf_keras.layers.Rescaling():
                 note = FakeQuantization(output=_normalized_pixels(layer))
             case Sigmoid():
@@ -221,6 +229,8 @@ def _range(layer: _Wrapper) -> tuple:
     """The range of a layer's output."""
     if layer.quantize_config.is_learning:
         return tuple(tf.convert_to_tensor(variable) for variable in _range_variables(layer))
+    if layer.quantize_config.output == INHERITED:
+        return layer.quantize_config.input_range()
     return layer.quantize_config.output
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from converters.qat.qat_packages import tfmot
 
 DECAY = 0.99
-LEARNED, SYMMETRIC = "learned", "symmetric"
+LEARNED, SYMMETRIC, INHERITED = "learned", "symmetric", "inherited"
 # From the lowest of 256 integers to the highest, where zero is to be the integer 0.
 _LOWEST = -128 / 127
 # Where all is zero there is no scale.
@@ -127,6 +127,26 @@ class ActivationQuantizer(_quantizers.MovingAverageQuantizer):
         return {"symmetric": self.symmetric}
 
 
+class InheritedQuantizer(_quantizers.Quantizer):
+    """Rounds an activation to the 256 values that another one can have.
+
+    Args:
+      input_range: returns the range of the other.
+    """
+
+    def __init__(self, input_range: RangeFunction):
+        self._input_range = input_range
+
+    def build(self, tensor_shape, name, layer):
+        return {}
+
+    def __call__(self, inputs, training, weights, **kwargs):
+        return fake_quantized(inputs, *map(tf.convert_to_tensor, self._input_range()))
+
+    def get_config(self):
+        raise NotImplementedError("It belongs to one layer of one network.")
+
+
 class FakeQuantization(tfmot.quantization.keras.QuantizeConfig):
     """What of one layer is rounded.
 
@@ -134,10 +154,11 @@ class FakeQuantization(tfmot.quantization.keras.QuantizeConfig):
       weight: the attribute that holds a weight to be rounded, "kernel" or "attention_biases"; None
         for none.
       output: the range of its output: `LEARNED`, `SYMMETRIC` (learned, with zero as the integer 0),
-        or fixed (min, max); None where the output is not rounded.
+        `INHERITED` (that of its input), or fixed (min, max); None where the output is not rounded.
 
     Attributes:
-      input_range: set for a layer with a kernel, whose bias is rounded accordingly.
+      input_range: set for a layer with a kernel, whose bias is rounded accordingly, and for one
+        that inherits it.
       rounded: pairs of a weight and its quantizer, once the layer is built.
     """
 
@@ -176,6 +197,8 @@ class FakeQuantization(tfmot.quantization.keras.QuantizeConfig):
             return []
         if self.is_learning:
             return [ActivationQuantizer(symmetric=self.output == SYMMETRIC)]
+        if self.output == INHERITED:
+            return [InheritedQuantizer(self.input_range)]
         low, high = self.output
         return [_quantizers.FixedQuantizer(8, low, high, narrow_range=False)]
 

@@ -15,6 +15,8 @@ from converters.tflite.tflite_graph import Graph
 _OPERATIONS = {"MatMul": "matmul", "Add": "add"}
 # Always that of its integer kernel; the last one of a network is not in the twin.
 _SOFTMAX = {"min": np.float32(0), "max": np.float32(255 / 256)}
+_WITH_KERNEL = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D")
+_ACTIVATIONS = ("HARD_SWISH", "LOGISTIC", "MUL")
 
 
 def tensor_ranges(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Ranges:
@@ -33,8 +35,12 @@ def tensor_ranges(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Ra
         (output, *_) = graph.outputs_of(operator)
         if output in passed_on:
             continue
-        constants = [name for name in graph.inputs_of(operator) if graph.is_constant(name)]
         # An output of the whole network has no layer in its name, but its kernel has.
+        constants = [
+            name
+            for name in graph.inputs_of(operator)
+            if graph.kind(operator) in _WITH_KERNEL and graph.is_constant(name)
+        ]
         layers = (_layer_of(name, graph.kind(operator), ranges) for name in (output, *constants))
         layer = next(filter(None, layers), None)
         if graph.kind(operator) == "SOFTMAX":
@@ -43,6 +49,16 @@ def tensor_ranges(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Ra
             low, high = np.float32(ranges[layer])
             found[output] = {"min": low, "max": high}
     return found
+
+
+def activation_name(layer: str) -> str:
+    """Name of the layer with the activation that another one has built in."""
+    return f"{layer}_activation"
+
+
+def partial_sum_name(total: str, number: int) -> str:
+    """Name of the layer that adds the first `number` + 2 terms of a longer sum."""
+    return f"{total}_partial_{number}"
 
 
 def gate_name(activation: str) -> str:
@@ -55,8 +71,13 @@ def _layer_of(tensor: str, kind: str, layers: Collection[str]) -> str | None:
     for part in re.split("[/;]", tensor):
         # TensorFlow numbers scopes that it meets again.
         for name in (part, re.sub(r"_\d+$", "", part)):
+            if kind in _ACTIVATIONS and activation_name(name) in layers:
+                name = activation_name(name)
             if kind == "LOGISTIC":
                 name = gate_name(name)
+            elif kind == "ADD" and (number := re.search(r"/Add(?:_(\d+))?$", tensor)):
+                partial = partial_sum_name(name, int(number[1] or 0))
+                name = partial if partial in layers else name
             elif kind == "MUL" and name == NORMALIZE:
                 return None  # only half of the layer
             if name in layers:

@@ -9,10 +9,12 @@ import os
 
 import tensorflow as tf
 
-from converters.deploy import deploy_graph
+from converters.deploy import core_of, deploy_graph
 from converters.qat.qat_model import QuantizedModel
 from converters.qat.qat_network import fake_quantize, set_ranges
-from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import INPUT, KEYPOINTS, LOGITS, PROBABILITIES, SIGNATURE
+from levit_tf.keypoints.decoding import read_joints
+from levit_tf.keypoints.network import DECODER
 
 
 def write_fake_quantized(quantized: QuantizedModel, path: str | os.PathLike) -> None:
@@ -23,12 +25,17 @@ def write_fake_quantized(quantized: QuantizedModel, path: str | os.PathLike) -> 
       path: the directory to write.
     """
     graph = deploy_graph(quantized.model)
-    activation = graph.get_layer(PROBABILITIES).activation
+    if KEYPOINTS in graph.output:
+        decoder = core_of(graph).get_layer(DECODER)
+    else:
+        activation = graph.get_layer(PROBABILITIES).activation
     network = fake_quantize(graph, quantized.target)
     set_ranges(network, quantized.ranges)
 
     def serve(images):
         logits = network(images, training=False)
+        if KEYPOINTS in graph.output:
+            return {KEYPOINTS: read_joints(decoder, logits)}
         return {LOGITS: logits, PROBABILITIES: activation(logits)}
 
     # Of the network only its variables: tf_keras would save all of its own functions with it.

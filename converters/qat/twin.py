@@ -15,9 +15,10 @@ import numpy as np
 
 from converters.qat import twin_layers
 from converters.qat.qat_packages import tf_keras
-from converters.qat.qat_ranges import gate_name
-from levit_common.shipped_names import LOGITS
+from converters.qat.qat_ranges import activation_name, gate_name, partial_sum_name
+from levit_common.shipped_names import KEYPOINTS, LOGITS
 from levit_tf.keras_graph.graph_calls import calls_of
+from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC
 
 
 def make_twin(graph: keras.Model) -> tf_keras.Model:
@@ -27,24 +28,27 @@ def make_twin(graph: keras.Model) -> tf_keras.Model:
       graph: a result of `converters.deploy.deploy_graph`.
 
     Returns:
-      A functional tf_keras model of the same name: plain RGB -> logits. Its layers have the names
-      of those of `graph`. There are more of them where one Keras layer is more than one op of
-      integers (see `converters.qat.twin_layers`), and an attention bias is an `AttentionBias`.
+      A functional tf_keras model of the same name: plain RGB -> logits; of a network that finds
+      joints {"x", "y"} or {"heatmap"}, see `levit_tf.keypoints.network.logits_of`. Its layers have
+      the names of those of `graph`. There are more of them where one Keras layer is more than one
+      op of integers (see `converters.qat.twin_layers`), and an attention bias is an
+      `AttentionBias`.
 
     Raises:
-      ValueError: there is something in `graph` that no deploy graph of a classifier has.
+      ValueError: there is something in `graph` that no deploy graph of a classifier, or of a
+        network that finds joints, has.
     """
-    if LOGITS not in graph.output:
+    if LOGITS not in graph.output and KEYPOINTS not in graph.output:
         raise ValueError(
-            "Quantisation-aware training is for classifiers; this network returns "
-            f"{', '.join(graph.output)}. Without training: python -m converters.to_tflite "
-            "--recipe=int8 --calibration=FOLDER."
+            "Quantisation-aware training is for classifiers and for networks that find joints; "
+            f"this network returns {', '.join(graph.output)}. Without training: python -m "
+            "converters.to_tflite --recipe=int8 --calibration=FOLDER."
         )
     translation = _Translation()
     images = tf_keras.Input(batch_shape=graph.input.shape, name=graph.input.name)
     translation.found[id(graph.input)] = images
     translation.run(graph)
-    logits = translation.found[id(graph.output[LOGITS])]
+    logits = translation.decoded or translation.found[id(graph.output[LOGITS])]
     twin = tf_keras.Model(images, logits, name=graph.name)
     for name, weights in translation.weights.items():
         twin.get_layer(name).set_weights(weights)
@@ -90,11 +94,13 @@ class _Translation:
     Attributes:
       found: id of a Keras tensor -> the twin's tensor.
       weights: name of a twin's layer -> its weights.
+      decoded: name of a Keras layer -> the twin's tensor, of the logits that joints are read off.
     """
 
     def __init__(self):
         self.found = {}
         self.weights = {}
+        self.decoded = {}
         self._unnamed = {}
 
     def run(self, model: keras.Model) -> None:
@@ -109,6 +115,10 @@ class _Translation:
                 self.found.update(zip(map(id, operation.inputs), inputs, strict=True))
                 self.run(operation)
                 outputs = [self.found[id(tensor)] for tensor in operation.outputs]
+            elif isinstance(operation, (DecodeSimCC, DecodeHeatmap)):  # where the twin ends
+                for tensor, found in zip(input_tensors, inputs, strict=True):
+                    self.decoded[tensor._keras_history.operation.name] = found
+                outputs = [None]
             else:
                 outputs = [self._translated(operation, inputs)]
             self.found.update(zip(map(id, output_tensors), outputs, strict=True))
@@ -143,6 +153,28 @@ class _Translation:
         return layer(constant.source)
 
 
+def _sum(layer, name, x, *others):
+    """One op for each term but the first."""
+    for number, other in enumerate(others):
+        is_last = number == len(others) - 1
+        own = name if is_last else partial_sum_name(name, number)
+        x = tf_keras.layers.Add(name=own)([x, other])
+    return x
+
+
+def _dense(layer, name, x):
+    x = tf_keras.layers.Dense(layer.units, name=name)(x)
+    is_linear = keras.activations.serialize(layer.activation) == "linear"
+    return x if is_linear else _activation(layer, activation_name(name), x)
+
+
+def _resizing(layer, name, x):
+    resizing = tf_keras.layers.Resizing(
+        layer.height, layer.width, interpolation=layer.interpolation, name=name
+    )
+    return resizing(x)
+
+
 def _activation(layer, name, x):
     function = keras.activations.serialize(layer.activation)
     gate = twin_layers.GATES.get(function)
@@ -169,9 +201,9 @@ _OPERATIONS = {
 }
 _LAYERS = {
     "Activation": _activation,
-    "Add": lambda layer, name, a, b: tf_keras.layers.Add(name=name)([a, b]),
+    "Add": _sum,
     "Conv2D": _conv,
-    "Dense": lambda layer, name, x: tf_keras.layers.Dense(layer.units, name=name)(x),
+    "Dense": _dense,
     "GlobalAveragePooling2D": lambda layer, name, x: tf_keras.layers.GlobalAveragePooling2D(
         name=name
     )(x),
@@ -180,6 +212,7 @@ _LAYERS = {
     "Rescaling": lambda layer, name, x: tf_keras.layers.Rescaling(
         layer.scale, layer.offset, name=name
     )(x),
+    "Resizing": _resizing,
     "Reshape": lambda layer, name, x: tf_keras.layers.Reshape(layer.target_shape, name=name)(x),
     "ZeroPadding2D": lambda layer, name, x: tf_keras.layers.ZeroPadding2D(layer.padding, name=name)(
         x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -106,6 +107,19 @@ class DecodeHeatmap(keras.layers.Layer):
         config = {"input_size": self.input_size, "grid": self.grid}
         config.update(sigma=self.sigma, joints=self.joints)
         return {**super().get_config(), **config}
+
+
+def read_joints(decoder: DecodeSimCC | DecodeHeatmap, logits: dict) -> Any:
+    """Reads joints off what `levit_tf.keypoints.network.logits_of` returns.
+
+    Args:
+      decoder: of the network.
+      logits: {"x", "y"} or {"heatmap"}.
+
+    Returns:
+      (batch, joints, 3), see the layers.
+    """
+    return decoder(logits if isinstance(decoder, DecodeSimCC) else logits["heatmap"])
 
 
 def _peak(logits, place: np.ndarray, sigma: float):

@@ -22,6 +22,9 @@ class KeypointConfig:
       input_size: (height, width) of the pictures, pixels.
       init_from: what the backbone begins with: None for random weights, "imagenet" for the released
         ones, a `.keras` file of the same variant, or a repository on the hub, "hf://OWNER/NAME".
+        With `qat` it is the final.keras of a run that was trained for joints, or its folder.
+      qat: quantisation-aware training for a recipe of `converters.to_tflite`: "int8" or
+        "int8_full". --set=qat=true is int8.
       head: "simcc" or "heatmap", see `levit_tf.keypoints.network`.
       sigma: standard deviation of the Gaussian that is learned, pixels; 0 for a 32nd of the longer
         side.
@@ -40,6 +43,7 @@ class KeypointConfig:
     variant: str = "LeViT128S"
     input_size: tuple[int, int] | None = (128, 128)
     init_from: str | None = None
+    qat: str | None = None
     head: str = "simcc"
     sigma: float = 0.0
     epochs: int = 30
@@ -61,6 +65,13 @@ class KeypointConfig:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.qat is not None:
+            config_checks.check_values({"qat": self.qat})
+            if self.init_from in (None, config_checks.RELEASED):
+                raise ValueError(
+                    f"qat={self.qat!r} begins with a trained network: set init_from to the "
+                    f"final.keras of a run for joints. Received: {self.init_from!r}"
+                )
         bounds = {"flip": 1, "scale_change": 0.9, "shift": 0.5, "rotation": 180}
         for name, most in bounds.items():
             if not 0 <= getattr(self, name) <= most:

@@ -7,7 +7,9 @@ epoch's line of the log and its best weights. What a run did behind that file is
 from __future__ import annotations
 
 import csv
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -15,7 +17,9 @@ import keras
 from levit_common.files import atomic_path
 from levit_common.regular_files import ModelFileError, first_line
 
-PROGRESS_FILE, LOG_FILE = "progress.weights.h5", "log.csv"
+PROGRESS_FILE, LOG_FILE, BEST_FILE = "progress.weights.h5", "log.csv", "best.weights.h5"
+# Those of quantisation-aware training.
+QAT_PROGRESS_FILE, QAT_BEST_FILE = "progress.npz", "best.keras"
 
 
 class KeepLog(keras.callbacks.Callback):
@@ -27,16 +31,10 @@ class KeepLog(keras.callbacks.Callback):
 
     def __init__(self, folder: Path):
         super().__init__()
-        self._path = folder / LOG_FILE
+        self._folder = folder
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch, **dict(sorted(logs.items()))}
-        is_first = not self._path.exists()
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if is_first:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self._folder, epoch, logs)
 
 
 class KeepProgress(keras.callbacks.Callback):
@@ -81,6 +79,24 @@ def resumed_epoch(learner: keras.Model, folder: Path, steps: int) -> int:
                 f"{first_line(error)}"
             ) from error
         epoch = int(learner.optimizer.iterations) // steps
+    forget_rows(folder, epoch)
+    return epoch
+
+
+def append_row(folder: Path, epoch: int, values: Mapping[str, float]) -> None:
+    """Adds an epoch's line to the log."""
+    row = {"epoch": epoch, **dict(sorted(values.items()))}
+    path = folder / LOG_FILE
+    is_first = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if is_first:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def forget_rows(folder: Path, epoch: int) -> None:
+    """Removes what the log says of this epoch and later ones."""
     rows = rows_of(folder)
     if len(rows) > epoch:
         with (
@@ -90,7 +106,18 @@ def resumed_epoch(learner: keras.Model, folder: Path, steps: int) -> int:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows[:epoch])
-    return epoch
+
+
+def score_of(row: Mapping[str, float | str]) -> float:
+    """How good an epoch was: by PCK, and without it by the mean distance."""
+    return (
+        float(row["val_pck"]) if row.get("val_pck") not in (None, "") else -float(row["val_mpjpe"])
+    )
+
+
+def best_score(folder: Path) -> float:
+    """The best score of a run that goes on."""
+    return max(map(score_of, rows_of(folder)), default=-math.inf)
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import levit_tf
+from converters.qat.qat_model import QuantizedModel
 from converters.saved_model.conversion import to_saved_model
 from converters.tflite.calibration import CALIBRATION_IMAGES
 from converters.tflite.conversion import to_tflite
@@ -24,25 +25,29 @@ from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
 from levit_tf.prediction.network_files import read_network
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.variants import get_variant
+from training.artefacts import write_artefacts
 from training.checkpoints.folder import locked
-from training.keypoints.augment import Ranges, moved
+from training.keypoints.batches import CLIP_NORM, Rate, batches, losses_of, steps_of
 from training.keypoints.config import KeypointConfig
 from training.keypoints.evaluation import evaluate, inputs_of
-from training.keypoints.losses import AxisLoss, HeatmapLoss
 from training.keypoints.people import Crops, cut_out
 from training.keypoints.progress import (
+    BEST_FILE,
     LOG_FILE,
     PROGRESS_FILE,
+    QAT_BEST_FILE,
+    QAT_PROGRESS_FILE,
     KeepLog,
     KeepProgress,
+    best_score,
     resumed_epoch,
-    rows_of,
     save_weights,
+    score_of,
 )
 from training.keypoints.sources import load_joint_set
 from training.networks.initial import trained_network
 
-CONFIG_FILE, RESULT_FILE, BEST_FILE = "config.json", "result.json", "best.weights.h5"
+CONFIG_FILE, RESULT_FILE = "config.json", "result.json"
 ARTEFACTS = ("final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite")
 _SHOWN = 12
 
@@ -63,7 +68,9 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
     """
     folder = Path(output)
     # Before anything is written: it may not fit, or not be there.
-    trained = None if config.init_from is None else trained_network(config)
+    trained = None
+    if config.init_from is not None:
+        trained = trained_network(config, takes_deploy_form=config.qat is not None)
     with locked(folder):
         _prepare(config, folder, overwrite)
         keras.utils.set_random_seed(config.seed)
@@ -76,23 +83,35 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
             print(f"{name}: {len(parts[name].pixels)} people", flush=True)
         if skipped:
             print(f"skipped: {len(skipped)}, the first: {skipped[0]}")
+        images = _calibration_images(parts["train"], size)
+        if config.qat is not None:
+            from training.keypoints import quantized  # needs what other runs do not
+
+            source = quantized.float_network(config, trained, data.skeleton, size)
+            print(config, flush=True)
+            found = quantized.train_for_int8(config, source, parts, data.skeleton, images, folder)
+            _export_quantized(found, parts, data.skeleton, size, images, folder)
+            return
         model = _network(config, data.skeleton, size, trained)
         print(config, flush=True)
         _train(config, model, parts, data.skeleton, size, folder)
-        _export(model, parts, data.skeleton, size, folder)
+        _export(model, parts, data.skeleton, size, images, folder)
 
 
 def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
     wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     path = folder / CONFIG_FILE
-    is_other = path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted
+    is_other = False
+    if path.exists():  # a run of an earlier version has not every field
+        fields = {**dataclasses.asdict(KeypointConfig()), **json.loads(path.read_text("utf-8"))}
+        is_other = json.loads(json.dumps(fields)) != wanted
     if is_other and not overwrite:
         raise FileExistsError(
             f"{folder}: has a run of another configuration. --overwrite begins anew, or name "
             "another folder."
         )
     if overwrite:
-        for old in (PROGRESS_FILE, LOG_FILE, BEST_FILE):
+        for old in (PROGRESS_FILE, LOG_FILE, BEST_FILE, QAT_PROGRESS_FILE, QAT_BEST_FILE):
             (folder / old).unlink(missing_ok=True)
     write_json(path, wanted)
 
@@ -108,18 +127,11 @@ def _network(config: KeypointConfig, skeleton, size, trained) -> keras.Model:
 
 def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     learner = logits_of(model)
-    decoder = model.get_layer(DECODER)
-    if config.head == "simcc":
-        losses = {
-            axis: AxisLoss(n, size[1 - n], decoder.sigma) for n, axis in enumerate(("x", "y"))
-        }
-    else:
-        losses = {"heatmap": HeatmapLoss(size, decoder.grid, decoder.sigma)}
-    steps = max(1, len(parts["train"].pixels) // config.batch_size)
+    losses, steps = losses_of(model.get_layer(DECODER)), steps_of(config, parts["train"])
     optimizer = keras.optimizers.AdamW(
-        _Rate(config.learning_rate, steps, config.epochs * steps),
+        Rate(config.learning_rate, steps, config.epochs * steps),
         weight_decay=config.weight_decay,
-        global_clipnorm=5.0,
+        global_clipnorm=CLIP_NORM,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "attention_biases"])
     learner.compile(optimizer, losses)
@@ -127,7 +139,7 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     looks = _Looks(model, parts["validation"], size, skeleton, folder)
     if begin < config.epochs:
         learner.fit(
-            _batches(config, parts["train"], skeleton, size, list(losses), begin * steps),
+            batches(config, parts["train"], skeleton, size, list(losses), begin * steps),
             initial_epoch=begin,
             epochs=config.epochs,
             steps_per_epoch=steps,
@@ -145,61 +157,6 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     model.load_weights(folder / BEST_FILE)
 
 
-def _batches(config, crops: Crops, skeleton, size, outputs, first: int) -> tf.data.Dataset:
-    """Augmented people from step `first` on, in a new order every epoch.
-
-    Order and draws are functions of the seed and the number of the step, so that a run that was
-    stopped goes on as if nothing had happened.
-    """
-    ranges = Ranges(
-        rotation=config.rotation,
-        scale=(1 - config.scale_change, 1 + config.scale_change),
-        shift=config.shift,
-        flip=config.flip,
-    )
-    count = len(crops.pixels)
-    pixels, joints = crops.pixels, tf.constant(crops.joints)
-
-    def take(indices):
-        return pixels[indices]
-
-    size_of_batch = min(config.batch_size, count)
-    steps = count // size_of_batch
-
-    def batch(step):
-        epoch, place = step // steps, step % steps * size_of_batch
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(count, dtype=tf.int64),
-            seed=tf.stack([tf.constant(config.seed, tf.int64), epoch]),
-        )
-        indices = order[place : place + size_of_batch]
-        seed = tf.cast(tf.stack([tf.constant(config.seed, tf.int64), step]), tf.int32)
-        chosen = tf.numpy_function(take, [indices], tf.uint8, stateful=False)
-        chosen = tf.ensure_shape(chosen, [None, *pixels.shape[1:]])
-        images, found = moved(chosen, tf.gather(joints, indices), size, skeleton, ranges, seed)
-        return images, dict.fromkeys(outputs, found)
-
-    numbers = tf.data.Dataset.range(first, config.epochs * steps)
-    return numbers.map(batch, num_parallel_calls=2).prefetch(2)
-
-
-@keras.saving.register_keras_serializable(package="levit_tf.training")
-class _Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear growth over the first epoch, then a cosine to a hundredth."""
-
-    def __init__(self, highest: float, warmup: int, steps: int):
-        self.highest, self.warmup, self.steps = highest, warmup, steps
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        share = tf.clip_by_value((step - self.warmup) / max(1, self.steps - self.warmup), 0, 1)
-        cosine = 0.01 + 0.99 * 0.5 * (1 + tf.cos(math.pi * share))
-        return self.highest * tf.minimum((step + 1) / self.warmup, cosine)
-
-    def get_config(self):
-        return {"highest": self.highest, "warmup": self.warmup, "steps": self.steps}
-
-
 class _Looks(keras.callbacks.Callback):
     """Measures on the validation part after each epoch, and keeps the best weights."""
 
@@ -208,26 +165,16 @@ class _Looks(keras.callbacks.Callback):
         self._network, self._crops, self._size = network, crops, size
         self._run = _runner(network)
         self._skeleton, self._folder = skeleton, folder
-        self._best = _best_so_far(folder)
+        self._best = best_score(folder) if (folder / BEST_FILE).exists() else -math.inf
 
     def on_epoch_end(self, epoch, logs=None):
         found = evaluate(self._run, self._crops, self._size, self._skeleton)
         logs["val_mpjpe"] = found.mpjpe
         if found.pck is not None:
             logs["val_pck"] = found.pck
-        score = -found.mpjpe if found.pck is None else found.pck
-        if score > self._best:
-            self._best = score
+        if score_of(logs) > self._best:
+            self._best = score_of(logs)
             save_weights(self._network, self._folder / BEST_FILE)
-
-
-def _best_so_far(folder: Path) -> float:
-    """The best score of a run that goes on."""
-    if not (folder / BEST_FILE).exists():
-        return -math.inf
-    rows = rows_of(folder)
-    scores = [float(r["val_pck"]) if r.get("val_pck") else -float(r["val_mpjpe"]) for r in rows]
-    return max(scores, default=-math.inf)
 
 
 def _runner(model: keras.Model):
@@ -235,43 +182,59 @@ def _runner(model: keras.Model):
     return lambda pixels: predict(preprocess_input(pixels)).numpy()
 
 
-def _export(model: keras.Model, parts, skeleton, size, folder: Path) -> None:
+def _calibration_images(crops: Crops, size: tuple[int, int]) -> np.ndarray:
+    images = inputs_of(crops, size)
+    return images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+
+
+def _export(model: keras.Model, parts, skeleton, size, images, folder: Path) -> None:
     """Writes the network in every format, and measures each on the test part."""
-    joints = list(skeleton.joints)
     model.save(folder / "final.keras")
     levit_tf.fuse(model).save(folder / "fused.keras")
-    images = inputs_of(parts["train"], size)
-    images = images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
-    options = {"class_names": joints, "overwrite": True}
+    options = {"class_names": list(skeleton.joints), "overwrite": True}
     to_saved_model(model, folder / "saved_model", images=images, **options)
     for recipe in ("fp32", "int8"):
         to_tflite(
             model, folder / f"{recipe}.tflite", recipe=recipe, calibration_images=images, **options
         )
+    _measure(ARTEFACTS, parts["test"], skeleton, size, folder)
+    _draw(_runner(model), parts["test"], skeleton, size, folder)
+    print(f"written: {folder}")
+
+
+def _export_quantized(trained: QuantizedModel, parts, skeleton, size, images, folder: Path) -> None:
+    """Writes the network as trained, to go on from, and as the file that it was trained for."""
+    names = write_artefacts(
+        trained,
+        folder,
+        class_names=skeleton.joints,
+        calibration_images=images,
+        overwrite=True,
+    )
+    _measure(names, parts["test"], skeleton, size, folder)
+    _draw(_runner(trained.model), parts["test"], skeleton, size, folder)
+    print(f"written: {folder}")
+
+
+def _measure(names, crops: Crops, skeleton, size, folder: Path) -> None:
+    """Measures artefacts, prints a table, and writes it as JSON."""
     rows, found = [], {}
-    for name in ARTEFACTS:
+    for name in names:
         network = read_network(folder / name)
         batch = network.input_shape[0] or 32
         quality = evaluate(
-            lambda x, network=network: network.outputs(x)[KEYPOINTS],
-            parts["test"],
-            size,
-            skeleton,
-            batch,
+            lambda x, network=network: network.outputs(x)[KEYPOINTS], crops, size, skeleton, batch
         )
         found[name] = dataclasses.asdict(quality)
         shares = [quality.pck, quality.pckh]
-        rows.append(
-            [
-                name,
-                *("-" if s is None else f"{100 * s:.2f}" for s in shares),
-                f"{quality.mpjpe:.2f}",
-            ]
-        )
+        percent = ("-" if share is None else f"{100 * share:.2f}" for share in shares)
+        rows.append([name, *percent, f"{quality.mpjpe:.2f}"])
     write_json(folder / RESULT_FILE, found)
     header = ["artefact", "PCK@0.2, %", "PCKh@0.5, %", "MPJPE, px"]
     print(markdown_table([header, *rows], right=(1, 2, 3)))
-    few = np.linspace(0, len(parts["test"].pixels) - 1, _SHOWN).astype(int)
-    shown = inputs_of(parts["test"], size)[few]
-    draw_sheet(shown, _runner(model)(shown), skeleton, folder / "predictions.png")
-    print(f"written: {folder}")
+
+
+def _draw(run, crops: Crops, skeleton, size, folder: Path) -> None:
+    few = np.linspace(0, len(crops.pixels) - 1, _SHOWN).astype(int)
+    shown = inputs_of(crops, size)[few]
+    draw_sheet(shown, run(shown), skeleton, folder / "predictions.png")

@@ -114,9 +114,8 @@ def float_network(config: Config, data: Dataset) -> keras.Model:
         model = levit_tf.fuse(model)
     if isinstance(model.output, dict) and KEYPOINTS in model.output:
         raise ValueError(
-            f"init_from={config.init_from}: finds joints, and training for int8 is for "
-            "classifiers. Its int8 file: python -m converters.to_tflite --recipe=int8 "
-            "--calibration=FOLDER."
+            f"init_from={config.init_from}: finds joints; --config=keypoints trains such a network "
+            "for int8."
         )
     if isinstance(model.output, dict):
         raise ValueError(

@@ -213,6 +213,6 @@ def test_other_kinds_of_files_and_thread_counts_are_refused(files, tmp_path, cap
 def test_times_need_the_version_of_litert_that_is_known(files, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.4.0")
     with pytest.raises(
-        ImportError, match=r"need ai-edge-litert 2\.3,.* Found 2\.4\.0: pip install"
+        ImportError, match=r"need ai-edge-litert 2\.3: .* Found 2\.4\.0: pip install"
     ):
         profile(files["fp32"], [], [])

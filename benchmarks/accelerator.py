@@ -242,7 +242,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("variant", "LeViT256", "Which network.")
+    flags.DEFINE_string("variant", "LeViT256", "Variant to measure.")
     flags.DEFINE_list("batches", ["256", "512", "1024", "2048"], "Pictures in a call.")
     flags.DEFINE_enum("platform", "cuda", ["cuda", "cpu"], "What it runs on.")
     flags.DEFINE_integer("side", 8192, "Side of the matrices for the peak.", lower_bound=1)

@@ -1,4 +1,4 @@
-"""What each path of a dynamic file costs, beside the plain network in the same runtime.
+"""Times each path of a dynamic file and the plain network in the same runtime.
 
     python -m benchmarks.dynamic_times --model=exits.keras --files=DIR \\
         --calibration=imagefolder:PATH

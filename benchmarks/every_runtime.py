@@ -46,7 +46,7 @@ class Entry:
 
 
 def entries(forms: list[str]) -> list[Entry]:
-    """What there is of these forms, ours first in each."""
+    """Returns the contenders of these forms, ours first in each."""
     found = []
     for form in forms:
         others = list(TIMM) if form in ONNX else [KECAM, ZEROMODELS]

@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("variant", "LeViT256", "Which network; one that timm has.")
+    flags.DEFINE_string("variant", "LeViT256", "Variant to measure; one that timm has.")
     flags.DEFINE_integer("batch", 1, "Pictures at once.", lower_bound=1)
     flags.DEFINE_integer("turns", 100, "Turns of each file.", lower_bound=1)
     options.define_output()

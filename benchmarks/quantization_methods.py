@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 class Pictures(NamedTuple):
-    """What all files are measured with.
+    """The pictures that every file is calibrated and measured with.
 
     Attributes:
       calibration: (n, height, width, 3), RGB 0..255, of the training part.

@@ -239,7 +239,7 @@ def _draw_windows(rows: list[tuple], path: Path) -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("variant", "LeViT256", "Which network.")
+    flags.DEFINE_string("variant", "LeViT256", "Variant to measure.")
     options.define_some_of("parts", PARTS)
     options.define_race(turns=3)
     flags.DEFINE_integer("side", 224, "Side of the pictures, pixels.", lower_bound=16)

@@ -45,7 +45,7 @@ SIDES = (LOOP, "grpc", "grpc_batching", "rest", "rest_batching")
 
 
 class Turn(NamedTuple):
-    """What one turn gave.
+    """Results of one turn.
 
     Attributes:
       throughput: pictures a second.
@@ -137,7 +137,7 @@ def loop_process(version: Path) -> Iterator[Callable[[], Turn]]:
 
 
 def make_load(side: str, running: Running, pictures: Sequence[bytes]) -> Load:
-    """As many requests under way as keep the server busy."""
+    """Returns a load with enough concurrent requests to keep the server busy."""
     args = flags.FLAGS
     address = running.rest if side.startswith("rest") else running.grpc
     path, bodies = make_requests(address, Target(MODEL), pictures)
@@ -251,7 +251,7 @@ def main() -> None:
 
 def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder of pictures.", required=True)
-    flags.DEFINE_string("variant", "LeViT128S", "Which network.")
+    flags.DEFINE_string("variant", "LeViT128S", "Variant to measure.")
     flags.DEFINE_integer("threads", 2, "Pictures at a time, of every side.", lower_bound=1)
     flags.DEFINE_integer("intra_op_threads", 1, "Threads of an operation.", lower_bound=0)
     flags.DEFINE_integer("turns", 7, "Turns of each side.", lower_bound=1)

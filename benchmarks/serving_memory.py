@@ -246,7 +246,7 @@ def define_flags() -> None:
     flags.DEFINE_string("images", None, "Folder of pictures.", required=True)
     flags.DEFINE_string("output", None, "Folder for memory.csv and memory.png.", required=True)
     flags.DEFINE_bool("overwrite", False, "Replace the folder.")
-    flags.DEFINE_string("variant", "LeViT128S", "Which network.")
+    flags.DEFINE_string("variant", "LeViT128S", "Variant to measure.")
     flags.DEFINE_float("minutes", 60.0, "Minutes of load without reloads.", lower_bound=0.05)
     flags.DEFINE_integer("reloads", 50, "Reloads that follow.", lower_bound=1)
     flags.DEFINE_float("rate", 0.0, "Requests a second; 0: as many as are answered.", 0.0)

@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_list("variants", list(VARIANTS), "Which networks.")
+    flags.DEFINE_list("variants", list(VARIANTS), "Variants to measure.")
     flags.DEFINE_string("keep", None, "Folder to keep the files in.")
     flags.DEFINE_integer("turns", 40, "Timed calls of each file.", lower_bound=1)
     options.define_output()

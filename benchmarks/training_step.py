@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("variant", "LeViT128S", "Which network.")
+    flags.DEFINE_string("variant", "LeViT128S", "Variant to measure.")
     flags.DEFINE_integer("batch", 32, "Pictures in a step.", lower_bound=2)
     flags.DEFINE_integer("threads", 2, "Threads of every side.", lower_bound=1)
     flags.DEFINE_integer("turns", 9, "Turns of each side.", lower_bound=1)

@@ -50,14 +50,14 @@ def define_grid(variants: Sequence[str], of_runtime: str = "") -> None:
       variants: default of `--variants`.
       of_runtime: the only one that takes batches, such as " of TensorFlow".
     """
-    flags.DEFINE_list("variants", list(variants), "Which networks.")
+    flags.DEFINE_list("variants", list(variants), "Variants to measure.")
     flags.DEFINE_list("batches", ["1", "16"], f"Pictures in a call{of_runtime}.")
     flags.DEFINE_list("threads", ["1", "2"], "Threads of each contender.")
 
 
 def define_some_of(name: str, known: Sequence[str]) -> None:
     """A flag that takes some of `known`, separated by commas, and all of them by default."""
-    flags.DEFINE_list(name, list(known), f"Some of: {', '.join(known)}.")
+    flags.DEFINE_list(name, list(known), f"Comma-separated choice from {', '.join(known)}.")
 
     def check(values: Sequence[str]) -> bool:
         if unknown := [value for value in values if value not in known]:

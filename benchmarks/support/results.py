@@ -1,4 +1,4 @@
-"""What a benchmark found: a table on the terminal, the numbers as JSON, a picture."""
+"""Results of a benchmark: a table on the terminal, the numbers as JSON, a picture."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def update_page(page: Path, name: str, text: str) -> None:
 
 
 def _command() -> str:
-    """What was typed, but for where the results go."""
+    """Returns the command as typed, without the flags that say where the results go."""
     given = [word for word in sys.argv[1:] if not word.startswith(("--output", "--page"))]
     return shlex.join(["python", "-m", command_name(), *given])
 

@@ -68,7 +68,7 @@ def fake_quantize(graph: keras.Model, target: str) -> tf_keras.Model:
 
 
 def float_ranges(graph: keras.Model, target: str, images: np.ndarray) -> LayerRanges:
-    """What ranges to begin with: those of the float network on pictures, averaged over batches.
+    """Returns the ranges to begin with: the float network's on pictures, averaged over batches.
 
     Args:
       graph: see `fake_quantize`.
@@ -145,7 +145,7 @@ def quantized_weights(network: tf_keras.Model) -> dict[str, list[np.ndarray]]:
 
 
 def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantization]:
-    """What is rounded in the int8 file, by name of layer."""
+    """Returns what is rounded in the int8 file, by name of layer."""
     if target not in TARGETS:
         raise ValueError(f"Unknown target {target!r}. Known: {', '.join(TARGETS)}.")
     is_full = target == "int8_full"
@@ -181,7 +181,7 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
 
 
 def _annotation_of_core(layer) -> FakeQuantization | None:
-    """What is rounded in the fully quantised file only."""
+    """Returns what is rounded in the fully quantised file only, by name of layer."""
     match layer:
         case MatMul() | AddBias():
             return FakeQuantization(output=LEARNED)

@@ -148,7 +148,7 @@ class InheritedQuantizer(_quantizers.Quantizer):
 
 
 class FakeQuantization(tfmot.quantization.keras.QuantizeConfig):
-    """What of one layer is rounded.
+    """Which parts of one layer are rounded, and to which ranges.
 
     Args:
       weight: the attribute that holds a weight to be rounded, "kernel" or "attention_biases"; None

@@ -89,7 +89,7 @@ class _Constant:
 
 
 class _Translation:
-    """What one run of `make_twin` has found so far.
+    """State of one run of `make_twin`.
 
     Attributes:
       found: id of a Keras tensor -> the twin's tensor.

@@ -69,7 +69,7 @@ def define_flags() -> None:
     flags.DEFINE_string("model", None, "Network that finds joints: a file, or a run's folder.")
     flags.DEFINE_list("box", None, "Where the person is: LEFT,TOP,WIDTH,HEIGHT in pixels.")
     flags.DEFINE_string("output", None, "Folder for the drawings.")
-    flags.DEFINE_float("confidence", 0.1, "Joints of less are not drawn.")
+    flags.DEFINE_float("confidence", 0.1, "Joints with a lower confidence are not drawn.")
     cli.define_input_range()
     cli.define_trust()
     flags.mark_flag_as_required("model")

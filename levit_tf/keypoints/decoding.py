@@ -16,7 +16,7 @@ _REACH = 2
 
 
 def places(pixels: int, count: int) -> np.ndarray:
-    """Where the middles of `count` equal parts of a side lie: float32 (count,), pixels.
+    """Returns the middles of `count` equal parts of a side, float32 (count,), in pixels.
 
     The middle of the first pixel is 0, as joints are labelled.
     """

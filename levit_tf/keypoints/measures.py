@@ -1,4 +1,4 @@
-"""How good found joints are: PCK, PCKh and the mean distance."""
+"""Measures of found joints: PCK, PCKh and the mean distance (MPJPE)."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def keypoint_network(
 
 
 def logits_of(model: keras.Model) -> keras.Model:
-    """What of a `keypoint_network` learns: the same up to the logits, sharing its layers.
+    """Returns the part of a `keypoint_network` that learns: up to the logits, with its layers.
 
     Returns:
       A model whose outputs are {"x", "y"} or {"heatmap"}, see `levit_tf.keypoints.decoding`.

@@ -339,7 +339,7 @@ def is_rest(server: str) -> bool:
 def _joint_calls(
     images: Sequence[Picture], boxes: Sequence[Sequence[float]] | None
 ) -> Iterator[dict[str, Any]]:
-    """What `predict` is called with, a batch at a time."""
+    """Yields the arguments of `predict`, one batch at a time."""
     if boxes is not None and len(boxes) != len(images):
         raise ValueError(
             f"find_joints takes a box for each picture. Received: {len(boxes)} boxes for "

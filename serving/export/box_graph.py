@@ -58,7 +58,7 @@ def inside(boxes: tf.Tensor, sides: tf.Tensor) -> tf.Tensor:
 
 
 def cut_box(image: tf.Tensor, size: tuple[int, int], box: tf.Tensor) -> tf.Tensor:
-    """What a network is shown of a picture for a box: `levit_tf.keypoints.regions.cut`.
+    """Cuts the region around a box out of a picture, as `levit_tf.keypoints.regions.cut` does.
 
     Args:
       image: (height, width, 3) uint8.

@@ -12,7 +12,7 @@ from levit_tf.preprocessing import preprocess_input
 
 @dataclasses.dataclass(frozen=True)
 class Ranges:
-    """How far a crop is moved, each drawn evenly.
+    """Ranges of the random changes of a crop; each value is drawn uniformly.
 
     Attributes:
       rotation: degrees in either direction.

@@ -20,7 +20,7 @@ CLIP_NORM = 5.0
 
 
 def losses_of(decoder: DecodeSimCC | DecodeHeatmap) -> dict[str, keras.losses.Loss]:
-    """What the logits of a network learn, by their names."""
+    """Returns the loss of each of a network's logits, by name."""
     size = decoder.input_size
     if isinstance(decoder, DecodeSimCC):
         return {axis: AxisLoss(n, size[1 - n], decoder.sigma) for n, axis in enumerate(("x", "y"))}

@@ -46,7 +46,7 @@ def load_coco(source: str | Path) -> JointSet:
 
 
 def _skeleton(categories) -> Skeleton:
-    """That of the first category with joints; COCO's where it has COCO's."""
+    """Returns the skeleton of the first category with joints, or COCO's if the names are COCO's."""
     found = next((category for category in categories if category.get("keypoints")), None)
     if found is None or tuple(found["keypoints"]) == COCO.joints:
         return COCO

@@ -1,4 +1,4 @@
-"""What a training for joints is made of: one frozen dataclass."""
+"""The configuration of a training for joints: one frozen dataclass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network finds in people that were cut out, in pixels of their pictures."""
+"""Runs a network on people cut out of pictures and returns joints in pixels of the pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH = 32
 
 
 def inputs_of(crops: Crops, size: tuple[int, int]) -> np.ndarray:
-    """What a network sees of the crops: their middles, (people, *size, 3) float32, RGB 0..255."""
+    """Returns the middles of the crops: (people, *size, 3) float32, RGB 0..255."""
     top, left = (
         (have - want) // 2 for have, want in zip(crops.pixels.shape[1:3], size, strict=True)
     )

@@ -1,4 +1,4 @@
-"""What the heads learn: a Gaussian around each labelled joint, by cross-entropy.
+"""Losses of the heads: cross-entropy with a Gaussian around each labelled joint.
 
 Of a target distribution the cross-entropy differs from the Kullback-Leibler divergence, which
 SimCC and its successors name, by a constant; its gradient is the same.
@@ -13,7 +13,7 @@ from levit_tf.keypoints.decoding import places
 
 
 class AxisLoss(keras.losses.Loss):
-    """Of a distribution over the places of one side, for `levit_tf.keypoints.decoding.DecodeSimCC`.
+    """Loss of a distribution over the places of one side, for `keypoints.decoding.DecodeSimCC`.
 
     Args:
       axis: 0 for x, 1 for y.
@@ -34,7 +34,7 @@ class AxisLoss(keras.losses.Loss):
 
 
 class HeatmapLoss(keras.losses.Loss):
-    """Of a distribution over the cells of a grid, for `DecodeHeatmap`.
+    """Loss of a distribution over the cells of a grid, for `DecodeHeatmap`.
 
     Args:
       size: (height, width) of the input, pixels.

@@ -1,4 +1,4 @@
-"""How far a training for joints has come: what a run that was stopped goes on with, bit for bit.
+"""Progress of a training for joints, from which a stopped run resumes bit for bit.
 
 After each epoch the weights and the state of the optimizer are put in place as one file, after the
 epoch's line of the log and its best weights. What a run did behind that file is done again.
@@ -109,7 +109,7 @@ def forget_rows(folder: Path, epoch: int) -> None:
 
 
 def score_of(row: Mapping[str, float | str]) -> float:
-    """How good an epoch was: by PCK, and without it by the mean distance."""
+    """Returns the score of an epoch: PCK or, without it, the negative mean distance."""
     return (
         float(row["val_pck"]) if row.get("val_pck") not in (None, "") else -float(row["val_mpjpe"])
     )

@@ -82,11 +82,12 @@ class Ours:
         import tensorflow as tf
 
         from training.networks import network
+        from training.networks.initial import find_source
 
         config, names = session.config, session.data.class_names
         keras.utils.set_random_seed(config.seed)
         model = network.student(config, len(names))
-        network.initialise(config, model, names)
+        network.initialise(find_source(config), model, names)
         for own in (session.model, *([session.ema.model] if session.ema else [])):
             own.set_weights(model.get_weights())
         for variable in session.optimizer.variables:
@@ -128,12 +129,13 @@ class Adam:
         import keras
 
         from training.networks import network
+        from training.networks.initial import find_source
 
         model = self._model
         keras.utils.set_random_seed(seed)
         fresh = network.student(self._config, len(self._names))
         head = fresh.get_layer("classifier").get_weights()
-        network.initialise(self._config, fresh, self._names)
+        network.initialise(find_source(self._config), fresh, self._names)
         fresh.get_layer("classifier").set_weights(head)
         model.set_weights(fresh.get_weights())
         for variable in model.optimizer.variables:

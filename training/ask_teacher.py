@@ -2,9 +2,9 @@
 
     python -m training.ask_teacher --config=NAME --set=teacher=FILE --set=teacher_cache=DIR ...
 
-It takes the config and settings of the run. You can start it several times, on one machine or on
-several machines that share the folder: each process takes the next epoch that no other has begun.
-`training.main` computes by itself whatever is missing.
+It takes the config and settings of the run; the teacher may also be hf://OWNER/NAME. You can start
+it several times, on one machine or on several machines that share the folder: each process takes
+the next epoch that no other has begun. `training.main` computes by itself whatever is missing.
 """
 
 from __future__ import annotations

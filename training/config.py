@@ -83,7 +83,8 @@ class Config:
         With "none" the network has one head, as in the official code.
       distillation_alpha: weight of the teacher in the loss; the labels have the remaining weight.
       distillation_tau: temperature of soft distillation.
-      teacher: file of the teacher; see `training.teachers.teacher.load_teacher`.
+      teacher: file of the teacher, or a LeViT on the Hugging Face hub, "hf://OWNER/NAME", with
+        "@REVISION" for a certain one; see `training.teachers.teacher.load_teacher`.
       teacher_preprocessing: the teacher's input range, if its file does not contain it: one of
         `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
       teacher_classes: file that maps the teacher's classes to the student's, if their names do not;

@@ -67,7 +67,7 @@ def parse(config_class: type, name: str, text: str) -> Any:
         return TARGETS[0] if text.lower() in _TRUE else None
     if name == "init_from" and not text:
         raise ValueError(f"--set: expected {INIT_FROM}. Received: init_from=''")
-    if name == "init_from" and is_hub_address(text):
+    if name in ("init_from", "teacher") and is_hub_address(text):
         parse_address(text)
     if None in others and text.lower() == _NONE:
         return None
@@ -166,8 +166,8 @@ def check_combinations(config: Any) -> None:
         )
     if config.distillation != "none" and config.teacher is None and config.qat is None:
         raise ValueError(
-            f"distillation={config.distillation!r} needs a teacher: set teacher to its file, or "
-            "distillation=none."
+            f"distillation={config.distillation!r} needs a teacher: set teacher to its file or to "
+            "hf://OWNER/NAME, or distillation=none."
         )
     given = [name for name in _OF_TEACHER_FILES if getattr(config, name) is not None]
     if given and config.teacher is None:

@@ -17,7 +17,7 @@ from levit_tf.pictures.picture_folders import skipped_text
 from training.artefacts import check_artefacts, format_table, write_artefacts
 from training.checkpoints import folder as run_folder
 from training.checkpoints.checkpoint import BEST, OTHER_WORKERS, Checkpoints
-from training.checkpoints.record import Record, make_record
+from training.checkpoints.record import Record, make_record, recorded_addresses
 from training.checkpoints.record import write as write_record
 from training.checkpoints.resume import ROWS, measure_best, print_beginning, restore, save_best
 from training.config import Config
@@ -27,6 +27,7 @@ from training.loop.epochs import NonFiniteLossError, fit
 from training.loop.preemption import stop_on_signals
 from training.loop.session import Session, make_session
 from training.networks import exits, network
+from training.networks.named import find_networks
 from training.outcome import RESULT_FILE, Outcome, judge
 from training.pictures import contact_sheet, learning_curve
 from training.strategy import make_strategy, meet, worker_of
@@ -68,8 +69,9 @@ def run(
       OSError: a checkpoint cannot be written, or another worker is gone.
       ValueError: an argument is not valid.
     """
-    network.check_source(config)  # before anything is written, or many pictures are looked at
     folder = Path(output)
+    # Before anything is written, or many pictures are looked at.
+    named = find_networks(config, {} if overwrite else recorded_addresses(folder, config))
     name = strategy if isinstance(strategy, str) else type(strategy).__name__
     replicas = make_strategy(strategy) if isinstance(strategy, str) else strategy
     worker = worker_of(replicas)
@@ -78,7 +80,7 @@ def run(
         if worker == 0:
             print(summary(data), flush=True)
         skipped_before = len(data.skipped)
-        session = make_session(config, data, replicas)
+        session = make_session(config, data, replicas, named)
         record = None
         with other_workers_explained(replicas, folder):
             if worker == 0:
@@ -102,7 +104,13 @@ def prepare(
     changed_pictures: bool = False,
 ) -> Record:
     """Prepares a folder by `training.checkpoints.folder`, and prints config and messages."""
-    record = make_record(session.config, session.data, session.schedule.steps_per_epoch, strategy)
+    record = make_record(
+        session.config,
+        session.data,
+        session.schedule.steps_per_epoch,
+        strategy,
+        session.named.on_hub,
+    )
     prepared = run_folder.prepare(
         folder, record, overwrite=overwrite, changed_pictures=changed_pictures
     )

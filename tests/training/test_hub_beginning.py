@@ -19,8 +19,9 @@ from training.data import load_data
 from training.keypoints.config import KeypointConfig
 from training.keypoints.run import run as run_keypoints
 from training.networks import network
-from training.networks.initial import check_source, trained_network
+from training.networks.initial import find_source, trained_network
 from training.probe import load_backbone
+from training.run import run
 
 ADDRESS = "hf://me/digits"
 HALVES = {"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
@@ -56,8 +57,9 @@ def begun(address, data):
     """The student, what is said of its weights, and whether its head is fresh."""
     config = config_of(address)
     student = network.student(config, 10)
-    text, is_head_fresh = network.initialise(config, student, data.class_names)
-    assert network.facts(config, data, 1).is_head_fresh is is_head_fresh
+    source = find_source(config)
+    text, is_head_fresh = network.initialise(source, student, data.class_names)
+    assert network.facts(config, source, data, 1).is_head_fresh is is_head_fresh
     return student, text, is_head_fresh
 
 
@@ -85,18 +87,40 @@ def test_a_head_of_other_classes_there_is_not_taken_over(hub, data, model):
     np.testing.assert_array_equal(found[body], expected[body])
 
 
+STILL = ("learning_rate=0", "warmup_learning_rate=0", "min_learning_rate=0", "epochs=1")
+STILL = (f"init_from={ADDRESS}", *STILL, "warmup_epochs=0", "freeze_batch_norm=true")
+
+
 @pytest.mark.slow
 def test_the_command_trains_what_the_repository_holds(hub, model, tmp_path, capsys):
-    still = ("learning_rate=0", "warmup_learning_rate=0", "min_learning_rate=0", "epochs=1")
-    settings = (f"init_from={ADDRESS}", *still, "warmup_epochs=0", "freeze_batch_norm=true")
     output = tmp_path / "run"
-    assert call(command, [f"--output={output}", *(f"--set={text}" for text in settings)]) == 0
+    assert call(command, [f"--output={output}", *(f"--set={text}" for text in STILL)]) == 0
     assert f"initial weights from LeViTTiny, timm checkpoint {ADDRESS}@{COMMIT}" in (
         capsys.readouterr().out
     )
     expected = arrays(model)
     for path, value in arrays(load_keras_file(output / "final.keras")).items():
         np.testing.assert_allclose(value, expected[path], rtol=1e-6, atol=1e-7, err_msg=path)
+
+
+@pytest.mark.slow
+def test_one_run_asks_the_hub_once_and_another_run_asks_again(hub, model, monkeypatch, tmp_path):
+    looked_up = f"/{ADDRESS.removeprefix('hf://')}/resolve/main/config.json"
+    config, texts = config_of(ADDRESS, "epochs=1", "warmup_epochs=0"), []
+
+    def begin(session, *_):
+        texts.append(session.beginning)
+        return False
+
+    monkeypatch.setattr("training.run.prepare", lambda *_: None)
+    monkeypatch.setattr("training.run.train", begin)
+    for commit in (COMMIT, "2" * 40):
+        hub.publish("me/digits", timm_files(model, label_names=list(digits.CLASS_NAMES)), commit)
+        hub.branches["main"] = commit
+        hub.requests.clear()
+        assert not run(config, tmp_path / commit)
+        assert [path for method, path in hub.requests if method == "HEAD"].count(looked_up) == 1
+        assert f"checkpoint {ADDRESS}@{commit}\n" in texts[-1]
 
 
 def test_what_cannot_be_begun_with_is_said_before_anything_is_written(hub, model, tmp_path, capsys):
@@ -135,9 +159,9 @@ def test_what_cannot_be_begun_with_is_said_before_anything_is_written(hub, model
 def test_the_token_opens_what_is_gated(hub, monkeypatch):
     hub.gated.add("me/digits")
     with pytest.raises(PermissionError):
-        check_source(config_of(ADDRESS))
+        find_source(config_of(ADDRESS))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    check_source(config_of(ADDRESS))
+    find_source(config_of(ADDRESS))
 
 
 @pytest.mark.parametrize(
@@ -149,10 +173,10 @@ def test_exits_and_int8_begin_with_the_repository_too(settings, hub, data, model
     if config.qat:
         from training.networks.qat import float_network
 
-        found = float_network(config, data)
+        found = float_network(config, find_source(config), data)
         expected = levit_tf.fuse(model)
     else:
-        found, expected = trained_network(config), model
+        found, expected = trained_network(find_source(config)), model
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(found(images), expected(images), rtol=1e-5, atol=1e-6)
 

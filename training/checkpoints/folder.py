@@ -32,11 +32,13 @@ STATE = (
 def locked(folder: Path) -> Iterator[None]:
     """Holds a lock on the folder for this process; creates the folder if needed.
 
-    It is a lock of the operating system, so it ends with the process in any case.
+    It is a lock of the operating system, so it ends with the process in any case. A folder that was
+    created and in which nothing was written is removed again.
 
     Raises:
       FileExistsError: another process holds the lock; the message names that process.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_FILE
     with open(path, "a+", encoding="utf-8") as file:
@@ -57,6 +59,8 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+            if is_new and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 class Prepared(NamedTuple):

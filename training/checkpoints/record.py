@@ -47,6 +47,8 @@ class Record:
       attempts: one entry for each start of the run: the step that it "began_after_step", the
         "checkpoint" that it resumed from, the checkpoints that were "passed_over", and the
         versions.
+      on_hub: addresses on the Hugging Face hub, with the commit, of the networks that the
+        configuration names, by field: "init_from", "teacher".
       files: list of files of each part; empty if the pictures are not files. Not part of the JSON.
     """
 
@@ -57,6 +59,7 @@ class Record:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     strategy: str = "default"
     attempts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    on_hub: dict[str, str] = dataclasses.field(default_factory=dict)
     files: Mapping[str, Sequence[FileEntry]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -86,9 +89,13 @@ class Record:
 
 
 def make_record(
-    config: Config, data: Dataset, steps_per_epoch: int, strategy: str = "default"
+    config: Config,
+    data: Dataset,
+    steps_per_epoch: int,
+    strategy: str = "default",
+    on_hub: Mapping[str, str] | None = None,
 ) -> Record:
-    """Makes the record of a run that begins or resumes."""
+    """Makes the record of a run that begins or resumes; for the arguments, see `Record`."""
     return Record(
         config=json.loads(json.dumps(dataclasses.asdict(config))),  # tuples become lists
         class_names=list(data.class_names),
@@ -104,6 +111,7 @@ def make_record(
             "numpy": np.__version__,
         },
         strategy=strategy,
+        on_hub=dict(on_hub or {}),
         files={name: part.entries for name, part in data.parts.items() if part.entries},
     )
 
@@ -161,6 +169,25 @@ def read(folder: Path) -> Record | None:
     return _of_json({**rest, "config": config})
 
 
+def recorded_addresses(folder: Path, config: Config) -> dict[str, str]:
+    """Returns the addresses on the hub that the run in a folder began with, to resume with them.
+
+    Args:
+      folder: the folder of the run.
+      config: the configuration now; a field that is another than in the run is left out.
+
+    Raises:
+      DifferentRunError: see `read`.
+    """
+    earlier = read(folder)
+    if earlier is None:
+        return {}
+    same = [
+        field for field in earlier.on_hub if earlier.config.get(field) == getattr(config, field)
+    ]
+    return {field: earlier.on_hub[field] for field in same}
+
+
 def _read_run(folder: Path) -> dict[str, Any]:
     """Returns the entries of a run's file other than its configuration; {} if it is unreadable."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
@@ -179,10 +206,13 @@ def _is_record(content: dict[str, Any]) -> bool:
         for name, kind in kinds.items()
     )
     pictures, versions = content.get("pictures") or {}, content.get("versions") or {}
+    on_hub = content.get("on_hub") or {}
     return (
         lists
         and isinstance(content.get("steps_per_epoch") or 0, int)
         and isinstance(versions, dict)
+        and isinstance(on_hub, dict)
+        and all(isinstance(address, str) for address in on_hub.values())
         and isinstance(pictures, dict)
         and all(
             isinstance(part, dict) and {"count", "fingerprint"} <= set(part)

@@ -45,7 +45,7 @@ from training.keypoints.progress import (
     score_of,
 )
 from training.keypoints.sources import load_joint_set
-from training.networks.initial import trained_network
+from training.networks.initial import find_source, trained_network
 
 CONFIG_FILE, RESULT_FILE = "config.json", "result.json"
 ARTEFACTS = ("final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite")
@@ -70,7 +70,7 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
     # Before anything is written: it may not fit, or not be there.
     trained = None
     if config.init_from is not None:
-        trained = trained_network(config, takes_deploy_form=config.qat is not None)
+        trained = trained_network(find_source(config), takes_deploy_form=config.qat is not None)
     with locked(folder):
         _prepare(config, folder, overwrite)
         keras.utils.set_random_seed(config.seed)

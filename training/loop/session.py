@@ -23,6 +23,7 @@ from training.loop.step import StepOptions, make_train_step
 from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
 from training.networks import exits, network
+from training.networks.named import NamedNetworks, find_networks
 from training.optim.ema import Ema
 from training.optim.losses import Distillation, ExitsLoss
 from training.optim.mixed_precision import LossScale, precision
@@ -43,6 +44,7 @@ class Session:
     Attributes:
       config: the configuration, with every field set.
       data: the pictures.
+      named: the networks that the configuration names.
       strategy: the distribution strategy.
       schedule: the schedule of the run.
       plan: how the AUTO fields were chosen.
@@ -58,6 +60,7 @@ class Session:
 
     config: Config
     data: Dataset
+    named: NamedNetworks
     strategy: tf.distribute.Strategy
     schedule: Schedule
     plan: Plan
@@ -122,7 +125,13 @@ class Session:
             return self._batches(first_step, end, has_answers=False)
 
         return self.cache is None or fill_cache(
-            self.cache, self.config, self.data, self.strategy, batches, stop_wanted
+            self.cache,
+            self.config,
+            self.named.teacher,
+            self.data,
+            self.strategy,
+            batches,
+            stop_wanted,
         )
 
     def train_batches(self, first_step: int) -> Iterator:
@@ -224,20 +233,30 @@ class Session:
         return [warning for warning in found if warning]
 
 
-def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy) -> Session:
+def make_session(
+    config: Config,
+    data: Dataset,
+    strategy: tf.distribute.Strategy,
+    named: NamedNetworks | None = None,
+) -> Session:
     """Builds the parts of a run, after `training.plan` has filled the AUTO fields.
 
     Args:
       config: the configuration.
       data: the pictures, with the network's input size.
       strategy: the distribution strategy.
+      named: the networks that the configuration names, if they have been looked up already.
 
     Raises:
+      FileNotFoundError, ImportError, PermissionError, ConnectionError: a file or a repository that
+        the configuration names cannot be opened.
       ValueError: the batch cannot be shared evenly, XLA cannot compile for this strategy, or the
         data, the teacher or the initial weights do not fit.
     """
     replicas = strategy.num_replicas_in_sync
-    plan = make_plan(config, network.facts(config, data, replicas))
+    named = named or find_networks(config)
+    source = named.source
+    plan = make_plan(config, network.facts(config, source, data, replicas))
     config = plan.config
     if config.batch_size % (replicas * config.accumulate):
         raise ValueError(
@@ -256,11 +275,13 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     if config.qat:
         from training.networks import qat  # needs packages that no other run needs
 
-        make_networks = qat.prepare(config, data)
+        make_networks = qat.prepare(config, source, data)
     elif config.exits:
-        make_networks = exits.prepare(config, data, replicas)
+        make_networks = exits.prepare(config, source, data, replicas)
     else:
-        make_networks = functools.partial(network.make_networks, config, data.class_names, replicas)
+        make_networks = functools.partial(
+            network.make_networks, config, source, data.class_names, replicas
+        )
     with strategy.scope(), precision(config.precision):
         networks = make_networks()
         variables = networks.student.trainable_variables
@@ -277,10 +298,14 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
         )
     teacher, cache = networks.teacher, None
     if config.teacher_cache:
-        cache = make_cache(config, data, strategy, augmentation(config), mixing(config))
+        cache = make_cache(
+            config, named.teacher, data, strategy, augmentation(config), mixing(config)
+        )
     elif config.teacher:
         with strategy.scope():
-            teacher = with_top(config, load_configured_teacher(config, data), classes)
+            teacher = with_top(
+                config, load_configured_teacher(config, named.teacher, data), classes
+            )
         if teacher.in_python and (config.jit_compile or is_tpu(strategy)):
             raise ValueError(
                 f"teacher {teacher.source}: runs outside of TensorFlow, where XLA cannot compile "
@@ -289,6 +314,7 @@ def make_session(config: Config, data: Dataset, strategy: tf.distribute.Strategy
     return Session(
         config=config,
         data=data,
+        named=named,
         strategy=strategy,
         schedule=Schedule(
             epochs=config.total_epochs,

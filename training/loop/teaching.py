@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from levit_tf.weights.hub.checkpoints import HubCheckpoint
 from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
@@ -15,15 +16,22 @@ from training.teachers import asking
 from training.teachers.cache import TeacherCache, TopLogits, digest_of
 from training.teachers.teacher import Teacher, load_teacher, teacher_file
 
+TeacherSource = str | HubCheckpoint  # a result of `find_teacher`
 
-def load_configured_teacher(config: Config, data: Dataset) -> Teacher:
+
+def load_configured_teacher(config: Config, source: TeacherSource, data: Dataset) -> Teacher:
     """Loads the teacher of a configuration; call it in the scope of the strategy.
+
+    Args:
+      config: the configuration.
+      source: the result of `find_teacher` for `config.teacher`.
+      data: the pictures of the run.
 
     Raises:
       FileNotFoundError, ImportError, ValueError: see `load_teacher`.
     """
     return load_teacher(
-        config.teacher,
+        source,
         data.input_size,
         len(data.class_names),
         trust=config.trust_teacher,
@@ -49,6 +57,7 @@ def with_top(config: Config, teacher: Teacher, classes: int) -> Teacher:
 
 def make_cache(
     config: Config,
+    source: TeacherSource,
     data: Dataset,
     strategy: tf.distribute.Strategy,
     augmentation: AugmentationSettings,
@@ -56,15 +65,22 @@ def make_cache(
 ) -> TeacherCache:
     """Opens the teacher cache of a configuration, for the pictures of its steps.
 
+    If answers are missing, the teacher is loaded and released again, so that one that does not fit
+    is refused before anything is written.
+
     Raises:
       TeacherCacheError: it contains answers about other pictures.
-      FileNotFoundError: the teacher's file does not exist.
+      FileNotFoundError, ImportError, ValueError: see `load_teacher`.
     """
-    path, name = teacher_file(config.teacher)
+    if isinstance(source, HubCheckpoint):
+        teacher, name = str(source.address), None  # with the commit
+    else:
+        path, name = teacher_file(source)
+        teacher = digest_of(path)
     mixed = dataclasses.asdict(mixing)
     mixed.pop("label_smoothing")  # affects the targets, not the images
     made_with = {
-        "teacher": digest_of(path),
+        "teacher": teacher,
         "teacher_name": name,
         "teacher_preprocessing": config.teacher_preprocessing,
         "teacher_classes": config.teacher_classes and digest_of(config.teacher_classes),
@@ -88,6 +104,10 @@ def make_cache(
         steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
         epochs=min(config.distinct_epochs or config.total_epochs, config.total_epochs),
     )
+    worker, workers = worker_of(strategy), workers_of(strategy)
+    if not all(cache.path(epoch, worker, workers).exists() for epoch in range(cache.epochs)):
+        with strategy.scope():
+            load_configured_teacher(config, source, data)
     cache.prepare()
     return cache
 
@@ -95,6 +115,7 @@ def make_cache(
 def fill_cache(
     cache: TeacherCache,
     config: Config,
+    source: TeacherSource,
     data: Dataset,
     strategy: tf.distribute.Strategy,
     batches: Callable[[int, int], Iterator],
@@ -103,7 +124,7 @@ def fill_cache(
     """Fills the missing parts of the cache; see `training.teachers.asking.fill`."""
     return asking.fill(
         cache,
-        lambda: load_configured_teacher(config, data),
+        lambda: load_configured_teacher(config, source, data),
         batches,
         strategy,
         steps=data.steps_per_epoch(config.batch_size, config.fill_batches),

@@ -22,7 +22,7 @@ from training.config import Config
 from training.config_checks import parse_exits
 from training.data import Dataset
 from training.networks import network
-from training.networks.initial import trained_network
+from training.networks.initial import Source, trained_network
 from training.networks.network import Networks
 from training.optim.batch_norm import prepare_batch_norm
 
@@ -30,11 +30,12 @@ EXITS_FILE = "exits.json"
 _BATCH = 32
 
 
-def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networks]:
+def prepare(config: Config, source: Source, data: Dataset, replicas: int) -> Callable[[], Networks]:
     """Loads the trained network of a run and prepares building the networks.
 
     Args:
       config: the configuration, with `exits`.
+      source: its initial weights.
       data: pictures with the network's input size and classes.
       replicas: number of replicas.
 
@@ -42,13 +43,12 @@ def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networ
       A function that builds the networks, to call in the scope of the strategy.
 
     Raises:
-      FileNotFoundError: the file does not exist.
       ValueError: it is not a LeViT to which exits for these pictures can be added.
     """
     is_frozen, classes = not config.exits_end_to_end, len(data.class_names)
-    source = _trained(config, data) if is_frozen else None
-    if source is not None:
-        heads = "single" if classifier_of(source).heads == "single" else "average"
+    trained = _trained(config, source, data) if is_frozen else None
+    if trained is not None:
+        heads = "single" if classifier_of(trained).heads == "single" else "average"
     else:
         heads = "single" if config.distillation == "none" else "average"
 
@@ -75,15 +75,15 @@ def prepare(config: Config, data: Dataset, replicas: int) -> Callable[[], Networ
     def make() -> Networks:
         model = student()
         if is_frozen:
-            levit_tf.transfer_weights(source, _without_exits(model))
+            levit_tf.transfer_weights(trained, _without_exits(model))
             beginning = f"exits on {config.init_from}, which stays as it is"
         else:
-            beginning, _ = network.initialise(config, _without_exits(model), data.class_names)
+            beginning, _ = network.initialise(source, _without_exits(model), data.class_names)
         return Networks(
             model,
             student() if config.ema_decay else None,
             beginning=beginning,
-            shipped=lambda trained: network.copy_weights(trained, build()),
+            shipped=lambda learner: network.copy_weights(learner, build()),
         )
 
     return make
@@ -161,9 +161,9 @@ def format_exits(reports: list[ExitReport]) -> str:
     return markdown_table([header, *rows], right=range(1, len(header)))
 
 
-def _trained(config: Config, data: Dataset) -> keras.Model:
+def _trained(config: Config, source: Source, data: Dataset) -> keras.Model:
     """Loads the network that exits are added to."""
-    model = trained_network(config)
+    model = trained_network(source)
     classifier = classifier_of(model)
     if classifier is None:
         raise ValueError(f"init_from={config.init_from}: has no classification heads to exit to.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -35,39 +35,54 @@ class Beginning(Protocol):
     init_from: str | None
 
 
-def source_of(config: Beginning) -> str | None:
-    """Returns `config.init_from`; for a run's folder, the path of the run's final network."""
-    source = config.init_from
-    if source in (None, RELEASED) or is_hub_address(source):
-        return source
-    return _file_of(source)
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The initial weights that a run's configuration names, looked up once for the whole run.
+
+    Attributes:
+      path: None for random weights, "imagenet", a file, or an address on the hub with its commit.
+      variant: name of the network.
+      on_hub: what was found at that address; None for anything else.
+    """
+
+    path: str | None
+    variant: str
+    on_hub: HubCheckpoint | None = None
 
 
-@functools.cache  # which file is taken is printed once
-def _file_of(source: str) -> str:
-    return model_path(source)
+def find_source(config: Beginning, address: str | None = None) -> Source:
+    """Looks up `config.init_from`, and checks it as far as possible before any picture is read.
 
+    Args:
+      config: the configuration.
+      address: an address on the hub to open in place of `config.init_from`: the same one, with the
+        commit that an earlier part of the run opened.
 
-def check_source(config: Beginning) -> None:
-    """Checks `config.init_from` as far as possible before any picture is read.
+    Returns:
+      The source; for a run's folder, that of the run's final network.
 
     Raises:
       FileNotFoundError: there is no such file.
       ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
       ValueError: the repository has no LeViT of this variant, or one with another input range.
     """
-    source = source_of(config)
+    source = config.init_from
+    if source in (None, RELEASED):
+        return Source(source, config.variant)
     if is_hub_address(source):
-        _open_on_hub(source, config.variant)
-    elif source not in (None, RELEASED) and not Path(source).exists():
-        raise FileNotFoundError(f"init_from={source}: no such file. Expected {INIT_FROM}.")
+        found = _open_on_hub(address or source, config.variant)
+        return Source(str(found.address), config.variant, found)
+    path = model_path(source)
+    if not Path(path).exists():
+        raise FileNotFoundError(f"init_from={path}: no such file. Expected {INIT_FROM}.")
+    return Source(path, config.variant)
 
 
-def trained_network(config: Beginning, takes_deploy_form: bool = False) -> keras.Model:
-    """Loads the network that `config.init_from` names.
+def trained_network(source: Source, takes_deploy_form: bool = False) -> keras.Model:
+    """Loads the network that a configuration's `init_from` names.
 
     Args:
-      config: a configuration whose `init_from` is neither None nor a file with weights only.
+      source: neither of random weights nor a file with weights only.
       takes_deploy_form: whether any network in a `.keras` file is accepted; the caller then calls
         `check_input_range`.
 
@@ -75,23 +90,20 @@ def trained_network(config: Beginning, takes_deploy_form: bool = False) -> keras
       A LeViT in train form, unless `takes_deploy_form`.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ConnectionError: the weights are neither cached nor reachable.
+      ConnectionError: the released weights are neither cached nor reachable.
       ValueError: it is not such a network, or has another input range than a run's pictures.
-      ImportError, PermissionError: see `open_hub_checkpoint`.
     """
-    source = source_of(config)
-    if source == RELEASED:
+    if source.path == RELEASED:
         try:
-            return levit_tf.LeViT(config.variant, weights=RELEASED)
+            return levit_tf.LeViT(source.variant, weights=RELEASED)
         except ConnectionError as error:
             raise ConnectionError(f"{error} Or begin with others: {INIT_FROM}.") from error
-    if is_hub_address(source):
-        return from_hub(_open_on_hub(source, config.variant))
+    if source.on_hub:
+        return from_hub(source.on_hub)
     if takes_deploy_form:
-        return load_keras_file(source)
-    model = load_train_form(source)
-    check_input_range(model, f"init_from={source}")
+        return load_keras_file(source.path)
+    model = load_train_form(source.path)
+    check_input_range(model, f"init_from={source.path}")
     return model
 
 
@@ -126,17 +138,16 @@ def _open_on_hub(address: str, variant: str) -> HubCheckpoint:
     return found
 
 
-def is_of_other_classes(config: Beginning, names: Sequence[str]) -> bool:
-    """Whether the head of `config.init_from` is known to be of other classes than these.
+def is_of_other_classes(source: Source, names: Sequence[str]) -> bool:
+    """Whether the head of the initial network is known to be of other classes than these.
 
     Of a file, only the model's description is read, not its weights. Classes without names count as
     the same if their number is the same.
     """
-    source = source_of(config)
-    if is_hub_address(source):
-        found = _open_on_hub(source, config.variant)
+    if found := source.on_hub:
         return found.info.classes != len(names) or not _are_same(found.class_names, names)
-    return _saved_classes(source, len(names)) != len(names) or not _knows(source, names)
+    path = source.path
+    return _saved_classes(path, len(names)) != len(names) or not _knows(path, names)
 
 
 def _knows(source: str, names: Sequence[str]) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
-from levit_common.hub_addresses import is_hub_address
 from levit_tf.names import CLASSIFIER
 from levit_tf.variants import get_variant
 from levit_tf.weights.loading import load_weights
@@ -20,12 +19,7 @@ from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 from training.config import Config
 from training.config_checks import AUTO, RELEASED
 from training.data import Dataset
-from training.networks.initial import (
-    check_source,
-    is_of_other_classes,
-    source_of,
-    trained_network,
-)
+from training.networks.initial import Source, is_of_other_classes, trained_network
 from training.optim.batch_norm import prepare_batch_norm
 from training.plan import Facts
 from training.teachers.teacher import Teacher
@@ -64,11 +58,14 @@ class Networks:
     is_head_fresh: bool = False
 
 
-def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> Networks:
+def make_networks(
+    config: Config, source: Source, class_names: Sequence[str], replicas: int
+) -> Networks:
     """Builds the networks of a float run, in the scope of its strategy.
 
     Args:
       config: the configuration.
+      source: its initial weights.
       class_names: names of the classes.
       replicas: number of replicas.
 
@@ -85,7 +82,7 @@ def make_networks(config: Config, class_names: Sequence[str], replicas: int) -> 
         levit_tf.transfer_weights(trained, in_use())
         return in_use()
 
-    beginning, is_head_fresh = initialise(config, model, class_names)
+    beginning, is_head_fresh = initialise(source, model, class_names)
     prepare_batch_norm(model, replicas, config.batch_norm_momentum)
     return Networks(
         model,
@@ -121,20 +118,15 @@ def copy_weights(source: keras.Model, target: keras.Model) -> keras.Model:
     return target
 
 
-def facts(config: Config, data: Dataset, replicas: int) -> Facts:
-    """Collects the facts for `training.plan`, before the networks are built.
-
-    Raises:
-      See `training.networks.initial.check_source`.
-    """
-    check_source(config)
-    is_trained, names = config.init_from is not None, data.class_names
+def facts(config: Config, source: Source, data: Dataset, replicas: int) -> Facts:
+    """Collects the facts for `training.plan`, before the networks are built."""
+    is_trained, names = source.path is not None, data.class_names
     return Facts(
         pictures=data.num_train,
         classes=len(names),
         input_size=data.input_size,
         is_trained=is_trained,
-        is_head_fresh=not is_trained or is_of_other_classes(config, names),
+        is_head_fresh=not is_trained or is_of_other_classes(source, names),
         width=get_variant(config.variant).embed_dim[-1],
         is_grey=config.flip is AUTO and _are_grey(data.calibration_images(LOOKED_AT)),
         multiple=replicas * config.accumulate,
@@ -147,14 +139,14 @@ def _are_grey(images: np.ndarray) -> bool:
     return float((values.max(axis=-1) - values.min(axis=-1)).mean()) < GREY
 
 
-def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:
-    """Sets a student's weights to those of `config.init_from`.
+def initialise(source: Source, model: keras.Model, class_names: Sequence[str]) -> tuple[str, bool]:
+    """Sets a student's weights to those of a source.
 
     A head with the same number of classes, but of classes known to be different, is not copied: the
     network would have to unlearn it first.
 
     Args:
-      config: the configuration.
+      source: the initial weights.
       model: a result of `student`; its weights are changed in place.
       class_names: names of the classes.
 
@@ -164,24 +156,24 @@ def initialise(config: Config, model: keras.Model, class_names: Sequence[str]) -
 
     Raises:
       ValueError: the weights do not fit; `model` is unchanged then.
-      OSError, ImportError: see `training.networks.initial.trained_network`.
+      OSError: see `training.networks.initial.trained_network`.
     """
-    source = source_of(config)
-    if source is None:
+    path = source.path
+    if path is None:
         return "random initial weights", True
     head = model.get_layer(CLASSIFIER).weights
     fresh = [keras.ops.copy(weight) for weight in head]
-    if source == RELEASED or is_hub_address(source) or source.endswith(".keras"):
-        trained = trained_network(config)
-        if is_hub_address(source):  # with the commit
-            source = levit_tf.model_properties(trained).origin
+    if path == RELEASED or source.on_hub or path.endswith(".keras"):
+        trained = trained_network(source)
+        if source.on_hub:  # with the variant and the codebase
+            path = levit_tf.model_properties(trained).origin
         report = levit_tf.transfer_weights(trained, model)
     else:
-        report = load_weights(model, source, get_variant(config.variant), blank=levit_tf.LeViT)
-    text = f"initial weights from {source}\n{report}"
+        report = load_weights(model, path, get_variant(source.variant), blank=levit_tf.LeViT)
+    text = f"initial weights from {path}\n{report}"
     if any(name.startswith(HEAD_PREFIXES[0]) for name in report.initialised):
         return text, True
-    if not is_of_other_classes(config, class_names):
+    if not is_of_other_classes(source, class_names):
         return text, False
     for weight, value in zip(head, fresh, strict=True):
         weight.assign(value)

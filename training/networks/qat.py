@@ -31,7 +31,7 @@ from levit_tf.preprocessing import denormalize
 from levit_tf.variants import get_variant
 from training.config import Config
 from training.data import Dataset
-from training.networks.initial import check_input_range, trained_network
+from training.networks.initial import Source, check_input_range, trained_network
 from training.networks.network import Networks
 from training.teachers.teacher import Teacher
 
@@ -57,29 +57,29 @@ class Student(tf_keras.Model):
         return {"head": logits, "head_dist": logits} if self._distils else logits
 
 
-def prepare(config: Config, data: Dataset) -> Callable[[], Networks]:
+def prepare(config: Config, source: Source, data: Dataset) -> Callable[[], Networks]:
     """Loads the float network of a run.
 
     Args:
       config: with `qat` and `init_from`.
+      source: its initial weights.
       data: pictures of the network's input size and classes.
 
     Returns:
       What builds the networks, to be called in the scope of the strategy.
 
     Raises:
-      FileNotFoundError: there is no such file.
       ModelFileError: it is damaged.
       ValueError: it is not of a LeViT that the run can begin with.
     """
-    source = float_network(config, data)
+    trained = float_network(config, source, data)
     pictures = data.calibration_images(CALIBRATION_IMAGES)
-    ranges = float_ranges(deploy_graph(source), config.qat, pictures)
+    ranges = float_ranges(deploy_graph(trained), config.qat, pictures)
     distils = config.distillation != "none"
 
     def make() -> Networks:
         def student():
-            network = fake_quantize(deploy_graph(source), config.qat)
+            network = fake_quantize(deploy_graph(trained), config.qat)
             set_ranges(network, ranges)
             return Student(network, distils)
 
@@ -87,20 +87,20 @@ def prepare(config: Config, data: Dataset) -> Callable[[], Networks]:
             student(),
             student() if config.ema_decay else None,
             beginning=f"fake-quantised for {config.qat}, weights from {config.init_from}",
-            shipped=lambda trained: shipped(source, config.qat, trained),
-            teacher=_float_teacher(source) if distils and config.teacher is None else None,
+            shipped=lambda learner: shipped(trained, config.qat, learner),
+            teacher=_float_teacher(trained) if distils and config.teacher is None else None,
         )
 
     return make
 
 
-def float_network(config: Config, data: Dataset) -> keras.Model:
+def float_network(config: Config, source: Source, data: Dataset) -> keras.Model:
     """The trained network that a run begins with, fused.
 
     Raises:
       See `prepare`.
     """
-    model = trained_network(config, takes_deploy_form=True)
+    model = trained_network(source, takes_deploy_form=True)
     if not hasattr(model, "operations"):  # a Sequential, or of another making
         raise ValueError(f"init_from={config.init_from}: is no LeViT.")
     check_input_range(model, f"init_from={config.init_from}")

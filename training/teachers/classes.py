@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.spelling import did_you_mean
-from levit_lite.class_names import imagenet_classes, read_labels
+from levit_lite.class_names import imagenet_class_names, imagenet_classes, read_labels
 
 # All names of each student class: that of its folder, and a human-readable one.
 Names = Sequence[Sequence[str]]
@@ -69,7 +69,7 @@ def class_map(
     Raises:
       ValueError: some classes cannot be found.
     """
-    if own is None and classes == len(imagenet_classes()):
+    if classes == len(imagenet_classes()) and (own is None or _are_imagenets(own)):
         own = ["\t".join(both) for both in imagenet_classes()]
     if file is not None and Path(file).suffix.lower() == ".json":
         return _map_of_json(names, classes, file, own)
@@ -157,6 +157,12 @@ def _places(own: Sequence[str]) -> dict[str, int]:
         for name in dict.fromkeys([line, *line.split("\t")]):
             places.setdefault(name, []).append(number)
     return {name: numbers[0] for name, numbers in places.items() if len(numbers) == 1}
+
+
+def _are_imagenets(own: Sequence[str]) -> bool:
+    """Whether names are ImageNet's in its order, perhaps with synonyms: "tiger shark, Galeo..."."""
+    first = [name.partition(",")[0].replace(" ", "_") for name in own]
+    return first == imagenet_class_names()
 
 
 def _and_more(missing: Sequence[str]) -> str:

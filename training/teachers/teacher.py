@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from levit_common.hub_addresses import advice_on_hub
+from levit_common.hub_addresses import is_hub_address
+from levit_tf.applications import from_hub
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
+from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file
 from training.teachers import foreign, reading
 from training.teachers.classes import ClassMap, Names, class_map
@@ -29,9 +31,9 @@ _CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
 _EXPECTED = (
     "Expected a .keras classifier; an .onnx or .tflite classifier of any framework; a SavedModel "
     "directory as converters.to_saved_model writes it; a PyTorch checkpoint of regnety_160 or of "
-    f"an EfficientNet-Lite ({', '.join(_CHECKPOINTS)}); or NAME:FILE, where NAME is "
-    f"{' or '.join(NAMES)} and FILE such a checkpoint or a .keras file, of a RegNetY also a "
-    ".weights.h5 file"
+    f"an EfficientNet-Lite ({', '.join(_CHECKPOINTS)}); hf://OWNER/NAME for a LeViT on the Hugging "
+    f"Face hub; or NAME:FILE, where NAME is {' or '.join(NAMES)} and FILE such a checkpoint or a "
+    ".keras file, of a RegNetY also a .weights.h5 file"
 )
 
 
@@ -42,7 +44,7 @@ class Teacher:
     replicas of a strategy. No gradient flows through it.
 
     Attributes:
-      source: path of its file.
+    source: path of its file, or its address on the hub with the commit.
       network: the Keras model or the loaded file, kept because it owns the variables.
       notes: facts about it, for messages.
       in_python: whether it runs outside of TensorFlow, so that XLA cannot compile it.
@@ -79,8 +81,39 @@ class Teacher:
         return tf.stop_gradient(tf.cast(self._logits(images), tf.float32))
 
 
+def find_teacher(
+    spec: str | os.PathLike | HubCheckpoint, address: str | None = None
+) -> str | os.PathLike | HubCheckpoint:
+    """Looks up a teacher, and checks as far as possible that it can be loaded.
+
+    Args:
+      spec: see `load_teacher`.
+      address: an address on the hub to open in place of `spec`: the same one, with the commit that
+        an earlier part of the run opened.
+
+    Returns:
+      `spec`, or what an address on the hub stands for.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
+      ValueError: the repository contains no LeViT, or one without a classification head.
+    """
+    if not is_hub_address(spec):
+        if not isinstance(spec, HubCheckpoint):
+            teacher_file(spec)
+        return spec
+    found = open_hub_checkpoint(address or spec)
+    if found.info.classes is None:
+        raise ValueError(
+            f"teacher {found.address}: a LeViT without a classification head, which says nothing "
+            "of classes. Choose a repository with one."
+        )
+    return found
+
+
 def load_teacher(
-    spec: str | os.PathLike,
+    spec: str | os.PathLike | HubCheckpoint,
     input_size: tuple[int, int],
     classes: int,
     channels: int = 3,
@@ -98,7 +131,8 @@ def load_teacher(
         `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or a
         `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
         EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a
-        `.weights.h5` file, too.
+        `.weights.h5` file, too. Or a LeViT on the Hugging Face hub, "hf://OWNER/NAME", optionally
+        followed by "@REVISION"; or the result of `find_teacher`.
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes.
       channels: number of channels of the student's images.
@@ -114,13 +148,18 @@ def load_teacher(
     Raises:
       FileNotFoundError: the file does not exist.
       ImportError: reading the file needs a package that is not installed.
+      PermissionError, ConnectionError: see `open_hub_checkpoint`.
       ValueError: the file is damaged or of an unexpected kind, the range of its images is unknown,
         or its channels or classes are not those of the student; the message names the file and what
         was expected.
     """
-    path, name = teacher_file(spec)
+    spec = find_teacher(spec)
+    on_hub = isinstance(spec, HubCheckpoint)
+    path, name = (str(spec.address), None) if on_hub else teacher_file(spec)
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in _CHECKPOINTS:
+    if on_hub:
+        found = reading.of_keras(from_hub(spec), path)
+    elif suffix in _CHECKPOINTS:
         found = reading.read_checkpoint_teacher(path, name, input_size, channels)
     elif name:
         found = reading.read_named_teacher(path, name, (*input_size, channels), classes)
@@ -157,7 +196,7 @@ def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
     """Splits a teacher's specification into its file and, if given, the name of its network.
 
     Args:
-      spec: see `load_teacher`.
+      spec: see `load_teacher`; not on the hub.
 
     Raises:
       FileNotFoundError: the file does not exist.
@@ -166,9 +205,7 @@ def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
     name = name if rest and name in NAMES else None
     path = rest if name else os.fspath(spec)
     if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.{advice_on_hub(path)}"
-        )
+        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
     return path, name
 
 

@@ -12,6 +12,7 @@ from training.config import load_config, override
 from training.data import Dataset
 from training.data.sources import PixelSource
 from training.loop.epochs import Evaluators, Schedule
+from training.networks.named import find_networks
 
 # Steps of an epoch; and what each epoch scores on the held-out pictures: the second is the best.
 STEPS, SCORES = 5, (0.25, 0.75, 0.5)
@@ -60,7 +61,7 @@ class TinySession:
         self.epoch_loss = tf.Variable(0.0, dtype=tf.float64, name="epoch_loss")
         self.ships_average = tf.Variable(1.0, name="ships_average")
         self.beginning, self.plan = "zeros", "nothing is planned"
-        self.teacher = None
+        self.named, self.teacher = find_networks(self.config), None
         self.kept = {}
 
     @property

@@ -14,6 +14,7 @@ from training.loop.batches import test_batches as batches_of
 from training.loop.batches import train_batches
 from training.loop.session import make_session
 from training.networks import network
+from training.networks.initial import find_source
 from training.plan import Facts
 from training.strategy import make_strategy
 
@@ -50,7 +51,7 @@ def test_a_student_has_two_heads_where_there_is_a_teacher():
 def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pretrained):
     config = config_of(f"init_from={pretrained}", "input_size=64")
     model = network.student(config, 10)
-    text, is_head_fresh = network.initialise(config, model, TEN)
+    text, is_head_fresh = network.initialise(find_source(config), model, TEN)
     assert is_head_fresh
     source = levit_tf.LeViT("LeViTTiny", classes=5, weights=pretrained)
     name = "stages_0_blocks_0_attn"
@@ -73,9 +74,9 @@ def test_a_head_of_other_classes_is_not_taken_over(tmp_path, digits):
         if names:
             (tmp_path / "labels.txt").write_text("\n".join(names) + "\n")
         model = network.student(config, 10)
-        text, is_head_fresh = network.initialise(config, model, digits.class_names)
+        text, is_head_fresh = network.initialise(find_source(config), model, digits.class_names)
         same = np.array_equal(model.get_layer("classifier").weights[0], source.weights[-6])
-        assert network.facts(config, digits, 1).is_head_fresh is is_head_fresh
+        assert network.facts(config, find_source(config), digits, 1).is_head_fresh is is_head_fresh
         assert ("of other classes there" in text) is is_head_fresh
         known[names] = (is_head_fresh, same)
     assert known[None] == known[digits.class_names] == (False, True)
@@ -84,12 +85,13 @@ def test_a_head_of_other_classes_is_not_taken_over(tmp_path, digits):
     for names in (digits.class_names, digits.class_names[::-1]):  # as the model itself knows them
         levit_tf.with_properties(source, class_names=names).save(path)
         is_other = names != digits.class_names
-        assert network.facts(config, digits, 1).is_head_fresh is is_other
+        assert network.facts(config, find_source(config), digits, 1).is_head_fresh is is_other
 
 
 def test_what_is_known_before_the_networks_are_built(digits, pretrained):
     def facts(*settings, replicas=1):
-        return network.facts(config_of(*settings), digits, replicas)
+        config = config_of(*settings)
+        return network.facts(config, find_source(config), digits, replicas)
 
     assert facts("init_from=none") == Facts(1437, 10, (32, 32), False, True, 96)
     found = facts(f"init_from={pretrained}", "accumulate=2", replicas=3)
@@ -116,7 +118,7 @@ def test_of_two_networks_the_better_one_is_shipped(tmp_path, digits, average):
 def test_weights_of_another_variant_are_refused(pretrained):
     config = config_of(f"init_from={pretrained}", "variant=LeViTNano")
     with pytest.raises(ValueError, match="LeViTTiny"):
-        network.initialise(config, network.student(config, 10), TEN)
+        network.initialise(find_source(config), network.student(config, 10), TEN)
 
 
 @pytest.mark.slow

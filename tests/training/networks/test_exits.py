@@ -17,6 +17,7 @@ from training.config import load_config, override
 from training.data import load_data
 from training.loop.session import make_session
 from training.networks import exits
+from training.networks.initial import find_source
 from training.optim.losses import Distillation, ExitsLoss, cross_entropy
 from training.run import run
 from training.strategy import make_strategy
@@ -156,8 +157,8 @@ def test_a_network_of_other_classes_or_size_is_refused(digits, tmp_path):
     config = override(load_config("digits_exits"), [f"init_from={path}"])
     levit_tf.LeViT("LeViTTiny", classes=5).save(path)
     with pytest.raises(ValueError, match=r"other.keras: takes 32x32 pixels and knows 5 classes"):
-        exits.prepare(config, digits, 1)
+        exits.prepare(config, find_source(config), digits, 1)
     model = levit_tf.LeViT("LeViTTiny", classes=10)
     levit_tf.with_properties(model, class_names=digits.class_names[::-1]).save(path)
     with pytest.raises(ValueError, match=r"another order: '9' there, '0' here"):
-        exits.prepare(config, digits, 1)
+        exits.prepare(config, find_source(config), digits, 1)

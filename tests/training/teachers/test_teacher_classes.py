@@ -34,6 +34,14 @@ def test_imagenet_classes_are_found_by_their_names():
     assert found.members == ((0,), (1,))
 
 
+@pytest.mark.parametrize(("space", "more"), [("_", ""), (" ", ", and other names")])
+def test_imagenet_classes_that_a_file_names_are_found_by_their_wordnet_ids(space, more):
+    own = [name.replace("_", space) + more for name in imagenet_class_names()]
+    assert class_map(PETS, 1000, own=own)[0].members == class_map(PETS, 1000)[0].members
+    with pytest.raises(ValueError, match="has no class 'n02123045'"):
+        class_map(PETS, 1000, own=own[::-1])
+
+
 def test_a_file_of_names_says_the_order(tmp_path):
     labels = write(tmp_path, "labels.txt", "beagle\ncow\nn02123045\n")
     found, _ = class_map(PETS, 3, file=labels)

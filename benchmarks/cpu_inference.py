@@ -8,13 +8,13 @@ Each contender runs in a process of its own, pinned to as many cores as it has t
 turns, so that each has the caches and the cores to itself, and the numbers are medians over the
 turns. Random weights and pictures, on which time does not depend.
 
-ONNX Runtime and OpenVINO run the file of `converters.to_onnx`; OpenVINO's int8 is NNCF's with its
-settings for transformers. `torch_*` is timm's LeViT with BatchNorm folded, as the official
-speed_test.py does it, and traced and frozen, or compiled; `timm` and `transformers` are as their
-users get them, `kecam` (keras_cv_attention_models) is what its own tools make for inference. TFLite
-files take one picture a call, so a batch is so many calls. A GFLOP/s counts two operations a
-multiply-add, and the share is of the float32 matrix product of 2048x2048 that NumPy reaches on the
-same cores in the same run.
+ONNX Runtime and OpenVINO run files of `converters.to_onnx`, OpenVINO the one of tokens, from which
+NNCF makes its int8 file with its settings for transformers. `torch_*` is timm's LeViT with
+BatchNorm folded, as the official speed_test.py does it, and traced and frozen, or compiled; `timm`
+and `transformers` are as their users get them, `kecam` (keras_cv_attention_models) is what its own
+tools make for inference. TFLite files take one picture a call, so a batch is so many calls. A
+GFLOP/s counts two operations a multiply-add, and the share is of the float32 matrix product of
+2048x2048 that NumPy reaches on the same cores in the same run.
 
 Needs the [bench] extra. All of it takes over an hour, most of it torch.compile.
 """
@@ -28,7 +28,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks.networks import ours, peers
-from benchmarks.networks.forms import random_pictures
+from benchmarks.networks.forms import OPENVINO, random_pictures
 from benchmarks.support import contenders, options, results
 from benchmarks.support.pictures import draw_lines
 from converters.speed import runtimes
@@ -56,7 +56,9 @@ def file_of(contender: str) -> str | None:
         return contender.replace("tensorflow", "saved_model")
     if contender == "openvino_int8":
         return "int8.xml"
-    return "fp32.onnx" if contender.startswith(("onnxruntime", "openvino")) else None
+    if contender.startswith("openvino"):
+        return OPENVINO
+    return "fp32.onnx" if contender == "onnxruntime" else None
 
 
 def prepare(

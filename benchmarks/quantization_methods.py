@@ -28,6 +28,7 @@ from absl import flags
 from benchmarks.networks import peers
 from benchmarks.support import options, results
 from converters.choices import CALIBRATION_METHODS, RECIPES
+from converters.onnx.recipes import MAPS, TOKENS
 from levit_common import cli
 from levit_common.arrays import standard_error
 
@@ -135,8 +136,6 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
 
     if importlib.util.find_spec("onnxruntime") is None:
         return
-    path = folder / "float.onnx"
-    to_onnx(model, path)
     found_peers = [("ONNX Runtime static int8", "min_max", "int8.onnx", "onnxruntime")]
     if all(map(importlib.util.find_spec, ("nncf", "openvino"))):
         found_peers.append(("OpenVINO int8, NNCF", "NNCF's", "int8.xml", "openvino"))
@@ -146,6 +145,8 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
     }
     logits = {"onnxruntime": onnxruntime_logits, "openvino": openvino_logits}
     for name, method, file, runtime in found_peers:
+        path = folder / f"{runtime}.onnx"
+        to_onnx(model, path, layout=TOKENS if runtime == "openvino" else MAPS)
         start = time.perf_counter()
         quantize[runtime](path, folder / file, list(ones(pictures.calibration)))
         seconds = time.perf_counter() - start

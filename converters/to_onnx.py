@@ -5,7 +5,8 @@
         --calibration=imagefolder:/path/to/pictures
 
 Names are those of `levit_common.shipped_names`: the input is plain RGB pictures, the outputs are
-logits and probabilities. The float file computes channels-first, see `converters.onnx.onnx_layout`.
+logits and probabilities. The float file computes channels-first, see `converters.onnx.onnx_layout`;
+--layout=tokens writes the form that OpenVINO computes faster, see `converters.onnx.token_layout`.
 The int8 file contains the same quantised network as `converters.to_tflite --recipe=int8`, for ONNX
 Runtime and OpenVINO; `converters.qat` writes it for a network that was trained for int8. Every file
 is compared with Keras in ONNX Runtime before it is put in place.
@@ -29,7 +30,7 @@ from converters.choices import (
     check_calibration_method,
     check_opset,
 )
-from converters.onnx.recipes import ONNX_RECIPES, check_onnx_recipe
+from converters.onnx.recipes import LAYOUTS, ONNX_RECIPES, check_layout, check_onnx_recipe
 from levit_common import cli
 from levit_common.files import check_exists, check_new, check_suffix
 from levit_common.lazy import lazy_names
@@ -55,6 +56,7 @@ def main() -> None:
         model,
         args.output,
         recipe=args.recipe,
+        layout=args.layout,
         opset=args.opset,
         batch_size=_parse_batch(args.batch),
         class_names=labels_for(args.labels, Path(args.model)),
@@ -82,6 +84,8 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "File to write, ending in .onnx.")
     known = "; ".join(f"{name}: {RECIPES[name].description}" for name in ONNX_RECIPES)
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
+    layouts = "; ".join(f"{name}: {text}" for name, text in LAYOUTS.items())
+    flags.DEFINE_string("layout", None, f"One of {layouts}.")
     flags.DEFINE_integer("opset", DEFAULT_OPSET, f"ONNX opset, {OPSETS[0]} to {OPSETS[-1]}.")
     flags.DEFINE_string("batch", DYNAMIC, f"Batch size: a number, or {DYNAMIC} for any size.")
     flags.DEFINE_string(
@@ -108,6 +112,7 @@ def check() -> None:
     check_suffix(args.output, ".onnx")
     check_opset(args.opset, _parse_batch(args.batch))
     check_onnx_recipe(args.recipe, args.calibration is not None)
+    check_layout(args.layout, args.recipe)
     check_calibration_method(args.calibration_method, args.recipe)
     check_exists(args.model, "a .keras file")
     check_new(args.output, args.overwrite)

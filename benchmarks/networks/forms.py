@@ -8,13 +8,15 @@ import numpy as np
 
 from converters.speed import runtimes
 
+OPENVINO = "openvino.onnx"  # what OpenVINO runs in float32, and what NNCF quantises
+
 # Form -> the name of its file.
 TFLITE = {"TFLite fp32": "fp32.tflite", "TFLite int8": "int8.tflite"}
 TENSORFLOW = {"TensorFlow fp32": "saved_model"}
 ONNX = {
     "ONNX Runtime fp32": "fp32.onnx",
     "ONNX Runtime int8": "int8.onnx",
-    "OpenVINO fp32": "fp32.onnx",
+    "OpenVINO fp32": OPENVINO,
     "OpenVINO int8": "int8.xml",
 }
 FORMS = {**TFLITE, **TENSORFLOW, **ONNX}

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.networks import peers
-from benchmarks.networks.forms import random_pictures
+from benchmarks.networks.forms import OPENVINO, random_pictures
+from converters.onnx.recipes import TOKENS
 from levit_tf.variants import list_variants
 
 VARIANTS = tuple(list_variants()[:5])  # the paper's
@@ -38,8 +39,8 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
     Args:
       model: the network.
       folder: that they go to.
-      files: RECIPE.tflite, int8.onnx, any other .onnx in float32, int8.xml for OpenVINO,
-        fused.keras, or saved_model with _bf16 and _variables behind it.
+      files: RECIPE.tflite, int8.onnx, openvino.onnx of tokens, any other .onnx in float32, int8.xml
+        for OpenVINO, fused.keras, or saved_model with _bf16 and _variables behind it.
     """
     import levit_tf
     from converters.choices import RECIPES
@@ -48,7 +49,8 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
 
-    paths = sorted(folder / file for file in set(files))  # fp32.onnx before int8.xml
+    # int8.xml at the end, which is made of openvino.onnx.
+    paths = sorted((folder / file for file in set(files)), key=lambda path: path.suffix == ".xml")
     recipes = [RECIPES[path.stem] for path in paths if path.stem in RECIPES]
     images = None
     if any(recipe.calibrated for recipe in recipes):
@@ -59,11 +61,12 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
             # Logits: of an untrained network, probabilities are all nearly the same.
             to_tflite(model, path, recipe=recipe, outputs="logits", calibration_images=images)
         elif path.suffix == ".onnx":
-            to_onnx(model, path, recipe=recipe, calibration_images=images)
+            layout = TOKENS if path.name == OPENVINO else None
+            to_onnx(model, path, recipe=recipe, layout=layout, calibration_images=images)
         elif path.suffix == ".xml":
-            source = folder / "fp32.onnx"
+            source = folder / OPENVINO
             if not source.exists():
-                to_onnx(model, source)
+                to_onnx(model, source, layout=TOKENS)
             pictures = random_pictures(8, model.input_shape[1], seed=1)
             peers.quantize_for_openvino(source, path, np.split(pictures, len(pictures)))
         elif path.suffix == ".keras":

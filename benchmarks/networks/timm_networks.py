@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.networks import peers
-from benchmarks.networks.forms import random_pictures
+from benchmarks.networks.forms import OPENVINO, random_pictures
 from tests.support.references import timm_levit_module
 
 
@@ -102,11 +102,14 @@ def write_files(name: str, size: int, folder: Path, files: Collection[str]) -> N
       name: timm's.
       size: side of its input, pixels.
       folder: that they go to.
-      files: fp32.onnx, which is always written, int8.onnx and int8.xml for OpenVINO.
+      files: fp32.onnx, which is always written, the same as openvino.onnx, int8.onnx, and int8.xml
+        for OpenVINO.
     """
     fp32 = folder / "fp32.onnx"
     peers.export_torch(build(name), (1, 3, size, size), fp32)
     batches = np.split(random_pictures(8, size, channels_first=True, seed=1), 8)
+    if OPENVINO in files:
+        (folder / OPENVINO).hardlink_to(fp32)
     if "int8.onnx" in files:
         peers.quantize_for_onnxruntime(fp32, folder / "int8.onnx", batches)
     if "int8.xml" in files:

@@ -19,7 +19,8 @@ from converters.choices import (
 from converters.deploy import deploy_graph
 from converters.onnx.quantize import quantize
 from converters.onnx.quantized_layers import QuantizedLayer, quantized_layers
-from converters.onnx.recipes import check_onnx_recipe
+from converters.onnx.recipes import TOKENS, check_layout, check_onnx_recipe
+from converters.onnx.token_layout import with_tokens
 from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.tflite_check import compare_with_keras
 from converters.tflite.tflite_graph import Graph
@@ -63,6 +64,7 @@ def to_onnx(
     path: str | os.PathLike,
     *,
     recipe: str = "fp32",
+    layout: str | None = None,
     opset: int = DEFAULT_OPSET,
     batch_size: int | None = None,
     class_names: Sequence[str] | None = None,
@@ -79,6 +81,7 @@ def to_onnx(
       path: the file to write, ending in .onnx.
       recipe: one of `converters.onnx.recipes.ONNX_RECIPES`. int8 uses the same integers and ranges
         as the int8 TFLite file of the same model and pictures.
+      layout: one of `converters.onnx.recipes.LAYOUTS`; None for the default of the recipe.
       opset: version of ONNX's operators, one of `converters.choices.OPSETS`.
       batch_size: batch size; None for any size.
       class_names: one name per class, stored in the file's metadata; by default those of the model.
@@ -100,12 +103,15 @@ def to_onnx(
     check_suffix(path, ".onnx")
     check_opset(opset, batch_size)
     check_onnx_recipe(recipe, not (calibration_images is None and ranges is None))
+    layout = check_layout(layout, recipe)
     check_calibration_method(calibration_method, recipe)
     _check_packages()
     is_int8 = recipe == INT8_RECIPE
     with atomic_path(path, overwrite) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
-        graph = deploy_graph(model, input_range=input_range, is_open=not is_int8)
+        graph = deploy_graph(model, input_range=input_range, is_open=layout != TOKENS)
+        if layout == TOKENS:
+            graph = with_tokens(graph)
         int8 = []
         if is_int8:
             layers = _int8_layers(
@@ -162,12 +168,10 @@ def _int8_layers(
 def _quantized(
     graph: keras.Model, opset: int, batch_size: int | None, layers: dict[str, QuantizedLayer]
 ):
-    """Returns the int8 ONNX model of a deploy graph, and the names of its int8 layers."""
+    """Returns the int8 ONNX model of a graph of tokens, and the names of its int8 layers."""
     import onnx
 
-    from converters.onnx.token_layout import with_tokens
-
-    model = onnx_of(with_tokens(graph), opset, batch_size)
+    model = onnx_of(graph, opset, batch_size)
     int8 = quantize(model, layers)
     if not int8:
         raise ValueError(

@@ -1,8 +1,8 @@
 """Rewrites a deploy graph so that its 1x1 convolutions are dense layers over tokens.
 
-In quantised networks, runtimes multiply matrices fastest in the layout (batch * height * width,
-channels): ONNX Runtime has a quantised matrix product that returns floats, but no such convolution,
-and OpenVINO fuses the following operations into the product. Maps are kept wherever anything else
+The layout is (batch * height * width, channels). OpenVINO fuses attention and what follows a
+product into few operators then, and reorders nothing; in quantised networks, ONNX Runtime has a
+matrix product that returns floats, but no such convolution. Maps are kept wherever anything else
 than a dense layer, an activation or a sum reads them.
 """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.choices import PLACES
+from converters.onnx.recipes import MAPS, TOKENS
 from converters.speed import runtimes
 
 if TYPE_CHECKING:
@@ -85,18 +86,23 @@ def _saved_model(precision: str) -> Candidate:
 
 
 def _onnx(
-    name: str, package: str, run: Callable, is_exact: bool = True, recipe: str = "fp32"
+    name: str,
+    package: str,
+    run: Callable,
+    is_exact: bool = True,
+    recipe: str = "fp32",
+    layout: str = TOKENS,
 ) -> Candidate:
     def write(model, path, images, options):
         from converters.onnx.conversion import to_onnx
 
-        to_onnx(model, path, recipe=recipe, calibration_images=images, **options)
+        to_onnx(model, path, recipe=recipe, layout=layout, calibration_images=images, **options)
 
     return Candidate(
         name,
         (THIS_MACHINE,),
-        f"{recipe}.onnx",
-        f"converters.to_onnx --recipe={recipe}",
+        f"{recipe}-{layout}.onnx",
+        f"converters.to_onnx --recipe={recipe} --layout={layout}",
         write,
         run,
         is_exact,
@@ -115,7 +121,7 @@ CANDIDATES = {
         _tflite("fp16", (ANDROID,)),
         _tflite("dynamic", (THIS_MACHINE, ANDROID)),
         _tflite("int8", (THIS_MACHINE, ANDROID)),
-        _onnx("ONNX Runtime", "onnxruntime", runtimes.open_onnxruntime),
+        _onnx("ONNX Runtime", "onnxruntime", runtimes.open_onnxruntime, layout=MAPS),
         _onnx("ONNX Runtime int8", "onnxruntime", runtimes.open_onnxruntime, False, "int8"),
         _onnx("OpenVINO float32", "openvino", runtimes.open_openvino),
         _onnx("OpenVINO bfloat16", "openvino", _openvino_bfloat16, is_exact=False),

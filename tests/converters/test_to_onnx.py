@@ -17,9 +17,16 @@ from converters.onnx import conversion
 from converters.onnx.conversion import to_onnx
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
+from levit_tf.variants import get_variant
 from tests.support.cases import slow
 from tests.support.commands import call
-from tests.support.export_cases import CLASSES, answers, relative_error, rgb_images, shared_model
+from tests.support.export_cases import (
+    CLASSES,
+    answers,
+    relative_error,
+    rgb_images,
+    shared_model,
+)
 from tests.support.randomize import randomize_keras
 
 
@@ -60,6 +67,26 @@ def convolutions_read_and_write_each_other(path):
     return not any(node and node.op_type == "Conv" for node in before) and not any(
         node.output[0] in after for node in turned if node.input[0] != "images"
     )
+
+
+def test_with_tokens_every_pointwise_convolution_is_a_matrix_product(model, path, tmp_path):
+    tokens = tmp_path / "tokens.onnx"
+    assert to_onnx(model, tokens, layout="tokens") < 1e-5
+    images = rgb_images(3)
+    expected = answers(model, preprocess_input(images))
+    assert relative_error(logits_of(tokens, images), expected) < 1e-5
+    maps, found = ops_of(path), ops_of(tokens)
+    stem = get_variant("LeViTTiny").stem_convs
+    assert found["Conv"] == stem
+    products = [ops["Gemm"] + ops["MatMul"] for ops in (maps, found)]
+    assert products[1] - products[0] == maps["Conv"] - stem > 10
+
+
+def test_tokens_need_pictures_of_one_size(model, tmp_path):
+    model = levit_tf.with_input_size(model, None)
+    with pytest.raises(ValueError, match=r"of a fixed size.*with_input_size fixes it"):
+        to_onnx(model, tmp_path / "model.onnx", layout="tokens")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -144,6 +171,7 @@ def test_nodes_carry_the_names_of_layers(path):
         ({"opset": 13}, "--opset: expected 14 to 18. Received: 13"),
         ({"opset": 19}, "--opset: expected 14 to 18. Received: 19"),
         ({"batch_size": 0}, "--batch: expected dynamic or at least 1. Received: 0"),
+        ({"layout": "token"}, "expected maps or tokens. Received: 'token'.*'tokens'"),
     ],
 )
 def test_what_cannot_be_made_is_refused_and_nothing_is_written(model, tmp_path, options, message):

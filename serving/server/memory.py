@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -17,22 +16,6 @@ from serving.tensorflow_c.c_memory import give_back_pages
 # Memory that is soon needed again would cost the next request page faults if it were returned.
 _SECONDS_BETWEEN_LOOKS = 1.0
 _WORTH_IT_SHARE, _WORTH_IT_BYTES = 0.1, 64 * 2**20
-
-
-_M_ARENA_MAX = -8  # of glibc's malloc.h
-
-
-def limit_arenas(most: int) -> None:
-    """Limits the heaps of the C library for all threads together to `most`, if it is glibc.
-
-    The default is eight per processor. Each keeps fragments of memory that its threads once needed,
-    so a server with requests of many sizes would grow beyond the memory in use. If the user has set
-    MALLOC_ARENA_MAX, that limit applies instead.
-    """
-    if sys.platform.startswith("linux") and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, most)
 
 
 def give_back_memory() -> None:

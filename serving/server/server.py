@@ -9,7 +9,7 @@ from serving.server import text_files
 from serving.server.core import ServerCore
 from serving.server.grpc_server import GrpcServer
 from serving.server.http_thread import HttpThread
-from serving.server.memory import IdleTrim, limit_arenas
+from serving.server.memory import IdleTrim
 from serving.server.models.batching import BatchingParameters, read_batching_parameters
 from serving.server.options import Options, most_connections, usable_processors
 from serving.server.rest.rest import RestOptions, rest_application
@@ -35,7 +35,6 @@ class Server:
           OSError, ValueError: a file cannot be read or is malformed; or a port is taken.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        limit_arenas(usable_processors())  # before models are loaded and threads are started
         self.core = ServerCore(options)
         self._ends = []
         self._trim = IdleTrim(

@@ -1,10 +1,7 @@
 """What small requests took from a server of its own comes back when they are answered."""
 
 import contextlib
-import ctypes
 import json
-import subprocess
-import sys
 import time
 
 import grpc
@@ -102,34 +99,3 @@ def _keeps_memory():
     import os
 
     return os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
-
-
-ARENAS = """
-import ctypes, sys, threading
-from serving.server.memory import limit_arenas
-c = ctypes.CDLL(None)
-c.malloc.restype, c.fopen.restype = ctypes.c_void_p, ctypes.c_void_p
-limit_arenas(int(sys.argv[2]))
-together = threading.Barrier(12)
-def take():
-    together.wait()
-    c.malloc(1000)
-    together.wait()
-threads = [threading.Thread(target=take) for _ in range(12)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-file = ctypes.c_void_p(c.fopen(sys.argv[1].encode(), b"w"))
-c.malloc_info(0, file)
-c.fclose(file)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="not glibc")
-def test_threads_share_as_many_heaps_of_the_c_library_as_they_may(tmp_path):
-    heaps = {}
-    for most in (3, 12):
-        path = tmp_path / str(most)
-        subprocess.run([sys.executable, "-c", ARENAS, str(path), str(most)], check=True)
-        heaps[most] = path.read_text().count("<heap nr=")
-    assert heaps[3] <= 3 < heaps[12] <= 12

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from levit_common.spelling import did_you_mean
-
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
@@ -105,18 +103,3 @@ DHP19 = Skeleton(
     (*_ARMS_AND_LEGS, *_TRUNK),
     _TORSO,
 )
-_SKELETONS = {skeleton.name: skeleton for skeleton in (LSP, COCO, DHP19)}
-
-
-def get_skeleton(name: str) -> Skeleton:
-    """Looks a skeleton up by name.
-
-    Raises:
-      ValueError: unknown name; the message lists all.
-    """
-    if name not in _SKELETONS:
-        raise ValueError(
-            f"Unknown skeleton {name!r}.{did_you_mean(name, list(_SKELETONS))} Known: "
-            f"{', '.join(_SKELETONS)}."
-        )
-    return _SKELETONS[name]

@@ -14,7 +14,7 @@ from levit_tf.keypoints.drawing import draw_skeleton
 from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
 from levit_tf.keypoints.network import keypoint_network, logits_of
-from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, get_skeleton
+from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton
 from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
@@ -200,8 +200,6 @@ def test_mirroring_twice_is_nothing_and_changes_sides(skeleton):
 def test_skeletons_are_checked():
     with pytest.raises(ValueError, match="no tail"):
         Skeleton("cat", ("head",), (("head", "tail"),))
-    with pytest.raises(ValueError, match="Did you mean"):
-        get_skeleton("coca")
 
 
 def test_a_drawing_changes_pixels_at_the_joints_only_where_they_are_sure():

@@ -29,9 +29,6 @@ class Ranges:
     brightness: float = 0.3
 
 
-NOTHING = Ranges(rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0, brightness=0.0)
-
-
 def moved(
     pixels: tf.Tensor,
     joints: tf.Tensor,

@@ -10,12 +10,13 @@ from PIL import Image
 
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP
 from levit_tf.preprocessing import denormalize
-from training.keypoints.augment import NOTHING, Ranges, moved
+from training.keypoints.augment import Ranges, moved
 from training.keypoints.evaluation import in_pictures, inputs_of
 from training.keypoints.people import Person, cut_out
 from training.keypoints.sources import load_joint_set
 
 COUNT = 20
+NOTHING = Ranges(rotation=0.0, scale=(1.0, 1.0), shift=0.0, flip=0.0, brightness=0.0)
 
 
 def _pictures(folder, count=COUNT, size=(60, 80)):

@@ -79,6 +79,9 @@ def write_upload_folder(
         folder = Path(temporary)
         folder.mkdir()
         network.save(folder / KERAS)
+        predictor = load_predictor(folder / KERAS)
+        # What is wrong with the pictures is said before the conversions, which take a while.
+        seen = labelled_pictures(pictures, predictor.class_names, found.input_size, _PICTURES)
         from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
         described = (variant, size, classes, found.class_names, input_range)
         if flavour == "timm":
@@ -96,14 +99,11 @@ def write_upload_folder(
         # The card contains what these JSON files record.
         for about in folder.glob("*.tflite.json"):
             about.unlink()
-        figures, expected, seen = [], None, None
-        for file in files:
+        measured, expected = measure(predictor, folder / KERAS, seen, None)
+        figures = [measured]
+        for file in files[1:]:
             predictor = load_predictor(folder / file)
-            seen = seen or labelled_pictures(
-                pictures, predictor.class_names, predictor.input_size, _PICTURES
-            )
-            measured, answers = measure(predictor, folder / file, seen, expected)
-            expected = answers if expected is None else expected
+            measured, _ = measure(predictor, folder / file, seen, expected)
             figures.append(measured)
         card = model_card(
             name,

@@ -14,7 +14,7 @@ from converters.tflite.similar_ranges import most_similar_ranges, reading_layers
 from converters.tflite.tapped_network import TappedNetwork
 from converters.tflite.tflite_graph import Graph
 from converters.to_tflite import to_tflite
-from tests.support.cases import some_slow
+from tests.support.cases import slow, some_slow
 from tests.support.commands import call
 from tests.support.export_cases import rgb_images, shared_model
 
@@ -149,6 +149,7 @@ def test_mse_takes_the_range_of_the_least_error_behind_hard_swish(content, value
     assert better
 
 
+@pytest.mark.slow
 def test_similarity_takes_ranges_whose_readers_return_what_is_closer_to_float(
     content, values, ranges
 ):
@@ -280,7 +281,7 @@ def test_every_op_in_int8_has_the_ranges_of_the_method_too(content, images):
             {"recipe": "dynamic", "calibration_method": "mse"},
             "recipe 'dynamic' learns no ranges from pictures; int8 and int8_full do",
         ),
-        (
+        slow(
             {"recipe": "int8"},
             "needs at least 8 pictures. Received: 7. Give more, or take --calibration_method=min_m",
         ),

@@ -23,11 +23,7 @@ from tests.support.randomize import random_images, randomize_keras, randomize_to
 torch = pytest.importorskip("torch")
 CLASSES = 7
 # Of each codebase, each kind of heads and each kind of file there is one.
-FAST_TRIPS = [
-    ("timm", True, ".safetensors"),
-    ("timm_conv", True, ".pth"),
-    ("hf", False, ".safetensors"),
-]
+FAST_TRIPS = [("timm", True, ".safetensors")]
 IMAGES = random_images((64, 64), 2)
 
 
@@ -143,7 +139,7 @@ def test_the_output_is_not_replaced_unasked(tmp_path, checkpoint):
     ("arguments", "message"),
     [
         ({"model": "LeViT999"}, "Unknown LeViT variant 'LeViT999'"),
-        ({"model": "LeViT256"}, "does not fit LeViT256"),
+        slow({"model": "LeViT256"}, "does not fit LeViT256"),
         ({"input_size": (100, 100)}, "multiple of the stem's"),
         ({"classes": 0}, "classes must be a positive integer. Received: 0"),
         ({"heads": "three"}, "heads must be one of"),
@@ -173,7 +169,7 @@ def test_a_headless_checkpoint_needs_classes(tmp_path, trained):
     assert report.initialised
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "fused"])
+@pytest.mark.parametrize("kind", ["missing", "truncated", slow("fused")])
 def test_bad_models_for_the_way_back(tmp_path, trained, kind):
     path = tmp_path / "m.keras"
     if kind == "fused":
@@ -209,6 +205,7 @@ def test_a_users_error_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert line.startswith(f"error: {tmp_path}/no.pth: no such file.")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_training_script_is_recognised_and_that_is_said(
     trained, tmp_path, capsys
 ):

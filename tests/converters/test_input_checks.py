@@ -10,6 +10,7 @@ from tensorflow.python.framework.convert_to_constants import (
 from serving.signatures import CLASSIFY, IMAGE_TENSOR, LOGITS, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession, TensorFlowError
 from tests.support.artefacts import WIDE
+from tests.support.cases import slow
 from tests.support.export_cases import rgb_images
 from tests.support.serving.export_serving import SIZE, ask, shared_export, shared_session
 
@@ -53,6 +54,7 @@ def signature(path):
     return signature
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_saved_model_refuses_other_shapes_in_tensorflow_servings_session(session, shape):
     with pytest.raises(TensorFlowError) as caught:
@@ -68,6 +70,7 @@ def test_a_saved_model_refuses_other_shapes_in_python(signature, shape):
     assert expected_message(shape) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_empty_batch_is_called_empty(session):
     with pytest.raises(TensorFlowError, match=r"got the shape of an empty batch\] \[0 32 48 3\]"):
         ask(session, "serving_default", np.zeros((0, *GOOD[1:]), np.float32))
@@ -85,6 +88,7 @@ def test_a_frozen_graph_refuses_other_shapes(frozen, shape):
     assert expected_message(shape) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_any_batch_of_the_right_shape_is_answered(session, signature):
     images = rgb_images(3, (HEIGHT, WIDTH))
     found = ask(session, "serving_default", images)[LOGITS]
@@ -112,7 +116,7 @@ def test_an_export_refuses_other_shapes_of_pixels(exported, shape):
 
 
 @pytest.mark.parametrize(
-    ("signature", "name"), [(SERVING_DEFAULT, "image_bytes"), (CLASSIFY, "inputs")]
+    ("signature", "name"), [(SERVING_DEFAULT, "image_bytes"), slow(CLASSIFY, "inputs")]
 )
 @pytest.mark.parametrize("shape", [(), (1, 1), (2, 0), (0,), (1, 1, 1)], ids=str)
 def test_an_export_refuses_other_shapes_of_strings(signature, name, shape):

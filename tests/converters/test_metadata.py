@@ -15,10 +15,11 @@ from converters.to_tflite import to_tflite
 from levit_tf.prediction.network_files import read_network
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.artefacts import NAMES
+from tests.support.cases import slow
 from tests.support.export_cases import CLASSES, rgb_images
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8_full"])
+@pytest.fixture(scope="module", params=["fp32", slow("int8_full")])
 def path(request, artefacts):
     return artefacts[f"{request.param}.tflite"]
 

@@ -31,8 +31,11 @@ from converters.qat.qat_saved_model import write_fake_quantized
 from converters.qat.twin import set_graph_weights
 from levit_tf import fuse
 from levit_tf.prediction.predictor import load_predictor
+from tests.support.cases import slow, some_slow
 from tests.support.commands import call
 from tests.support.export_cases import rgb_images, shared_model
+
+EACH_TARGET = some_slow(TARGETS, fast=["int8"])
 
 
 @pytest.fixture(scope="module")
@@ -40,44 +43,68 @@ def source():
     return fuse(shared_model())
 
 
+class OfEachTarget(dict):
+    """What is made for a target when it is first asked for."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __missing__(self, target):
+        self[target] = self.make(target)
+        return self[target]
+
+
 @pytest.fixture(scope="module")
 def networks(source):
     """The fake-quantised network for each target, with ranges from pictures."""
-    made = {}
-    for target in TARGETS:
+
+    def make(target):
         graph = deploy_graph(source)
-        made[target] = fake_quantize(graph, target)
-        set_ranges(made[target], float_ranges(graph, target, rgb_images(64, seed=3)))
-    return made
+        network = fake_quantize(graph, target)
+        set_ranges(network, float_ranges(graph, target, rgb_images(64, seed=3)))
+        return network
+
+    return OfEachTarget(make)
 
 
 @pytest.fixture(scope="module")
 def quantized(source, networks):
     """What a run would ship of them."""
-    made = {}
-    for target, network in networks.items():
+
+    def make(target):
         model = keras.models.clone_model(source)
-        set_graph_weights(model, quantized_weights(network))
-        made[target] = QuantizedModel(model, target, ranges_of(network))
-    return made
+        set_graph_weights(model, quantized_weights(networks[target]))
+        return QuantizedModel(model, target, ranges_of(networks[target]))
+
+    return OfEachTarget(make)
 
 
 @pytest.fixture(scope="module")
 def saved(quantized, tmp_path_factory):
     """What a run ships, as files."""
     folder = tmp_path_factory.mktemp("trained")
-    for target, model in quantized.items():
-        model.save(folder / f"{target}.keras")
-    return {target: folder / f"{target}.keras" for target in quantized}
+
+    def make(target):
+        quantized[target].save(folder / f"{target}.keras")
+        return folder / f"{target}.keras"
+
+    return OfEachTarget(make)
 
 
 @pytest.fixture(scope="module")
 def files(quantized, saved, tmp_path_factory):
     """The int8 file of each target: one of the network that was trained, one of its file."""
     folder = tmp_path_factory.mktemp("qat")
-    conversion.export(quantized["int8"], folder / "int8.tflite")
-    conversion.convert(saved["int8_full"], folder / "int8_full.tflite")
-    return {target: folder / f"{target}.tflite" for target in quantized}
+
+    def make(target):
+        path = folder / f"{target}.tflite"
+        if target == "int8":
+            conversion.export(quantized[target], path)
+        else:
+            conversion.convert(saved[target], path)
+        return path
+
+    return OfEachTarget(make)
 
 
 def outputs_of(network, images):
@@ -158,7 +185,7 @@ def test_the_full_target_rounds_the_output_of_every_layer(networks):
     assert {name for name, y in outputs.items() if len(np.unique(y)) > 256} == set()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EACH_TARGET)
 def test_the_file_has_the_trained_integers_and_scales(networks, files, target):
     found = kernels_of(files[target])
     assert len(found) > 20
@@ -175,7 +202,7 @@ def test_the_file_has_the_trained_integers_and_scales(networks, files, target):
         np.testing.assert_allclose(ratios, np.round(6 * ratios[0]) / 6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EACH_TARGET)
 def test_the_file_has_the_trained_ranges(networks, files, target):
     interpreter = Interpreter(model_path=str(files[target]))
     found = np.array(
@@ -193,7 +220,7 @@ def test_the_file_has_the_trained_ranges(networks, files, target):
             assert is_there.any(), name
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EACH_TARGET)
 def test_the_file_answers_as_the_fake_quantised_network(networks, files, target):
     images = rgb_images(64)
     expected = tf.nn.softmax(networks[target](images, training=False)).numpy()
@@ -203,7 +230,7 @@ def test_the_file_answers_as_the_fake_quantised_network(networks, files, target)
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.85
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", EACH_TARGET)
 def test_a_saved_network_keeps_its_target_and_ranges(quantized, saved, target):
     loaded = load_quantized(saved[target])
     assert (loaded.target, dict(loaded.ranges)) == (target, dict(quantized[target].ranges))
@@ -298,7 +325,9 @@ def test_an_onnx_file_is_the_network_that_was_trained_for_int8(networks, saved, 
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("int8_full", {}, "trained for int8_full, which an ONNX file cannot be. Write a .tflite"),
+        slow(
+            "int8_full", {}, "trained for int8_full, which an ONNX file cannot be. Write a .tflite"
+        ),
         ("int8", {"outputs": "both"}, "--outputs and --io_dtype are for TFLite"),
     ],
 )

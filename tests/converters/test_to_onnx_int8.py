@@ -24,6 +24,7 @@ from converters.verification.verify_compare import compare_layers, compare_outpu
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.artefacts import NAMES
+from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.export_cases import (
     CLASSES,
@@ -199,7 +200,9 @@ def test_the_oldest_opset_and_a_fixed_batch(tmp_path):
     assert onnx.load(path).opset_import[0].version == OPSETS[0]
 
 
-@pytest.mark.parametrize("options", [{}, {"input_shape": (32, 48, 3)}, {"heads": "both"}])
+@pytest.mark.parametrize(
+    "options", [{"heads": "both"}, slow({}), slow({"input_shape": (32, 48, 3)})]
+)
 def test_dense_layers_over_tokens_compute_the_same(options):
     graph = deploy_graph(make_model(**options))
     found = with_tokens(graph)
@@ -257,7 +260,7 @@ def test_a_kernel_that_was_not_rounded_is_not_taken_for_the_rounded_one(tmp_path
         ({"recipe": "int8_full"}, "--recipe: expected fp32 or int8 for ONNX"),
         ({"recipe": "int8"}, "'int8' needs calibration data"),
         ({"calibration_method": "mse"}, "recipe 'fp32' learns no ranges"),
-        (
+        slow(
             {"recipe": "int8", "calibration_images": rgb_images(4)},
             "needs at least 8 pictures. Received: 4",
         ),

@@ -14,7 +14,6 @@ from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.weights.keras_files import load_keras_file
 from tests.support.artefacts import NAMES, WIDE
-from tests.support.cases import slow
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -123,7 +122,8 @@ def test_bfloat16_is_near_float32_and_takes_and_gives_float32(exported, tmp_path
     assert 1e-4 < relative_error(half.numpy(), whole.numpy()) < 5e-2
 
 
-@pytest.mark.parametrize("precision", ["float32", slow("bfloat16")])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_weights_may_be_variables_which_a_graph_does_not_hold(exported, tmp_path, precision):
     model, _ = exported
     error = to_saved_model(model, tmp_path / "v", weights="variables", precision=precision)
@@ -161,6 +161,7 @@ def test_the_deploy_graph_is_the_same_function_from_every_form(heads, fused):
     assert relative_error(outputs["probabilities"], expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_fused_file_is_exported_like_the_train_form(artefacts):
     images = rgb_images(2)
     expected = answers(deploy_graph(shared_model()), images)

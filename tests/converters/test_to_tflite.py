@@ -15,7 +15,7 @@ from converters.tflite.recipes import RECIPES
 from converters.tflite.tflite_graph import Graph
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
-from tests.support.cases import slow
+from tests.support.cases import slow, some_slow
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -26,6 +26,7 @@ from tests.support.export_cases import (
 )
 
 CALIBRATED = ("int8", "int8_full")
+EVERY_RECIPE = some_slow(RECIPES, fast=["fp32", "int8"])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def source(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(model, source, tmp_path_factory):
-    """The file of each recipe, with both outputs; all recipes begin with one float32 graph."""
+    """Recipe -> its file, with both outputs; all recipes begin with one float32 graph."""
     folder = tmp_path_factory.mktemp("tflite")
     made = {}
 
@@ -52,14 +53,18 @@ def files(model, source, tmp_path_factory):
             made["content"] = float32_graph(graph).content()
         return Graph(made["content"])  # of its own, as a recipe may change it
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{to_tflite.__module__}.float32_graph", once)
-        return {
-            name: convert(
-                model, folder / f"{name}.tflite", name, source=source if name == "fp32" else None
-            )
-            for name in RECIPES
-        }
+    class Files(dict):
+        """Makes a file when it is first asked for."""
+
+        def __missing__(self, recipe):
+            options = {"source": source} if recipe == "fp32" else {}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(f"{to_tflite.__module__}.float32_graph", once)
+                path = folder / f"{recipe}.tflite"
+                self[recipe] = convert(model, path, recipe, **options)
+            return self[recipe]
+
+    return Files()
 
 
 def convert(model, path, recipe, **options):
@@ -110,7 +115,12 @@ def test_fp32_answers_are_those_of_keras(model, files):
 # An untrained network decides narrowly: the distance counts more than the winner.
 @pytest.mark.parametrize(
     ("recipe", "mean_error", "agreement"),
-    [("fp16", 2e-3, 0.95), ("dynamic", 0.05, 0.85), ("int8", 0.05, 0.85), ("int8_full", 0.1, 0.7)],
+    [
+        ("int8", 0.05, 0.85),
+        slow("fp16", 2e-3, 0.95),
+        slow("dynamic", 0.05, 0.85),
+        slow("int8_full", 0.1, 0.7),
+    ],
 )
 def test_smaller_files_stay_close_to_keras(model, files, recipe, mean_error, agreement):
     images = rgb_images(64)
@@ -122,13 +132,14 @@ def test_smaller_files_stay_close_to_keras(model, files, recipe, mean_error, agr
 
 
 @pytest.mark.parametrize(
-    ("recipe", "share"), [("fp16", 0.55), ("dynamic", 0.4), ("int8", 0.4), ("int8_full", 0.4)]
+    ("recipe", "share"),
+    [("int8", 0.4), slow("fp16", 0.55), slow("dynamic", 0.4), slow("int8_full", 0.4)],
 )
 def test_smaller_files_are_smaller(files, recipe, share):
     assert files[recipe].stat().st_size < share * files["fp32"].stat().st_size
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("recipe", ["fp32", "int8", slow("fp16"), slow("dynamic")])
 def test_the_signature_is_the_documented_one(files, recipe):
     interpreter = Interpreter(model_path=str(files[recipe]))
     assert interpreter.get_signature_list() == {
@@ -145,7 +156,7 @@ def test_the_signature_is_the_documented_one(files, recipe):
     )
 
 
-@pytest.mark.parametrize("recipe", ["fp32", "fp16", "dynamic", "int8"])
+@pytest.mark.parametrize("recipe", ["fp32", "int8", slow("fp16"), slow("dynamic")])
 def test_the_whole_network_is_one_xnnpack_partition(files, recipe):
     names = [name for name, _ in ops_of(files[recipe])]
     assert names.count("DELEGATE") == 1
@@ -161,7 +172,7 @@ def test_int8_has_all_convolutions_in_int8_and_the_attention_core_in_float(files
         assert types[name] == {"float32"}
 
 
-@pytest.mark.parametrize("recipe", ["dynamic", "int8", "int8_full"])
+@pytest.mark.parametrize("recipe", ["int8", slow("dynamic"), slow("int8_full")])
 def test_int8_weights_have_a_scale_for_each_channel(files, recipe):
     interpreter = Interpreter(model_path=str(files[recipe]))
     scales = [
@@ -173,12 +184,14 @@ def test_int8_weights_have_a_scale_for_each_channel(files, recipe):
     assert min(scales) > 1
 
 
+@pytest.mark.slow
 def test_int8_full_has_no_float_in_it(files):
     interpreter = Interpreter(model_path=str(files["int8_full"]))
     types = {np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()}
     assert types <= {"int8", "uint8", "int32"}
 
 
+@pytest.mark.slow
 def test_int8_full_leaves_xnnpack_for_softmax_only(files):
     names = [name for name, _ in ops_of(files["int8_full"])]
     assert "HARD_SWISH" not in names
@@ -186,6 +199,7 @@ def test_int8_full_leaves_xnnpack_for_softmax_only(files):
     assert 1 < names.count("DELEGATE") <= names.count("SOFTMAX")
 
 
+@pytest.mark.slow
 def test_uint8_pictures_are_the_pixels_themselves(files):
     details = runner_of(files["int8_full"]).get_input_details()["images"]
     assert (details["dtype"], details["quantization"]) == (np.uint8, (1.0, 0))
@@ -203,6 +217,7 @@ def test_int8_pictures_are_the_pixels_less_128(model, files, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_fp16_may_be_computed_in_float16(files):
     model = Graph(files["fp16"].read_bytes()).model
     metadata = {m.name: bytes(model.buffers[m.buffer].data) for m in model.metadata}
@@ -227,25 +242,26 @@ def test_the_file_returns_what_was_asked_for(model, files, artefacts, asked, tmp
     np.testing.assert_allclose(load_predictor(path).predict(images), probabilities, atol=1e-5)
 
 
-def test_predictors_read_every_file(model, files):
+@pytest.mark.parametrize("recipe", EVERY_RECIPE)
+def test_predictors_read_every_file(model, files, recipe):
     images = rgb_images(3)
     expected = keras.ops.softmax(answers(model, preprocess_input(images)))
-    for path in files.values():
-        np.testing.assert_allclose(load_predictor(path).predict(images), expected, atol=0.1)
+    np.testing.assert_allclose(load_predictor(files[recipe]).predict(images), expected, atol=0.1)
 
 
-def test_a_json_beside_the_file_says_how_it_was_made(files, source):
-    for recipe, path in files.items():
-        about = json.loads(path.with_name(f"{path.name}.json").read_text())
-        assert about["recipe"] == recipe
-        assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert about["calibration_images"] == (32 if recipe in CALIBRATED else 0)
-        assert about["compared_with_keras"]["logits"]["relative_difference"] < 0.5
-        if recipe == "fp32":
-            digest = hashlib.sha256(source.read_bytes()).hexdigest()
-            assert about["source"]["sha256"] == digest
-        else:
-            assert about["source"] is None
+@pytest.mark.parametrize("recipe", EVERY_RECIPE)
+def test_a_json_beside_the_file_says_how_it_was_made(files, source, recipe):
+    path = files[recipe]
+    about = json.loads(path.with_name(f"{path.name}.json").read_text())
+    assert about["recipe"] == recipe
+    assert about["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert about["calibration_images"] == (32 if recipe in CALIBRATED else 0)
+    assert about["compared_with_keras"]["logits"]["relative_difference"] < 0.5
+    if recipe == "fp32":
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert about["source"]["sha256"] == digest
+    else:
+        assert about["source"] is None
 
 
 def linear():

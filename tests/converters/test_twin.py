@@ -71,6 +71,7 @@ def test_layers_have_the_names_and_the_order_of_the_graph():
     ]
 
 
+@pytest.mark.slow
 def test_entries_of_one_offset_share_a_parameter():
     model = shared_model(input_shape=(32, 48, 3))
     twin = make_twin(deploy_graph(model))
@@ -115,6 +116,7 @@ def test_what_no_deploy_graph_has_is_named():
         make_twin(keras.Model(images, {LOGITS: x}))
 
 
+@pytest.mark.slow
 def test_two_fused_heads_are_refused():
     graph = deploy_graph(levit_tf.fuse(make_model("both")))
     with pytest.raises(ValueError, match="is a Average, which no deploy graph has"):

@@ -9,6 +9,7 @@ import pytest
 import levit_tf
 from levit_tf.attention_bias import expand_attention_bias, resize_attention_bias
 from levit_tf.attention_sizes import attention_bias_at
+from tests.support.cases import some_slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
 
@@ -41,7 +42,7 @@ def _built_for(size):
     return model
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", some_slow(SIZES, fast=[(96, 160), (16, 32)]), ids=str)
 def test_a_call_resizes_what_transferring_weights_would(size):
     images = random_images(size)
     expected = _logits(_built_for(size), images)
@@ -130,6 +131,7 @@ def test_sides_that_the_stem_cannot_divide_are_refused_with_those_that_fit(size,
         _for_every_size()(random_images(size), training=False)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow")
 def test_a_graph_refuses_them_too_whatever_the_batch():
     import tensorflow as tf

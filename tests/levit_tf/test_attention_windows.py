@@ -9,7 +9,6 @@ import pytest
 import levit_tf
 from levit_tf.attention import Attention
 from levit_tf.attention_bias import expand_attention_bias
-from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
 
@@ -92,6 +91,7 @@ def test_one_window_is_the_plain_network_to_the_bit():
     np.testing.assert_array_equal(_logits(_in_windows(), images), expected)
 
 
+@pytest.mark.slow
 def test_more_windows_are_not_the_plain_network():
     images = random_images((128, 128))
     plain = levit_tf.LeViT("LeViTNano", input_shape=128, classifier_activation=None)
@@ -130,9 +130,8 @@ def test_an_open_network_computes_what_one_for_the_size_does(size):
         assert relative_error(traced(images).numpy(), expected) <= 1e-6
 
 
-@pytest.mark.parametrize(
-    "size", [slow((64, 64)), slow((128, 128)), (112, 144), slow((None, None))], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(64, 64), (128, 128), (112, 144), (None, None)], ids=str)
 def test_fusing_changes_nothing_but_rounding(size, tmp_path):
     model = _in_windows(size)
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
@@ -141,6 +140,7 @@ def test_fusing_changes_nothing_but_rounding(size, tmp_path):
     assert relative_error(_logits(fused, images), _logits(model, images)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_a_saved_network_keeps_its_windows(tmp_path):
     model = _in_windows((128, 128))
     model.save(tmp_path / "windows.keras")

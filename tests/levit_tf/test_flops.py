@@ -22,6 +22,7 @@ def test_the_deploy_form_has_the_flops_of_the_train_form(tiny, flops):
     assert 0.98 * flops < count_flops(levit_tf.fuse(tiny)) <= flops
 
 
+@pytest.mark.slow
 def test_on_larger_pictures_both_forms_have_the_same_flops():
     model = levit_tf.LeViT("LeViTTiny", classes=5, heads="single", input_shape=64)
     assert count_flops(levit_tf.fuse(model)) == count_flops(model)

@@ -50,10 +50,10 @@ def _assert_equal(model, fused):
     "arguments",
     [
         {"heads": "both"},
-        {"heads": "single", "classes": 7},
-        {"include_top": False, "pooling": "max"},
         {"input_shape": (80, 112, 1), "drop_path_rate": 0.3, "classifier_activation": None},
-        {"variant": SILU, "input_shape": (32, 32, 3), "classifier_activation": None},
+        slow({"heads": "single", "classes": 7}),
+        slow({"include_top": False, "pooling": "max"}),
+        slow({"variant": SILU, "input_shape": (32, 32, 3), "classifier_activation": None}),
         slow({"classifier_activation": None}),
         slow({"include_top": False}),
         slow({"input_shape": (96, 160, 3), "classifier_activation": None}),
@@ -116,6 +116,7 @@ assert np.abs(found - expected).max() <= {TOLERANCE} * np.abs(expected).max()
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_feature_extractors_and_models_with_other_layers_fuse_too():
     backbone = _model(include_top=False)
     features = levit_tf.feature_extractor(backbone)
@@ -129,6 +130,7 @@ def test_feature_extractors_and_models_with_other_layers_fuse_too():
     assert np.abs(keras.ops.convert_to_numpy(own.get_layer("own_head").kernel)).max() > 0
 
 
+@pytest.mark.slow
 def test_a_mixed_precision_model_is_fused_in_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

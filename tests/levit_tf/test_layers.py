@@ -115,7 +115,7 @@ def test_a_mixed_precision_model_keeps_its_policy_in_the_file(policy, tmp_path):
     assert keras.backend.standardize_dtype(loaded.output.dtype) == "float32"
 
 
-@pytest.mark.parametrize("rebuild", ["from_config", "clone_model"])
+@pytest.mark.parametrize("rebuild", ["from_config", slow("clone_model")])
 def test_layers_that_were_frozen_are_frozen_in_a_network_that_is_made_again(rebuild):
     model = levit_tf.LeViT("LeViTNano", classes=3)
     for layer in model.layers:

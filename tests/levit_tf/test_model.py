@@ -43,7 +43,7 @@ def test_applications_have_the_keras_signature():
 
 
 @pytest.mark.parametrize(
-    ("pooling", "shape"), [(None, (2, 1, 1, 64)), ("avg", (2, 64)), ("max", (2, 64))]
+    ("pooling", "shape"), [(None, (2, 1, 1, 64)), ("avg", (2, 64)), slow("max", (2, 64))]
 )
 def test_without_the_top_pooling_decides_the_output(pooling, shape):
     model = levit_tf.LeViT(SMALL, include_top=False, pooling=pooling)
@@ -116,6 +116,7 @@ def test_numbers_may_be_numpys_and_one_is_a_square(input_shape, tmp_path):
     assert keras.models.load_model(tmp_path / "model.keras").output_shape == (None, 3)
 
 
+@pytest.mark.slow
 def test_drop_path_rate_overrides_the_variants():
     def rates(**kwargs):
         model = levit_tf.LeViT("LeViT384", input_shape=(64, 64, 3), **kwargs)
@@ -186,7 +187,7 @@ def test_a_keras_file_gives_the_same_outputs_to_the_bit(arguments, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["LeViTTiny", slow("LeViT256D"), "LeViT384S8"])
+@pytest.mark.parametrize("name", ["LeViTTiny", slow("LeViT256D"), slow("LeViT384S8")])
 def test_timms_and_the_tiny_variants_build_and_run(name):
     model = levit_tf.LeViT(name, input_shape=(32, 32, 3), classes=3)
     probabilities = _predict(model, _images(model))

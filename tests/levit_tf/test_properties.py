@@ -93,7 +93,7 @@ def test_layers_of_a_noted_model_belong_to_it():
     assert features.input is model.input
 
 
-@pytest.mark.parametrize("heads", ["both", "single", "average"])
+@pytest.mark.parametrize("heads", ["both", slow("single"), slow("average")])
 def test_other_uses_of_the_heads_keep_the_names(heads):
     model = levit_tf.with_heads(noted(), heads)
     assert_knows(model)
@@ -127,6 +127,7 @@ def test_transfer_into_a_model_with_preprocessing_says_that_it_takes_pixels():
     assert found.class_names == tuple(NAMES)
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_bring_their_properties(tmp_path):
     noted().save(tmp_path / "m.keras")
     model = levit_tf.LeViT("LeViTTiny", classes=3, weights=tmp_path / "m.keras")
@@ -177,7 +178,7 @@ def test_a_range_of_ones_own_is_kept(tmp_path):
     ("build", "expected"),
     [
         (keras.applications.MobileNetV2, None),
-        (keras.applications.MobileNetV3Small, "pixels"),
+        slow(keras.applications.MobileNetV3Small, "pixels"),
         slow(keras.applications.EfficientNetB0, "pixels"),
     ],
 )

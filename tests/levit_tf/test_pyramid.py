@@ -36,6 +36,7 @@ def test_levels_are_chosen_and_are_those_of_the_network():
     assert list(found) == ["P4", "P6"]
 
 
+@pytest.mark.slow
 def test_a_saved_backbone_is_one_again(tmp_path):
     pyramid = levit_tf.backbone("LeViTNano", ["P3", "P5"])
     pyramid.save(tmp_path / "pyramid.keras")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import levit_tf
+from tests.support.cases import slow
 from tests.support.randomize import randomize_keras
 
 
@@ -36,7 +37,7 @@ def test_the_same_network_is_copied_whole():
         np.testing.assert_array_equal(found[path], value)
 
 
-@pytest.mark.parametrize("size", [(96, 96), (64, 96)])
+@pytest.mark.parametrize("size", [slow((96, 96)), (64, 96)])
 def test_another_input_size_resizes_every_bias_table_and_nothing_else(size):
     source = _shared()
     target = levit_tf.LeViT("LeViTNano", input_shape=(*size, 3))
@@ -83,7 +84,7 @@ def test_heads_may_be_added_and_dropped():
     assert len(levit_tf.transfer_weights(headless, single).initialised) == 6
 
 
-@pytest.mark.parametrize("channels", [1, 4, 6])
+@pytest.mark.parametrize("channels", [1, slow(4), slow(6)])
 def test_other_channels_adapt_the_first_kernel(channels):
     source = _shared()
     target = levit_tf.LeViT("LeViTNano", input_shape=(64, 64, channels))
@@ -125,6 +126,7 @@ def test_a_single_head_becomes_the_class_head_of_two():
     np.testing.assert_array_equal(_values(target)[path], _values(source)[path])
 
 
+@pytest.mark.slow
 def test_the_source_may_be_a_file(tmp_path):
     source, target = _shared(), levit_tf.LeViT("LeViTNano")
     source.save(tmp_path / "source.keras")

@@ -98,6 +98,7 @@ def test_the_command_draws_the_network_and_each_picture(model, tmp_path, capsys)
     assert capsys.readouterr().out.count("written:") == 3
 
 
+@pytest.mark.slow
 def test_a_fused_model_is_refused_and_nothing_is_written(model, tmp_path, capsys):
     levit_tf.fuse(model).save(tmp_path / "fused.keras")
     output = tmp_path / "pictures"

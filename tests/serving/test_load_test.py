@@ -12,13 +12,14 @@ from serving.client.calls import Target
 from serving.load.load_test_generator import Load, Samples, arrival_times, generate
 from serving.load.load_test_report import PICTURE_FILE, REPORT_FILE, make_report, to_text
 from serving.load_test import make_requests, read_pictures
+from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
 PICTURES = [b"\xff\xd8\xff" + b"picture" * (n + 1) for n in range(5)]
 
 
-@pytest.fixture(scope="module", params=["grpc", "rest"])
+@pytest.fixture(scope="module", params=["grpc", slow("rest")])
 def server(request):
     with {"grpc": grpc_fake, "rest": rest_fake}[request.param]() as fake:
         yield fake

@@ -19,6 +19,7 @@ def test_a_command_draws_a_folder(tmp_path, run_command):
         assert sheet.size[0] > sheet.size[1]  # the pictures and three versions of each
 
 
+@pytest.mark.slow
 def test_rows_begin_with_the_picture_and_show_a_different_epoch_in_each_column():
     pictures, size = load_pictures("digits", 2)
     assert size == (32, 32)

@@ -9,7 +9,6 @@ from levit_tf.dynamic.calibration import answers, leaving_step
 from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.dynamic.steps import LOGITS, cascade, steps_of_exits
 from levit_tf.names import WHOLE
-from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 
 SIZE, CLASSES = (64, 64), 5
@@ -55,7 +54,8 @@ def test_branches_alone_are_new_layers(network, exits):
     assert names.isdisjoint(layer.name for layer in network.layers)
 
 
-@pytest.mark.parametrize("form", [slow("train"), "deploy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["train", "deploy"])
 def test_steps_in_a_row_are_the_network(exits, form):
     model = exits if form == "train" else levit_tf.fuse(exits)
     steps = steps_of_exits(model)

@@ -125,7 +125,7 @@ def test_regnety_160_has_the_parameters_of_timms(timm_regnet):
     assert model.count_params() - statistics == expected
 
 
-@pytest.mark.parametrize("size", [(64, 96), (45, 71)])
+@pytest.mark.parametrize("size", [slow((64, 96)), (45, 71)])
 def test_features_and_logits_are_timms(tiny, size):
     model = regnet_from_state_dict(REGNETY_TINY, state_of(tiny))
     found = errors(tiny, model, size)
@@ -182,7 +182,8 @@ def test_weights_are_read_from_keras_files(tiny, tmp_path, suffix):
     np.testing.assert_array_equal(model(images), trained(images))
 
 
-@pytest.mark.parametrize("suffix", [".keras", slow(".weights.h5")])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_keras_files_that_do_not_fit_are_refused(tmp_path, suffix):
     path = tmp_path / f"teacher{suffix}"
     model = RegNetY(REGNETY_TINY, (64, 64, 3), CLASSES)
@@ -229,6 +230,7 @@ def test_the_command_writes_a_model_of_built_in_layers(tiny, checkpoint, tmp_pat
         from_pytorch_regnet.convert(checkpoint, output, config=REGNETY_TINY)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_training_script_is_recognised_and_that_is_said(tiny, tmp_path, capsys):
     state = {f"module.{key}": array for key, array in tiny.state_dict().items()}
     torch.save({"model_ema": state, "epoch": 3}, tmp_path / "wrapped.pth")

@@ -89,6 +89,7 @@ def test_the_tools_take_its_name():
     assert predictor.class_names[:5] == NAMES
 
 
+@pytest.mark.slow
 def test_it_names_what_is_on_a_photograph(tmp_path, capsys):
     from levit_tf import classify
 

@@ -56,6 +56,7 @@ def test_non_square_and_odd_grids_agree(variant, size):
     assert_small(inference_errors(reference, ported(reference, variant, size), size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "sizes"),
     [

@@ -182,6 +182,7 @@ def test_without_torch_timms_safetensors_are_fetched(release, trained):
     assert release.converted.exists()
 
 
+@pytest.mark.slow
 def test_another_size_is_resized(release):
     model = nano(weights="imagenet", input_shape=(96, 64, 3))
     assert np.std(model.get_layer("stages_0_blocks_0_attn").attention_biases) > 0.1
@@ -196,6 +197,7 @@ def test_a_tampered_official_file(release):
     assert release.cached() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_torch")
 def test_tampered_safetensors(release):
     release.server.files[release.hub_path] = release.timm[:-1] + b"!"
@@ -237,6 +239,7 @@ def test_no_network_says_what_to_put_where(release, trained, monkeypatch):
     assert_same_weights(nano(weights="imagenet"), trained)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_torch")
 def test_no_network_and_no_torch_says_what_to_put_where(release, trained, monkeypatch):
     monkeypatch.setattr(pretrained, "HUB_URL", "http://127.0.0.1:1")

@@ -77,6 +77,7 @@ def pictures():
     return found
 
 
+@pytest.mark.slow
 def test_all_clients_name_what_keras_names(target, model, pictures):
     images = load_images(pictures, model.input_shape[1:3])
     expected = np.asarray(deploy_graph(model)(images)["probabilities"])
@@ -108,6 +109,7 @@ def test_a_request_is_no_larger_than_the_exports_batches():
     assert BATCH_SIZES[-1] >= BATCH_PICTURES
 
 
+@pytest.mark.slow
 def test_the_servers_refusals_reach_the_user(target, pictures):
     for server in (target.grpc, f"http://{target.rest}"):
         with Client(server, LEVIT) as client:
@@ -121,6 +123,7 @@ def test_the_servers_refusals_reach_the_user(target, pictures):
         assert unknown.value.code == "NOT_FOUND"
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_is_in_a_picture(target, pictures, tmp_path, capsys):
     path = tmp_path / "picture.png"
     path.write_bytes(pictures[0])

@@ -121,6 +121,7 @@ def test_a_batch_is_answered_like_its_pictures(session):
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_examples_are_answered_like_pictures(session):
     contents = list(PICTURES.values())[:3]
     examples = []

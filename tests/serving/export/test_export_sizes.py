@@ -42,6 +42,7 @@ def session(kept):
         yield session
 
 
+@pytest.mark.slow
 def test_pictures_of_one_request_are_answered_in_their_own_shapes(kept, session, model):
     assert kept.checks.keras < 1e-5
     assert kept.checks.bytes < 1e-6
@@ -56,6 +57,7 @@ def test_pictures_of_one_request_are_answered_in_their_own_shapes(kept, session,
         np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(72, 60), (64, 144), (0, 64)], ids=str)
 def test_other_sizes_of_tensors_are_refused_by_a_message_that_says_which_would_do(session, size):
     expected = "with height and width multiples of 16, at most 128, got the shape"

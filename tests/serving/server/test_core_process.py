@@ -83,6 +83,7 @@ def test_sigterm_answers_what_was_accepted_and_ends_with_0(tmp_path):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_user_error_is_one_line_and_exit_code_1(tmp_path):
     with process(tmp_path, "--model_config_file=/none/models.config") as server:
         assert server.popen.wait(60) == 1

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus as Status
 
+from tests.support.cases import slow
 from tests.support.serving.serving_cases import (
     base_with_one_version,
     classify_request,
@@ -53,7 +54,7 @@ def test_warm_up_records_of_all_methods_are_run(base):
     ("logs", "message"),
     [
         ([predict_log(X, "none")], 'Serving signature key "none" not found.'),
-        ([predict_log(X)] * 1001, "Number of warmup records exceeds the maximum (1000)"),
+        slow([predict_log(X)] * 1001, "Number of warmup records exceeds the maximum (1000)"),
         (None, "Please verify your warmup data is in TFRecord format."),
     ],
     ids=["fails", "too many", "no TFRecord"],

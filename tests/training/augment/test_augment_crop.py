@@ -9,7 +9,6 @@ import tensorflow as tf
 from PIL import Image
 
 from levit_tf.preprocessing import preprocess_input
-from tests.support.cases import slow
 from tests.support.training.augment_cases import picture
 from tests.support.training.timm_data import timm_data
 from training.augment import (
@@ -110,7 +109,8 @@ def test_only_the_crop_of_a_jpeg_is_decoded_with_the_same_pixels():
             np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", slow("PNG"), slow("BMP")])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
 def test_encoded_pictures_give_what_decoded_ones_give(kind):
     contents = encoded(picture(90, 120), kind)
     image = tf.constant(np.asarray(Image.open(io.BytesIO(contents))))

@@ -13,6 +13,7 @@ import textwrap
 import pytest
 
 from tests import fault_injector, fuzz_checkpoints
+from tests.support.cases import slow, some_slow
 from tests.support.training import workers
 from tests.support.training.tiny_session import Killed, TinySession
 from training import run
@@ -115,7 +116,7 @@ def test_a_log_that_is_lost_everywhere_is_that_of_an_older_checkpoint(runs, caps
     assert f"passed over: {stopped}/checkpoints/ckpt-12: it carries" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("file", ["log.csv", "log.json"])
+@pytest.mark.parametrize("file", ["log.csv", slow("log.json")])
 def test_a_log_that_may_be_wrong_is_not_gone_on_with(runs, file):
     whole, stopped = runs
     for path in stopped.glob("checkpoints/**/*.json"):
@@ -176,7 +177,10 @@ def test_where_the_best_network_is_lost_for_good_the_run_stops_until_that_is_wan
 
 @pytest.mark.parametrize(
     "content",
-    [{"attempts": 7}, {"attempts": [1]}, {"class_names": 1}, {"pictures": {"training": 7}}],
+    some_slow(
+        [{"attempts": 7}, {"attempts": [1]}, {"class_names": 1}, {"pictures": {"training": 7}}],
+        fast=[{"attempts": [1]}],
+    ),
 )
 def test_a_record_of_other_types_is_as_good_as_none(runs, content):
     whole, stopped = runs

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.support.cases import slow
 from tests.support.training.data_cases import CLASSES, TinyPictures, prepare
 from training.data import load_data
 
@@ -40,7 +41,7 @@ def test_a_prepared_set_has_its_parts_classes_and_size(folder):
     assert [n % 3 for n in numbers(images)] == labels.tolist()
 
 
-@pytest.mark.parametrize("shards", [1, pytest.param(2, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("shards", [slow(1), 2, slow(3)])
 def test_an_epoch_over_all_workers_reads_everything_once(folders, monkeypatch, shards):
     monkeypatch.setenv("TFDS_DATA_DIR", str(folders["tfrecord"]))
     data = load_data("tfds:tiny_pictures")
@@ -76,6 +77,7 @@ def test_parts_of_splits_are_read_as_tensorflow_datasets_reads_them(folder, fold
         assert numbers(found) == expected
 
 
+@pytest.mark.slow
 def test_both_formats_give_the_same_training(folders, monkeypatch):
     found = []
     for folder in folders.values():
@@ -133,6 +135,7 @@ def test_a_set_without_a_picture_and_a_class_is_refused(tmp_path, monkeypatch):
         load_data("tiny_texts")
 
 
+@pytest.mark.slow
 def test_a_picture_in_a_record_that_cannot_be_decoded_is_replaced(tmp_path, monkeypatch):
     class TinyDamage(TinyPictures):
         __module__ = TinyPictures.__module__

@@ -139,6 +139,7 @@ def test_distilled_fine_tuning_learns_from_the_teacher(tmp_path, digits, pretrai
     np.testing.assert_allclose(np.sum(model(np.zeros((1, 32, 32, 3), "f4"))), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_other_classes_is_refused(digits, pretrained):
     config = config_of("distillation=soft", f"teacher={pretrained}")
     with pytest.raises(ValueError, match=r"5 classes; the student has 10.*teacher_classes"):

@@ -154,6 +154,7 @@ def without(files, name):
     return {key: content for key, content in files.items() if key != name}
 
 
+@pytest.mark.slow
 def test_what_is_no_levit_is_told(hub, model):
     files = timm_files(model)
     resnet = json.dumps({"architecture": "resnet50", "num_classes": 3}).encode()
@@ -182,6 +183,7 @@ def test_what_is_no_levit_is_told(hub, model):
         levit_tf.LeViT("LeViTNano", weights="hf://me/resnet@v9")
 
 
+@pytest.mark.slow
 def test_another_variant_or_another_head_is_told(hub, model):
     hub.publish("me/flowers", timm_files(model))
     with pytest.raises(ValueError, match=r"are those of LeViTNano. Received: LeViT128S"):

@@ -7,6 +7,7 @@ import pytest
 import levit_tf
 from levit_tf.attention import Attention
 from levit_tf.layers import ConvBN, DropPath
+from tests.support.cases import slow
 
 
 @pytest.fixture(scope="module")

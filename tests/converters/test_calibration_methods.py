@@ -242,7 +242,7 @@ def test_readers_are_followed_to_what_computes_and_scores_to_their_softmax(conte
     assert graph.content() == content  # the graph itself is as it was
 
 
-@pytest.mark.parametrize("method", some_slow(CALIBRATION_METHODS, fast=["similarity"]))
+@pytest.mark.parametrize("method", some_slow(CALIBRATION_METHODS, fast=["percentile"]))
 def test_a_file_says_how_it_was_calibrated_and_answers_like_keras(method, images, tmp_path):
     about = to_tflite(
         shared_model(),

@@ -16,7 +16,7 @@ from converters.to_tflite import to_tflite
 from levit_tf.prediction.network_files import read_network
 from tests.support import export_cases, keras_habits
 from tests.support.artefacts import NAMES as GIVEN_NAMES
-from tests.support.cases import slow, some_slow
+from tests.support.cases import some_slow
 from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
 
 # Of the largest value: BatchNorm is folded, and sums run in another order.
@@ -119,26 +119,10 @@ EXPORTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("habit", "kind"),
-    [
-        ("preprocessing_inside", "tflite"),
-        slow("dense_behind", "onnx"),
-        slow("two_outputs", "saved_model"),
-    ],
-)
-def test_files_say_what_the_model_says(habit, kind, tmp_path):
-    _check_export(habit, kind, tmp_path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPORTS)
 @pytest.mark.parametrize("habit", HABITS)
-def test_files_of_every_habit_say_what_the_model_says(habit, kind, tmp_path):
-    _check_export(habit, kind, tmp_path)
-
-
-def _check_export(habit, kind, tmp_path):
+def test_files_say_what_the_model_says(habit, kind, tmp_path):
     convert, name, options = EXPORTS[kind]
     path = tmp_path / "m.keras"
     _model(habit).save(path)

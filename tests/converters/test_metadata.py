@@ -83,6 +83,7 @@ def test_it_follows_the_published_schema(path):
     assert labels.type == schema.AssociatedFileType.TENSOR_AXIS_LABELS
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_not_square_is_not_turned(tmp_path):
     schema = pytest.importorskip(
         "mediapipe.tasks.metadata.metadata_schema_py_generated",

@@ -11,6 +11,7 @@ from converters.tflite.integer_graph import integer_graph, symmetric_tensors
 from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.quantize import quantize_full_int8, quantize_mixed_int8
 from converters.tflite.tflite_graph import Graph
+from tests.support.cases import slow
 from tests.support.export_cases import relative_error, rgb_images, shared_model
 
 
@@ -28,7 +29,7 @@ def without_hard_swish(content):
     return graph.content()
 
 
-QUANTIZERS = [mixed_int8, full_int8]
+QUANTIZERS = [mixed_int8, slow(full_int8)]
 
 
 @pytest.fixture(scope="module")

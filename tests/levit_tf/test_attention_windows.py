@@ -100,6 +100,7 @@ def test_more_windows_are_not_the_plain_network():
     assert relative_error(found, _logits(plain, images)) > 1e-3
 
 
+@pytest.mark.slow
 def test_shifted_windows_connect_what_the_others_cut():
     """The last token of one window reaches tokens of the next one through the shifted block."""
     model = _in_windows((128, 128))

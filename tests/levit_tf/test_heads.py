@@ -35,6 +35,7 @@ def test_feature_maps_have_names_and_the_strides_of_a_pyramid():
     }
 
 
+@pytest.mark.slow
 def test_the_last_map_is_what_the_headless_model_returns():
     model = _model(include_top=False)
     np.testing.assert_array_equal(_run(levit_tf.feature_extractor(model))["stages_2"], _run(model))

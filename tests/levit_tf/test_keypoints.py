@@ -137,6 +137,7 @@ def test_int8_files_read_places_and_confidence_off_in_float(head, recipe, tmp_pa
     assert difference[..., 2].mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_classifier_finds_no_joints(tmp_path):
     levit_tf.LeViT("LeViTNano").save(tmp_path / "classifier.keras")
     with pytest.raises(ValueError, match="finds no joints"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import levit_tf
+from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 
 
@@ -62,8 +63,8 @@ def test_a_head_on_the_pyramid_learns():
     ("levels", "message"),
     [
         (["P7"], "has no level 'P7'"),
-        ([], "at least one"),
-        (["P3", "P3"], "must differ"),
+        slow([], "at least one"),
+        slow(["P3", "P3"], "must differ"),
     ],
     ids=str,
 )

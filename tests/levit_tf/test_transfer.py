@@ -57,6 +57,7 @@ def test_another_input_size_resizes_every_bias_table_and_nothing_else(size):
     assert np.isfinite(keras.ops.convert_to_numpy(target(images))).all()
 
 
+@pytest.mark.slow
 def test_tables_of_equal_length_on_another_grid_are_resized():
     source = _model(input_shape=(64, 256, 3))  # 4 x 16 tokens
     target = levit_tf.LeViT("LeViTNano", input_shape=(128, 128, 3))  # 8 x 8

@@ -39,6 +39,7 @@ def test_variants_agree_at_every_depth_and_in_training(flavour, variant):
     assert_small(training_errors(reference, variant, model))
 
 
+@pytest.mark.slow
 def test_timm_conv_agrees():
     reference = make_reference("timm_conv", "LeViT128S")
     assert_small(inference_errors(reference, ported(reference, "LeViT128S")))

@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_listed(tmp_path, suffix, trained, saved):
         nano(weights=save(levit_tf.LeViT(deeper, input_shape=(64, 64, 3)), other))
 
 
-def test_files_that_are_none(tmp_path, trained):
+def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no such file. Expected "imagenet"'):
         nano(weights=tmp_path / "no.keras")
     for name in ("m.keras", "m.weights.h5"):
@@ -104,6 +104,10 @@ def test_files_that_are_none(tmp_path, trained):
     (tmp_path / "m.pth").touch()
     with pytest.raises(ValueError, match=r"python -m converters\.from_pytorch"):
         nano(weights=tmp_path / "m.pth")
+
+
+@pytest.mark.slow
+def test_a_fused_file_is_refused(tmp_path, trained):
     levit_tf.fuse(trained).save(tmp_path / "fused.keras")
     with pytest.raises(ValueError, match=r"fused\.keras: .* not a LeViT in train form"):
         nano(weights=tmp_path / "fused.keras")

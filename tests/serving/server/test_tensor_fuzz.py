@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from tests.fuzz_tensors import LEVIT, fuzz_round, served
-from tests.support.cases import slow
 from tests.support.serving.export_serving import SIZE
 from tests.support.serving.serving_cases import refusal
 
@@ -21,9 +20,8 @@ def target():
         yield target
 
 
-@pytest.mark.parametrize("rounds", [60, slow(300)])
-def test_every_tensor_is_answered_or_refused(target, rounds):
-    for number in (*range(rounds), *FOUND):
+def test_every_tensor_is_answered_or_refused(target):
+    for number in (*range(200), *FOUND):
         fuzz_round(target, number)
     target.check_good()
     assert set(target.counts) == {"OK", "INVALID_ARGUMENT", "200", "400"}

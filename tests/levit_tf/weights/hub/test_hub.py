@@ -102,6 +102,7 @@ def test_a_revision_is_the_one_that_is_pinned(hub, model):
         np.testing.assert_allclose(logits(found), logits(expected), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_what_is_cached_needs_no_network(hub, model, monkeypatch):
     hub.publish("me/flowers", timm_files(model))
     levit_tf.LeViT("LeViTNano", weights="hf://me/flowers")

@@ -208,6 +208,7 @@ def ranks(x):
     return np.argsort(np.argsort(x, axis=-1, kind="stable"), axis=-1) - (x.shape[-1] - 1) / 2
 
 
+@pytest.mark.slow
 def test_similarity_keeps_the_order_of_attention(content, values, ranges):
     source, q, k, bias, softmax = attention_inputs(content)
     scores = {}

@@ -23,7 +23,7 @@ from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
 TOLERANCE = 5e-5
 
 
-# Each way to build a model that the deploy graph takes apart differently; the others are slow.
+# Layers before the LeViT and behind it, and two outputs; the other ways to build a model are slow.
 FAST_HABITS = [
     "adapted_normalization",
     "temperature",

@@ -69,6 +69,7 @@ def convolutions_read_and_write_each_other(path):
     )
 
 
+@pytest.mark.slow
 def test_with_tokens_every_pointwise_convolution_is_a_matrix_product(model, path, tmp_path):
     tokens = tmp_path / "tokens.onnx"
     assert to_onnx(model, tokens, layout="tokens") < 1e-5

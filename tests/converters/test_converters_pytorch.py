@@ -105,6 +105,7 @@ def test_the_official_code_loads_what_is_written_for_it(tmp_path):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_another_size_other_classes_and_heads(tmp_path, checkpoint):
     output = tmp_path / "m.keras"
     report = from_pytorch.convert(

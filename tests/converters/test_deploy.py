@@ -23,12 +23,11 @@ from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
 TOLERANCE = 5e-5
 
 
-# Layers before the LeViT and behind it, and two outputs; the other ways to build a model are slow.
+# Layers before the LeViT and behind it, and two heads; the other ways to build a model are slow.
 FAST_HABITS = [
     "adapted_normalization",
     "temperature",
     "two_heads",
-    "two_outputs",
 ]
 EVERY_HABIT = some_slow(HABITS, fast=FAST_HABITS)
 

@@ -250,6 +250,7 @@ def test_a_saved_network_becomes_the_same_file_as_the_trained_one(
     )
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_a_fused_levit_to_keras(quantized, saved):
     model = keras.models.load_model(saved["int8"])
     images = rgb_images(2)

@@ -18,7 +18,6 @@ from converters.onnx.conversion import to_onnx
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.variants import get_variant
-from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.export_cases import (
     CLASSES,
@@ -119,7 +118,8 @@ def test_a_fixed_batch_is_part_of_the_file(model, two):
     np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [DEFAULT_OPSET, slow(OPSETS[0]), slow(OPSETS[-1])])
+@pytest.mark.slow
+@pytest.mark.parametrize("opset", [OPSETS[0], DEFAULT_OPSET, OPSETS[-1]])
 def test_the_graph_is_channels_first_throughout(model, path, two, tmp_path, opset):
     if opset == OPSETS[-1]:
         to_onnx(model, tmp_path / "model.onnx", opset=opset)

@@ -52,6 +52,7 @@ def test_the_twin_computes_what_the_deploy_graph_computes(name):
     assert relative_error(make_twin(graph)(images).numpy(), expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_layers_have_the_names_and_the_order_of_the_graph():
     deploy_graph(shared_model())  # Keras numbers the operations of all graphs; the twin does not
     graph = deploy_graph(shared_model())

@@ -50,6 +50,7 @@ def test_without_the_top_pooling_decides_the_output(pooling, shape):
     assert _predict(model, _images(model)).shape == shape
 
 
+@pytest.mark.slow
 def test_pooling_pools_the_last_map():
     maps = levit_tf.LeViT(SMALL, include_top=False, input_shape=(96, 128, 3))
     randomize_keras(maps)
@@ -81,6 +82,7 @@ def test_average_is_the_mean_of_both_logits_and_shares_weights_by_name():
     np.testing.assert_allclose(_predict(single, images), logits["head"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_activation_follows_the_average():
     logits = levit_tf.LeViT(SMALL, classes=5, classifier_activation=None)
     randomize_keras(logits)

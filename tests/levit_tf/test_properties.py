@@ -166,6 +166,7 @@ def test_an_unknown_range_is_refused_with_those_there_are():
         with_properties(levit(), input_range="percent")
 
 
+@pytest.mark.slow
 def test_a_range_of_ones_own_is_kept(tmp_path):
     own = InputRange((0.1, 0.2, 0.3, 0.4), (1.0, 2.0, 3.0, 4.0))
     model = keras_habits.levit(classes=3, input_shape=(32, 32, 4))

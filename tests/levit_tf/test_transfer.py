@@ -119,6 +119,7 @@ def test_the_report_reads_as_text():
     assert "freshly initialised: classifier/head/bn/gamma" in str(report)
 
 
+@pytest.mark.slow
 def test_a_single_head_becomes_the_class_head_of_two():
     source, target = _model(heads="single"), levit_tf.LeViT("LeViTNano", heads="both")
     report = levit_tf.transfer_weights(source, target)

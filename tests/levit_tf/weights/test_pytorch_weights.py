@@ -232,6 +232,7 @@ def test_bias_tables_of_another_size_are_resized(trained):
     np.testing.assert_allclose(found[:, -1], table[:, -1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_non_square_checkpoint_fits_its_own_size_and_needs_it_named_for_another(blank):
     model = nano(size=(64, 96))
     randomize_keras(model)

@@ -175,6 +175,7 @@ def test_seed_epoch_and_index_each_change_the_example():
     assert not any(np.array_equal(found[a], found[b]) for a in range(4) for b in range(a))
 
 
+@pytest.mark.slow
 def test_pictures_of_unknown_and_of_any_size_are_taken():
     for size in ((1, 1), (2, 500), (33, 20), (480, 640)):
         image = tf.fill([*size, 3], tf.constant(9, tf.uint8))

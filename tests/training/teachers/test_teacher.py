@@ -123,6 +123,7 @@ def test_a_teacher_that_does_not_say_what_it_takes_is_not_guessed_at(tmp_path):
         load_teacher(saved(model, tmp_path), SIZE, CLASSES)
 
 
+@pytest.mark.slow
 def test_a_softmax_at_the_end_is_undone(levit, tmp_path):
     average = levit_tf.with_heads(levit, "average")
     teacher = load_teacher(saved(average, tmp_path), SIZE, CLASSES)

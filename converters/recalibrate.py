@@ -66,14 +66,22 @@ def check() -> None:
     check_exists(args.file, "a dynamic file of converters.to_dynamic")
     if (args.thresholds is None) == (args.calibration is None):
         raise ValueError("Give one of --calibration and --thresholds.")
+    if args.thresholds is not None and args.budget_ms is not None:
+        raise ValueError(
+            "--budget_ms chooses thresholds by pictures: give --calibration, not --thresholds."
+        )
     if args.calibration is not None:
         check_calibration()
         return
     for value in args.thresholds:
         try:
-            float(value)
-        except ValueError as error:
-            raise ValueError(f"--thresholds: expected numbers. Received: {value!r}") from error
+            is_confidence = 0 < float(value) < 1
+        except ValueError:
+            is_confidence = False
+        if not is_confidence:
+            raise ValueError(
+                f"--thresholds: expected confidences between 0 and 1. Received: {value!r}"
+            )
 
 
 COMMAND = cli.Command(main, define_flags, check)

@@ -29,7 +29,6 @@ def main() -> None:
 
     from converters.deploy import class_count
     from converters.dynamic.conversion import to_dynamic
-    from converters.dynamic.recalibration import recalibrate
     from levit_lite.prediction.predictor import class_names_for
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.pictures.labelled_pictures import labelled_pictures
@@ -41,7 +40,8 @@ def main() -> None:
     paths = [model_path(path) for path in args.models]
     models = [load_keras_file(path) for path in paths]
     given = labels_for(args.labels, Path(paths[0]))
-    own = model_properties(models[0]).class_names
+    known = (model_properties(model).class_names for model in models)
+    own = next((one for one in known if one), None)
     names = class_names_for(given, (), class_count(models[0]), own)
     seen = {key: run for path in paths for key, run in seen_in_training(path).items()}
     folder = args.calibration.removeprefix(FOLDER_PREFIX)
@@ -56,21 +56,18 @@ def main() -> None:
         formats=args.formats,
         input_range=args.input_range,
         sources=paths,
+        budget_ms=args.budget_ms,
+        statistic=args.budget_of,
+        seen=seen,
         overwrite=args.overwrite,
     )
-    for recipe, calibration in record["calibration"].items():
-        print(f"{recipe}: {calibration['promise']}")
-    if args.budget_ms is not None:
-        for name in record["files"]:
-            if not name.endswith("-steps.tflite"):
-                found = recalibrate(
-                    Path(args.output, name),
-                    pictures,
-                    delta=args.delta,
-                    budget_ms=args.budget_ms,
-                    statistic=args.budget_of,
-                )
-                print(f"{name}: {args.budget_of} within {args.budget_ms:g} ms: {found}")
+    for name, calibration in record["calibration"].items():
+        if args.budget_ms is None:
+            print(f"{name}: {calibration['promise']}")
+        elif name in record["files"]:
+            print(
+                f"{name}: {args.budget_of} within {args.budget_ms:g} ms: {calibration['promise']}"
+            )
     print(f"written: {args.output}: {', '.join(record['files'])}")
 
 
@@ -130,6 +127,9 @@ def check_calibration() -> None:
 def check() -> None:
     args = flags.FLAGS
     check_calibration()
+    for name in ("models", "formats"):
+        if not args[name].value:
+            raise ValueError(f"--{name}: expected at least one.")
     for name in args.formats:
         if name not in STEP_FORMATS:
             raise ValueError(f"--formats: some of {', '.join(STEP_FORMATS)}. Received: {name!r}")

@@ -57,6 +57,11 @@ def main() -> None:
     if predictor.has_exits:
         _evaluate_dynamic(predictor, data)
         return
+    if args.beside:
+        raise ValueError(
+            f"--beside: networks to compare with a dynamic file, and {args.model} is none. "
+            "Evaluate each by itself."
+        )
     start = time.perf_counter()
     try:
         accuracy = evaluate(

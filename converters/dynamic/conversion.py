@@ -6,8 +6,9 @@ The command is `python -m converters.to_dynamic`.
 from __future__ import annotations
 
 import functools
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from converters.choices import (
 from converters.dynamic import onnx_branches, tflite_branches
 from converters.dynamic.graph import answer_name, dynamic_graph, step_names
 from converters.dynamic.paths import check_paths, references
+from converters.dynamic.recalibration import recalibrate
 from converters.dynamic.record import RECORD_FILE, calibration_json
 from converters.dynamic.running import open_dynamic
 from converters.dynamic.saved_model_steps import write_steps
@@ -41,8 +43,9 @@ from levit_common.json_files import write_json
 from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_lite.class_names import LABELS_FILE
 from levit_lite.prediction.tflite_network import open_tflite
-from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough
+from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough, undecided
 from levit_tf.pictures.labelled_pictures import LabelledPictures
+from levit_tf.pictures.run_pictures import write_seen
 
 RECIPES = ("fp32", "int8")
 SAVED_MODEL, ONNX = "saved_model", "model.onnx"
@@ -82,7 +85,9 @@ def to_dynamic(
     recipes: Sequence[str] = RECIPES,
     input_range: str | None = None,
     sources: Sequence[str | os.PathLike] = (),
-    choose: Choose | None = None,
+    budget_ms: float | None = None,
+    statistic: str = "mean",
+    seen: Iterable[tuple[str, int]] = (),
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Calibrates a classifier in steps and writes it in every format.
@@ -101,7 +106,11 @@ def to_dynamic(
       recipes: recipes of TFLite files to write, from `RECIPES`.
       input_range: see `converters.deploy.deploy_graph`.
       sources: the files of the models, for the record.
-      choose: function that chooses thresholds, used instead of epsilon and delta.
+      budget_ms: time limit per picture in milliseconds, used instead of epsilon for the files that
+        choose the exit themselves; see `converters.dynamic.recalibration.recalibrate`.
+      statistic: statistic of the times that is compared with `budget_ms`.
+      seen: the pictures that the models were trained with, see `levit_tf.pictures.run_pictures`;
+        they are listed in the folder, so that `converters.recalibrate` refuses them, too.
       overwrite: whether an existing folder is replaced.
 
     Returns:
@@ -110,13 +119,15 @@ def to_dynamic(
     Raises:
       FileExistsError: `path` exists and `overwrite` is false.
       ImportError: a package that a format needs is missing.
-      ValueError: an argument is not valid, there are too few pictures for epsilon and delta, or a
-        path of a file computes something else than Keras. Then nothing is written.
+      ValueError: an argument is not valid, there are too few pictures for epsilon and delta, no
+        threshold keeps to the time limit, or a path of a file computes something else than Keras.
+        Then nothing is written.
     """
-
-    if choose is None:
+    if budget_ms is None:
         check_enough(len(pictures), epsilon, delta)  # before any picture is read
         choose = functools.partial(calibrate, epsilon=epsilon, delta=delta)
+    else:
+        choose = functools.partial(undecided, delta=delta)
     with atomic_path(path, overwrite) as temporary:
         folder = Path(temporary)
         folder.mkdir()
@@ -141,6 +152,19 @@ def to_dynamic(
             "files": files.written,
         }
         write_json(folder / RECORD_FILE, record)
+        if seen := list(seen):
+            write_seen(folder, seen)
+        if budget_ms is not None:
+            chosen = {}
+            for name in files.with_thresholds:
+                chosen[files.written[name]["calibration"]] = recalibrate(
+                    folder / name, pictures, delta=delta, budget_ms=budget_ms, statistic=statistic
+                )
+            record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+            # For those who take a recipe's thresholds from the record, as serving.export does.
+            for recipe, one in chosen.items():
+                record["calibration"][recipe] = calibration_json(one, pictures)
+            write_json(folder / RECORD_FILE, record)
     return record
 
 
@@ -150,6 +174,7 @@ class _Files:
     Attributes:
       found: calibration of each recipe.
       written: entry in the record for each file name.
+      with_thresholds: names of the files that choose the exit themselves.
     """
 
     def __init__(
@@ -173,6 +198,7 @@ class _Files:
         logits = _keras_logits(self._graph(), pictures)
         self.found = {"fp32": choose(logits.steps, logits.labels)}
         self.written: dict[str, dict[str, Any]] = {}
+        self.with_thresholds: list[str] = []
 
     def write_tflite(self, recipe: str) -> None:
         """Writes the file with IF and the file with one signature per step."""
@@ -229,6 +255,7 @@ class _Files:
         opened = open_dynamic(file, threads=1)
         found = check_paths(self._expected, opened.answer, precision, self._checked, file.name)
         self._note(file, recipe, found)
+        self.with_thresholds.append(file.name)
 
     def _note(self, file: Path, recipe: str, differences: list[float] | None) -> None:
         self.written[file.name] = {

@@ -23,7 +23,7 @@ from levit_common.json_files import write_json
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import SHARPNESS, THRESHOLDS
 from levit_tf.dynamic.budget import within_budget
-from levit_tf.dynamic.calibration import Calibration, calibrate
+from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough
 from levit_tf.opening.saved_models import GRAPH_FILE
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
@@ -60,6 +60,8 @@ def recalibrate(
     """
     path = Path(path)
     file = open_dynamic(path, trust, threads=1)
+    if budget_ms is None:
+        check_enough(len(pictures), epsilon, delta)  # before any picture is read
     logits, labels = all_logits(file, pictures)
     if budget_ms is None:
         found = calibrate(logits, labels, epsilon=epsilon, delta=delta)

@@ -1,11 +1,15 @@
-"""Reads the list of training pictures in the folder of a training run."""
+"""The list of training pictures in the folder of a run, and of files made from its network."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+from levit_common.files import atomic_path
+from levit_tf.opening.saved_models import GRAPH_FILE
 
 PICTURES_FILE = "pictures.json.gz"  # each line is [part, path, label, size]
 TRAINING_PART = "training"
@@ -17,7 +21,7 @@ def seen_in_training(model: str | os.PathLike) -> dict[tuple[str, int], Path]:
     """Returns the training pictures of a model's run, and of the runs that it started from.
 
     Args:
-      model: a file in a run's folder, or the folder itself.
+      model: a file or SavedModel in the folder of a run or of `write_seen`, or the folder itself.
 
     Returns:
       (path within the folder of classes, bytes) -> the list file that names the picture; empty if
@@ -28,11 +32,27 @@ def seen_in_training(model: str | os.PathLike) -> dict[tuple[str, int], Path]:
     for _ in range(_MOST_RUNS):
         if folder is None:
             break
-        folder = folder if folder.is_dir() else folder.parent
+        if not folder.is_dir() or (folder / GRAPH_FILE).exists():
+            folder = folder.parent
         for name, size in _training_pictures(folder / PICTURES_FILE):
             found.setdefault((name, size), folder / PICTURES_FILE)
         folder = _began_with(folder / _CONFIG_FILE)
     return found
+
+
+def write_seen(folder: Path, seen: Iterable[tuple[str, int]]) -> None:
+    """Writes the training pictures of a network to a folder with files made from it.
+
+    Args:
+      folder: the folder.
+      seen: the keys of a result of `seen_in_training`.
+    """
+    with (
+        atomic_path(folder / PICTURES_FILE, overwrite=True) as temporary,
+        gzip.open(temporary, "wt", encoding="ascii") as file,
+    ):
+        for name, size in seen:
+            file.write(f"{json.dumps([TRAINING_PART, name, None, size])}\n")
 
 
 def picture_key(path: str, size: int) -> tuple[str, int]:

@@ -126,6 +126,8 @@ def evaluate_dynamic(
       ValueError: the classes do not match, or there are no pictures.
     """
     class_of = class_of_output(predictor, data, by_order)
+    # Before the long part: networks of other classes are refused.
+    of_beside = [class_of_output(one, data, by_order) for _, one in beside]
     rows: list[list[np.ndarray]] = [[] for _ in range(file.steps)]
     sure: list[list[np.ndarray]] = [[] for _ in range(file.steps)]
     labels, own, found_exits, times = [], [], [], []
@@ -176,7 +178,10 @@ def evaluate_dynamic(
         float(np.percentile(times, 99)),
         tuple(exits),
         tuple(_curve(calibrated, wanted, of_paths)),
-        {name: _single(one, data, limit) for name, one in beside},
+        {
+            name: _single(one, data, limit, of_one)
+            for (name, one), of_one in zip(beside, of_beside, strict=True)
+        },
     )
 
 
@@ -210,10 +215,11 @@ def _curve(calibrated: Sequence[np.ndarray], labels: np.ndarray, times: Sequence
         yield float(np.mean(np.array(times)[steps])), float(top1)
 
 
-def _single(predictor: Predictor, data: Dataset, limit: int | None) -> tuple[float, float]:
+def _single(
+    predictor: Predictor, data: Dataset, limit: int | None, class_of: np.ndarray
+) -> tuple[float, float]:
     """Returns (median milliseconds, top-1) of a single network, one picture at a time."""
     data = data.with_input_size(predictor.input_size)
-    class_of = class_of_output(predictor, data)
     times, right = [], []
     for images, labels in data.test_dataset(
         batch=_BATCH, normalize=False, limit=limit

@@ -74,6 +74,23 @@ def test_classes_in_another_order_are_matched_by_their_names(data):
     assert report.exits[1].top1_of_all == np.mean(WHOLE.argmax(1) == 2 - LABELS)
 
 
+def test_a_network_beside_it_has_the_same_classes_or_is_refused_at_once(data):
+    predictor = SimpleNamespace(class_names=list(CLASSES), classes=3)
+    other = SimpleNamespace(
+        class_names=["x", "y", "z"],
+        classes=3,
+        input_size=SIZE,
+        predict=lambda images: WHOLE[int(images[0, 0, 0, 0])][None],
+    )
+    untouched = DynamicFile(Path("made-up.tflite"), 2, SIZE, pytest.fail, pytest.fail)
+    with pytest.raises(ValueError, match="3 of its 3 classes are not among the model's 3"):
+        evaluate_dynamic(untouched, predictor, data, beside=[("other", other)])
+    report = evaluate_dynamic(
+        made_up_file(), predictor, data, beside=[("other", other)], by_order=True
+    )
+    assert report.beside["other"][1] == 0.75
+
+
 @pytest.mark.slow
 def test_the_command_reports_and_draws(tmp_path, capsys):
     write_folder(tmp_path / "pictures", 12)

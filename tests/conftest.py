@@ -10,7 +10,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # PyTorch's threads wait for each other by spinning: on busy cores that takes three times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import keras
 import pytest
 
 from tests.support import commands
@@ -29,6 +28,8 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _seed():
+    import keras  # not at the top: the process that hands out tests needs none, and all wait for it
+
     keras.utils.set_random_seed(0)
 
 

@@ -169,6 +169,7 @@ def test_similarity_takes_ranges_whose_readers_return_what_is_closer_to_float(
         assert scores["similarity"] <= 1.02 * min(scores["mse"], scores["min_max"])
 
 
+@pytest.mark.slow
 def test_the_most_similar_of_the_ranges_around_a_start_is_taken(content, images, values):
     graph, tried = Graph(content), {}
     measured = {

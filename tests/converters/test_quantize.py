@@ -77,6 +77,7 @@ def test_integer_graph_computes_the_same_without_hard_swish(content, images):
     assert relative_error(logits_of(prepared, images), expected) < 1e-5
 
 
+@pytest.mark.slow
 def test_integer_graph_scales_known_ranges_with_the_values(content):
     graph = Graph(content)
     operator = next(op for op in graph.operators if graph.kind(op) == "HARD_SWISH")

@@ -193,6 +193,7 @@ def error_of(capsys, *arguments):
     return captured.err
 
 
+@pytest.mark.slow
 def test_other_sizes_and_class_counts_are_named(artefacts, tmp_path, capsys):
     wide = foreign(tmp_path / "wide.keras", size=(32, 48))
     message = error_of(capsys, artefacts["model.onnx"], wide)

@@ -188,6 +188,7 @@ def test_a_network_of_joints_refuses_before_it_writes(hub, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_new_head_is_fitted_on_the_repository(hub, model):
     for path, value in arrays(load_backbone(ADDRESS)).items():
         np.testing.assert_array_equal(value, arrays(model)[path], err_msg=path)

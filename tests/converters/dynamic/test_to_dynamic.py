@@ -268,6 +268,7 @@ def test_a_time_is_kept_or_said_to_be_impossible(written, tmp_path, pictures):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_pictures_that_training_has_seen_are_refused(exits, folder, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()

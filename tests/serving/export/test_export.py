@@ -167,6 +167,7 @@ def test_a_version_that_answers_bytes_differently_does_not_pass(exported, functi
         check_version(exported.path, reference(), functions, "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("opened")
 def test_a_version_with_a_bad_warmup_record_does_not_pass(functions, tmp_path):
     write_warmup(tmp_path / "1", [bytes_log(b"no picture")])

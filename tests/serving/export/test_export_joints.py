@@ -21,6 +21,8 @@ from tests.support.serving.export_serving import small_model
 from tests.support.serving.served_pictures import jpeg
 from tests.support.serving.serving_cases import running
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 96)
 PICTURES = [jpeg(1, (300, 200)), jpeg(2, (90, 240)), jpeg(3, (40, 40)), jpeg(4, (1, 77))]
 
@@ -53,7 +55,6 @@ def expected(tmp_path_factory):
     return [finder.find(load_image(picture)) for picture in PICTURES]
 
 
-@pytest.mark.slow
 def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert exported.checks.keras < 1e-5
     assert exported.checks.bytes < 1e-3
@@ -61,7 +62,6 @@ def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert (exported.path / "assets/labels.txt").read_text().split() == list(LSP.joints)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_the_client_gets_joints_in_pixels_of_each_picture(protocol, target, expected):
     server = target.grpc if protocol == "grpc" else f"http://{target.rest}"
@@ -92,7 +92,6 @@ def expected_in_boxes(tmp_path_factory):
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_the_client_gets_the_joints_of_boxes(protocol, target, expected_in_boxes):
     server = target.grpc if protocol == "grpc" else f"http://{target.rest}"
@@ -105,7 +104,6 @@ def test_the_client_gets_the_joints_of_boxes(protocol, target, expected_in_boxes
     np.testing.assert_allclose([j[1:] for j in alone], [j[1:] for j in found[1]], atol=1e-3)
 
 
-@pytest.mark.slow
 def test_the_server_says_which_box_is_none(target):
     with Client(target.grpc, "pose") as client:
         with pytest.raises(RequestError, match=r"box 1 of 2: expected it inside of its picture"):
@@ -119,7 +117,6 @@ def test_the_server_says_which_box_is_none(target):
             client.find_joints(PICTURES[:2], BOXES[:1])
 
 
-@pytest.mark.slow
 def test_the_awaited_client_finds_the_same(target, expected):
     async def found():
         async with AsyncClient(target.grpc, "pose") as client:
@@ -138,7 +135,6 @@ def test_the_command_prints_joints(target, tmp_path, capsys):
     assert [line.split()[0] for line in lines[1:]] == list(LSP.joints)
 
 
-@pytest.mark.slow
 def test_a_classifier_asked_for_joints_is_an_error_that_names_what_it_returns(target, tmp_path):
     done = export(small_model(), "levit", tmp_path / "models")
     served = {"model_base_path": str(done.path.parent), "model_name": "levit"}
@@ -152,7 +148,6 @@ def test_a_classifier_asked_for_joints_is_an_error_that_names_what_it_returns(ta
         client.classify(PICTURES[:1])
 
 
-@pytest.mark.slow
 def test_damaged_weights_are_not_published(tmp_path):
     backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=(*SIZE, 3))
     model = keypoint_network(backbone, LSP)
@@ -162,7 +157,6 @@ def test_damaged_weights_are_not_published(tmp_path):
     assert not list(tmp_path.rglob("saved_model.pb"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"tflite": True}, {"precision": "bfloat16"}], ids=str)
 def test_other_forms_of_a_version_are_published_too(options, tmp_path):
     done = export(_network(), "pose", tmp_path / "models", **options)

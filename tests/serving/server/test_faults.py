@@ -13,6 +13,8 @@ from tests.support.serving.export_serving import ask, shared_export, shared_sess
 from tests.support.serving.served_pictures import PICTURES
 from tests.support.serving.serving_cases import running
 
+pytestmark = pytest.mark.slow
+
 MODEL = "levit"
 GOOD = "JPEG without chroma subsampling"
 BROKEN = 1000
@@ -40,7 +42,6 @@ def broken_payload(number):
     return b"\x89PNG\r\n\x1a\n" + damaged(png[8:], rng)[:40]
 
 
-@pytest.mark.slow
 def test_1000_broken_payloads_among_good_ones_leave_those_alone():
     export = shared_export()
     expected = ask(shared_session(), SERVING_DEFAULT, [PICTURES[GOOD]])[PROBABILITIES][0]

@@ -284,6 +284,7 @@ def test_a_full_disk_ends_a_run_with_the_name_of_the_file_and_it_goes_on_later(a
         assert not list((folder / str(number)).glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_written_ends_a_run_with_one_line(attempts):
     folder, errors = attempts
     named = ("run/run.lock", "run/checkpoints", "run/tensorboard", "run/checkpoints/best")

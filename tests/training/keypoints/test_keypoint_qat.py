@@ -149,6 +149,7 @@ def test_a_configuration_that_cannot_be_is_refused(changes, message):
         KeypointConfig(**changes)
 
 
+@pytest.mark.slow
 def test_networks_that_a_run_cannot_begin_with_are_refused(tmp_path):
     def refused(config, skeleton=COCO, size=(32, 32)):
         with pytest.raises(ValueError) as caught:  # noqa: PT011, looked at below

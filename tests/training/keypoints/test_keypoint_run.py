@@ -104,6 +104,7 @@ def test_a_killed_run_ends_as_one_that_was_not(method, count, config, whole, tmp
     assert any("optimizer" in key for key in expected | _arrays(whole / PROGRESS_FILE))
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_named_and_nothing_is_lost(config, whole, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -115,6 +116,7 @@ def test_a_damaged_state_is_named_and_nothing_is_lost(config, whole, tmp_path):
     assert (folder / LOG_FILE).read_text() == (whole / LOG_FILE).read_text()
 
 
+@pytest.mark.slow
 def test_another_configuration_is_not_mixed_into_a_run(config, whole):
     with pytest.raises(FileExistsError, match=r"another configuration\. --overwrite"):
         run(dataclasses.replace(config, seed=1), whole)

@@ -102,7 +102,8 @@ def test_what_is_known_before_the_networks_are_built(digits, pretrained):
         facts("init_from=no.keras")
 
 
-@pytest.mark.parametrize("average", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("average", [True, False])
 def test_of_two_networks_the_better_one_is_shipped(tmp_path, digits, average):
     config = config_of("ema_decay=0.9")
     session = make_session(config, digits, make_strategy("default"))

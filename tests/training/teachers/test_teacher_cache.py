@@ -145,6 +145,7 @@ def test_answers_about_other_pictures_are_refused(digits, teacher, tmp_path, set
         session_of(digits, teacher, cached, setting)
 
 
+@pytest.mark.slow
 def test_answers_of_another_teacher_are_refused(digits, teacher, tmp_path):
     session_of(digits, teacher, f"teacher_cache={tmp_path / 'cache'}")
     other = levit_tf.LeViT("LeViTTiny", classes=10, heads="average")

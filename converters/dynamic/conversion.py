@@ -244,7 +244,8 @@ class _Files:
         content = with_metadata(
             graph,
             name=self._models[0].name,
-            description=f"{recipe}; {self.found[recipe]}",
+            # No figure, since converters.recalibrate changes the thresholds alone.
+            description=f"{recipe}; leaves early by its thresholds, of which {RECORD_FILE} tells.",
             class_names=self._names,
         )
         (self._folder / name).write_bytes(content)

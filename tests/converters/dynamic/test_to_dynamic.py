@@ -257,6 +257,13 @@ def test_new_thresholds_reach_the_file_and_its_record(written, tmp_path, images,
 
 
 @pytest.mark.slow
+def test_a_tflite_file_says_nothing_of_itself_that_new_thresholds_would_make_wrong(written):
+    content = (written[0] / "fp32.tflite").read_bytes()
+    assert b"fp32; leaves early by its thresholds, of which dynamic.json tells." in content
+    assert b"with confidence" not in content
+
+
+@pytest.mark.slow
 def test_a_time_is_kept_or_said_to_be_impossible(written, tmp_path, pictures):
     shutil.copytree(written[0], tmp_path / "copy")
     path = tmp_path / "copy" / "fp32.tflite"

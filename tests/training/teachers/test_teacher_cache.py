@@ -1,7 +1,6 @@
 """A cache of a teacher's answers: the same training to the bit, and nothing that does not fit."""
 
 import dataclasses
-import multiprocessing
 
 import numpy as np
 import pytest
@@ -170,27 +169,16 @@ def test_a_stop_leaves_whole_epochs_only(digits, teacher, tmp_path):
     assert session.fill_cache(lambda: False)
 
 
-def hold(path, held, release):
-    cache = TeacherCache(path, {}, TopLogits(2, None), steps=1, epochs=2)
-    with cache.claimed(0, 0, 1) as is_mine:
-        assert is_mine
-        held.set()
-        release.wait(60)
-        cache.write(0, {"logits": np.ones((1, 4, 2), np.float32)}, 0, 1)
-
-
 def test_an_epoch_belongs_to_one_process_at_a_time(tmp_path):
-    context = multiprocessing.get_context("fork")
-    held, release = context.Event(), context.Event()
-    cache = TeacherCache(tmp_path, {}, TopLogits(2, None), steps=1, epochs=2)
+    # Locks belong to opened files: two caches stand for two processes.
+    cache, other = (
+        TeacherCache(tmp_path, {}, TopLogits(2, None), steps=1, epochs=2) for _ in range(2)
+    )
     cache.prepare()
-    other = context.Process(target=hold, args=(tmp_path, held, release))
-    other.start()
-    held.wait(60)
-    with cache.claimed(0, 0, 1) as first, cache.claimed(1, 0, 1) as second:
-        assert (first, second) == (False, True)
-    release.set()
-    other.join()
+    with other.claimed(0, 0, 1) as is_others:
+        with cache.claimed(0, 0, 1) as first, cache.claimed(1, 0, 1) as second:
+            assert (is_others, first, second) == (True, False, True)
+        other.write(0, {"logits": np.ones((1, 4, 2), np.float32)}, 0, 1)
     assert [epoch for epoch, _ in cache.missing(0, 1)] == [1]
     with cache.claimed(0, 0, 1) as is_mine:
         assert is_mine

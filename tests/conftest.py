@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import commands
 from tests.support.cases import slow
+from tests.support.session import until_the_end
 from tests.support.shared_folder import SHARED_FOLDER
 
 
@@ -24,6 +25,10 @@ def pytest_configure(config):
     if SHARED_FOLDER not in os.environ:
         os.environ[SHARED_FOLDER] = tempfile.mkdtemp(prefix="levit-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ[SHARED_FOLDER], ignore_errors=True))
+
+
+def pytest_sessionfinish():
+    until_the_end.close()
 
 
 @pytest.fixture(autouse=True)

@@ -41,6 +41,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.support.serving.serving_models import copy_version, save_half
+from tests.support.session import until_the_end
 
 MODEL = "half"
 VERSION = 3  # of the shared target's only version
@@ -180,9 +181,8 @@ def shared_target() -> Target:
     """The one server of all tests that only ask: `MODEL` in its version `VERSION`."""
     address = os.environ.get("TFS_TARGET")
     if not address:
-        stack = contextlib.ExitStack()
-        atexit.register(stack.close)
-        return stack.enter_context(running(model_base_path=str(shared_model()), model_name=MODEL))
+        one = running(model_base_path=str(shared_model()), model_name=MODEL)
+        return until_the_end.enter_context(one)
     host, _, port = address.rpartition(":")
     target = Target(address, os.environ.get("TFS_REST_TARGET", f"{host}:{int(port) + 1}"))
     if "TFS_MODELS" not in os.environ:

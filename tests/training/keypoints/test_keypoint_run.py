@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.cases import long
 from training.keypoints import run as run_module
 from training.keypoints.config import KeypointConfig
 from training.keypoints.progress import LOG_FILE, PROGRESS_FILE
@@ -84,9 +85,9 @@ def _kill_at(monkeypatch, method, count):
     ("method", "count"),
     [
         ("on_train_batch_end", 5),  # within the second epoch
-        ("on_train_batch_end", 2),  # nothing is kept yet
+        long("on_train_batch_end", 2),  # nothing is kept yet
         # Log and best weights are ahead of the state.
-        ("on_epoch_end", 2),
+        long("on_epoch_end", 2),
     ],
 )
 def test_a_killed_run_ends_as_one_that_was_not(method, count, config, whole, tmp_path, monkeypatch):

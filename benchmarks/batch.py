@@ -46,7 +46,7 @@ def timed_loop(python: str, model: str, pictures: Path, folder: Path) -> float:
     """Seconds of `serving.edge` in two processes, which have a part of the pictures each."""
     parts = [folder / f"part{n}" for n in range(_PROCESSES)]
     for part in parts:
-        part.mkdir(exist_ok=True)
+        part.mkdir()
     for n, path in enumerate(sorted(pictures.iterdir())):
         (parts[n % _PROCESSES] / path.name).hardlink_to(path)
     start = time.perf_counter()
@@ -86,7 +86,7 @@ def names_in(folder: Path, pattern: str) -> collections.Counter:
     )
 
 
-def link(images: Sequence[Path], folder: Path, count: int, damaged: int) -> list[str]:
+def make_pictures(images: Sequence[Path], folder: Path, count: int, damaged: int) -> list[str]:
     """Makes a folder of `count` pictures, the last `damaged` of which are cut off."""
     folder.mkdir()
     for n in range(count - damaged):
@@ -128,7 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pictures = folder / "pictures"
-        link(images, pictures, args.count, damaged=0)
+        make_pictures(images, pictures, args.count, damaged=0)
         seconds = {"serving.edge": timed_loop(python, model, pictures, folder)}
         start = time.perf_counter()
         finished(pipeline(python, model, pictures, folder / "answers"), folder / "answers")
@@ -140,7 +140,7 @@ def main() -> None:
         columns = ("what", "pictures", "seconds", "pictures a second", "of the loop's speed")
         results.publish("batch", columns, rows, args.output)
         pictures = folder / "some damaged"
-        paths = link(images, pictures, args.count, args.damaged)
+        paths = make_pictures(images, pictures, args.count, args.damaged)
         found = killed_and_finished(python, model, pictures, paths, folder / "killed")
     columns = ("shards at the kill", "pictures", "dead letters", "each exactly once")
     results.publish("batch_killed", columns, [found], args.output)

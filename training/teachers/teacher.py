@@ -44,7 +44,7 @@ class Teacher:
     replicas of a strategy. No gradient flows through it.
 
     Attributes:
-    source: path of its file, or its address on the hub with the commit.
+      source: path of its file, or its address on the hub with the commit.
       network: the Keras model or the loaded file, kept because it owns the variables.
       notes: facts about it, for messages.
       in_python: whether it runs outside of TensorFlow, so that XLA cannot compile it.

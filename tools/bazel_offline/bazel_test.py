@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "bazel-bootstrap"
-LOCK = ROOT / "requirements_lock.txt"
+LOCK = ROOT / "tools" / "requirements_lock.txt"
 CONSTRAINTS = ROOT / "constraints.txt"
 _LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 # Bazel's helpers, which need the unpacked libraries; programs started by them must not use these.

@@ -207,8 +207,8 @@ def main() -> None:
             print(f"{row[0]}, {row[1]}: {row[2]:.2f} %", flush=True)
             found.append(row)
     # Two digits tell top-1 apart; the JSON has all of them.
-    print(results.table(COLUMNS, [[*row[:2], *map(_digits, row[2:])] for row in found]))
-    results.write("quantization_methods", COLUMNS, found, args.output)
+    shown = [[*row[:2], *map(_digits, row[2:])] for row in found]
+    results.publish("quantization_methods", COLUMNS, found, args.output, shown)
 
 
 def _digits(number: float) -> str:

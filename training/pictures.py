@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from levit_common.figures import make_figure, save_figure
+from levit_tf.preprocessing import denormalize
 from training.loop.epochs import History
 
 SHEET_COLUMNS = 10
 SHEET_IMAGES = 50
+# Share of a target below which a class is not named; label smoothing gives one to every class.
+_LEAST_SHARE = 0.1
 
 
 def learning_curve(history: History, path: Path) -> None:
@@ -72,5 +75,31 @@ def contact_sheet(
             f"{class_names[predicted[index]]} / {class_names[labels[index]]}",
             fontsize=9,
             color="red" if wrong[index] else "green",
+        )
+    save_figure(figure, path)
+
+
+def batch_sheet(
+    images: np.ndarray, targets: np.ndarray, class_names: Sequence[str], columns: int, path: Path
+) -> None:
+    """Draws pictures as a network in training sees them, with the classes that it is taught.
+
+    Args:
+      images: (n, height, width, 3) normalised pixels.
+      targets: (n, classes) probabilities, mixed and smoothed.
+      class_names: names of the classes in the order of the labels.
+      columns: number of pictures in a row.
+      path: the PNG file; an existing one is replaced.
+    """
+    pixels = np.round(denormalize(images)).clip(0, 255).astype(np.uint8)
+    rows = -(-len(pixels) // columns)
+    figure = make_figure(1.6 * columns, 1.85 * rows)
+    for place, (picture, target) in enumerate(zip(pixels, targets, strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(picture)
+        axes.set_axis_off()
+        taught = [n for n in np.argsort(-target) if target[n] >= _LEAST_SHARE] or [target.argmax()]
+        axes.set_title(
+            "\n".join(f"{class_names[n]} {target[n]:.0%}" for n in taught[:2]), fontsize=8
         )
     save_figure(figure, path)

@@ -59,10 +59,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def publish(
-    name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], folder: str
+    name: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    folder: str,
+    shown: Sequence[Sequence[object]] | None = None,
 ) -> Path:
-    """Prints a table and writes it, see `write`, and into the page that `--page` names."""
-    text = table(columns, rows)
+    """Prints a table and writes it, see `write`, and into the page that `--page` names.
+
+    Args:
+      name, columns, rows, folder: see `write`.
+      shown: cells to show in place of `rows`, where three digits are too few or too many.
+
+    Returns:
+      The folder.
+    """
+    text = table(columns, rows if shown is None else shown)
     print(text)
     path = write(name, columns, rows, folder)
     page = flags.FLAGS.page if "page" in flags.FLAGS and flags.FLAGS.is_parsed() else None

@@ -138,6 +138,10 @@ class Session:
         """See `training.loop.batches.train_batches`."""
         return self._batches(first_step, self.schedule.steps, has_answers=self.cache is not None)
 
+    def seen_batches(self, first_step: int = 0) -> Iterator:
+        """What the network sees: `train_batches` without a teacher's answers."""
+        return self._batches(first_step, self.schedule.steps, has_answers=False)
+
     def _batches(self, first_step: int, end: int, has_answers: bool) -> Iterator:
         config = self.config
         repeating = config.distinct_epochs

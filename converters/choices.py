@@ -92,8 +92,8 @@ OPSETS = range(14, 19)
 DEFAULT_OPSET = 17
 DYNAMIC = "dynamic"  # value of --batch for any batch size
 LABELS_HELP = (
-    "Text file of class names, one per line; by default labels.txt in the folder of the model, or "
-    "the names stored in the model."
+    "Text file of class names, one per line; by default the names stored in the model, else "
+    "labels.txt in its folder."
 )
 
 

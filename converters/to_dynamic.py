@@ -39,9 +39,9 @@ def main() -> None:
     args = flags.FLAGS
     paths = [model_path(path) for path in args.models]
     models = [load_keras_file(path) for path in paths]
-    given = labels_for(args.labels, Path(paths[0]))
     known = (model_properties(model).class_names for model in models)
     own = next((one for one in known if one), None)
+    given = labels_for(args.labels, Path(paths[0]), own)
     names = class_names_for(given, (), class_count(models[0]), own)
     seen = {key: run for path in paths for key, run in seen_in_training(path).items()}
     folder = args.calibration.removeprefix(FOLDER_PREFIX)

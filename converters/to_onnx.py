@@ -42,6 +42,7 @@ def main() -> None:
     from converters.deploy import deploy_graph
     from converters.onnx.conversion import to_onnx
     from converters.tflite.calibration import calibration_images
+    from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
     from levit_tf.weights.keras_files import load_keras_file
 
@@ -59,7 +60,7 @@ def main() -> None:
         layout=args.layout,
         opset=args.opset,
         batch_size=_parse_batch(args.batch),
-        class_names=labels_for(args.labels, Path(args.model)),
+        class_names=labels_for(args.labels, Path(args.model), model_properties(model).class_names),
         input_range=args.input_range,
         calibration_images=images,
         calibration_method=args.calibration_method,

@@ -25,14 +25,17 @@ __getattr__ = lazy_names(__name__, to_saved_model="converters.saved_model.conver
 
 def main() -> None:
     from converters.saved_model.conversion import to_saved_model
+    from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
     from levit_tf.weights.keras_files import load_keras_file
 
     args = flags.FLAGS
+    model = load_keras_file(args.model)
+    own = model_properties(model).class_names
     error = to_saved_model(
-        load_keras_file(args.model),
+        model,
         args.output,
-        class_names=labels_for(args.labels, Path(args.model)),
+        class_names=labels_for(args.labels, Path(args.model), own),
         input_range=args.input_range,
         precision=args.precision,
         weights=args.weights,

@@ -44,6 +44,7 @@ def main() -> None:
     from converters.deploy import deploy_graph
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
+    from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
     from levit_tf.weights.keras_files import load_keras_file
 
@@ -54,7 +55,9 @@ def main() -> None:
         "outputs": args.outputs,
         "io_dtype": args.io_dtype,
         "calibration_method": args.calibration_method,
-        "class_names": labels_for(args.labels, Path(args.model)),
+        "class_names": labels_for(
+            args.labels, Path(args.model), model_properties(model).class_names
+        ),
         "input_range": args.input_range,
         "source": args.model,
     }

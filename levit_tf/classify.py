@@ -51,8 +51,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "labels",
         None,
-        "Text file of class names, one per line; by default labels.txt in the folder of the model, "
-        "else the names stored in the model.",
+        "Text file of class names, one per line; by default the names stored in the model, else "
+        "labels.txt in the folder of the model.",
     )
     cli.define_input_range()
     cli.define_trust()

@@ -18,6 +18,7 @@ from converters.qat.qat_model import QuantizedModel, load_quantized
 from converters.qat.qat_ranges import tensor_ranges
 from converters.tflite.conversion import to_tflite
 from levit_common.shipped_names import PROBABILITIES
+from levit_tf.keras_graph.properties import model_properties
 from levit_tf.prediction.predictor import labels_for
 
 # The network in the folder of a training run.
@@ -105,7 +106,8 @@ def convert(
       output: see `export`.
       outputs: see `export`.
       io_dtype: see `export`.
-      labels: class names, one a line; by default `labels.txt` beside the `.keras` file, if any.
+      labels: class names, one a line; by default the network's own, else those of `labels.txt`
+        beside the `.keras` file, if any.
       overwrite: whether an existing `output` is replaced.
 
     Returns:
@@ -121,12 +123,14 @@ def convert(
         source /= FINAL
         if not source.is_file():
             raise FileNotFoundError(f"{model}: no {FINAL} in it, so no run that is finished.")
+    quantized = load_quantized(source)
+    own = model_properties(quantized.model).class_names
     return export(
-        load_quantized(source),
+        quantized,
         output,
         outputs=outputs,
         io_dtype=io_dtype,
-        class_names=labels_for(labels, source),
+        class_names=labels_for(labels, source, own),
         source=source,
         overwrite=overwrite,
     )

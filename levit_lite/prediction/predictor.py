@@ -116,20 +116,52 @@ def class_names_for(
       own: class names stored in the network; None if there are none.
 
     Raises:
-      ValueError: the number of names is not the number of classes.
+      ValueError: the number of names is not the number of classes, or `labels.txt` contradicts the
+        network.
     """
     if isinstance(given, (str, os.PathLike)):
         return check_class_names(read_labels(given), classes, os.fspath(given))
     if given is not None:
         return check_class_names(given, classes, "class_names")
-    for folder in folders:
-        labels = folder / LABELS_FILE
-        if labels.is_file():
-            return check_class_names(read_labels(labels), classes, str(labels))
+    if beside := names_beside(folders, classes, own if own and len(own) == classes else None):
+        return beside
     if own:
         return check_class_names(own, classes, "the model's own class names")
     imagenet = imagenet_class_names()
     return imagenet if classes == len(imagenet) else [f"class {n}" for n in range(classes)]
+
+
+def names_beside(
+    folders: Sequence[Path], classes: int | None, own: Sequence[str] | None
+) -> list[str] | None:
+    """Returns the class names of a `labels.txt` beside a network that has none of its own.
+
+    Args:
+      folders: folders in which it is looked for.
+      classes: number of classes; None if unknown.
+      own: class names stored in the network; None if there are none.
+
+    Returns:
+      The names; None if there is no such file, or the network has its own names.
+
+    Raises:
+      ValueError: the number of names is not the number of classes, or they contradict `own`.
+    """
+    for labels in (folder / LABELS_FILE for folder in folders):
+        if not labels.is_file():
+            continue
+        names = read_labels(labels)
+        if not own:
+            return names if classes is None else check_class_names(names, classes, str(labels))
+        # In a folder of several networks it belongs to one of them. As many other names may be a
+        # translation or those of another network: only the user knows.
+        differing = (n for n in range(len(own)) if names[n] != own[n])
+        if len(names) == len(own) and (other := next(differing, None)) is not None:
+            raise ValueError(
+                f"{labels}: class {other} is {names[other]!r}, and {own[other]!r} in the network's "
+                "own names. Remove the file, or choose by class_names (--labels=FILE)."
+            )
+    return None
 
 
 def load_tflite_predictor(
@@ -143,7 +175,7 @@ def load_tflite_predictor(
     Args:
       path: the file, with the signature of `levit_common.shipped_names`.
       class_names: names in the order of the outputs, or a file with one name per line. By default
-        `labels.txt` in the same folder; else the names stored in the file; else ImageNet's for 1000
+        the names stored in the file; else `labels.txt` in the same folder; else ImageNet's for 1000
         classes; else "class 0", "class 1" and so on.
       threads: number of threads for LiteRT; by default LiteRT chooses it.
       run_first: see `open_tflite`.

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from levit_common.hub_addresses import is_hub_address
-from levit_lite.class_names import LABELS_FILE, check_class_names, read_labels
+from levit_lite.class_names import check_class_names, read_labels
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import (
     Predictor,
     check_classifier,
     class_count,
     class_names_for,
+    names_beside,
 )
 from levit_tf.applications import from_hub, with_default_weights
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
@@ -36,7 +37,7 @@ def load_predictor(
         variant: "LeViT256" for its released ImageNet weights, "LeViTMini" for those that come with
         the package. A file of this name has priority.
       class_names: names in the order of the outputs, or a file with one name per line. By default
-        `labels.txt` in the SavedModel or in the folder of the file; else the names stored in the
+        the names stored in the file; else `labels.txt` in the SavedModel or in the folder of the
         file; else ImageNet's for 1000 classes; else "class 0", "class 1" and so on.
       input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
@@ -83,20 +84,25 @@ def exported_class_names(given: Sequence[str] | None, network: Network) -> list[
     return names and list(names)
 
 
-def labels_for(given: str | os.PathLike | None, model: Path) -> list[str] | None:
-    """Reads class names that replace a model's own: from `--labels`, or from `labels.txt`.
+def labels_for(
+    given: str | os.PathLike | None, model: Path, own: Sequence[str] | None
+) -> list[str] | None:
+    """Reads class names from `--labels`, or for a model without names from `labels.txt`.
 
     Args:
       given: the file given by `--labels`; None without the flag.
       model: the model's file; `labels.txt` is looked for in the same folder.
+      own: the model's own class names; None if it has none.
 
     Returns:
-      The class names; None if there is no such file.
+      The class names; None if there is no such file, or the model's own names are to be used.
+
+    Raises:
+      ValueError: see `levit_lite.prediction.predictor.names_beside`.
     """
-    beside = (model if model.is_dir() else model.parent) / LABELS_FILE
-    if given is None and not beside.is_file():
-        return None
-    return read_labels(given or beside)
+    if given is not None:
+        return read_labels(given)
+    return names_beside([model if model.is_dir() else model.parent], None, own)
 
 
 def _released(name: str) -> Network:

@@ -91,7 +91,7 @@ def export(
       repository: the folder of models; it is created if it does not exist.
       version: number of the version; by default the next one.
       class_names: names in the order of the outputs, or a file with one name per line. By default
-        `labels.txt` in `label_folders`; else the model's own names; else ImageNet's for 1000
+        the model's own names; else `labels.txt` in `label_folders`; else ImageNet's for 1000
         classes; else "class 0", "class 1" and so on. For joints, their names.
       label_folders: folders to search for `labels.txt`.
       input_range: see `converters.deploy.deploy_graph`.

@@ -273,6 +273,18 @@ class TestClassNames:
             finally:
                 (folder / "labels.txt").unlink()
 
+    def test_labels_beside_a_network_with_names_of_its_own(self, tmp_path):
+        own = levit_tf.with_properties(linear(), class_names=self.names)
+        own.save(tmp_path / "levit.keras")
+        beside = tmp_path / "labels.txt"
+        for of_others in ("a\nb", "\n".join(self.names)):  # another network's; the same names
+            beside.write_text(of_others)
+            assert load_predictor(tmp_path / "levit.keras").class_names == list(self.names)
+        beside.write_text("\n".join(["dog", *self.names[1:]]))
+        with pytest.raises(ValueError, match=r"labels.txt: class 0 is 'dog', and 'name 0' in"):
+            load_predictor(tmp_path / "levit.keras")
+        assert load_predictor(tmp_path / "levit.keras", beside).class_names[0] == "dog"
+
     def test_given_names_come_first(self, tflite, tmp_path):
         (tmp_path / "mine.txt").write_text("\n".join(self.names))
         for given in (self.names, tmp_path / "mine.txt", str(tmp_path / "mine.txt")):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Sequence
 
 # Supported formats, by Pillow's names.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
@@ -148,6 +150,17 @@ def _kind(entry: os.DirEntry) -> str:
         return "folder"
     # Reading a pipe or a device may never end.
     return "file" if stat.S_ISREG(mode) else "neither a file nor a folder"
+
+
+def distinct_stems(paths: Sequence[str]) -> list[str]:
+    """Returns a name for what is made of each picture: its stem, numbered where stems repeat."""
+    seen: Counter[str] = Counter()
+    names = []
+    for stem in (os.path.splitext(os.path.basename(path))[0] for path in paths):
+        seen[stem] += 1
+        names.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
+    # A picture may be named like a numbered one: a.jpg, a.png, a-2.jpg.
+    return names if len({*names}) == len(names) else [f"{n}-{x}" for n, x in enumerate(names, 1)]
 
 
 def printable(name: str) -> str:

@@ -95,7 +95,8 @@ def LeViT(  # noqa: N802, named as the functions of keras.applications are
     known = packaged.classes if packaged else IMAGENET_CLASSES
     if on_hub:
         known = on_hub.info.classes or IMAGENET_CLASSES
-        input_shape = input_shape or _own_shape(on_hub)
+        if input_tensor is None:
+            input_shape = input_shape or _own_shape(on_hub)
     classes = known if classes is None else classes
     _check_arguments(include_top, weights, pooling, classes, classifier_activation, heads)
     if include_top and (packaged or on_hub or weights == "imagenet") and classes != known:

@@ -20,6 +20,7 @@ from absl import flags
 from levit_common import cli
 from levit_common.figures import make_figure, save_figure
 from levit_common.hub_addresses import is_hub_address
+from levit_common.picture_files import distinct_stems
 from levit_tf.applications import from_hub, with_default_weights
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import draw_network
@@ -113,8 +114,8 @@ def main(*pictures: str) -> None:
     ):
         draw(model, folder / name)
         print(f"written: {folder / name}")
-    for picture, pixels in zip(pictures, images, strict=True):
-        path = folder / f"attention-{Path(picture).stem}.png"
+    for stem, pixels in zip(distinct_stems(pictures), images, strict=True):
+        path = folder / f"attention-{stem}.png"
         draw_attention_maps(model, pixels, _point(args.point), path)
         print(f"written: {path}")
 

@@ -16,7 +16,7 @@ from levit_lite.images import ImageError
 from levit_lite.prediction.predictor import Predictor
 from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
 from levit_tf.pictures.images import load_images
-from levit_tf.pictures.picture_folders import pictures_in
+from levit_tf.pictures.picture_folders import pictures_in, reason_of, skipped_text
 
 _TIMED = 20  # number of timed runs of one picture, after two warm-up runs
 _BATCH = 32
@@ -87,16 +87,22 @@ def labelled_pictures(
             f"sub-folders named as its classes, such as {class_names[0]!r}."
         )
     each = max(1, limit // len(names))
-    images, labels = [], []
+    images, labels, skipped = [], [], []
     for name in names:
-        paths, _ = pictures_in(root / name, "--pictures")
+        paths, left_out = pictures_in(root / name, "--pictures")
+        skipped += left_out
         chosen = [paths[n] for n in np.unique(np.linspace(0, len(paths) - 1, each).astype(int))]
         for path in chosen:
             try:
                 images.append(load_images([path], size)[0])
-            except ImageError:  # damage that only decoding can find
+            except ImageError as error:  # damage that only decoding can find
+                skipped.append((path, reason_of(path, error)))
                 continue
             labels.append(list(class_names).index(name))
+    if skipped:
+        print(f"--pictures: skipped: {skipped_text(skipped)}", flush=True)
+    if not images:
+        raise ValueError(f"{root}: none of the chosen pictures can be read.")
     return LabelledPictures(
         np.stack(images), np.array(labels), f"{len(images):,} pictures of {root.name}"
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from levit_common import cli
-from levit_common.picture_files import printable
+from levit_common.picture_files import distinct_stems, printable
 
 
 def main(picture: str, *pictures: str) -> int:
@@ -32,7 +32,8 @@ def main(picture: str, *pictures: str) -> int:
     args = flags.FLAGS
     finder = load_finder(args.model, args.input_range, args.trust)
     is_all_read = True
-    for name in (picture, *pictures):
+    names = (picture, *pictures)
+    for name, stem in zip(names, distinct_stems(names), strict=True):
         try:
             pixels = load_image(name)
         except ImageError as error:
@@ -45,7 +46,7 @@ def main(picture: str, *pictures: str) -> int:
             print(f"  {joint:15} {x:8.1f} {y:8.1f} {confidence:6.2f}")
         if args.output:
             os.makedirs(args.output, exist_ok=True)
-            path = Path(args.output, f"{Path(name).stem}-joints.png")
+            path = Path(args.output, f"{stem}-joints.png")
             with atomic_path(path, overwrite=True) as temporary:
                 drawn = draw_skeleton(pixels, joints, finder.skeleton, args.confidence)
                 Image.fromarray(drawn).save(temporary, format="PNG")

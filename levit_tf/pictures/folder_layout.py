@@ -59,7 +59,8 @@ class Layout:
         if len(found) > 1:
             raise ValueError(
                 f"{self.root}: {' and '.join(found)} are both {kind} parts; name the one that is "
-                "meant: --set=split_train=, --set=split_test=; for training.evaluate --split="
+                "meant: --set=split_train=, --set=split_test=; for training.evaluate --split=; "
+                f"elsewhere its own folder, {os.path.join(self.root, found[0])}"
             )
         return found[0] if found else None
 

@@ -55,11 +55,11 @@ def load_predictor(
     """
     if is_hub_address(path):
         path = os.fspath(path)
-        network, folders = keras_network(from_hub(path), path), ()
+        network, folders = keras_network(from_hub(path), path, input_range), ()
     elif (path := Path(model_path(path))).exists():
         network, folders = read_network(path, input_range, trust), (path, path.parent)
     else:
-        network, folders = _released(str(path)), ()
+        network, folders = _released(str(path), input_range), ()
     check_classifier(network)
     names = class_names_for(class_names, folders, class_count(network), network.class_names)
     return Predictor(network, names, os.fspath(path))
@@ -105,7 +105,7 @@ def labels_for(
     return names_beside([model if model.is_dir() else model.parent], None, own)
 
 
-def _released(name: str) -> Network:
+def _released(name: str, input_range: str | None) -> Network:
     # Only a plain name: get_variant() ignores folders and suffixes, but a mistyped
     # runs/levit256.keras must not start a download.
     is_plain = Path(name).name == name and not Path(name).suffix
@@ -118,4 +118,4 @@ def _released(name: str) -> Network:
             f"{name}: no such file, and no variant. Expected {EXPECTED_FILES}, or for released "
             f"weights one of {', '.join(list_variants())}."
         )
-    return keras_network(with_default_weights(variant), name)
+    return keras_network(with_default_weights(variant), name, input_range)

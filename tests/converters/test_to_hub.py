@@ -1,6 +1,7 @@
 """`converters.to_hub` writes what transformers, timm and this package read back from the hub."""
 
 import json
+import shutil
 
 import huggingface_hub
 import keras
@@ -10,6 +11,7 @@ from PIL import Image
 
 import levit_tf
 from converters import from_pytorch, to_hub
+from converters.hub.figures import labelled_pictures
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
@@ -155,6 +157,18 @@ def test_what_is_wrong_leaves_no_folder(arguments, message, model_file, tmp_path
     assert call(to_hub, [*defaults, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "upload").exists()
+
+
+def test_pictures_that_cannot_be_read_are_named(pictures, tmp_path, capsys):
+    folder = shutil.copytree(pictures, tmp_path / "some")
+    (folder / "val/daisy/0.png").write_bytes((folder / "val/daisy/0.png").read_bytes()[:90])
+    (folder / "val/daisy/notes.txt").write_text("no picture")
+    found = labelled_pictures(folder, CLASSES, (64, 64), limit=12)
+    assert len(found.images) == 11
+    printed = capsys.readouterr().out
+    assert "skipped: 2" in printed
+    assert "notes.txt" in printed
+    assert "0.png" in printed
 
 
 @pytest.mark.slow

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 import levit_common.picture_files
-from levit_common.picture_files import FORMATS, format_of, is_passed_over, printable, walk
+from levit_common.picture_files import (
+    FORMATS,
+    distinct_stems,
+    format_of,
+    is_passed_over,
+    printable,
+    walk,
+)
 from tests.support.training.data_cases import encoded, picture
 
 
@@ -72,3 +79,15 @@ def test_links_to_files_and_folders_are_followed(tmp_path):
         "real/a.jpg",
     ]
     assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "stems"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["monday/1.jpg", "tuesday/1.jpg", "1.png"], ["1", "1-2", "1-3"]),
+        (["a.jpg", "a.png", "a-2.jpg"], ["1-a", "2-a-2", "3-a-2"]),
+    ],
+)
+def test_pictures_of_the_same_name_get_files_of_their_own(paths, stems):
+    assert distinct_stems(paths) == stems

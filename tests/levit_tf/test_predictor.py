@@ -255,6 +255,11 @@ def test_a_variant_stands_for_its_released_weights(monkeypatch):
     assert predictor.class_names == imagenet_class_names()
 
 
+def test_an_input_range_that_contradicts_the_packaged_weights_is_refused():
+    with pytest.raises(ValueError, match=r"LeViTMini: .*pixels"):
+        load_predictor("LeViTMini", input_range="pixels")
+
+
 class TestClassNames:
     names = tuple(f"name {n}" for n in range(CLASSES))
 

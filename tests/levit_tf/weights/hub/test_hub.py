@@ -50,6 +50,9 @@ def test_timms_repository_gives_the_same_network(hub, model):
     hub.publish("me/flowers", timm_files(model, label_names=list(CLASSES)))
     found = levit_tf.LeViT("LeViTNano", weights="hf://me/flowers")
     assert found.input_shape == (None, 96, 96, 3)
+    larger = keras.Input((128, 96, 3))
+    other = levit_tf.LeViT("LeViTNano", weights="hf://me/flowers", input_tensor=larger)
+    assert other.input_shape == (None, 128, 96, 3)
     np.testing.assert_allclose(logits(found), logits(model), rtol=1e-6, atol=1e-7)
     properties = levit_tf.model_properties(found)
     assert properties.class_names == CLASSES

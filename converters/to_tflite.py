@@ -103,9 +103,11 @@ def _sizes(texts: Sequence[str]) -> list[tuple[int, int]]:
 
 def _comparison(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     name = next(name for name in (LOGITS, PROBABILITIES, *about["outputs"]) if name in found)
-    same = f"{found['same_top1']:.1%} of the answers are those of Keras, "
+    same = ""
+    if "same_top1" in found:
+        same = f"{found['same_top1']:.1%} of the answers are those of Keras, "
     return (
-        f"on {found['pictures']} pictures {same if 'same_top1' in found else ''}{name} differ by "
+        f"on {found['pictures']} pictures {same}{name} differ by "
         f"{found[name]['relative_difference']:.1e} of the largest"
     )
 

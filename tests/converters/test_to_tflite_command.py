@@ -78,6 +78,13 @@ def arguments_for(folder, *options):
     return [f"--model={model}", f"--output={output}", *options]
 
 
+def test_the_command_converts_a_network_of_features(model, tmp_path, run_command):
+    keras.Model(model.input, model.get_layer("pre_logits").output).save(tmp_path / "model.keras")
+    result = run_command("converters.to_tflite", *arguments_for(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "pictures pre_logits differ by" in result.stdout
+
+
 @pytest.mark.slow
 def test_the_command_takes_labels_from_beside_the_model(model, tmp_path, run_command):
     model.save(tmp_path / "model.keras")

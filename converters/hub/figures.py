@@ -16,6 +16,7 @@ from levit_lite.images import ImageError
 from levit_lite.prediction.predictor import Predictor
 from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
 from levit_tf.pictures.images import load_images
+from levit_tf.pictures.labelled_pictures import class_label
 from levit_tf.pictures.picture_folders import pictures_in, reason_of, skipped_text
 
 _TIMED = 20  # number of timed runs of one picture, after two warm-up runs
@@ -63,15 +64,15 @@ def labelled_pictures(
     """Loads the pictures on which figures are measured.
 
     Args:
-      folder: folder with one sub-folder per class, named as in `class_names`; of a folder with
-        parts, the test part is used, else the validation part. None for pictures that come with
-        scikit-learn.
+      folder: folder with one sub-folder per class, named as in `class_names` or, for ImageNet's
+        classes, by WordNet id; of a folder with parts, the test part is used, else the validation
+        part. None for pictures that come with scikit-learn.
       class_names: class names in the order of the outputs.
       size: (height, width) of the network's input.
       limit: largest number of pictures, evenly chosen from each class.
 
     Raises:
-      ValueError: no such folder, a class that the network does not have, or no pictures.
+      ValueError: no such folder, a sub-folder that is not one class of the network, or no pictures.
     """
     if folder is None:
         images = comparison_pictures(None, size)
@@ -80,7 +81,8 @@ def labelled_pictures(
     part = layout.of_kind(TEST) or layout.of_kind(VALIDATION)
     root = Path(folder, part or "")
     names = class_folders(root)
-    unknown = [name for name in names if name not in class_names]
+    classes = {name: class_label(name, class_names) for name in names}
+    unknown = [name for name, label in classes.items() if label is None]
     if unknown:
         raise ValueError(
             f"{root}: {unknown[0]!r} is none of the network's {len(class_names)} classes. Expected "
@@ -98,7 +100,7 @@ def labelled_pictures(
             except ImageError as error:  # damage that only decoding can find
                 skipped.append((path, reason_of(path, error)))
                 continue
-            labels.append(list(class_names).index(name))
+            labels.append(classes[name])
     if skipped:
         print(f"--pictures: skipped: {skipped_text(skipped)}", flush=True)
     if not images:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from levit_common.picture_files import printable
-from levit_lite.class_names import imagenet_classes
+from levit_lite.class_names import imagenet_class_names, imagenet_classes
 from levit_lite.images import ImageError, load_image
 from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
 from levit_tf.pictures.picture_folders import reason_of, scan_folders, skipped_text
@@ -89,12 +89,12 @@ def labelled_pictures(
       seen: pictures used in training, see `levit_tf.pictures.run_pictures`.
 
     Raises:
-      ValueError: there is no such folder, a sub-folder is not a class of the network, there are no
-        pictures, or one of them was used in training.
+      ValueError: there is no such folder, a sub-folder is not one class of the network, there are
+        no pictures, or one of them was used in training.
     """
     root = _held_out_part(folder)
     names = class_folders(root)
-    labels = {name: _label(name, class_names) for name in names}
+    labels = {name: class_label(name, class_names) for name in names}
     unknown = [name for name, label in labels.items() if label is None]
     if unknown:
         raise ValueError(
@@ -139,12 +139,28 @@ def _held_out_part(folder: str | os.PathLike) -> Path:
     return Path(layout.root) / part
 
 
-def _label(name: str, class_names: Sequence[str]) -> int | None:
-    """Returns the index of the class that a folder is named after; None if there is none."""
+def class_label(name: str, class_names: Sequence[str]) -> int | None:
+    """Returns the index of the class that a folder is named after; None if there is none.
+
+    Args:
+      name: a class name; for ImageNet's classes also a WordNet id; for a network without class
+        names, the index.
+      class_names: class names of the network, in its order.
+
+    Raises:
+      ValueError: several classes have this name.
+    """
     names = list(class_names)
-    if name in names:
-        return names.index(name)
-    known = dict(imagenet_classes()).get(name)
+    ids = [identifier for identifier, _ in imagenet_classes()]
+    if name in ids and names == imagenet_class_names():
+        return ids.index(name)  # not by name: ImageNet has two cranes, and maillots
+    known = name if name in names else dict(imagenet_classes()).get(name)
+    if names.count(known) > 1:
+        raise ValueError(
+            f"The folder {name!r}: {names.count(known)} classes of the network are named "
+            f"{known!r}. Name folders by WordNet id if the classes are ImageNet's; else give each "
+            "class a name of its own."
+        )
     if known in names:
         return names.index(known)
     numbered = [f"class {n}" for n in range(len(names))]  # for a network without class names

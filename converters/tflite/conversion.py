@@ -156,7 +156,8 @@ def label_names(
     """Returns the labels of a TFLite file: one label per value of a classifier's output.
 
     For a network that is not a classifier, or whose outputs have other names, the labels are the
-    names stored in the network.
+    names stored in the network. A single value is the probability of the second of two classes: it
+    has the name of this class as its label, or none if the network has no names.
 
     Args:
       graph: the deploy graph.
@@ -164,10 +165,10 @@ def label_names(
       network: the original model as a network.
     """
     classes = class_count(graph)
-    if classes is None:
-        return exported_class_names(given, network)
-    names = class_names_for(given, (), 2 if classes == 1 else classes, network.class_names)
-    return names[-classes:]  # a single value is the probability of the second of two classes
+    if classes is not None and classes > 1:
+        return class_names_for(given, (), classes, network.class_names)
+    names = exported_class_names(given, network)
+    return names[1:] if names and classes == 1 else names
 
 
 def float32_graph(graph: keras.Model) -> Graph:

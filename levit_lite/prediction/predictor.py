@@ -113,7 +113,8 @@ def class_names_for(
       given: see `load_predictor`.
       folders: folders in which `labels.txt` is looked for.
       classes: number of classes.
-      own: class names stored in the network; None if there are none.
+      own: class names stored in the network; None if there are none. Two classes may have the name
+        of the second only.
 
     Raises:
       ValueError: the number of names is not the number of classes, or `labels.txt` contradicts the
@@ -125,6 +126,8 @@ def class_names_for(
         return check_class_names(given, classes, "class_names")
     if beside := names_beside(folders, classes, own if own and len(own) == classes else None):
         return beside
+    if own and (classes, len(own)) == (2, 1):  # a .tflite file has one label for a single value
+        own = (f"not {own[0]}", own[0])
     if own:
         return check_class_names(own, classes, "the model's own class names")
     imagenet = imagenet_class_names()

@@ -13,6 +13,7 @@ from converters.tflite import recipes
 from converters.tflite.conversion import float32_graph, to_tflite
 from converters.tflite.recipes import RECIPES
 from converters.tflite.tflite_graph import Graph
+from levit_lite.prediction.predictor import load_tflite_predictor
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.cases import slow, some_slow
@@ -264,15 +265,33 @@ def test_a_json_beside_the_file_says_how_it_was_made(files, source, recipe):
         assert about["source"] is None
 
 
-def linear():
+def linear(classes=3, activation=None, **properties):
     """The smallest network, where it does not matter which."""
-    layers = [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]
-    return levit_tf.with_properties(keras.Sequential(layers), input_range="unit")
+    dense = keras.layers.Dense(classes, activation)
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), dense])
+    return levit_tf.with_properties(model, input_range="unit", **properties)
 
 
 def test_what_the_json_says_is_returned_too(tmp_path):
     about = to_tflite(linear(), tmp_path / "out.tflite")
     assert json.loads((tmp_path / "out.tflite.json").read_text()) == about
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(["cat", "dog"], ["not dog", "dog"]), (None, ["class 0", "class 1"])],
+)
+def test_a_single_value_has_one_label_and_is_read_as_two_classes(tmp_path, names, expected):
+    model = linear(1, "sigmoid", class_names=names)
+    to_tflite(model, tmp_path / "out.tflite")
+    images = rgb_images(3, (16, 16))
+    for load in (load_predictor, load_tflite_predictor):
+        predictor = load(tmp_path / "out.tflite")
+        assert predictor.class_names == expected
+        yes = answers(model, images / 255)[:, 0]
+        np.testing.assert_allclose(predictor.predict(images)[:, 1], yes, atol=1e-5)
+    (tmp_path / "labels.txt").write_text("cat\ndog", encoding="utf-8")
+    assert load_predictor(tmp_path / "out.tflite").class_names == ["cat", "dog"]
 
 
 @pytest.mark.slow

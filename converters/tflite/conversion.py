@@ -20,7 +20,7 @@ from converters.choices import (
     check_calibration_method,
     check_recipe,
 )
-from converters.deploy import class_count, deploy_graph
+from converters.deploy import class_count, deploy_graph, layer_or_none
 from converters.saved_model.conversion import write_graph
 from converters.tflite.pixel_normalization import normalize_rows
 from converters.tflite.quantization_ranges import Ranges
@@ -29,7 +29,7 @@ from converters.tflite.tflite_files import sha256, write_tflite
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
-from levit_common.shipped_names import KEYPOINTS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import KEYPOINTS, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import class_names_for
 from levit_tf.prediction.predictor import exported_class_names
@@ -136,7 +136,7 @@ def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
       outputs: one of `OUTPUTS`, for a classifier.
 
     Raises:
-      ValueError: the network has no such output.
+      ValueError: the network has no such output, or its logits alone would be taken for others.
     """
     if class_count(graph) is None:
         return graph
@@ -145,6 +145,12 @@ def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
         raise ValueError(
             f"--outputs={outputs}: the network has no {missing[0]}. It has: "
             f"{', '.join(graph.output)}"
+        )
+    last = layer_or_none(graph, PROBABILITIES)
+    if outputs == LOGITS and last and last.activation is not keras.activations.softmax:
+        raise ValueError(
+            "--outputs=logits: whoever reads the file would apply a softmax, and this network's "
+            "probabilities are none. Use --outputs=probabilities or --outputs=both."
         )
     chosen = {name: graph.output[name] for name in OUTPUTS[outputs]}
     return keras.Model(graph.input, chosen, name=graph.name)

@@ -294,6 +294,12 @@ def test_a_single_value_has_one_label_and_is_read_as_two_classes(tmp_path, names
     assert load_predictor(tmp_path / "out.tflite").class_names == ["cat", "dog"]
 
 
+def test_logits_alone_are_refused_if_readers_would_mistake_them(tmp_path):
+    with pytest.raises(ValueError, match="--outputs=probabilities or --outputs=both"):
+        to_tflite(linear(1, "sigmoid"), tmp_path / "out.tflite", outputs="logits")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", slow("int8_full")])
 def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):

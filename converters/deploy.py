@@ -14,7 +14,14 @@ import numpy as np
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
 from levit_tf.fusion import rewritten
 from levit_tf.heads import with_heads
-from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of, has_two_heads, have_exits
+from levit_tf.keras_graph.endings import (
+    LINEAR,
+    SOFTMAX,
+    ending_of,
+    has_two_heads,
+    have_exits,
+    last_call,
+)
 from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.notes import note_kind
@@ -158,20 +165,17 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
     if has_two_heads(core):
         logits = keras.layers.Average(name="average_heads")(list(core.output.values()))
         return keras.Model(core.inputs[0], logits, name=model.name), SOFTMAX
-    last = core.operations[-1]
-    if ending is None or (ending != LINEAR and not isinstance(last, _ENDINGS)):
+    last = None if ending is None else last_call(core)
+    if last is None or (ending != LINEAR and not isinstance(last.operation, _ENDINGS)):
         outputs = dict(zip(names, core.outputs, strict=True))
         return keras.Model(core.inputs[0], outputs, name=model.name), None
-    logits, activation = core.outputs[0], ending
-    if isinstance(last, keras.layers.Activation):
-        logits = last.input
-        activation = SOFTMAX if ending == LINEAR else last.activation
-    elif isinstance(last, keras.layers.Softmax):
-        logits = last.input
-    elif ending == LINEAR:
-        activation = SOFTMAX
-    else:  # the activation is part of a dense layer, which is a copy
-        last.activation = keras.activations.linear
+    (logits,), activation = last.outputs, SOFTMAX if ending == LINEAR else ending
+    if isinstance(last.operation, keras.layers.Activation):
+        (logits,), activation = last.inputs, last.operation.activation
+    elif isinstance(last.operation, keras.layers.Softmax):
+        (logits,) = last.inputs
+    elif ending != LINEAR:  # the activation is part of a dense layer, which is a copy
+        last.operation.activation = keras.activations.linear
     return keras.Model(core.inputs[0], logits, name=model.name), activation
 
 

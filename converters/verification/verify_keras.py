@@ -13,7 +13,7 @@ from converters.layer_names import layer_in
 from converters.pytorch.to_keras import convert
 from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
 from levit_common.shipped_names import LOGITS
-from levit_tf.keras_graph.endings import has_two_heads
+from levit_tf.keras_graph.endings import last_call
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import Classifier
 from levit_tf.prediction.network_files import keras_network, run_of
@@ -102,9 +102,9 @@ def _before_activation(flat: keras.Model) -> keras.Model | None:
 
     Logits are compared because probabilities near 0 and 1 hide differences.
     """
-    if has_two_heads(flat):
+    if not keras.utils.is_keras_tensor(flat.output):  # logits of two heads, or of exits
         return None
-    last = next((c for c in calls_of(flat) if any(x is flat.output for x in c.outputs)), None)
+    last = last_call(flat)
     if last and isinstance(last.operation, (keras.layers.Activation, keras.layers.Softmax)):
         return keras.Model(flat.inputs[0], last.inputs[0])
     return None

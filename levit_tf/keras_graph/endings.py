@@ -77,12 +77,39 @@ def mean_of_heads(outputs: Any) -> Any:
     return (head + distilled) / 2
 
 
+def last_call(model: keras.Model) -> Call | None:
+    """Returns the call that computes a model's output, before linear activations at its end.
+
+    Mixed precision often ends in such a layer, which only turns the output into float32.
+
+    Args:
+      model: a functional model with one output.
+
+    Returns:
+      The call; None if nothing computes the output.
+    """
+    calls, tensor = calls_of(model), model.outputs[0]
+    while True:
+        call = _call_of(tensor, calls)
+        layer = call and call.operation
+        is_linear = isinstance(layer, keras.layers.Activation) and (
+            layer.activation is keras.activations.linear
+        )
+        if not is_linear:
+            return call
+        (tensor,) = call.inputs
+
+
+def _call_of(tensor: keras.KerasTensor, calls: list[Call]) -> Call | None:
+    return next((call for call in calls if any(x is tensor for x in call.outputs)), None)
+
+
 def _are_two_heads(outputs: Any) -> bool:
     return isinstance(outputs, dict) and set(outputs) == set(_HEADS)
 
 
 def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:
-    call = next((call for call in calls if any(x is tensor for x in call.outputs)), None)
+    call = _call_of(tensor, calls)
     if call is None:
         return None
     layer, kind = call.operation, type(call.operation).__name__

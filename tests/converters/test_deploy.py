@@ -13,6 +13,7 @@ from converters.deploy import deploy_graph
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
+from converters.verification.verify_keras import model_artefact
 from levit_tf.prediction.network_files import read_network
 from tests.support import export_cases, keras_habits
 from tests.support.artefacts import NAMES as GIVEN_NAMES
@@ -67,6 +68,22 @@ def test_the_deploy_graph_says_of_pixels_what_the_model_says(habit):
     assert set(graph.output) == names
     _assert_same(export_cases.answers(graph, pixels), expected)
     _assert_same(_expected(habit, model, pixels), expected)  # it was not changed
+
+
+CLASSIFIERS = [habit for habit, (*_, names) in HABITS.items() if names == keras_habits.CLASSIFIER]
+
+
+@pytest.mark.parametrize("habit", some_slow(CLASSIFIERS, fast=["linear_behind"]))
+def test_logits_are_what_the_last_activation_turns_into_probabilities(habit):
+    model = _model(habit)
+    pixels = pixels_for(model)
+    found = export_cases.answers(deploy_graph(model), pixels)
+    is_sigmoid = habit in keras_habits.SIGMOIDS
+    activation = keras.ops.sigmoid if is_sigmoid else keras.ops.softmax
+    np.testing.assert_allclose(activation(found["logits"]), found["probabilities"], atol=1e-5)
+    compared = model_artefact(model, habit, few=True).outputs(pixels)
+    if "logits" in compared:  # what an export is compared with
+        _assert_same(found, compared)
 
 
 @pytest.mark.parametrize("habit", EVERY_HABIT)

@@ -166,6 +166,12 @@ def temperature() -> keras.Model:
     return keras.Model(model.input, layers.Softmax()(layers.Rescaling(0.5)(model.output)))
 
 
+def linear_behind() -> keras.Model:
+    """The usual ending of mixed precision: a layer that only turns probabilities into float32."""
+    model = flat_head()
+    return keras.Model(model.input, layers.Activation("linear", dtype="float32")(model.output))
+
+
 # Name -> (what builds it, the range of its input, the names of its outputs where it is shipped).
 CLASSIFIER = {"logits", "probabilities"}
 HABITS = {
@@ -189,9 +195,11 @@ HABITS = {
     "two_heads": (two_heads, "normalized", CLASSIFIER),
     "fused": (fused, "normalized", CLASSIFIER),
     "temperature": (temperature, "normalized", CLASSIFIER),
+    "linear_behind": (linear_behind, "normalized", CLASSIFIER),
 }
 # Those that end in logits; the other classifiers end in probabilities.
 LOGITS = {"frozen_backbone", "two_heads"}
+SIGMOIDS = {"yes_or_no", "several_labels"}  # the activation of the others' logits is a softmax
 
 
 def fed(pixels: np.ndarray, input_range: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from serving.server.core import ServerCore
 from serving.server.listening import listening_socket
 from serving.server.options import Options, most_connections
 from serving.server.requests_under_way import RequestsUnderWay
-from serving.server.statuses import status_of
+from serving.server.statuses import code_and_message
 
 # gRPC sends error messages as headers, which are limited to 8 KiB.
 _MESSAGE_LIMIT = 1024
@@ -164,11 +164,10 @@ def _answer(context: grpc.ServicerContext, call: Callable):
     try:
         return call()
     except Exception as error:
-        status = status_of(error)
-    message = status.message
+        code, message = code_and_message(error)
     if len(message) > _MESSAGE_LIMIT:
         message = message[:_MESSAGE_LIMIT] + "...TRUNCATED"
-    return context.abort(status.code, message)
+    return context.abort(code, message)
 
 
 def _arguments(options: Options) -> list[tuple[str, int | str]]:

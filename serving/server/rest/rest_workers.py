@@ -11,6 +11,7 @@ from typing import TypeVar
 import grpc
 
 from serving.server.errors import ServingError
+from serving.server.statuses import code_and_message
 
 _Result = TypeVar("_Result")
 
@@ -36,14 +37,14 @@ class Workers:
 
         Raises:
           ServingError: UNAVAILABLE, if the pool is full; DEADLINE_EXCEEDED, if there is no result
-            in time.
+            in time; the status of what `call` raised.
         """
         if not self._room.acquire(blocking=False):
             raise ServingError(
                 grpc.StatusCode.UNAVAILABLE, "The server is too busy; try again later."
             )
         try:
-            future = self._pool.submit(call)
+            future = self._pool.submit(_outcome, call)
         except RuntimeError:  # after close()
             self._room.release()
             raise ServingError(
@@ -51,13 +52,24 @@ class Workers:
             ) from None
         future.add_done_callback(lambda _: self._room.release())
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
+            result, refusal = await asyncio.wait_for(asyncio.wrap_future(future), timeout_s)
         except TimeoutError:
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"There was no answer within {timeout_s:g} seconds.",
             ) from None
+        if refusal is not None:
+            raise ServingError(*refusal)
+        return result
 
     def close(self) -> None:
         """Refuses further calls, drops the waiting ones, and does not wait for running ones."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _outcome(call: Callable[[], _Result]) -> tuple[_Result | None, tuple | None]:
+    """Returns (result, None) or (None, status): a future with an exception holds its frames."""
+    try:
+        return call(), None
+    except Exception as error:
+        return None, code_and_message(error)

@@ -1,14 +1,21 @@
 """What one client may take: bytes, threads, time."""
 
+import gc
 import threading
 import time
+import weakref
 
 import grpc
 import numpy as np
+import pytest
 from grpc import StatusCode
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from serving.server.errors import ServingError
+from serving.server.models import inference
+from serving.tensorflow_c.c_api import TensorFlowError
 from tests.support.serving.serving_cases import (
+    MODEL,
     at_once,
     eventually,
     predict_request,
@@ -17,6 +24,7 @@ from tests.support.serving.serving_cases import (
     values,
 )
 from tests.support.serving.serving_models import SLEEP_SECONDS
+from tests.support.serving.serving_rest_cases import post
 
 X = {"x": np.float32([2, 4])}
 
@@ -118,8 +126,6 @@ def test_a_request_that_waits_too_long_is_not_computed():
 
 
 def test_what_was_not_foreseen_is_an_internal_error_without_a_trace(monkeypatch):
-    from serving.server.models import inference
-
     def fail(*arguments):
         raise KeyError("/secret/path")
 
@@ -128,3 +134,33 @@ def test_what_was_not_foreseen_is_an_internal_error_without_a_trace(monkeypatch)
         code, message = refusal(target.predict, X)
     assert code == StatusCode.INTERNAL
     assert message == "The server failed to answer; its log says why."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: ServingError(StatusCode.INVALID_ARGUMENT, "no"),
+        lambda: TensorFlowError(StatusCode.INVALID_ARGUMENT.value[0], "no"),
+    ],
+)
+def test_nothing_of_a_refused_request_is_alive_after_its_answer(monkeypatch, error):
+    """Also without the garbage collector: its bytes no longer count as under way."""
+    alive = []
+
+    def refuse(servable, request, rules, timeout_s):
+        tensors = np.zeros(2**16)
+        alive.append(weakref.ref(tensors))
+        raise error()
+
+    monkeypatch.setattr(inference, "predict", refuse)
+    with serve() as target:
+        gc.disable()
+        try:
+            assert refusal(target.predict, X) == (StatusCode.INVALID_ARGUMENT, "no")
+            path = f"/v1/models/{MODEL}:predict"
+            answer = post(int(target.rest.rpartition(":")[2]), path, {"instances": [1]})
+            assert answer == (400, {"error": "no"})
+            assert len(alive) == 2
+            eventually(lambda: all(ref() is None for ref in alive), 5)
+        finally:
+            gc.enable()

@@ -61,7 +61,8 @@ _HELP = {
     "max_bytes_under_way": "Largest size of all requests in progress and their tensors, bytes; "
     "further ones are refused as RESOURCE_EXHAUSTED.",
     "max_strings_per_request": "Largest number of strings (pictures) or examples in a request.",
-    "max_pixels_per_request": "Largest number of pixels in the pictures of a request, by headers.",
+    "max_pixels_per_request": "Largest number of pixels in the pictures of a request and all their "
+    "frames, by headers.",
     "max_pixels_under_way": "Largest number of pixels to decode at a time; further requests wait.",
     "max_jpeg_scans": "Largest number of scans of a JPEG.",
     "rest_api_num_threads": "Requests to compute at a time over REST; 0: as for gRPC.",

@@ -1,7 +1,9 @@
 """Reads the number of pixels and scans from the headers of picture files, for any model.
 
-A file of a few kB can declare any number of pixels, and a graph that does not check this would
-decode them all.
+A file of a few kB can declare any number of pixels and frames, and a graph that does not check this
+would decode them all.
+
+Sources: the blocks of GIF89a; RFC 9649 for WebP.
 """
 
 from __future__ import annotations
@@ -14,17 +16,28 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 con
 _ALONE = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})  # markers without a length
 _SCAN = b"\xff\xda"
 _MOST_SEGMENTS = 1000
+_GIF_EXTENSION, _GIF_FRAME = b"!,"
+# Parts usually have 255 bytes. Reading a large file of tiny parts would take seconds.
+_GIF_STEPS, _GIF_BYTES_PER_STEP = 4096, 16
+_TOO_MANY = 2**63
 
 
 def pixels(content: bytes) -> int:
-    """Returns the number of pixels that a JPEG, PNG, GIF or BMP declares; 0 for anything else."""
+    """Returns the number of pixels that a picture file declares, in all of its frames together.
+
+    Args:
+      content: a JPEG, PNG, GIF, WebP or BMP file, maybe damaged; 0 is returned for anything else. A
+        GIF of too many blocks to read counts as more than any limit.
+    """
     try:
         if content.startswith(_JPEG):
             return _jpeg_pixels(content)
+        if content.startswith(b"GIF8"):
+            return _gif_pixels(content)
+        if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+            return _webp_pixels(content)
         if content.startswith(_PNG):
             width, height = struct.unpack_from(">II", content, 16)
-        elif content.startswith(b"GIF8"):
-            width, height = struct.unpack_from("<HH", content, 6)
         elif content.startswith(b"BM"):
             width, height = struct.unpack_from("<ii", content, 18)
         else:
@@ -52,4 +65,52 @@ def _jpeg_pixels(content: bytes) -> int:
             position += 1 if marker == 0xFF else 2
         else:
             position += 2 + struct.unpack_from(">H", content, position + 2)[0]
+    return 0
+
+
+def _gif_pixels(content: bytes) -> int:
+    """Counts each frame as TensorFlow stores it, with the largest width and the largest height."""
+    width, height = struct.unpack_from("<HH", content, 6)  # of the canvas
+    frames, in_data = 0, False
+    try:
+        position = 13 + _gif_table_bytes(content[10])
+        for _ in range(_GIF_STEPS + len(content) // _GIF_BYTES_PER_STEP):
+            kind = content[position]
+            if in_data:  # in parts, of which the last one is empty
+                position += 1 + kind
+                in_data = kind > 0
+                continue
+            if kind == _GIF_FRAME:
+                sides = struct.unpack_from("<HH", content, position + 5)
+                width, height = max(width, sides[0]), max(height, sides[1])
+                frames += 1
+                position += 11 + _gif_table_bytes(content[position + 9])
+            elif kind == _GIF_EXTENSION:
+                position += 2
+            else:
+                break
+            in_data = True
+        else:
+            return _TOO_MANY
+    except (IndexError, struct.error):
+        pass  # the frames before the end of a truncated file are decoded
+    return width * height * max(frames, 1)
+
+
+def _gif_table_bytes(flags: int) -> int:
+    return 6 << (flags & 7) if flags & 0x80 else 0
+
+
+def _webp_pixels(content: bytes) -> int:
+    kind = content[12:16]
+    if kind == b"VP8X":  # with a canvas, and maybe animated
+        width, w_high, height, h_high = struct.unpack_from("<HBHB", content, 24)
+        width, height = 1 + width + (w_high << 16), 1 + height + (h_high << 16)
+        return width * height * max(content.count(b"ANMF"), 1)
+    if kind == b"VP8L":
+        (sides,) = struct.unpack_from("<I", content, 21)
+        return (1 + (sides & 0x3FFF)) * (1 + (sides >> 14 & 0x3FFF))
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, 26)
+        return (width & 0x3FFF) * (height & 0x3FFF)
     return 0

@@ -1,18 +1,24 @@
 """Small requests cannot take much: strings, pixels, scans and bytes are bounded, and counted."""
 
+import io
 import json
+import random
+import struct
 import threading
 
 import numpy as np
 import pytest
 from grpc import StatusCode
+from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
+from serving.export.signature_pictures import sample_pixels
 from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
 from serving.server.options import Options
 from serving.server.picture_sizes import jpeg_scans, pixels
+from tests.fuzz_pictures import damaged
 from tests.serving.server.test_core_metrics import metrics_of
 from tests.support.serving.served_pictures import PICTURES, blank_png, jpeg, with_scans
 from tests.support.serving.serving_cases import (
@@ -168,17 +174,49 @@ def test_a_tensor_of_one_repeated_number_is_no_larger_than_a_request(target):
     assert refused_count(target, "max_request_bytes") == before + 1
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+def webp(frames=1, **options):
+    pictures = [Image.fromarray(sample_pixels(n, (90, 140))) for n in range(frames)]
+    file = io.BytesIO()
+    animated = {"save_all": True, "append_images": pictures[1:]} if frames > 1 else {}
+    pictures[0].save(file, "WEBP", **animated, **options)
+    return file.getvalue()
+
+
+WEBP = {
+    "WebP": webp(),
+    "lossless WebP": webp(lossless=True),
+    "WebP with a canvas": webp(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0"),
+    "animated WebP": webp(3),
+}
+
+
+@pytest.mark.parametrize("kind", [*PICTURES, *WEBP])
 def test_headers_are_read_as_pillow_reads_them(kind):
-    import io
-
-    from PIL import Image
-
-    content = PICTURES[kind]
+    content = (PICTURES | WEBP)[kind]
     with Image.open(io.BytesIO(content)) as image:
-        assert pixels(content) == image.width * image.height
+        frames = getattr(image, "n_frames", 1)
+        assert pixels(content) == image.width * image.height * frames
     assert all(0 <= pixels(content[:n]) <= pixels(content) for n in range(0, 400, 3))
     assert jpeg_scans(content) == (content.count(b"\xff\xda") if "JPEG" in kind else 0)
+
+
+def test_a_gifs_frames_count_and_may_be_larger_than_its_canvas():
+    canvas, frame = struct.pack("<6sHH3x", b"GIF89a", 1, 1), b",\0\0\0\0%s\0\2\0"
+    comment, table = b"!\xfe\3one\2,,\0", b"\x81" + bytes(12)
+    tall, wide = (struct.pack("<HH", *sides) for sides in ((1, 4000), (3000, 2)))
+    content = canvas + comment + frame % tall + frame[:-3] % wide + table + b"\2\1,\0" + b";,,,,"
+    assert pixels(content) == 2 * 3000 * 4000
+    assert pixels(canvas + frame % tall * 1001) == 1001 * 4000
+    assert pixels(canvas + frame % tall + b"?" + frame % wide) == 4000  # the decoder stops there
+    assert [pixels(content[:n]) for n in (9, 10, len(canvas))] == [0, 1, 1]
+    assert pixels(canvas + b"!\xfe" + b"\1a" * 10_000) > 2**48  # not walked to its end
+
+
+@pytest.mark.parametrize("kind", [*PICTURES, *WEBP])
+def test_damaged_headers_are_no_errors(kind):
+    rng = random.Random(0)
+    for _ in range(200):
+        assert pixels(damaged((PICTURES | WEBP)[kind], rng)) >= 0
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"\xff\xd8" + b"\xff" * 9999, b"BM"])

@@ -6,6 +6,7 @@ network's size, or the `ImageError` that says why it cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -146,11 +147,11 @@ def _states(folder: str) -> dict[str, tuple[int, int]]:
             for entry in entries:
                 if is_passed_over(entry.name) or not entry.is_file():
                     continue
-                state = entry.stat()
-                found[entry.name] = (state.st_size, state.st_mtime_ns)
+                with contextlib.suppress(FileNotFoundError):  # it was deleted in the meantime
+                    state = entry.stat()
+                    found[entry.name] = (state.st_size, state.st_mtime_ns)
     except FileNotFoundError as error:
-        if error.filename == folder or not os.path.isdir(folder):
-            raise ValueError(f"{folder}: no such folder, or not any more.") from error
+        raise ValueError(f"{folder}: no such folder, or not any more.") from error
     except NotADirectoryError as error:
         raise ValueError(f"{folder}: expected a folder to watch; it is a file.") from error
     return found

@@ -1,5 +1,6 @@
 """`python -m serving.edge` classifies with numpy, Pillow and LiteRT alone, a line for a picture."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from levit_lite.prediction.predictor import Predictor
 from levit_tf.pictures.images import load_images
 from levit_tf.prediction.predictor import load_predictor
 from serving.edge.answers import answer
+from serving.edge.sources import of_watched_folder
 from tests.support.artefacts import NAMES, Artefacts
 from tests.support.commands import ENVIRONMENT, run_process
 from tests.support.shared_folder import SHARED_FOLDER
@@ -173,6 +175,25 @@ def test_a_watched_folder_is_read_when_its_files_are_whole(model, tmp_path):
             assert process.stdout.read() == ""
         finally:
             process.kill()
+
+
+def test_a_file_that_vanishes_during_a_scan_does_not_make_the_others_new(tmp_path, monkeypatch):
+    for name in "abc":
+        picture(0, (9, 9)).save(tmp_path / f"{name}.png")
+    scandir, scans = os.scandir, []
+
+    @contextlib.contextmanager
+    def in_order(folder):
+        with scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        scans.append(found)
+        if len(scans) == 3:
+            (tmp_path / "a.png").unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", in_order)
+    found = of_watched_folder(str(tmp_path), (8, 8), seconds=0, rounds=5)
+    assert [Path(about["name"]).name for about, _ in found] == ["a.png", "b.png", "c.png"]
 
 
 def test_a_video_is_classified_at_the_times_that_are_asked_for(model, tmp_path):

@@ -75,11 +75,15 @@ class ClassifyShard(beam.DoFn):
         logging.info("shard %s: %d pictures, %d bad", name, len(answers), len(bad))
         yield name, len(answers), len(bad)
 
-    def _classify(self, batch: Sequence[tuple[str, bytes]], answers: list, bad: list) -> None:
+    def _classify(
+        self, batch: Sequence[tuple[str, bytes | ImageError]], answers: list, bad: list
+    ) -> None:
         names, images = [], []
         for name, content in batch:
-            self._count["bytes"].inc(len(content))
             try:
+                if isinstance(content, ImageError):
+                    raise content
+                self._count["bytes"].inc(len(content))
                 images.append(load_cropped(content, self._network.input_shape[1:3]))
                 names.append(name)
             except ImageError as error:

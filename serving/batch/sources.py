@@ -7,29 +7,34 @@ from collections.abc import Iterator, Sequence
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from levit_lite.images import ImageError
+
 INPUT_FORMATS = ("pictures", "tfrecord", "parquet")
 IMAGE, NAME = "image/encoded", "image/filename"  # features of tf.Example, as TFDS writes them
 IMAGE_COLUMN, NAME_COLUMN = "image", "name"
 
 
-def pictures_of(paths: Sequence[str], input_format: str) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, content) of each picture.
+def pictures_of(
+    paths: Sequence[str], input_format: str
+) -> Iterator[tuple[str, bytes | ImageError]]:
+    """Yields (name, content) of each picture, or the reason why its file cannot be opened.
 
     Args:
       paths: paths of the files.
       input_format: one of `INPUT_FORMATS`.
 
     Raises:
-      OSError, ValueError: a file of records cannot be read. For an unreadable picture file, the
-        content is b"" instead, which is reported when it is decoded.
+      OSError, ValueError: a file cannot be read. For a picture only if this may pass, since Beam's
+        runners try again; not if it does not exist, or may not be read.
     """
     for path in paths:
         if input_format == "pictures":
             try:
                 with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                    yield path, file.read()
-            except OSError:
-                yield path, b""
+                    content = file.read()
+            except (FileNotFoundError, PermissionError) as error:
+                content = ImageError(f"cannot be read: {error.strerror or error}.")
+            yield path, content
         elif input_format == "tfrecord":
             yield from _of_tfrecord(path)
         else:

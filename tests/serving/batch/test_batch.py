@@ -52,8 +52,12 @@ def command(model, pattern, output, *arguments):
 
 
 def run(*arguments):
+    return run_python(*command(*arguments)[1:])
+
+
+def run_python(*arguments):
     return subprocess.run(
-        command(*arguments),
+        [str(PYTHON), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -128,6 +132,39 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures,
     assert names(lines(output)) == [f"{n:03}.jpg" for n in range(400)]
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert not list(output.glob(".tmp-*"))
+
+
+_FAILING = """
+import builtins, sys
+from apache_beam.io.filesystems import FileSystems
+from serving.batch.__main__ import main
+
+really_open = FileSystems.open
+
+def fail_for_one(path, *arguments, **keywords):
+    if path.endswith("00.jpg"):
+        raise getattr(builtins, sys.argv[1])(5, "as the test asks")
+    return really_open(path, *arguments, **keywords)
+
+FileSystems.open = staticmethod(fail_for_one)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("error", ["PermissionError", "OSError"])
+def test_a_picture_that_cannot_be_opened_is_told_or_tried_again(error, model, pictures, tmp_path):
+    arguments = command(model, pictures / "*.jpg", tmp_path / "out")[3:]
+    done = run_python("-c", _FAILING, error, *arguments)
+    bad = {Path(row["name"]).name: row["error"] for row in lines(tmp_path / "out", "bad/*.jsonl")}
+    if error == "PermissionError":
+        assert done.returncode == 0, done.stderr
+        assert bad["00.jpg"] == "cannot be read: as the test asks."
+        assert len(lines(tmp_path / "out")) == PICTURES - 1
+    else:  # it may pass: Beam's runners try again, and the shard stays unwritten until then
+        assert done.returncode != 0
+        assert "as the test asks" in done.stderr
+        assert "00.jpg" not in bad
+        assert not (tmp_path / "out/summary.json").exists()
 
 
 def test_records_come_in_and_go_out(model, pictures, tmp_path):

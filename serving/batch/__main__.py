@@ -44,7 +44,14 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     from levit_lite.class_names import read_labels
     from serving.batch.handler import LiteRTModelHandler, names_of_classes
     from serving.batch.pipeline import NAMESPACE, build
-    from serving.batch.settings import SUMMARY_FILE, Settings, digest_of, open_output, write_json
+    from serving.batch.settings import (
+        SUMMARY_FILE,
+        Settings,
+        digest_of,
+        digest_of_files,
+        open_output,
+        write_json,
+    )
 
     _check(options, FileSystems)
     labels = None if options.labels is None else tuple(read_labels(options.labels))
@@ -60,9 +67,11 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
             f"{options.model}: no classifier; --embedding names the output to write. Found: "
             f"{', '.join(network.output_shapes)}"
         )
+    patterns = tuple(options.input.split(","))
     settings = Settings(
         digest_of(options.model),
-        tuple(options.input.split(",")),
+        patterns,
+        digest_of_files(patterns),
         options.input_format,
         options.output_format,
         options.shards,
@@ -91,10 +100,6 @@ def _check(options: argparse.Namespace, file_systems) -> None:
             raise ValueError(f"--{name}: expected at least 1. Received: {getattr(options, name)}")
     if not file_systems.exists(options.model):
         raise FileNotFoundError(f"{options.model}: no such file. Expected a .tflite file.")
-    for pattern in options.input.split(","):
-        (found,) = file_systems.match([pattern], [1])
-        if not found.metadata_list:
-            raise ValueError(f"--input: nothing matches {pattern!r}.")
 
 
 def _parser() -> argparse.ArgumentParser:

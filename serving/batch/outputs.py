@@ -40,14 +40,9 @@ def write_shard(
     _write(output, shard_path(output, name, output_format), content)
 
 
-def written_count(output: str, name: str, output_format: str) -> int | None:
-    """Returns the number of pictures in a finished shard, bad ones included; None if unfinished."""
-    path = shard_path(output, name, output_format)
-    if not FileSystems.exists(path):
-        return None
-    count = _COUNTERS[output_format](path)
-    bad = bad_path(output, name)
-    return count + (_lines(bad) if FileSystems.exists(bad) else 0)
+def is_written(output: str, name: str, output_format: str) -> bool:
+    """Returns whether a shard is finished."""
+    return FileSystems.exists(shard_path(output, name, output_format))
 
 
 def _write(output: str, path: str, content: bytes) -> None:
@@ -82,24 +77,4 @@ def _parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     return file.getvalue()
 
 
-def _lines(path: str) -> int:
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return sum(part.count(b"\n") for part in iter(lambda: file.read(1 << 20), b""))
-
-
-def _records(path: str) -> int:
-    from apache_beam.io.tfrecordio import _TFRecordUtil
-
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return sum(1 for _ in iter(lambda: _TFRecordUtil.read_record(file), None))
-
-
-def _rows(path: str) -> int:
-    import pyarrow.parquet
-
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return pyarrow.parquet.ParquetFile(io.BytesIO(file.read())).metadata.num_rows
-
-
 _ENCODERS = {"jsonl": _json_lines, "tfrecord": _tfrecord, "parquet": _parquet}
-_COUNTERS = {"jsonl": _lines, "tfrecord": _records, "parquet": _rows}

@@ -20,7 +20,7 @@ from apache_beam.utils import shared
 
 from levit_lite.images import ImageError, load_cropped
 from serving.batch.handler import LiteRTModelHandler, described, names_of_classes
-from serving.batch.outputs import write_shard, written_count
+from serving.batch.outputs import is_written, write_shard
 from serving.batch.settings import Settings
 from serving.batch.sources import pictures_of
 
@@ -57,13 +57,7 @@ class ClassifyShard(beam.DoFn):
 
     def process(self, element: tuple[str, Iterable[str]]) -> Iterator[tuple[str, int, int]]:
         name, paths = element[0], sorted(element[1])
-        found = written_count(self._output, name, self._settings.output_format)
-        if found is not None:
-            if self._settings.input_format == "pictures" and found != len(paths):
-                raise ValueError(
-                    f"{self._output}: shard {name} has {found} pictures, and --input now "
-                    f"{len(paths)} for it: the input has changed. Name another --output."
-                )
+        if is_written(self._output, name, self._settings.output_format):
             self._count["shards_found"].inc()
             yield name, 0, 0
             return

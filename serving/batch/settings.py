@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -21,6 +22,7 @@ class Settings:
     Attributes:
       model: SHA-256 of the model's file.
       input: the file patterns.
+      file_list: SHA-256 of the paths and sizes of the files, see `digest_of_files`.
       input_format: one of `sources.INPUT_FORMATS`.
       output_format: one of `outputs.OUTPUT_FORMATS`.
       shards: number of shards that pictures are distributed to.
@@ -31,6 +33,7 @@ class Settings:
 
     model: str
     input: tuple[str, ...]
+    file_list: str
     input_format: str
     output_format: str
     shards: int
@@ -45,6 +48,22 @@ def digest_of(path: str) -> str:
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         while part := file.read(1 << 20):
             digest.update(part)
+    return digest.hexdigest()
+
+
+def digest_of_files(patterns: Sequence[str]) -> str:
+    """Returns the SHA-256 of the paths and sizes of all files that match.
+
+    Raises:
+      ValueError: nothing matches one of the patterns.
+    """
+    digest = hashlib.sha256()
+    for found in FileSystems.match(list(patterns)):
+        if not found.metadata_list:
+            raise ValueError(f"--input: nothing matches {found.pattern!r}.")
+        for file in sorted(found.metadata_list, key=lambda file: file.path):
+            line = f"{file.size_in_bytes} {file.path}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,18 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures,
     other = run(model, many / "*.jpg", output, "--top=2")
     assert other.returncode == 1
     assert "was begun with another top" in other.stderr
+    first, content = many / "000.jpg", (many / "000.jpg").read_bytes()
+    shard = zlib.crc32(bytes(first)) % 4
+    renamed = (many / f"{n}.jpg" for n in range(400, 500))
+    same_shard = next(path for path in renamed if zlib.crc32(bytes(path)) % 4 == shard)
+    for path, changed in ((same_shard, content), (first, content + b"\0")):
+        first.unlink()
+        path.write_bytes(changed)
+        other = run(model, many / "*.jpg", output)
+        assert other.returncode == 1
+        assert "was begun with another file_list" in other.stderr
+        path.unlink()
+        first.write_bytes(content)
     done = run(model, many / "*.jpg", output)
     assert done.returncode == 0, done.stderr
     assert names(lines(output)) == [f"{n:03}.jpg" for n in range(400)]

@@ -46,9 +46,12 @@ function dequantized(values, { dtype, scale, zero_point: zero }) {
 }
 
 function probabilities(values, name) {
-  if (name === "probabilities") return values;
-  const largest = Math.max(...values);
-  const exponentials = values.map((x) => Math.exp(x - largest));
+  // A single value is that of the second of two classes.
+  const single = values.length === 1;
+  if (name === "probabilities") return single ? [1 - values[0], values[0]] : values;
+  const logits = single ? [0, values[0]] : values; // whose softmax is the sigmoid
+  const largest = Math.max(...logits);
+  const exponentials = logits.map((x) => Math.exp(x - largest));
   const sum = exponentials.reduce((a, b) => a + b, 0);
   return exponentials.map((x) => x / sum);
 }

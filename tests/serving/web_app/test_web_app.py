@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.images import load_cropped
 from levit_tf.prediction.predictor import load_predictor
 from serving.web_app import __main__ as command
@@ -124,6 +126,33 @@ def test_the_browser_answers_as_python_does(recipe, artefacts, packages, browser
                 found["scores"], expected, atol=0.02 if recipe == "fp32" else 0.06
             )
         assert complaints(browser) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", [PROBABILITIES, LOGITS])
+def test_a_single_output_is_that_of_the_second_of_two_classes(output, packages, browser, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3), name=INPUT)])
+    def brightness(images):
+        logits = tf.reshape(tf.reduce_mean(images) / 64 - 2, (1, 1))
+        return {output: tf.sigmoid(logits) if output == PROBABILITIES else logits}
+
+    module = tf.Module()
+    tf.saved_model.save(module, tmp_path / "saved", signatures={SIGNATURE: brightness})
+    model = tmp_path / "model.tflite"
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
+    model.write_bytes(converter.convert())
+    (tmp_path / "labels.txt").write_text("dark\nbright\n")
+    write_site(model, tmp_path / "site")
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        browser.set_script_timeout(60)
+        for level in (30, 200):
+            picture = io.BytesIO()
+            Image.new("RGB", (20, 20), (level,) * 3).save(picture, "PNG")
+            encoded = base64.b64encode(picture.getvalue()).decode()
+            found = browser.execute_async_script(ASK, encoded)
+            bright = 1 / (1 + np.exp(2 - level / 64))
+            np.testing.assert_allclose(found["scores"], [1 - bright, bright], atol=1e-5)
 
 
 @pytest.mark.slow

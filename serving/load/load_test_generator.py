@@ -39,6 +39,7 @@ class Load:
       duration_s: duration of the measurement, seconds.
       warmup_s: duration of the same load before it, seconds.
       arrivals: "poisson" (exponential gaps, as from independent users) or "uniform" gaps.
+      offset_s: time of the first of uniform arrivals, seconds.
       concurrency: number of requests in progress if there is no rate.
       connections: number of gRPC channels; REST uses one connection per request in progress.
       timeout_s: time limit of a request from its scheduled time, seconds.
@@ -54,6 +55,7 @@ class Load:
     duration_s: float
     warmup_s: float = 1.0
     arrivals: str = "poisson"
+    offset_s: float = 0.0
     concurrency: int = 16
     connections: int = 1
     timeout_s: float = 10.0
@@ -122,7 +124,7 @@ def arrival_times(load: Load) -> np.ndarray:
     """Returns the send times of an open loop, float64 seconds from the start, ascending."""
     length = load.warmup_s + load.duration_s
     if load.arrivals == "uniform":
-        return np.arange(0, length, 1 / load.rate)
+        return np.arange(load.offset_s, length, 1 / load.rate)
     rng = np.random.default_rng(load.seed)
     # Given their number, the times of a Poisson process are independent and uniformly distributed.
     return np.sort(rng.uniform(0, length, rng.poisson(load.rate * length)))
@@ -136,7 +138,9 @@ def _part(load: Load, index: int, processes: int) -> Load:
         concurrency=len(range(index, load.concurrency, processes)),
         connections=max(1, len(range(index, load.connections, processes))),
     )
-    return share if load.rate is None else replace(share, rate=load.rate / processes)
+    if load.rate is None:
+        return share
+    return replace(share, rate=load.rate / processes, offset_s=index / load.rate)
 
 
 def _work(load: Load, barrier: Any, queue: Any) -> None:

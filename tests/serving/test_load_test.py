@@ -96,6 +96,12 @@ def test_processes_divide_the_load_and_its_results_are_put_together(fake):
     assert report.throughput == pytest.approx(report.offered, rel=0.25)
 
 
+def test_uniform_gaps_are_those_of_all_processes_together(fake):
+    load = make_load(fake, rate=9.0, arrivals="uniform", warmup_s=0.0)
+    samples = generate(load, processes=3)
+    np.testing.assert_allclose(np.sort(samples.intended), np.arange(9) / 9)
+
+
 def test_arrivals_are_those_of_the_rate_and_of_the_seed():
     load = Load("localhost:1", "", [b""], rate=200.0, duration_s=49.0, warmup_s=1.0)
     times = arrival_times(load)

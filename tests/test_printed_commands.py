@@ -40,7 +40,7 @@ def test_the_lines_that_start_servers_arrive_as_they_are_meant(repository):
     flags = server_flags(base, 4)
     assert flags[0] == f"--model_config_file={base}/models.config"
     assert pasted(server_command(base, 4))[-len(flags) :] == flags
-    stand_in = pasted(stand_in_command(base))
+    stand_in = pasted(stand_in_command(repository, base, "levit"))
     assert stand_in[:3] == ["python", "-m", "serving.server"]
     assert f"--model_config_file={base}/models.config" in stand_in
     docker = pasted(docker_command(repository, base, 4))
@@ -61,6 +61,16 @@ def test_the_notes_hold_the_same_lines(repository):
     for block, command in zip(blocks, expected, strict=False):
         parts = [pasted(text.strip()) for text in (block, command)]
         assert parts[0][:-1] == parts[1][:-1]  # the last is the number of cores
+
+
+def test_the_stand_in_starts_where_the_config_has_the_paths_of_another_machine(repository):
+    write_deployment(repository, "/models")
+    notes = (repository / "SERVING.md").read_text()
+    (block,) = re.findall(r"```sh\n(python -m serving.server.*?)```", notes, re.DOTALL)
+    assert pasted(block.strip())[-2:] == [
+        "--model_name=NAME",
+        f"--model_base_path={repository}/NAME",
+    ]
 
 
 def test_compose_mounts_the_folder_and_replaces_no_variables(repository):

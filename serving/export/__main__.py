@@ -66,10 +66,11 @@ def main() -> None:
         print(f"written: {path}")
     repository = Repository(args.repository).path
     base, cores = done.base, os.cpu_count() or 1
+    stand_in = deployment.stand_in_command(repository, base, args.name)
     for title, command in (
         ("TensorFlow Serving", deployment.server_command(base, cores)),
         ("its container", deployment.docker_command(repository, base, cores)),
-        ("the stand-in, for laptops and tests", deployment.stand_in_command(str(repository))),
+        ("the stand-in, for laptops and tests", stand_in),
     ):
         print(f"\n{title}:\n  {command}")
 

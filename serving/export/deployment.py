@@ -91,18 +91,20 @@ def docker_command(repository: Path, base: str, cores: int) -> str:
     )
 
 
-def stand_in_command(base: str) -> str:
-    """Returns the command that starts the stand-in of this package."""
-    return command_line(
-        [
-            ["python", "-m", "serving.server"],
-            [f"--port={GRPC_PORT}"],
-            [f"--rest_api_port={REST_PORT}"],
-            [f"--model_config_file={base}/{CONFIG_FILE}"],
-            ["--model_config_file_poll_wait_seconds=10"],
-            ["--allow_version_labels_for_unavailable_models=true"],
-        ]
-    )
+def stand_in_command(repository: Path, base: str, name: str) -> str:
+    """Returns the command that starts the stand-in of this package on this machine.
+
+    It serves all models, or only the model `name` if models.config has paths of another machine.
+    """
+    models = [
+        f"--model_config_file={base}/{CONFIG_FILE}",
+        "--model_config_file_poll_wait_seconds=10",
+        "--allow_version_labels_for_unavailable_models=true",
+    ]
+    if base != str(repository):
+        models = [f"--model_name={name}", f"--model_base_path={repository}/{name}"]
+    flags = [f"--port={GRPC_PORT}", f"--rest_api_port={REST_PORT}", *models]
+    return command_line([["python", "-m", "serving.server"], *([flag] for flag in flags)])
 
 
 def batching_config(cores: int) -> str:
@@ -190,7 +192,7 @@ or `docker compose up` with `{COMPOSE_FILE}`, or installed:
 The stand-in of levit_tf, for laptops and tests:
 
 ```sh
-{stand_in_command(base)}
+{stand_in_command(repository, base, "NAME")}
 ```
 
 `{CONFIG_FILE}` names the models by the path under which the server sees them, `{base}`; the

@@ -31,7 +31,7 @@ from levit_tf.pictures.folder_layout import (
 )
 from levit_tf.pictures.picture_folders import scan_folders
 from training.data.decoding import Skipped
-from training.data.sources import Details, Example, Fetched, FileEntry, Source
+from training.data.sources import Details, Example, Fetched, FileEntry, Source, file_size
 
 WHOLE = "all"  # all pictures
 HELD_OUT = 0.1
@@ -74,16 +74,8 @@ class FolderSource(Source):
 
     def entries(self) -> list[FileEntry]:
         with ThreadPoolExecutor(_THREADS) as threads:  # most of it is waiting
-            sizes = list(threads.map(_size, self._paths, chunksize=_CHUNK))
+            sizes = list(threads.map(file_size, self._paths, chunksize=_CHUNK))
         return [FileEntry(*entry) for entry in zip(self._paths, self._labels, sizes, strict=True)]
-
-
-def _size(path: str) -> int:
-    """Returns the size of a file in bytes; -1 if it no longer exists."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -136,6 +137,14 @@ class PixelSource(Source):
 
     def fingerprint(self) -> str:
         return checksum([self._images.numpy().tobytes(), self._labels.numpy().tobytes()])
+
+
+def file_size(path: str) -> int:
+    """Returns the size of a file in bytes; -1 if it no longer exists."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def checksum(parts: Iterable[bytes]) -> str:

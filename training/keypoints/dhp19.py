@@ -111,6 +111,7 @@ def _frames(path: Path, projections: dict[int, np.ndarray]) -> Iterator[Person]:
                 project(points[number], projection, shape[2]),
                 whole_picture(HEIGHT, shape[2]),
                 functools.partial(_read, path, number, _CHANNELS[camera]),
+                str(path),
             )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from levit_lite.images import ImageError, load_image
 from levit_tf.keypoints.regions import cut
 from levit_tf.keypoints.skeletons import Skeleton
+from training.data.sources import checksum, file_size
 
 # What is kept around a box for augmentation to turn and move the picture without an edge.
 ROOM = 1.5
@@ -25,12 +26,14 @@ class Person:
         1 where the joint is labelled, else 0.
       box: (left, top, width, height) of the person, pixels; None for that of the labelled joints.
       read: reads the picture, uint8 RGB (height, width, 3); None for the file `source`.
+      file: the file that `read` opens; None for `source`.
     """
 
     source: str
     joints: np.ndarray
     box: tuple[float, float, float, float] | None = None
     read: Callable[[], np.ndarray] | None = None
+    file: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,20 @@ def usable(people: Sequence[Person], count: int) -> tuple[list[Person], list[str
         first = f" The first: {skipped[0]}." if skipped else ""
         raise ValueError(f"There is nobody with labelled joints.{first}")
     return kept, skipped
+
+
+def fingerprints(people: Sequence[Person]) -> dict[str, str]:
+    """Checksums of what a network learns from people: "pictures", "joints" and "boxes".
+
+    Of pictures they cover names and the sizes of the files, since reading them takes long.
+    """
+    names = (f"{person.source} {file_size(person.file or person.source)}" for person in people)
+    return {
+        "pictures": checksum(name.encode("utf-8", "surrogateescape") for name in names),
+        # In float32: the last bits of what is computed may differ between machines.
+        "joints": checksum(np.float32(person.joints).tobytes() for person in people),
+        "boxes": checksum(np.float32(person.box or ()).tobytes() for person in people),
+    }
 
 
 def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, list[str]]:

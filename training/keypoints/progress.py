@@ -7,6 +7,7 @@ epoch's line of the log and its best weights. What a run did behind that file is
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -15,11 +16,52 @@ from pathlib import Path
 import keras
 
 from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 from levit_common.regular_files import ModelFileError, first_line
+from training.checkpoints.record import RUN_FILE, DifferentRunError
+from training.keypoints.people import Crops, JointSet, fingerprints
 
 PROGRESS_FILE, LOG_FILE, BEST_FILE = "progress.weights.h5", "log.csv", "best.weights.h5"
 # Those of quantisation-aware training.
 QAT_PROGRESS_FILE, QAT_BEST_FILE = "progress.npz", "best.keras"
+
+
+def check_same_people(folder: Path, data: JointSet, parts: Mapping[str, Crops], steps: int) -> None:
+    """Notes in the folder of a run what it is trained on, or refuses to go on with something else.
+
+    Args:
+      folder: of the run.
+      data: its data set.
+      parts: people cut out of the pictures, by name of the part.
+      steps: of an epoch.
+
+    Raises:
+      DifferentRunError: the run began with something else; the message says what differs.
+    """
+    now = {"steps_per_epoch": steps, "names_of_joints": list(data.skeleton.joints)}
+    for part, crops in parts.items():
+        now[f"{part}_people"] = len(crops.pixels)
+        for name, value in fingerprints(getattr(data, part)).items():
+            now[f"{part}_{name}"] = value
+    path = folder / RUN_FILE
+    if not path.exists() and rows_of(folder):
+        print("This run is of an earlier version, which did not note its data.")
+    try:
+        earlier = json.loads(path.read_text("utf-8")) if path.exists() else now
+    except ValueError as error:
+        raise DifferentRunError(f"{path}: damaged: {error}. --overwrite begins anew.") from error
+    different = [
+        name.replace("_", " ")
+        + f" ({earlier.get(name)} before, {value} now)" * (type(value) is int)
+        for name, value in now.items()
+        if earlier.get(name) != value
+    ]
+    if different:
+        raise DifferentRunError(
+            f"{folder}: has a run that began with other data. Different: {', '.join(different)}. "
+            "Put the files back as they were, name another folder, or begin anew with --overwrite."
+        )
+    write_json(path, now)
 
 
 class KeepLog(keras.callbacks.Callback):

@@ -27,6 +27,7 @@ from levit_tf.preprocessing import preprocess_input
 from levit_tf.variants import get_variant
 from training.artefacts import write_artefacts
 from training.checkpoints.folder import locked
+from training.checkpoints.record import RUN_FILE
 from training.keypoints.batches import CLIP_NORM, Rate, batches, losses_of, steps_of
 from training.keypoints.config import KeypointConfig
 from training.keypoints.evaluation import evaluate, inputs_of
@@ -40,6 +41,7 @@ from training.keypoints.progress import (
     KeepLog,
     KeepProgress,
     best_score,
+    check_same_people,
     resumed_epoch,
     save_weights,
     score_of,
@@ -63,7 +65,8 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
       overwrite: whether to begin anew where there is a run already.
 
     Raises:
-      FileExistsError: `output` has a run of another configuration, or one in progress.
+      FileExistsError: `output` has a run of another configuration or with other data, or one in
+        progress.
       FileNotFoundError, ValueError: the data set or the initial weights do not fit.
     """
     folder = Path(output)
@@ -83,6 +86,7 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
             print(f"{name}: {len(parts[name].pixels)} people", flush=True)
         if skipped:
             print(f"skipped: {len(skipped)}, the first: {skipped[0]}")
+        check_same_people(folder, data, parts, steps_of(config, parts["train"]))
         images = _calibration_images(parts["train"], size)
         if config.qat is not None:
             from training.keypoints import quantized  # needs what other runs do not
@@ -111,7 +115,8 @@ def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
             "another folder."
         )
     if overwrite:
-        for old in (PROGRESS_FILE, LOG_FILE, BEST_FILE, QAT_PROGRESS_FILE, QAT_BEST_FILE):
+        state = (PROGRESS_FILE, LOG_FILE, BEST_FILE, QAT_PROGRESS_FILE, QAT_BEST_FILE)
+        for old in (*state, RUN_FILE):
             (folder / old).unlink(missing_ok=True)
     write_json(path, wanted)
 

@@ -12,7 +12,7 @@ from levit_tf.keypoints.skeletons import COCO, DHP19, LSP
 from levit_tf.preprocessing import denormalize
 from training.keypoints.augment import Ranges, moved
 from training.keypoints.evaluation import in_pictures, inputs_of
-from training.keypoints.people import Person, cut_out
+from training.keypoints.people import Person, cut_out, fingerprints
 from training.keypoints.sources import load_joint_set
 
 COUNT = 20
@@ -165,6 +165,15 @@ def test_dhp19_is_split_by_subject_and_projected_by_camera(tmp_path):
     crops, _ = cut_out(data.test, (64, 96))
     found = in_pictures(crops.joints - [16 + 8, 16, 0], crops, (64, 96))
     assert len(DHP19.joints) == found.shape[1]
+
+
+def test_another_recording_is_another_picture(tmp_path):
+    _dhp19(tmp_path)
+    before = fingerprints(load_joint_set(f"dhp19:{tmp_path}").test)
+    with h5py.File(tmp_path / "S13_session1_mov1_7500events.h5", "a") as file:
+        file["more"] = np.zeros(1000)
+    after = fingerprints(load_joint_set(f"dhp19:{tmp_path}").test)
+    assert [name for name in before if before[name] != after[name]] == ["pictures"]
 
 
 def test_dhp19_of_other_numbers_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -122,6 +124,56 @@ def test_another_configuration_is_not_mixed_into_a_run(config, whole):
     with pytest.raises(FileExistsError, match=r"another configuration\. --overwrite"):
         run(dataclasses.replace(config, seed=1), whole)
     assert json.loads((whole / "config.json").read_text())["seed"] == 0
+
+
+def _without_a_line(table):
+    table.write_text(table.read_text().rpartition("\n")[0])
+
+
+def _with_a_joint_moved(table):
+    table.write_text(table.read_text().replace("\n00.png,", "\n00.png,1"))
+
+
+def _with_left_for_right(table):
+    header, rows = table.read_text().split("\n", 1)
+    swapped = header.replace("left", "x").replace("right", "left").replace("x_eye", "right_eye")
+    table.write_text(f"{swapped}\n{rows}")
+
+
+def _with_a_box(table):
+    header, rows = table.read_text().split("\n", 1)
+    rows = "".join(f"\n{row},2,2,40,40" for row in rows.split("\n"))
+    table.write_text(f"{header},left,top,width,height{rows}")
+
+
+def _with_another_picture(table):
+    Image.new("RGB", (48, 48)).save(table.with_name("03.png"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_a_line, r"train people \(24 before, 25 now\), train pictures, train joints"),
+        (_with_a_joint_moved, r"Different: (train|validation|test) joints\. Put"),
+        (_with_left_for_right, r"Different: names of joints\. Put the files back as they were"),
+        (_with_a_box, "Different: train boxes, validation boxes, test boxes"),
+        (_with_another_picture, r"Different: (train|validation|test) pictures\. Put"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_data(change, message, config, tmp_path, monkeypatch):
+    for name in ("_network", "_train"):
+        monkeypatch.setattr(run_module, name, lambda *_: None)
+    people, copied = Path(config.dataset.removeprefix("csv:")).parent, tmp_path / "people"
+    shutil.copytree(people, copied)
+    config = dataclasses.replace(config, dataset=f"csv:{copied}/joints.csv")
+    run(config, tmp_path / "run")
+    change(copied / "joints.csv")
+    with pytest.raises(FileExistsError, match=message):
+        run(config, tmp_path / "run")
+    shutil.copytree(people, copied, dirs_exist_ok=True)
+    run(config, tmp_path / "run")  # they are as they were
+    change(copied / "joints.csv")
+    run(config, tmp_path / "run", overwrite=True)
 
 
 def test_a_size_that_the_stem_cannot_divide_is_refused_with_the_nearest(config, tmp_path):

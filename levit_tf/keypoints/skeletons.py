@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
+
+_RIGHT_OF = {"left": "right", "Left": "Right", "LEFT": "RIGHT", "l": "r", "L": "R"}
+_OTHER_SIDE = _RIGHT_OF | {right: left for left, right in _RIGHT_OF.items()}
+# A letter alone (l_eye, hand.R) or before a capital (LEye), or the word (left_eye, eyeLeft).
+_SIDE = re.compile(
+    r"(?<![^\W_])[LlRr](?:(?![^\W_])|(?=[A-Z][a-z]))"
+    r"|(?<![^\W\d_])(?:left|right)|Left|Right|LEFT|RIGHT"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +21,8 @@ class Skeleton:
 
     Attributes:
       name: of the skeleton.
-      joints: names; those of a left and a right one begin with "left_" and "right_".
+      joints: names; those of a left and a right one differ in the side only, such as left_eye and
+        right_eye, EyeLeft and EyeRight, or l_eye and r_eye.
       limbs: pairs of names that a drawing connects.
       torso: two joints whose distance is the measure of PCK; None where there are none.
       head: two joints whose distance is the measure of PCKh; None where there are none.
@@ -40,16 +50,26 @@ class Skeleton:
         """For each joint the index of the one that takes its place in a mirrored picture."""
         return [self.joints.index(_other_side(name, self.joints)) for name in self.joints]
 
+    @property
+    def sides(self) -> list[tuple[str, str]]:
+        """Pairs of names that a mirrored picture exchanges."""
+        found = zip(self.joints, (self.joints[n] for n in self.mirrored), strict=True)
+        return [(a, b) for a, b in found if self.joints.index(a) < self.joints.index(b)]
+
+    @property
+    def one_sided(self) -> list[str]:
+        """Names of a left or a right joint without the other one."""
+        paired = {name for pair in self.sides for name in pair}
+        return [name for name in self.joints if _SIDE.search(name) and name not in paired]
+
     def pair(self, names: tuple[str, str]) -> tuple[int, int]:
         """Indices of two joints."""
         return self.joints.index(names[0]), self.joints.index(names[1])
 
 
 def _other_side(name: str, joints: Sequence[str]) -> str:
-    for here, there in (("left_", "right_"), ("right_", "left_")):
-        if name.startswith(here) and there + name.removeprefix(here) in joints:
-            return there + name.removeprefix(here)
-    return name
+    other = _SIDE.sub(lambda side: _OTHER_SIDE[side[0]], name)
+    return other if other in joints else name
 
 
 _ARMS_AND_LEGS = tuple(

@@ -198,6 +198,32 @@ def test_mirroring_twice_is_nothing_and_changes_sides(skeleton):
             assert other != here
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        *(("left_eye", "right_eye"), ("shoulder_left", "shoulder_right"), ("lefteye", "righteye")),
+        *(("front left paw", "front right paw"), ("L_F_Paw", "R_F_Paw"), ("eye_l", "eye_r")),
+        *(("hand.L", "hand.R"), ("LElbow", "RElbow"), ("lElbow", "rElbow"), ("l", "r")),
+        *(("LeftEye", "RightEye"), ("eyeLeft", "eyeRight"), ("LEFT_EYE", "RIGHT_EYE")),
+        ("left_eye_left_corner", "right_eye_right_corner"),
+    ],
+)
+def test_the_sides_of_joints_are_known_by_their_names(left, right):
+    skeleton = Skeleton("pair", (right, "nose", left))
+    assert skeleton.mirrored == [2, 1, 0]
+    assert skeleton.sides == [(right, left)]
+    assert skeleton.one_sided == []
+    assert Skeleton("half", ("nose", left, "leg")).one_sided == [left]
+    assert Skeleton("half", ("nose", right, "leg")).one_sided == [right]
+
+
+def test_names_without_a_side_are_left_alone():
+    joints = ("upright", "cleft", "bright", "L1", "R1", "lip", "rib", "LH", "Rib", "tail", "ear")
+    skeleton = Skeleton("none", joints)
+    assert (skeleton.sides, skeleton.one_sided) == ([], [])
+    assert Skeleton("mixed", ("left_eye", "eye_right")).one_sided == ["left_eye", "eye_right"]
+
+
 def test_skeletons_are_checked():
     with pytest.raises(ValueError, match="no tail"):
         Skeleton("cat", ("head",), (("head", "tail"),))

@@ -22,6 +22,7 @@ from levit_common.markdown import markdown_table
 from levit_common.shipped_names import KEYPOINTS
 from levit_tf.keypoints.drawing import draw_sheet
 from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
+from levit_tf.keypoints.skeletons import Skeleton
 from levit_tf.prediction.network_files import read_network
 from levit_tf.preprocessing import preprocess_input
 from levit_tf.variants import get_variant
@@ -75,9 +76,11 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
     if config.init_from is not None:
         trained = trained_network(find_source(config), takes_deploy_form=config.qat is not None)
     with locked(folder):
+        data = load_joint_set(config.dataset)
+        if config.flip:
+            _print_sides(config, data.skeleton)
         _prepare(config, folder, overwrite)
         keras.utils.set_random_seed(config.seed)
-        data = load_joint_set(config.dataset)
         size = config.input_size or (get_variant(config.variant).input_size,) * 2
         parts, skipped = {}, list(data.skipped)
         for name in ("train", "validation", "test"):
@@ -100,6 +103,17 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
         print(config, flush=True)
         _train(config, model, parts, data.skeleton, size, folder)
         _export(model, parts, data.skeleton, size, images, folder)
+
+
+def _print_sides(config: KeypointConfig, skeleton: Skeleton) -> None:
+    if skeleton.one_sided:
+        raise ValueError(
+            f"flip={config.flip:g}: {', '.join(skeleton.one_sided)}: of a left or right side, "
+            "without a joint of the same name on the other side. A mirrored picture would teach "
+            "one for the other. Name them left_... and right_..., or --set=flip=0."
+        )
+    pairs = ", ".join(" and ".join(pair) for pair in skeleton.sides)
+    print(f"exchanged in mirrored pictures: {pairs or 'no joints'}", flush=True)
 
 
 def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:

@@ -20,7 +20,7 @@ def load_table(path: str | Path) -> JointSet:
 
     The columns: `file`, relative to the CSV; for each joint NAME_x and NAME_y in pixels, the middle
     of the first being 0, empty where it is not labelled; if wanted `left`, `top`, `width` and
-    `height` of the person. Joints whose names begin with left_ and right_ are mirror images.
+    `height` of the person. Joints whose names differ in left and right are mirror images.
 
     Raises:
       FileNotFoundError: there is no such file.

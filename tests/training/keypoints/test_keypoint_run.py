@@ -176,6 +176,25 @@ def test_a_run_does_not_go_on_with_other_data(change, message, config, tmp_path,
     run(config, tmp_path / "run", overwrite=True)
 
 
+def test_a_left_joint_without_the_right_one_is_not_mirrored(config, tmp_path, monkeypatch, capsys):
+    for name in ("_network", "_train"):
+        monkeypatch.setattr(run_module, name, lambda *_: None)
+    run(config, tmp_path / "pairs")
+    said = "exchanged in mirrored pictures: left_eye and right_eye\n"
+    assert capsys.readouterr().out.count(said) == 1
+    people = Path(config.dataset.removeprefix("csv:")).parent
+    shutil.copytree(people, tmp_path / "people")
+    table = tmp_path / "people" / "joints.csv"
+    table.write_text(table.read_text().replace("right_eye", "eye_to_the_right"))
+    config = dataclasses.replace(config, dataset=f"csv:{table}")
+    message = r"flip=0\.5: left_eye, eye_to_the_right: .* or --set=flip=0"
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # or flip=0 would be another configuration
+    run(dataclasses.replace(config, flip=0.0), tmp_path / "run")
+    assert "exchanged" not in capsys.readouterr().out
+
+
 def test_a_size_that_the_stem_cannot_divide_is_refused_with_the_nearest(config, tmp_path):
     odd = dataclasses.replace(config, input_size=(33, 48))
     with pytest.raises(ValueError, match=r"height must be a positive multiple.* are 32 and 48"):

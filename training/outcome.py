@@ -27,6 +27,7 @@ class Outcome:
     Attributes:
       top1: top-1 of the shipped network on held-out pictures, 0..1.
       pictures: number of held-out pictures.
+      seen: number of these that were trained on as well.
       chance: top-1 of always predicting their most frequent class.
       shipped: the shipped weights: "raw" or "average".
       raw_top1: top-1 of the weights after the last step.
@@ -36,6 +37,7 @@ class Outcome:
 
     top1: float
     pictures: int
+    seen: int
     chance: float
     shipped: str
     raw_top1: float
@@ -97,8 +99,30 @@ def warn_of_few_pictures(config: Config, pictures: int, classes: int) -> str | N
     )
 
 
+def warn_of_seen_pictures(seen: int, pictures: int) -> str | None:
+    """Returns a warning if held-out pictures are trained on.
+
+    Args:
+      seen: number of them.
+      pictures: number of held-out pictures.
+    """
+    if not seen:
+        return None
+    return (
+        f"{seen:,} of the {pictures:,} held-out pictures are trained on as well: top-1 does not "
+        "tell how the network does on new pictures. Set split_train and split_test to parts "
+        "without common pictures, or leave them out."
+    )
+
+
 def judge(
-    config: Config, rows: list[Row], *, pictures: int, chance: float, early: list[str]
+    config: Config,
+    rows: list[Row],
+    *,
+    pictures: int,
+    chance: float,
+    early: list[str],
+    seen: int = 0,
 ) -> Outcome:
     """Judges the result of a finished run.
 
@@ -108,6 +132,7 @@ def judge(
       pictures: number of held-out pictures.
       chance: share of their most frequent class.
       early: warnings given before training.
+      seen: number of held-out pictures that were trained on.
     """
     row = rows[-1]
     top1 = row.score
@@ -130,6 +155,7 @@ def judge(
     return Outcome(
         top1=top1,
         pictures=pictures,
+        seen=seen,
         chance=chance,
         shipped="average" if row.ships_average else "raw",
         raw_top1=row.top1,

@@ -249,6 +249,7 @@ def _export(session: Session, folder: Path) -> Outcome:
         pictures=data.num_test,
         chance=float(np.bincount(labels).max() / len(labels)),
         early=session.warnings(),
+        seen=data.num_seen,
     )
     write_json(folder / RESULT_FILE, dataclasses.asdict(found))
     return found

@@ -59,6 +59,12 @@ def test_too_few_held_out_pictures_are_named_whatever_the_score():
     assert "test/CLASS" in warning
 
 
+def test_held_out_pictures_that_were_trained_on_are_in_the_result():
+    found = judge(planned(), rows(1.0), pictures=150, chance=0.2, early=["9 of them"], seen=9)
+    assert (found.seen, found.warnings) == (9, ("9 of them",))
+    assert judged(1.0).seen == 0
+
+
 def test_what_to_try_goes_by_the_run():
     slow = planned("learning_rate=1e-5")
     assert advise(slow, rows(0.2))[0].startswith("--set=learning_rate=0.001:")

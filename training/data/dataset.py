@@ -90,6 +90,11 @@ class Dataset:
         """Number of held-out pictures."""
         return len(self._test) if self._test else 0
 
+    @functools.cached_property
+    def num_seen(self) -> int:
+        """Number of held-out pictures that are training pictures as well."""
+        return self._test.number_in(self._train) if self._test and self._train else 0
+
     @property
     def skipped(self) -> list[tuple[str, str]]:
         """Pictures found unreadable so far, as (name, reason)."""

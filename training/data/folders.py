@@ -77,6 +77,10 @@ class FolderSource(Source):
             sizes = list(threads.map(file_size, self._paths, chunksize=_CHUNK))
         return [FileEntry(*entry) for entry in zip(self._paths, self._labels, sizes, strict=True)]
 
+    def number_in(self, other: FolderSource) -> int:
+        paths = set(other._paths)
+        return sum(path in paths for path in self._paths)
+
 
 @dataclasses.dataclass(frozen=True)
 class FolderData:

@@ -19,7 +19,7 @@ def summary(data: Dataset, held_out: str = "held out") -> str:
     """
     details = data.details
     classes = len(data.class_names)
-    total = data.num_train + data.num_test
+    total = data.num_train + data.num_test - data.num_seen
     names = [printable(name) for name in data.class_names]
     if details.class_counts is not None:
         total = sum(details.class_counts)
@@ -28,7 +28,8 @@ def summary(data: Dataset, held_out: str = "held out") -> str:
     lines = [f"{printable(data.name)}: {total:,} pictures, {classes:,} classes: {listed}"]
     if data.num_test:
         where = f", {printable(details.held_out_from)}" if details.held_out_from else ""
-        lines.append(f"  {held_out}: {data.num_test:,}{where}")
+        seen = f"; {data.num_seen:,} of them are trained on as well" if data.num_seen else ""
+        lines.append(f"  {held_out}: {data.num_test:,}{where}{seen}")
     if data.skipped:
         lines.append(f"  skipped: {skipped_text(data.skipped)}")
     if details.others:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,24 @@ class TfdsSource(Source):
     Args:
       name: name of the split, for messages.
       records: serialised `tf.train.Example`s by index.
+      instructions: see `TfRecords`; which records of which files these are.
       image_key: key of the encoded picture.
       label_key: key of the label or labels.
       classes: number of classes if pictures have sets of labels; None for one label per picture.
     """
 
     def __init__(
-        self, name: str, records: Any, image_key: str, label_key: str, classes: int | None = None
+        self,
+        name: str,
+        records: Any,
+        instructions: Sequence[Any],
+        image_key: str,
+        label_key: str,
+        classes: int | None = None,
     ):
         self._name = name
         self._records = records
+        self._instructions = instructions
         self._image_key = image_key
         self._label_key = label_key
         self._classes = classes
@@ -51,6 +59,20 @@ class TfdsSource(Source):
     def example(self, index: int) -> Example:
         contents, labels = self._fetch(np.array([index]))
         return Example(f"{self._name}, picture {index}", contents[0], labels[0])
+
+    def number_in(self, other: TfdsSource) -> int:
+        there: dict[str, np.ndarray] = {}
+        for name, records, count in other._taken():
+            there.setdefault(name, np.zeros(count, bool))[records] = True
+        return sum(
+            int(there[name][records].sum()) for name, records, _ in self._taken() if name in there
+        )
+
+    def _taken(self) -> Iterator[tuple[str, slice, int]]:
+        """The files, which of their records are taken, and the number of all."""
+        for part in self._instructions:
+            records = slice(part.skip, part.skip + part.take)
+            yield str(part.filename), records, part.examples_in_shard
 
     def fingerprint(self) -> str:
         """Covers the split, its number of pictures and, for TFRecords, the position of each."""
@@ -115,6 +137,7 @@ def load_tfds(
         return TfdsSource(
             f"{name} {split}",
             _records(builder, split, instructions),
+            instructions,
             image_key,
             label_key,
             len(classes) if is_set else None,

@@ -30,7 +30,11 @@ from training.optim.mixed_precision import LossScale, precision
 from training.optim.optimizer import AdamW
 from training.optim.schedule import StepCosine, WarmupCosine
 from training.optim.variables import Variable, raw, unique_name
-from training.outcome import warn_of_few_pictures, warn_of_small_rates
+from training.outcome import (
+    warn_of_few_pictures,
+    warn_of_seen_pictures,
+    warn_of_small_rates,
+)
 from training.plan import Plan, make_plan
 from training.strategy import is_tpu
 from training.teachers.cache import TeacherCache
@@ -233,6 +237,7 @@ class Session:
                 self.config, rates.total(), self.schedule.steps, self.networks.is_head_fresh
             ),
             warn_of_few_pictures(self.config, self.data.num_train, len(self.data.class_names)),
+            warn_of_seen_pictures(self.data.num_seen, self.data.num_test),
         )
         return [warning for warning in found if warning]
 

@@ -94,6 +94,24 @@ def test_the_summary_says_what_is_held_out_skipped_and_not_looked_at(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("parts", "options", "seen"),
+    [
+        ([""], {}, 0),
+        ([""], {"split_train": "all"}, 3),
+        ([""], {"split_test": "all"}, 27),
+        (["train", "test"], {}, 0),
+        (["train", "test"], {"split_train": "all"}, 30),
+    ],
+)
+def test_held_out_pictures_that_are_trained_on_are_counted(tmp_path, parts, options, seen):
+    write_folder(tmp_path, 10, parts=parts)
+    data = load(tmp_path, **options)
+    assert data.num_seen == seen
+    said = f"; {seen} of them are trained on as well"
+    assert summary(data).splitlines()[1].endswith(said) is (seen > 0)
+
+
 def test_the_summary_of_many_classes_names_the_first(tmp_path):
     for n in range(25):
         (tmp_path / str(n)).mkdir()

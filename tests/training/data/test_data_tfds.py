@@ -77,6 +77,20 @@ def test_parts_of_splits_are_read_as_tensorflow_datasets_reads_them(folder, fold
         assert numbers(found) == expected
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "seen"),
+    [
+        (None, None, 0),
+        ("train+test", None, 9),
+        ("train[:60%]+test[:2]", "test[1:]+train[:3]", 1 + 3),
+        ("train[:60%]", "train[60%:]", 0),
+        ("train[:60%]", "train[50%:]", 2),
+    ],
+)
+def test_held_out_pictures_that_are_trained_on_are_counted(folder, train, test, seen):
+    assert load_data("tiny_pictures", split_train=train, split_test=test).num_seen == seen
+
+
 @pytest.mark.slow
 def test_both_formats_give_the_same_training(folders, monkeypatch):
     found = []

@@ -147,6 +147,14 @@ def test_a_teacher_of_other_classes_is_refused(digits, pretrained):
         make_session(config, digits, make_strategy("default"))
 
 
+def test_held_out_pictures_that_are_trained_on_are_warned_of(digits):
+    data = digits.with_input_size((32, 32))
+    assert not make_session(config_of(), data, make_strategy("default")).warnings()
+    data.num_seen = 36
+    (warning,) = make_session(config_of(), data, make_strategy("default")).warnings()
+    assert warning.startswith("36 of the 360 held-out pictures are trained on as well: ")
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(digits):
     strategy = make_strategy("default")
     config = config_of("accumulate=64")

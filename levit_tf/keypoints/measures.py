@@ -10,6 +10,10 @@ import numpy as np
 from levit_tf.keypoints.skeletons import Skeleton
 
 
+class NotFiniteError(ValueError):
+    """A network finds what is not a number, or its loss is none."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Quality:
     """Over the labelled joints of a set.
@@ -40,7 +44,8 @@ def measure(found: np.ndarray, labelled: np.ndarray, skeleton: Skeleton) -> Qual
       skeleton: the joints.
 
     Raises:
-      ValueError: the shapes differ, nothing is labelled, or a found joint is not a number.
+      NotFiniteError: a found joint is not a number.
+      ValueError: the shapes differ, or nothing is labelled.
     """
     count = len(skeleton.joints)
     if found.shape[:2] != labelled.shape[:2] or labelled.shape[1:] != (count, 3):
@@ -53,7 +58,7 @@ def measure(found: np.ndarray, labelled: np.ndarray, skeleton: Skeleton) -> Qual
         raise ValueError(f"None of the joints of {len(labelled)} people is labelled.")
     distance = np.linalg.norm(found[..., :2] - labelled[..., :2], axis=-1)  # (people, joints)
     if not np.isfinite(distance[there]).all():
-        raise ValueError("Found joints are not numbers: the weights are damaged, or diverged.")
+        raise NotFiniteError("Found joints are not numbers: the weights are damaged, or diverged.")
     pck, hits, people = _share(distance, labelled, there, skeleton, skeleton.torso, 0.2)
     pckh, _, _ = _share(distance, labelled, there, skeleton, skeleton.head, 0.5)
     by_joint = {

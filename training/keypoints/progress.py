@@ -125,6 +125,18 @@ def resumed_epoch(learner: keras.Model, folder: Path, steps: int) -> int:
     return epoch
 
 
+def keep_best(best: Path) -> None:
+    """Says that a training which diverged ends with its best epoch until then.
+
+    Raises:
+      ValueError: there is no such file, since it diverged in the first epoch.
+    """
+    advice = "The loss became infinite or not a number: try a lower learning_rate."
+    if not best.exists():
+        raise ValueError(advice)
+    print(f"WARNING: {advice} The best epoch until then is kept.", flush=True)
+
+
 def append_row(folder: Path, epoch: int, values: Mapping[str, float]) -> None:
     """Adds an epoch's line to the log."""
     row = {"epoch": epoch, **dict(sorted(values.items()))}

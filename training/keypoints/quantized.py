@@ -21,6 +21,7 @@ from levit_common.shipped_names import KEYPOINTS
 from levit_tf.fusion import has_levit_layers
 from levit_tf.keras_graph.introspection import variant_of
 from levit_tf.keypoints.decoding import DecodeSimCC, read_joints
+from levit_tf.keypoints.measures import NotFiniteError
 from levit_tf.keypoints.network import DECODER
 from levit_tf.keypoints.skeletons import Skeleton
 from levit_tf.preprocessing import preprocess_input
@@ -35,6 +36,7 @@ from training.keypoints.progress import (
     append_row,
     best_score,
     forget_rows,
+    keep_best,
     score_of,
 )
 from training.networks.initial import check_input_range
@@ -137,10 +139,13 @@ def train_for_int8(
     )
     for epoch in range(begin, config.epochs):
         loss = float(np.mean([step(*next(people)) for _ in range(steps)]))
-        if not math.isfinite(loss):
-            print("The loss is no longer finite: the best epoch until now is kept.", flush=True)
+        try:
+            if not math.isfinite(loss):
+                raise NotFiniteError(f"The loss of epoch {epoch} is {loss}.")
+            quality = evaluate(run, parts["validation"], size, skeleton)
+        except NotFiniteError:
+            keep_best(folder / QAT_BEST_FILE)
             break
-        quality = evaluate(run, parts["validation"], size, skeleton)
         row = {"loss": loss, "val_mpjpe": quality.mpjpe}
         row |= {} if quality.pck is None else {"val_pck": quality.pck}
         values = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
@@ -153,8 +158,6 @@ def train_for_int8(
         # The last, so that what it stands for is all there.
         with atomic_path(folder / QAT_PROGRESS_FILE, overwrite=True) as temporary:
             np.savez(temporary, *(variable.numpy() for variable in state))
-    if not (folder / QAT_BEST_FILE).exists():
-        raise ValueError("The loss became infinite or not a number: try a lower learning_rate.")
     return load_quantized(folder / QAT_BEST_FILE)
 
 

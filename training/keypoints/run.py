@@ -21,6 +21,7 @@ from levit_common.json_files import write_json
 from levit_common.markdown import markdown_table
 from levit_common.shipped_names import KEYPOINTS
 from levit_tf.keypoints.drawing import draw_sheet
+from levit_tf.keypoints.measures import NotFiniteError
 from levit_tf.keypoints.network import DECODER, keypoint_network, logits_of
 from levit_tf.keypoints.skeletons import Skeleton
 from levit_tf.prediction.network_files import read_network
@@ -43,6 +44,7 @@ from training.keypoints.progress import (
     KeepProgress,
     best_score,
     check_same_people,
+    keep_best,
     resumed_epoch,
     save_weights,
     score_of,
@@ -157,27 +159,27 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     begin = resumed_epoch(learner, folder, steps)
     looks = _Looks(model, parts["validation"], size, skeleton, folder)
     if begin < config.epochs:
-        learner.fit(
-            batches(config, parts["train"], skeleton, size, list(losses), begin * steps),
-            initial_epoch=begin,
-            epochs=config.epochs,
-            steps_per_epoch=steps,
-            verbose=2,
-            shuffle=False,  # the batches are
-            callbacks=[
-                looks,
-                KeepLog(folder),
-                keras.callbacks.TerminateOnNaN(),
-                KeepProgress(folder),  # the last, so that what it stands for is all there
-            ],
-        )
-    if not (folder / BEST_FILE).exists():
-        raise ValueError("The loss became infinite or not a number: try a lower learning_rate.")
+        try:
+            learner.fit(
+                batches(config, parts["train"], skeleton, size, list(losses), begin * steps),
+                initial_epoch=begin,
+                epochs=config.epochs,
+                steps_per_epoch=steps,
+                verbose=2,
+                shuffle=False,  # the batches are
+                # The last is so that what it stands for is all there.
+                callbacks=[looks, KeepLog(folder), KeepProgress(folder)],
+            )
+        except NotFiniteError:
+            keep_best(folder / BEST_FILE)
     model.load_weights(folder / BEST_FILE)
 
 
 class _Looks(keras.callbacks.Callback):
-    """Measures on the validation part after each epoch, and keeps the best weights."""
+    """Measures on the validation part after each epoch, and keeps the best weights.
+
+    It raises NotFiniteError: Keras' TerminateOnNaN would let other callbacks end the epoch.
+    """
 
     def __init__(self, network, crops, size, skeleton, folder):
         super().__init__()
@@ -185,6 +187,10 @@ class _Looks(keras.callbacks.Callback):
         self._run = _runner(network)
         self._skeleton, self._folder = skeleton, folder
         self._best = best_score(folder) if (folder / BEST_FILE).exists() else -math.inf
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise NotFiniteError(f"The loss of step {batch} is {logs['loss']}.")
 
     def on_epoch_end(self, epoch, logs=None):
         found = evaluate(self._run, self._crops, self._size, self._skeleton)

@@ -2,19 +2,27 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from levit_tf.keypoints.decoding import DecodeSimCC
+from levit_tf.keypoints.network import DECODER, logits_of
 from tests.support.cases import long
+from training.keypoints import quantized
 from training.keypoints import run as run_module
 from training.keypoints.config import KeypointConfig
-from training.keypoints.progress import LOG_FILE, PROGRESS_FILE
+from training.keypoints.people import cut_out
+from training.keypoints.progress import LOG_FILE, PROGRESS_FILE, rows_of
 from training.keypoints.run import BEST_FILE, run
+from training.keypoints.sources import load_joint_set
 
 COUNT, EPOCHS = 30, 3
 
@@ -193,6 +201,76 @@ def test_a_left_joint_without_the_right_one_is_not_mirrored(config, tmp_path, mo
     assert not (tmp_path / "run").exists()  # or flip=0 would be another configuration
     run(dataclasses.replace(config, flip=0.0), tmp_path / "run")
     assert "exchanged" not in capsys.readouterr().out
+
+
+def _small_network(config, skeleton, size, trained):
+    """In place of a LeViT: the middles of areas, and two linear layers."""
+    x = inputs = keras.Input((*size, 3))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(x))
+    x = keras.layers.RepeatVector(len(skeleton.joints))(x)
+    logits = {axis: keras.layers.Dense(2 * size["yx".index(axis)], name=axis)(x) for axis in "xy"}
+    decode = DecodeSimCC(size, 2.0, skeleton.joints, name=DECODER)
+    return keras.Model(inputs, {"keypoints": decode(logits)})
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """Has a run damage its weights in a step, of which there are three in an epoch."""
+    monkeypatch.setattr(run_module, "_network", _small_network)
+
+    def begin_at(step):
+        class Rate(keras.optimizers.schedules.LearningRateSchedule):
+            def __init__(self, *_):
+                pass
+
+            def __call__(self, now):
+                return tf.where(now < step, 1e-3, math.nan)
+
+        for module in (run_module, quantized):
+            monkeypatch.setattr(module, "Rate", Rate)
+
+    return begin_at
+
+
+@pytest.mark.parametrize("step", [3, 5], ids=["within an epoch", "at its end"])
+def test_a_run_that_diverges_ends_with_its_best_epoch(
+    step, config, diverging, tmp_path, monkeypatch, capsys
+):
+    exported = []
+    monkeypatch.setattr(run_module, "_export", lambda model, *_: exported.append(model))
+    diverging(step)
+    run(config, tmp_path / "run")
+    assert "not a number: try a lower learning_rate. The best epoch" in capsys.readouterr().out
+    assert all(np.isfinite(weight).all() for weight in exported[0].get_weights())
+    assert len(rows_of(tmp_path / "run")) == 1
+    run(config, tmp_path / "run")  # goes on after the first epoch, and ends in the same way
+    for found, expected in zip(*(model.get_weights() for model in exported), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_training_for_int8_that_diverges_ends_with_its_best_epoch(
+    config, diverging, tmp_path, monkeypatch, capsys
+):
+    config = dataclasses.replace(config, qat="int8", init_from="float.keras")
+    data, size = load_joint_set(config.dataset), config.input_size
+    parts = {name: cut_out(getattr(data, name), size)[0] for name in ("train", "validation")}
+    network = _small_network(config, data.skeleton, size, None)
+    # Without the rounding of int8, which a graph of other layers cannot have.
+    monkeypatch.setattr(quantized, "_student", lambda *_: logits_of(network))
+    monkeypatch.setattr(quantized, "shipped", lambda *arguments: arguments[-1])
+    monkeypatch.setattr(quantized, "load_quantized", keras.models.load_model)
+    diverging(5)
+    found = quantized.train_for_int8(config, network, parts, data.skeleton, None, tmp_path)
+    assert "not a number: try a lower learning_rate. The best epoch" in capsys.readouterr().out
+    assert all(np.isfinite(weight).all() for weight in found.get_weights())
+    assert len(rows_of(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_run_that_diverges_in_its_first_epoch_says_what_to_try(step, config, diverging, tmp_path):
+    diverging(step)
+    with pytest.raises(ValueError, match=r"not a number: try a lower learning_rate\.$"):
+        run(config, tmp_path / "run")
 
 
 def test_a_size_that_the_stem_cannot_divide_is_refused_with_the_nearest(config, tmp_path):

@@ -38,6 +38,15 @@ def _seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A server on this machine that is asked in place of the Hugging Face hub."""
+    from tests.support.hub_server import local_hub
+
+    with local_hub(monkeypatch, tmp_path) as server:
+        yield server
+
+
 @pytest.fixture(params=["here", slow("process")])
 def run_command(request, capsys):
     """Runs a command by the name of its module; slow is to start a process for it, as users do."""

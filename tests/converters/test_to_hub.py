@@ -20,7 +20,6 @@ from levit_tf.prediction.predictor import load_predictor
 from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.hub_repositories import transformers_files
-from tests.support.hub_server import local_hub
 from tests.support.randomize import random_images, randomize_keras
 
 CLASSES = ("daisy", "rosé", "tulip: red")
@@ -54,12 +53,6 @@ def pictures(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "val" / name / f"{n}.png")
             Image.fromarray(pixels).save(folder / "train" / name / f"{n}.png")
     return folder
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with local_hub(monkeypatch, tmp_path) as server:
-        yield server
 
 
 def written(model_file, output, *arguments):

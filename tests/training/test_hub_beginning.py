@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 import levit_tf
-from levit_tf.pictures import digits
+from levit_tf.pictures.digits import CLASS_NAMES
 from levit_tf.weights.keras_files import load_keras_file
 from tests.support.commands import call
 from tests.support.hub_repositories import timm_files
-from tests.support.hub_server import COMMIT, TOKEN, local_hub
+from tests.support.hub_server import COMMIT, TOKEN
 from tests.support.randomize import randomize_keras
 from training import main as command
 from training.config import load_config, override
-from training.data import load_data
 from training.keypoints.config import KeypointConfig
 from training.keypoints.run import run as run_keypoints
 from training.networks import network
@@ -35,31 +34,25 @@ def model():
     return made
 
 
-@pytest.fixture(scope="module")
-def data():
-    return load_data("digits", input_size=(32, 32))
-
-
 @pytest.fixture
-def hub(monkeypatch, tmp_path, model):
-    with local_hub(monkeypatch, tmp_path) as server:
-        names = list(digits.CLASS_NAMES)
-        server.publish("me/digits", timm_files(model, label_names=names))
-        server.publish("me/reversed", timm_files(model, label_names=names[::-1]))
-        yield server
+def hub(hub, model):
+    names = list(CLASS_NAMES)
+    hub.publish("me/digits", timm_files(model, label_names=names))
+    hub.publish("me/reversed", timm_files(model, label_names=names[::-1]))
+    return hub
 
 
 def config_of(address, *settings):
     return override(load_config("digits"), (f"init_from={address}", *settings))
 
 
-def begun(address, data):
+def begun(address, digits):
     """The student, what is said of its weights, and whether its head is fresh."""
     config = config_of(address)
     student = network.student(config, 10)
     source = find_source(config)
-    text, is_head_fresh = network.initialise(source, student, data.class_names)
-    assert network.facts(config, source, data, 1).is_head_fresh is is_head_fresh
+    text, is_head_fresh = network.initialise(source, student, digits.class_names)
+    assert network.facts(config, source, digits, 1).is_head_fresh is is_head_fresh
     return student, text, is_head_fresh
 
 
@@ -67,18 +60,18 @@ def arrays(model):
     return {weight.path: np.array(weight) for weight in model.weights}
 
 
-def test_a_run_begins_with_the_weights_of_the_repository(hub, data, model):
+def test_a_run_begins_with_the_weights_of_the_repository(hub, digits, model):
     expected = arrays(model)
-    student, text, is_head_fresh = begun(f"{ADDRESS}@main", data)
+    student, text, is_head_fresh = begun(f"{ADDRESS}@main", digits)
     assert text.startswith(f"initial weights from LeViTTiny, timm checkpoint {ADDRESS}@{COMMIT}\n")
     assert not is_head_fresh
     for path, value in arrays(student).items():
         np.testing.assert_array_equal(value, expected[path], err_msg=path)
 
 
-def test_a_head_of_other_classes_there_is_not_taken_over(hub, data, model):
+def test_a_head_of_other_classes_there_is_not_taken_over(hub, digits, model):
     expected = arrays(model)
-    student, text, is_head_fresh = begun("hf://me/reversed", data)
+    student, text, is_head_fresh = begun("hf://me/reversed", digits)
     assert is_head_fresh
     assert "but for the head, which is of other classes there" in text
     found = arrays(student)
@@ -115,7 +108,7 @@ def test_one_run_asks_the_hub_once_and_another_run_asks_again(hub, model, monkey
     monkeypatch.setattr("training.run.prepare", lambda *_: None)
     monkeypatch.setattr("training.run.train", begin)
     for commit in (COMMIT, "2" * 40):
-        hub.publish("me/digits", timm_files(model, label_names=list(digits.CLASS_NAMES)), commit)
+        hub.publish("me/digits", timm_files(model, label_names=list(CLASS_NAMES)), commit)
         hub.branches["main"] = commit
         hub.requests.clear()
         assert not run(config, tmp_path / commit)
@@ -168,12 +161,12 @@ def test_the_token_opens_what_is_gated(hub, monkeypatch):
     "settings",
     [("exits=0:pool",), pytest.param(("qat=int8", "precision=float32"), marks=pytest.mark.slow)],
 )
-def test_exits_and_int8_begin_with_the_repository_too(settings, hub, data, model):
+def test_exits_and_int8_begin_with_the_repository_too(settings, hub, digits, model):
     config = config_of(ADDRESS, *settings)
     if config.qat:
         from training.networks.qat import float_network
 
-        found = float_network(config, find_source(config), data)
+        found = float_network(config, find_source(config), digits)
         expected = levit_tf.fuse(model)
     else:
         found, expected = trained_network(find_source(config)), model
@@ -199,10 +192,10 @@ def test_a_new_head_is_fitted_on_the_repository(hub, model):
         load_backbone("hf://me/halves")
 
 
-def test_a_file_of_pictures_that_are_normalised_otherwise_is_refused(model, data, tmp_path):
+def test_a_file_of_pictures_that_are_normalised_otherwise_is_refused(model, digits, tmp_path):
     path = tmp_path / "halves.keras"
     levit_tf.with_properties(model, input_range="symmetric").save(path)
     with pytest.raises(
         ValueError, match=r"halves.keras: the input range of this network is symmetric; .*FILE"
     ):
-        begun(path, data)
+        begun(path, digits)

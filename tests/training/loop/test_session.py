@@ -9,7 +9,6 @@ from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import randomize_keras
 from training.augment import MixingSettings
 from training.config import load_config, override
-from training.data import load_data
 from training.loop.batches import test_batches as batches_of
 from training.loop.batches import train_batches
 from training.loop.session import make_session
@@ -20,11 +19,6 @@ from training.strategy import make_strategy
 
 TEN = [str(n) for n in range(10)]
 DIGITS = ("warmup_epochs=0", "batch_size=64", "epochs=1")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("digits", input_size=(32, 32))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from levit_tf.names import WHOLE
 from tests.support.cases import slow
 from tests.support.randomize import random_images, randomize_keras
 from training.config import load_config, override
-from training.data import load_data
 from training.loop.session import make_session
 from training.networks import exits
 from training.networks.initial import find_source
@@ -24,11 +23,6 @@ from training.strategy import make_strategy
 
 SETTINGS = ("epochs=2", "warmup_epochs=0", "batch_size=256", "ema_decay=0.9")
 IMAGES = random_images((32, 32), 16)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("digits", input_size=(32, 32))
 
 
 @pytest.fixture(scope="module", params=[slow("single"), "both"])

@@ -12,11 +12,10 @@ from safetensors.numpy import load, save
 import levit_tf
 from tests.support.commands import call
 from tests.support.hub_repositories import timm_files, transformers_files
-from tests.support.hub_server import COMMIT, TOKEN, local_hub
+from tests.support.hub_server import COMMIT, TOKEN
 from tests.support.randomize import randomize_keras
 from training import main as command
 from training.config import load_config, override
-from training.data import load_data
 from training.loop.session import make_session
 from training.run import run
 from training.strategy import make_strategy
@@ -36,16 +35,10 @@ def model():
     return made
 
 
-@pytest.fixture(scope="module")
-def data():
-    return load_data("digits", input_size=(32, 32))
-
-
 @pytest.fixture
-def hub(monkeypatch, tmp_path, model):
-    with local_hub(monkeypatch, tmp_path) as server:
-        server.publish("me/teacher", timm_files(model, label_names=DIGITS))
-        yield server
+def hub(hub, model):
+    hub.publish("me/teacher", timm_files(model, label_names=DIGITS))
+    return hub
 
 
 def config_of(*settings, address=ADDRESS):
@@ -53,8 +46,8 @@ def config_of(*settings, address=ADDRESS):
     return override(load_config("digits"), (*steps, f"teacher={address}", *settings))
 
 
-def session_of(data, *settings, **address):
-    return make_session(config_of(*settings, **address), data, make_strategy("default"))
+def session_of(digits, *settings, **address):
+    return make_session(config_of(*settings, **address), digits, make_strategy("default"))
 
 
 def assert_same_softmax(found, expected):
@@ -187,17 +180,17 @@ def test_a_run_keeps_the_commit_with_which_it_began(hub, model, monkeypatch, tmp
 
 
 @pytest.mark.slow
-def test_a_cache_of_another_commit_is_refused_by_its_name(hub, model, data, tmp_path):
+def test_a_cache_of_another_commit_is_refused_by_its_name(hub, model, digits, tmp_path):
     cached = f"teacher_cache={tmp_path / 'answers'}"
-    session = session_of(data, cached)
+    session = session_of(digits, cached)
     assert session.fill_cache(lambda: False)
     answers = next(iter(session.train_batches(0)))[2]
-    asking = session_of(data)
+    asking = session_of(digits)
     np.testing.assert_array_equal(answers, asking.teacher(next(iter(asking.train_batches(0)))[0]))
     pushed(hub, model)
     with pytest.raises(
         TeacherCacheError, match=f"teacher was '{ADDRESS}@{COMMIT}' and is '{ADDRESS}@{NEXT}'"
     ):
-        session_of(data, cached)
-    again = session_of(data, cached, address=f"{ADDRESS}@{COMMIT}")
+        session_of(digits, cached)
+    again = session_of(digits, cached, address=f"{ADDRESS}@{COMMIT}")
     np.testing.assert_array_equal(next(iter(again.train_batches(0)))[2], answers)

@@ -9,17 +9,11 @@ import tensorflow as tf
 import levit_tf
 from tests.support.randomize import randomize_keras
 from training.config import load_config, override
-from training.data import load_data
 from training.loop.session import make_session
 from training.strategy import make_strategy
 from training.teachers.cache import DESCRIPTION_FILE, TeacherCache, TeacherCacheError, TopLogits
 
 SETTINGS = ("batch_size=512", "warmup_epochs=0", "epochs=3", "distinct_epochs=2", "mixup=0.4")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("digits", input_size=(32, 32))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from levit_common.hub_addresses import HubAddress, parse_address
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.commands import ENVIRONMENT, call
 from tests.support.hub_repositories import timm_files, transformers_files
-from tests.support.hub_server import COMMIT, TOKEN, local_hub, serving_hub
+from tests.support.hub_server import COMMIT, TOKEN, serving_hub
 from tests.support.randomize import random_images, randomize_keras
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -29,12 +29,6 @@ def model():
     made = levit_tf.LeViT("LeViTNano", input_shape=(96, 96, 3), classes=len(CLASSES))
     randomize_keras(made)
     return made
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with local_hub(monkeypatch, tmp_path) as server:
-        yield server
 
 
 def named(names=CLASSES):

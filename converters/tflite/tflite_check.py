@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.verification.verify_artefact import Artefact
+from converters.verification.verify_artefact import FLOAT32, Artefact, Precision
 from converters.verification.verify_compare import OutputDifferences, compare_outputs
 from converters.verification.verify_graphs import tflite_artefact
 from converters.verification.verify_pictures import comparison_pictures
@@ -34,8 +34,9 @@ def check(
         `converters.verification.verify_keras.model_artefact`.
       images: plain pixels 0..255 of shape (n, height, width, channels), of which some are used;
         None for pictures that come with scikit-learn.
-      tolerance: largest allowed difference of an output, relative to its largest value; None for a
-        file with coarse rounding, of which only the predictions must agree.
+      tolerance: largest allowed difference of an output, relative to its largest value, or that of
+        the model's precision if it is larger; None for a file with coarse rounding, of which only
+        the predictions must agree.
 
     Returns:
       Results for the JSON next to the file: largest, mean and relative difference and lowest cosine
@@ -87,7 +88,7 @@ def compare_with_keras(
     images = np.asarray(images, np.float32)
     images = images[:: -(-len(images) // _PICTURES)]
     found = compare_outputs(reference, export, images)
-    if not _is_close(found, tolerance):
+    if not _is_close(found, tolerance, reference.precision):
         raise ValueError(
             f"{path.name}: not written, as it does not compute what the Keras model does. "
             f"{_summary(found)}"
@@ -95,9 +96,9 @@ def compare_with_keras(
     return found
 
 
-def _is_close(found: OutputDifferences, tolerance: float | None) -> bool:
+def _is_close(found: OutputDifferences, tolerance: float | None, precision: Precision) -> bool:
     if tolerance is not None:
-        return found.within(tolerance)
+        return found.is_close(max(tolerance, precision.tolerance), precision == FLOAT32)
     if found.outputs[found.deciding].cosine >= _LOWEST_COSINE:
         return True
     return (found.same_top1 or 0) >= _LOWEST_AGREEMENT * found.pictures

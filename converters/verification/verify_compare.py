@@ -18,8 +18,8 @@ _CHUNK, _CHUNK_OF_LAYERS = 16, 8
 _CHECKED = 16  # number of pictures on which an export is compared
 # Picture sizes for networks with an open input size.
 _OPEN_SIZES = [(96, 160), (192, 128)]
-_SAME = 0.9  # share of pictures that a less precise export must put into the same class
-_TYPICAL = 0.1  # allowed mean error of a less precise export's joints, relative to the tolerance
+_SAME = 0.9  # share of pictures that a less precise network must put into the same class
+_TYPICAL = 0.1  # allowed mean error of a less precise network's joints, relative to the tolerance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,24 @@ class OutputDifferences:
         """Returns whether the relative difference of the deciding output is within `tolerance`."""
         return self.outputs[self.deciding].relative <= tolerance
 
+    def is_close(self, tolerance: float, is_exact: bool) -> bool:
+        """Returns whether the networks compute the same.
+
+        Args:
+          tolerance: see `within`.
+          is_exact: whether both are of float32. A less precise network may exceed the tolerance if
+            nearly all predictions agree, or nearly all joints are at the same place.
+        """
+        is_within = self.within(tolerance)  # False for NaN
+        if is_within or is_exact:
+            return is_within
+        if self.same_top1 is not None:
+            return self.same_top1 >= _SAME * self.pictures
+        # If two places are equally likely, a less precise network may choose the other one.
+        difference = self.outputs[self.deciding]
+        mean = difference.mean / difference.maximum * difference.relative
+        return self.deciding == KEYPOINTS and mean <= _TYPICAL * tolerance
+
 
 def check_comparable(a: Artefact, b: Artefact) -> None:
     """Raises ValueError if input sizes, classes or outputs differ; the message names both files."""
@@ -154,9 +172,8 @@ def check_export(
       export: the file.
       images: plain pixels (n, height, width, channels); None for pictures that come with
         scikit-learn.
-      tolerance: largest allowed difference of the deciding output, relative to its largest value. A
-        less precise export may exceed it if its predictions agree, or if nearly all joints are at
-        the same place.
+      tolerance: tolerance of `OutputDifferences.is_close`; that of the reference's precision if it
+        is larger.
       path: final path of the file, for the error message.
 
     Returns:
@@ -177,18 +194,12 @@ def check_export(
             for size in sizes
         ]
     worst = 0.0
+    tolerance = max(tolerance, reference.precision.tolerance)
+    is_exact = reference.precision == export.precision == FLOAT32
     for batch in batches:
         found = compare_outputs(reference, export, np.asarray(batch[:_CHECKED], np.float32))
         relative = found.outputs[found.deciding].relative
-        is_close = relative <= tolerance  # False for NaN
-        if export.precision != FLOAT32:
-            if found.same_top1 is not None:
-                is_close |= found.same_top1 >= _SAME * found.pictures
-            elif found.deciding == KEYPOINTS:
-                # If two places are equally likely, a less precise export may choose the other one.
-                mean = found.outputs[KEYPOINTS].mean / found.outputs[KEYPOINTS].maximum * relative
-                is_close |= mean <= _TYPICAL * tolerance
-        if not is_close:
+        if not found.is_close(tolerance, is_exact):
             size = "x".join(map(str, batch.shape[1:3]))
             raise ValueError(
                 f"{path}: not written, as it does not compute what the Keras model does: "

@@ -17,7 +17,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_tf.prediction.network_files import read_network
 from tests.support import export_cases, keras_habits
 from tests.support.artefacts import NAMES as GIVEN_NAMES
-from tests.support.cases import some_slow
+from tests.support.cases import slow, some_slow
 from tests.support.keras_habits import HABITS, NAMES, answers, pixels_for
 
 # Of the largest value: BatchNorm is folded, and sums run in another order.
@@ -154,6 +154,21 @@ def test_files_say_what_the_model_says(habit, kind, tmp_path):
         exponentials = np.exp(expected["logits"] - expected["logits"].max())
         expected = {"probabilities": exponentials / exponentials.sum()}
     _assert_same(found, expected)
+
+
+@pytest.mark.parametrize("kind", some_slow(EXPORTS, fast=["tflite"]))
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", slow("mixed_float16")])
+def test_a_model_of_mixed_precision_is_exported_in_float32(kind, policy, tmp_path):
+    convert, name, options = EXPORTS[kind]
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras_habits.linear_behind()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    convert(model, tmp_path / name, **options)
+    pixels = pixels_for(model, 1)
+    expected = export_cases.answers(deploy_graph(model), pixels)["probabilities"]
+    _assert_same(read_network(tmp_path / name).outputs(pixels), {"probabilities": expected})
 
 
 @pytest.mark.parametrize("name", ["fp32.tflite", "saved_model", "model.onnx"])

@@ -1,6 +1,7 @@
 """Exports for TensorFlow Serving: what a version holds, what keeps it from being published."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import re
@@ -12,6 +13,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 import levit_tf
 from converters.deploy import deploy_graph
+from converters.verification.verify_artefact import BFLOAT16
 from converters.verification.verify_keras import model_artefact
 from levit_lite.class_names import read_labels
 from levit_tf.preprocessing import resize_and_center_crop
@@ -154,6 +156,19 @@ def reference(seed=0):
 def test_a_version_of_another_model_does_not_pass(exported, functions):
     with pytest.raises(ValueError, match="differs from Keras by"):
         check_version(exported.path, reference(1), functions, "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("opened")
+def test_a_version_may_differ_as_far_as_its_model_is_precise(exported, functions):
+    exact = reference()
+    rounded = dataclasses.replace(
+        exact, outputs=lambda images: {name: 1.01 * y for name, y in exact.outputs(images).items()}
+    )
+    with pytest.raises(ValueError, match="differs from Keras by"):
+        check_version(exported.path, rounded, functions, "float32")
+    rounded = dataclasses.replace(rounded, precision=BFLOAT16)
+    assert check_version(exported.path, rounded, functions, "float32").keras > 5e-3
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from levit_tf.keras_graph.endings import (
     have_exits,
     last_call,
 )
-from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive
+from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive, with_float_input
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.notes import note_kind
 from levit_tf.keras_graph.properties import front_of, known_input_range
@@ -96,6 +96,7 @@ def _on_pixels(model, batch_size, input_range, make_core, is_open=False):
     """Returns (core, activation, input pixels, input of the core); see `_core`."""
     takes = known_input_range(model, input_range, f"Model {model.name!r}")
     height, width, channels = _image_shape(model, is_open)
+    model = with_float_input(model)
     front = front_of(flatten(model))
     core, activation = make_core(model, front.operations if front.is_scaling else frozenset())
     images = x = keras.Input(

@@ -108,7 +108,10 @@ class _Rewriting:
         if rewrite is None:
             # A remainder of flattened nested models.
             is_nothing = type(layer).__name__ == "ConvertToTensor"
-            return args[0] if is_nothing or self._is_left_out(layer) else layer(*args, **kwargs)
+            if not is_nothing and not self._is_left_out(layer):
+                return layer(*args, **kwargs)
+            given = keras.tree.flatten((args, kwargs))
+            return next(x for x in given if keras.utils.is_keras_tensor(x))  # as in 1 - x
         if layer in self._called:
             raise ValueError(
                 f"Layer {layer.name!r} is called more than once, which fuse() does not support."

@@ -7,6 +7,8 @@ import re
 
 import keras
 
+from levit_tf.keras_graph.graph_calls import copied
+
 # Layers that are only active in training: all random layers of Keras except RandomCrop, which
 # always crops.
 _INACTIVE = (
@@ -84,6 +86,21 @@ def as_functional(model: keras.Model) -> keras.Model:
             f"models cannot be read. Received: {type(model).__name__}"
         )
     return model
+
+
+def with_float_input(model: keras.Model) -> keras.Model:
+    """Returns a model of one input that takes floats: `model` itself, or a copy with own weights.
+
+    Keras rounds what it gives to an integer input down. Resized pictures lose their fractions, and
+    a network without its scaling layers nearly everything.
+
+    Raises:
+      ValueError: see `as_functional`.
+    """
+    functional = as_functional(model)
+    if len(model.inputs) != 1 or keras.backend.is_float_dtype(model.inputs[0].dtype):
+        return model
+    return copied(functional, dtype="float32")
 
 
 def _can_be_flattened(model: keras.Model) -> bool:

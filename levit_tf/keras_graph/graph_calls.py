@@ -37,7 +37,10 @@ def calls_of(model: keras.Model) -> list[Call]:
 
 
 def copied(
-    model: keras.Model, call: Callable, at_input: Callable[[keras.KerasTensor], Any] | None = None
+    model: keras.Model,
+    call: Callable = lambda layer, *args, **kwargs: layer(*args, **kwargs),
+    at_input: Callable[[keras.KerasTensor], Any] | None = None,
+    dtype: str | None = None,
 ) -> keras.Model:
     """Copies a model and calls a function in place of each of its layers.
 
@@ -48,12 +51,13 @@ def copied(
       call: function that takes the copy of a layer and the arguments of its call, and returns the
         outputs.
       at_input: function that is applied to the input before all other layers.
+      dtype: dtype of the input; None for that of `model`.
 
     Returns:
       A functional model of the same name, with its own layers and weights.
     """
     old = model.inputs[0]
-    image = keras.Input(batch_shape=old.shape, dtype=old.dtype, name=old.name)
+    image = keras.Input(batch_shape=old.shape, dtype=dtype or old.dtype, name=old.name)
     first = image if at_input is None else at_input(image)
     copies = []
 

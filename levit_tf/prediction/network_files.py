@@ -24,7 +24,7 @@ from levit_lite.class_names import LABELS_FILE, read_labels
 from levit_lite.prediction.network import Network, checked, image_shape, unexpected_signature
 from levit_lite.prediction.tflite_network import tflite_network
 from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, have_exits, mean_of_heads
-from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.flatten import flatten, with_float_input
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
 from levit_tf.opening.saved_models import check_saved_model
@@ -104,6 +104,7 @@ def keras_network(
       ValueError: the model's input range is not known, or `input_range` contradicts it.
     """
     try:
+        model = with_float_input(model)
         flat = flatten(model)
         found, ending = model_properties(flat), ending_of(flat)
     except ValueError as error:

@@ -29,6 +29,8 @@ FAST_HABITS = [
     "adapted_normalization",
     "temperature",
     "two_heads",
+    "arithmetic_in_front",
+    "bytes_in",
 ]
 EVERY_HABIT = some_slow(HABITS, fast=FAST_HABITS)
 

@@ -1,6 +1,6 @@
 """Models as users of Keras build them around a LeViT, each with what is said of its input.
 
-Every one is of 32x32 pixels and random, non-trivial weights.
+Nearly every one is of 32x32 pixels, with random, non-trivial weights.
 """
 
 from __future__ import annotations
@@ -172,6 +172,19 @@ def linear_behind() -> keras.Model:
     return keras.Model(model.input, layers.Activation("linear", dtype="float32")(model.output))
 
 
+def arithmetic_in_front() -> keras.Model:
+    """Scaling by operators, the constants first."""
+    pixels = keras.Input(SIZE)
+    return keras.Model(pixels, levit(classes=3)(1 - (1 / 127.5) * pixels))
+
+
+def bytes_in() -> keras.Model:
+    """An input of bytes."""
+    pixels = keras.Input((64, 64, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    return keras.Model(pixels, levit(classes=3, input_shape=(64, 64, 3))(x))
+
+
 # Name -> (what builds it, the range of its input, the names of its outputs where it is shipped).
 CLASSIFIER = {"logits", "probabilities"}
 HABITS = {
@@ -196,6 +209,8 @@ HABITS = {
     "fused": (fused, "normalized", CLASSIFIER),
     "temperature": (temperature, "normalized", CLASSIFIER),
     "linear_behind": (linear_behind, "normalized", CLASSIFIER),
+    "arithmetic_in_front": (arithmetic_in_front, "pixels", CLASSIFIER),
+    "bytes_in": (bytes_in, "pixels", CLASSIFIER),
 }
 # Those that end in logits; the other classifiers end in probabilities.
 LOGITS = {"frozen_backbone", "two_heads"}

@@ -232,6 +232,7 @@ def save(model, path: str | os.PathLike, class_names: Sequence[str] | None) -> N
 
 def _convert(graph: keras.Model, opset: int):
     """Converts a deploy graph with tf2onnx, for `_TRACED_BATCH` images."""
+    import onnx
     import tensorflow as tf
     import tf2onnx
 
@@ -242,6 +243,12 @@ def _convert(graph: keras.Model, opset: int):
         lambda images: graph(images, training=False), input_signature=[spec], autograph=False
     )
     proto, _ = tf2onnx.convert.from_function(function, input_signature=[spec], opset=opset)
+    # What a layer has computed beforehand, such as the mean of a Normalization, became an input.
+    captures = {inside.name: x for x, inside in function.get_concrete_function().graph.captures}
+    for value in [value for value in proto.graph.input if value.name in captures]:
+        proto.graph.input.remove(value)
+        array = captures[value.name].numpy()
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
     _round_scales_up(proto.graph)
     return proto
 

@@ -28,7 +28,7 @@ from converters.choices import CONSTANTS, PRECISIONS, VARIABLES, WEIGHTS
 from converters.deploy import NORMALIZE, core_of, layer_or_none
 from converters.saved_model.input_checks import checked_batch
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES
-from levit_tf.keras_graph.graph_calls import calls_of
+from levit_tf.keras_graph.graph_calls import calls_of, copy_weights
 from levit_tf.sizes import side_stride
 
 # Layers after the pooled features compute in float32: they are small and give the result.
@@ -128,11 +128,9 @@ def respelled(core: keras.Model, precision: str) -> keras.Model:
         return copy
 
     respelled = keras.models.clone_model(core, clone_function=clone)
-    for copy, layer in copies:
-        weights = layer.get_weights()
-        if layer.name.removesuffix("_v") in values_bias and layer.name.endswith("_v"):
-            weights[1] = np.zeros_like(weights[1])  # added after the mixing of tokens
-        copy.set_weights(weights)
+    copy_weights(copies)
+    for name, bias in values_bias.items():  # added after the mixing of tokens
+        respelled.get_layer(f"{name}_v").bias.assign(np.zeros_like(bias))
     return respelled
 
 

@@ -48,10 +48,21 @@ def normalization_in_front() -> keras.Model:
 
 def adapted_normalization() -> keras.Model:
     """A `Normalization` layer that was adapted to pictures."""
+    pixels = keras.Input(SIZE)
+    return keras.Model(pixels, levit(classes=3)(_adapted()(pixels)))
+
+
+def resizing_in_front() -> keras.Model:
+    """The same behind a layer that is not about the values."""
+    pixels = keras.Input((48, 40, 3))
+    x = layers.Resizing(*SIZE[:2])(pixels)
+    return keras.Model(pixels, levit(classes=3)(_adapted()(x)))
+
+
+def _adapted() -> keras.layers.Normalization:
     normalization = layers.Normalization()
     normalization.adapt(np.random.default_rng(0).uniform(0, 255, (8, *SIZE)))
-    pixels = keras.Input(SIZE)
-    return keras.Model(pixels, levit(classes=3)(normalization(pixels)))
+    return normalization
 
 
 def dense_behind() -> keras.Model:
@@ -191,6 +202,7 @@ HABITS = {
     "preprocessing_inside": (preprocessing_inside, "pixels", CLASSIFIER),
     "normalization_in_front": (normalization_in_front, "unit", CLASSIFIER),
     "adapted_normalization": (adapted_normalization, "pixels", CLASSIFIER),
+    "resizing_in_front": (resizing_in_front, "pixels", CLASSIFIER),
     "dense_behind": (dense_behind, "normalized", CLASSIFIER),
     "sequential": (sequential, "pixels", CLASSIFIER),
     "frozen_backbone": (frozen_backbone, "pixels", CLASSIFIER),

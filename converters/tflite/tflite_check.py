@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.verification.verify_artefact import FLOAT32, Artefact, Precision
+from converters.verification.verify_artefact import FLOAT32, Artefact
 from converters.verification.verify_compare import OutputDifferences, compare_outputs
 from converters.verification.verify_graphs import tflite_artefact
 from converters.verification.verify_pictures import comparison_pictures
@@ -18,6 +18,8 @@ _PICTURES = 32
 # A quantised file below both limits computes something else than the model.
 _LOWEST_AGREEMENT = 0.5
 _LOWEST_COSINE = 0.5
+# The same for a single value per picture: its mean difference, relative to the largest value.
+_LARGEST_MEAN = 0.25
 
 
 def check(
@@ -88,7 +90,7 @@ def compare_with_keras(
     images = np.asarray(images, np.float32)
     images = images[:: -(-len(images) // _PICTURES)]
     found = compare_outputs(reference, export, images)
-    if not _is_close(found, tolerance, reference.precision):
+    if not _is_close(found, tolerance, reference):
         raise ValueError(
             f"{path.name}: not written, as it does not compute what the Keras model does. "
             f"{_summary(found)}"
@@ -96,10 +98,15 @@ def compare_with_keras(
     return found
 
 
-def _is_close(found: OutputDifferences, tolerance: float | None, precision: Precision) -> bool:
+def _is_close(found: OutputDifferences, tolerance: float | None, reference: Artefact) -> bool:
     if tolerance is not None:
+        precision = reference.precision
         return found.is_close(max(tolerance, precision.tolerance), precision == FLOAT32)
-    if found.outputs[found.deciding].cosine >= _LOWEST_COSINE:
+    difference, network = found.outputs[found.deciding], reference.network
+    if tuple(network.output_shapes.get(found.deciding, (None, network.classes)))[1:] == (1,):
+        # The cosine of two single values tells only whether their signs are the same.
+        return difference.mean * difference.relative <= _LARGEST_MEAN * difference.maximum
+    if difference.cosine >= _LOWEST_COSINE:
         return True
     return (found.same_top1 or 0) >= _LOWEST_AGREEMENT * found.pictures
 

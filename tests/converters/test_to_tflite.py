@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import levit_tf
+from converters.deploy import deploy_graph
 from converters.tflite import recipes
 from converters.tflite.conversion import float32_graph, to_tflite
 from converters.tflite.recipes import RECIPES
@@ -332,6 +333,25 @@ def test_a_file_that_computes_something_else_is_not_written(files, tmp_path, mon
     with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
         to_tflite(other, tmp_path / "out.tflite", outputs="both")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0])  # the opposite answer; always the same answer
+def test_a_yes_or_no_file_that_answers_otherwise_is_not_written(tmp_path, monkeypatch, slope):
+    def yes_if_red(slope):
+        model = linear(1, "sigmoid")
+        kernel = np.zeros((16, 16, 3, 1), np.float32)
+        kernel[..., 0, :], kernel[..., 2, :] = slope, -slope
+        model.layers[-1].kernel.assign(kernel.reshape(-1, 1))
+        return model
+
+    images = rgb_images(32, (16, 16))
+    options = {"recipe": "dynamic", "calibration_images": images}
+    wrong = float32_graph(deploy_graph(yes_if_red(slope), 1))
+    to_tflite(yes_if_red(1.0), tmp_path / "out.tflite", **options)
+    dynamic = RECIPES["dynamic"]._replace(make=lambda *_: wrong)
+    monkeypatch.setitem(recipes.RECIPES, "dynamic", dynamic)
+    with pytest.raises(ValueError, match="not written, as it does not compute what the Keras"):
+        to_tflite(yes_if_red(1.0), tmp_path / "wrong.tflite", **options)
 
 
 def test_other_classifiers_than_levit_are_converted_too(tmp_path):

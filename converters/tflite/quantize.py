@@ -200,7 +200,8 @@ def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
 
     These are the normalisation, since pixels would be rounded twice, and the ops after a matrix
     product of attention: the bias, and the transposition and reshaping that merge heads. They are
-    found by following the graph, because converters choose the names of such tensors.
+    found by following the graph, because converters choose the names of such tensors. Sigmoids at
+    the end are float as a softmax is: their input is, if the logits are an output, too.
     """
 
     def follow(names, kinds):
@@ -215,6 +216,8 @@ def _float_ops_by_place(graph: Graph) -> Iterator[tuple[str, str]]:
     for operator in graph.operators:
         if graph.kind(operator) == "BATCH_MATMUL":
             yield from follow(graph.outputs_of(operator), ("ADD", "TRANSPOSE", "RESHAPE"))
+        elif graph.kind(operator) == "LOGISTIC":
+            yield from (("LOGISTIC", x) for x in graph.outputs_of(operator) if x in graph.outputs())
 
 
 def _decoding(graph: Graph) -> Iterator[tuple[str, str]]:

@@ -354,6 +354,15 @@ def test_a_yes_or_no_file_that_answers_otherwise_is_not_written(tmp_path, monkey
         to_tflite(yes_if_red(1.0), tmp_path / "wrong.tflite", **options)
 
 
+def test_sigmoids_are_written_in_int8_beside_their_logits(tmp_path):
+    model, images = linear(4, "sigmoid"), rgb_images(32, (16, 16))
+    options = {"recipe": "int8", "outputs": "both", "calibration_images": images}
+    to_tflite(model, tmp_path / "out.tflite", **options)
+    found = outputs_of(tmp_path / "out.tflite", images)
+    np.testing.assert_allclose(keras.ops.sigmoid(found["logits"]), found["probabilities"], 1e-5)
+    np.testing.assert_allclose(found["probabilities"], answers(model, images / 255), atol=0.05)
+
+
 def test_other_classifiers_than_levit_are_converted_too(tmp_path):
     layers = keras.layers
     x = inputs = keras.Input((16, 16, 3))

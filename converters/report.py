@@ -55,7 +55,7 @@ def main(file: str) -> None:
 def _layer_errors(reference: str, file: str) -> LayerDifferences:
     from converters.verification.artefact_files import open_artefact
     from converters.verification.verify_compare import (
-        check_comparable,
+        common_shape,
         compare_layers,
         compare_outputs,
     )
@@ -65,8 +65,7 @@ def _layer_errors(reference: str, file: str) -> LayerDifferences:
     expected, found = (
         open_artefact(path, None, None, args.input_range, args.trust) for path in (reference, file)
     )
-    check_comparable(expected, found)
-    images = comparison_pictures(args.images, expected.network.input_shape[1:], args.limit)
+    images = comparison_pictures(args.images, common_shape(expected, found), args.limit)
     return compare_layers(expected, found, images, compare_outputs(expected, found, images))
 
 

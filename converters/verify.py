@@ -5,7 +5,8 @@
 Each file is a `.keras` file, a SavedModel, a `.tflite` file, an `.onnx` file, or a PyTorch
 checkpoint of any codebase that `converters.from_pytorch` supports; safetensors files need no
 PyTorch. The first file is the reference. Without `--images`, pictures that come with scikit-learn
-are used: digits if the network takes 32x32 pixels, else parts of two photographs.
+are used: digits if the network takes 32x32 pixels, else parts of two photographs. A network for
+every size is compared in the size of the other file, or else in 96x160 pixels.
 
 `--layers` compares the outputs of the stem's convolutions, of each attention and MLP, and of the
 sums after them, which are found by name in both files. It names the first layer that differs;
@@ -35,7 +36,7 @@ __getattr__ = lazy_names(__name__, open_artefact="converters.verification.artefa
 def main(a: str, b: str) -> int:
     from converters.verification.artefact_files import open_artefact
     from converters.verification.verify_compare import (
-        check_comparable,
+        common_shape,
         compare_layers,
         compare_outputs,
     )
@@ -48,8 +49,7 @@ def main(a: str, b: str) -> int:
         open_artefact(path, _checkpoint_size(), args.checkpoint_key, args.input_range, args.trust)
         for path in (a, b)
     )
-    check_comparable(expected, other)
-    images = comparison_pictures(args.images, expected.network.input_shape[1:], args.limit)
+    images = comparison_pictures(args.images, common_shape(expected, other), args.limit)
     tolerance = args.tolerance
     if tolerance is None:
         tolerance = max(expected.precision.tolerance, other.precision.tolerance)

@@ -9,15 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from converters.verification.verify_artefact import FLOAT32, Artefact, Run
-from converters.verification.verify_pictures import comparison_pictures
+from converters.verification.verify_pictures import OPEN_SIZES, comparison_pictures
 from levit_common.arrays import softmax, top1_of
 from levit_common.shipped_names import KEYPOINTS, LOGITS, PROBABILITIES
 
 # Number of pictures per chunk; fewer if the outputs of all layers are kept in memory.
 _CHUNK, _CHUNK_OF_LAYERS = 16, 8
 _CHECKED = 16  # number of pictures on which an export is compared
-# Picture sizes for networks with an open input size.
-_OPEN_SIZES = [(96, 160), (192, 128)]
 _SAME = 0.9  # share of pictures that a less precise network must put into the same class
 _TYPICAL = 0.1  # allowed mean error of a less precise network's joints, relative to the tolerance
 
@@ -71,11 +69,13 @@ class OutputDifferences:
       same_top1: number of pictures for which both predict the same class; None if the networks are
         not classifiers.
       pictures: number of pictures.
+      size: their (height, width).
     """
 
     outputs: dict[str, Difference]
     same_top1: int | None
     pictures: int
+    size: tuple[int, int]
 
     @property
     def deciding(self) -> str:
@@ -111,14 +111,18 @@ class OutputDifferences:
         return self.deciding == KEYPOINTS and mean <= _TYPICAL * tolerance
 
 
-def check_comparable(a: Artefact, b: Artefact) -> None:
-    """Raises ValueError if input sizes, classes or outputs differ; the message names both files."""
+def common_shape(a: Artefact, b: Artefact) -> tuple[int | None, int | None, int]:
+    """Returns (height, width, channels) of pictures that both take; None for sides that are open.
+
+    Raises:
+      ValueError: input sizes, classes or outputs differ; the message names both files.
+    """
+    shapes = [artefact.network.input_shape[1:] for artefact in (a, b)]
     sizes = []
-    for artefact in (a, b):
-        height, width, channels = artefact.network.input_shape[1:]
+    for height, width, channels in shapes:
         other = "" if channels == 3 else f" and {channels} channels"
         sizes.append(f"{height}x{width} pixels{other}")
-    if sizes[0] != sizes[1]:
+    if any(None not in sides and len(set(sides)) > 1 for sides in zip(*shapes, strict=True)):
         raise ValueError(
             f"Not comparable: {a.source} takes pictures of {sizes[0]}, {b.source} of {sizes[1]}."
         )
@@ -133,6 +137,7 @@ def check_comparable(a: Artefact, b: Artefact) -> None:
             f"Not comparable: {a.source} returns {', '.join(found[0])}, {b.source} "
             f"{', '.join(found[1])}."
         )
+    return tuple(x or y for x, y in zip(*shapes, strict=True))
 
 
 def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDifferences:
@@ -155,7 +160,8 @@ def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDiffe
             top = [top1_of(found[PROBABILITIES]) for found in (found_a, found_b)]
             same += int(np.sum(top[0] == top[1]))
     differences = {name: total.difference() for name, total in totals.items()}
-    return OutputDifferences(differences, same if is_classifier else None, len(images))
+    same = same if is_classifier else None
+    return OutputDifferences(differences, same, len(images), images.shape[1:3])
 
 
 def check_export(
@@ -183,16 +189,11 @@ def check_export(
       ImportError: `images` is None, and scikit-learn is not installed.
       ValueError: the difference is larger than `tolerance`, or NaN.
     """
-    *sides, channels = reference.network.input_shape[1:]
-    sizes = _OPEN_SIZES if None in sides else [sides]
+    shape = reference.network.input_shape[1:]
     batches = [images]
     if images is None:
-        batches = [
-            comparison_pictures(
-                None, (*(a or b for a, b in zip(sides, size, strict=True)), channels)
-            )
-            for size in sizes
-        ]
+        sizes = OPEN_SIZES if None in shape else OPEN_SIZES[:1]
+        batches = [comparison_pictures(None, shape, open_size=size) for size in sizes]
     worst = 0.0
     tolerance = max(tolerance, reference.precision.tolerance)
     is_exact = reference.precision == export.precision == FLOAT32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,14 +14,17 @@ from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
 
 EMBEDDED_DIGITS = 64
+# (height, width) of pictures for networks for every size.
+OPEN_SIZES = ((96, 160), (192, 128))
 # Columns and rows of squares that each of scikit-learn's two photographs is cut into.
 _CROPS = (4, 2)
 
 
 def comparison_pictures(
     folder: str | os.PathLike | None,
-    size: tuple[int, int] | tuple[int, int, int],
+    size: Sequence[int | None],
     limit: int = COMPARED_PICTURES,
+    open_size: tuple[int, int] = OPEN_SIZES[0],
 ) -> np.ndarray:
     """Loads pictures to compare artefacts on.
 
@@ -32,6 +36,7 @@ def comparison_pictures(
         channels (default 3). One channel is the mean of the colours; further channels repeat the
         colours, mirrored each time.
       limit: largest number of pictures, evenly chosen from the folder.
+      open_size: (height, width) to use for sides that are None.
 
     Returns:
       Plain pixels 0..255, float32 of shape (n, height, width, channels).
@@ -41,11 +46,11 @@ def comparison_pictures(
       ImportError: no `folder`, and scikit-learn is not installed.
     """
     if len(size) == 3 and size[2] != 3:
-        return _with_channels(comparison_pictures(folder, size[:2], limit), size[2])
-    size = tuple(size[:2])
+        return _with_channels(comparison_pictures(folder, size[:2], limit, open_size), size[2])
+    size = tuple(side or other for side, other in zip(size[:2], open_size, strict=True))
     if folder is not None:
         return np.stack(load_spread(folder, limit, size, "--images"))
-    if tuple(size) == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
+    if size == (digits.IMAGE_SIZE, digits.IMAGE_SIZE):
         _, (images, _) = digits.load_data()
         return images[:EMBEDDED_DIGITS].astype(np.float32)
     return np.stack([resize_and_center_crop(part, size) for part in _photograph_parts()])

@@ -19,7 +19,7 @@ def as_text(
     layers: LayerDifferences | None,
     tolerance: float,
 ) -> str:
-    height, width = a.network.input_shape[1:3]
+    height, width = outputs.size
     count = outputs.pictures
     same = []
     if outputs.same_top1 is not None:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import levit_tf
 from converters import report as command
 from converters.reporting.litert_profiler import KernelTime, profile
 from converters.reporting.report_graph import Op, TFLiteFile, read_tflite
 from converters.reporting.report_times import time_by_op
 from tests.support.cases import slow
 from tests.support.commands import call
-from tests.support.export_cases import CLASSES
+from tests.support.export_cases import CLASSES, shared_model
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,15 @@ def test_errors_of_layers_are_those_against_the_float_file(files, capsys):
     assert call(command, [str(files["int8"]), *options]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert any(row.split()[:1] == ["stem_conv1"] and len(row.split()) == 5 for row in rows)
+
+
+@pytest.mark.slow
+def test_errors_against_a_network_for_every_size_are_those_at_the_size_of_the_file(
+    files, tmp_path, capsys
+):
+    levit_tf.with_input_size(shared_model(), None).save(tmp_path / "open.keras")
+    layers = report(capsys, files["fp32"], f"--against={tmp_path / 'open.keras'}")["layers"]
+    assert all(error["relative"] < 1e-4 for error in layers.values())
 
 
 @pytest.mark.parametrize(

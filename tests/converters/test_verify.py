@@ -88,6 +88,16 @@ def test_the_command_says_that_two_files_are_the_same(artefacts, verify, capsys)
     assert "No layer differs by more than 1.0e-04." in text
 
 
+def test_networks_for_every_size_are_compared(artefacts, verify, tmp_path, capsys):
+    levit_tf.with_input_size(make_model(), None).save(tmp_path / "open.keras")
+    status, report = verify(tmp_path / "open.keras", tmp_path / "open.keras")
+    assert (status, report["pictures"], report["same_top1"]) == (0, 16, 16)
+    assert "16 pictures of 96x160" in capsys.readouterr().out
+    status, report = verify(tmp_path / "open.keras", artefacts["model.keras"])
+    assert (status, report["pictures"]) == (0, 64)
+    assert "64 pictures of 32x32" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("weight", "layer"),

@@ -34,18 +34,24 @@ def main() -> None:
     from levit_tf.pictures.labelled_pictures import labelled_pictures
     from levit_tf.pictures.run_pictures import seen_in_training
     from levit_tf.prediction.predictor import labels_for
+    from levit_tf.sizes import fixed_size
     from levit_tf.weights.keras_files import load_keras_file, model_path
 
     args = flags.FLAGS
     paths = [model_path(path) for path in args.models]
     models = [load_keras_file(path) for path in paths]
+    classes = class_count(models[0])
+    if classes is None:
+        raise ValueError(
+            f"{paths[0]}: not a classifier. levit_tf.reset_classifier puts a head on a LeViT."
+        )
     known = (model_properties(model).class_names for model in models)
     own = next((one for one in known if one), None)
     given = labels_for(args.labels, Path(paths[0]), own)
-    names = class_names_for(given, (), class_count(models[0]), own)
+    names = class_names_for(given, (), classes, own)
     seen = {key: run for path in paths for key, run in seen_in_training(path).items()}
     folder = args.calibration.removeprefix(FOLDER_PREFIX)
-    pictures = labelled_pictures(folder, names, models[0].inputs[0].shape[1:3], seen)
+    pictures = labelled_pictures(folder, names, fixed_size(models[0], str(paths[0])), seen)
     record = to_dynamic(
         models,
         args.output,

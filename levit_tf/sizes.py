@@ -79,6 +79,25 @@ def with_input_size(
     return result
 
 
+def fixed_size(model: keras.Model, source: str) -> tuple[int, int]:
+    """Returns the (height, width) of the pictures that a model of one image takes.
+
+    Args:
+      model: a Keras model.
+      source: its file, for the error message.
+
+    Raises:
+      ValueError: the model takes pictures of every size.
+    """
+    size = tuple(model.inputs[0].shape[1:3])
+    if None in size:
+        raise ValueError(
+            f"{source}: takes pictures of every size, and one is needed here. "
+            "levit_tf.with_input_size(model, (height, width)) makes a network for it."
+        )
+    return size
+
+
 def side_stride(model: keras.Model) -> int:
     """Returns the number of pixels that the sides of the pictures must be multiples of.
 

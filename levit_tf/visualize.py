@@ -26,6 +26,7 @@ from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bi
 from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.pictures.images import load_images
+from levit_tf.sizes import fixed_size
 from levit_tf.variants import list_variants
 from levit_tf.weights.keras_files import load_keras_file
 
@@ -105,7 +106,7 @@ def main(*pictures: str) -> None:
     else:
         model = with_default_weights(args.model) if named else load_keras_file(args.model)
     attention_layers(model)  # refuses other models before anything is written
-    images = load_images(pictures, model.input_shape[1:3])
+    images = load_images(pictures, fixed_size(model, args.model))
     folder = Path(args.output)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in (

@@ -19,6 +19,7 @@ from levit_common.json_files import write_json
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.prediction.predictor import load_predictor
+from levit_tf.sizes import fixed_size
 from levit_tf.weights.loading import load_train_form
 
 KERAS, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
@@ -62,7 +63,8 @@ def write_upload_folder(
 
     Raises:
       FileNotFoundError, FileExistsError: there is no `model`, or `output` exists.
-      ValueError: the flavour does not support the model. Then nothing is written.
+      ValueError: the flavour does not support the model, or it takes pictures of every size. Then
+        nothing is written.
     """
     network = load_train_form(model)
     variant, flavour = variant_of(network), flavour or _flavour(network)
@@ -72,7 +74,7 @@ def write_upload_folder(
         raise ValueError(f"{model}: timm has no {variant.name}; --format=hf can describe it.")
     found = model_properties(network)
     input_range = known_input_range(network, None, str(model))
-    size = (*found.input_size, found.channels)
+    size = (*fixed_size(network, str(model)), found.channels)
     heads = classifier_of(network).heads
     classes = classifier_of(network).classes
     with atomic_path(output, overwrite) as temporary:

@@ -152,6 +152,14 @@ def test_what_is_wrong_leaves_no_folder(arguments, message, model_file, tmp_path
     assert not (tmp_path / "upload").exists()
 
 
+def test_a_network_for_every_size_leaves_no_folder(model, tmp_path, capsys):
+    levit_tf.with_input_size(model, None).save(tmp_path / "open.keras")
+    arguments = [f"--model={tmp_path / 'open.keras'}", f"--output={tmp_path / 'upload'}"]
+    assert call(to_hub, [*arguments, "--name=me/flowers"]) == 1
+    assert "levit_tf.with_input_size(model, (height, width))" in capsys.readouterr().err
+    assert not (tmp_path / "upload").exists()
+
+
 def test_pictures_that_cannot_be_read_are_named(pictures, tmp_path, capsys):
     folder = shutil.copytree(pictures, tmp_path / "some")
     (folder / "val/daisy/0.png").write_bytes((folder / "val/daisy/0.png").read_bytes()[:90])

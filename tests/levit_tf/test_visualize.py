@@ -107,6 +107,14 @@ def test_a_fused_model_is_refused_and_nothing_is_written(model, tmp_path, capsys
     assert not output.exists()
 
 
+def test_a_network_for_every_size_is_refused_and_nothing_is_written(model, tmp_path, capsys):
+    levit_tf.with_input_size(model, None).save(tmp_path / "open.keras")
+    output = tmp_path / "pictures"
+    assert call(visualize, [f"--model={tmp_path / 'open.keras'}", f"--output={output}"]) == 1
+    assert "levit_tf.with_input_size(model, (height, width))" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def test_a_point_that_is_none_is_misuse(capsys):
     assert call(visualize, ["--model=x.keras", "--output=y", "--point=2,0"]) == 1
     assert "two shares in [0, 1)" in capsys.readouterr().err

@@ -140,6 +140,25 @@ def test_a_cascade_of_other_labels_leaves_nothing(said, folder, tmp_path):
     assert sorted(tmp_path.iterdir()) == paths
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            lambda: levit_tf.LeViT("LeViTNano", include_top=False, input_shape=SIDE),
+            "levit_tf.reset_classifier",
+        ),
+        (lambda: levit_tf.with_input_size(network(), None), "levit_tf.with_input_size"),
+    ],
+    ids=["headless", "every_size"],
+)
+def test_a_network_that_cannot_have_steps_is_refused(said, folder, tmp_path, changed, message):
+    changed().save(tmp_path / "a.keras")
+    arguments = [f"--models={tmp_path / 'a.keras'}", f"--calibration=imagefolder:{folder}"]
+    arguments += ["--epsilon=0.3", f"--output={tmp_path / 'out'}"]
+    assert message in said(to_dynamic, *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
+
+
 @pytest.mark.slow
 def test_networks_beside_one_that_is_not_dynamic_are_refused(said, folder, tmp_path):
     path = tmp_path / "a.keras"

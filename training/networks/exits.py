@@ -22,7 +22,7 @@ from training.config import Config
 from training.config_checks import parse_exits
 from training.data import Dataset
 from training.networks import network
-from training.networks.initial import Source, trained_network
+from training.networks.initial import Source, check_classes, trained_network
 from training.networks.network import Networks
 from training.optim.batch_norm import prepare_batch_norm
 
@@ -175,13 +175,7 @@ def _trained(config: Config, source: Source, data: Dataset) -> keras.Model:
             f"{len(data.class_names)}. Exits are put on a network that was trained for them; "
             "exits_end_to_end=true trains both."
         )
-    known = levit_tf.model_properties(model).class_names
-    if known and list(known) not in (list(data.class_names), list(data.class_ids)):
-        other = next((a, b) for a, b in zip(known, data.class_names, strict=True) if a != b)
-        raise ValueError(
-            f"init_from={config.init_from}: its classes are others than those of the pictures, or "
-            f"in another order: {other[0]!r} there, {other[1]!r} here."
-        )
+    check_classes(model, f"init_from={config.init_from}", data)
     return _without_exits(model)
 
 

@@ -26,6 +26,7 @@ from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from levit_tf.weights.loading import load_train_form
 from training.config_checks import INIT_FROM, RELEASED
+from training.data import Dataset
 
 
 class Beginning(Protocol):
@@ -116,6 +117,23 @@ def check_input_range(model: keras.Model, name: str) -> None:
     """
     found = levit_tf.model_properties(model)
     _check_normalized(found.input_range, found.channels, name)
+
+
+def check_classes(model: keras.Model, name: str, data: Dataset) -> None:
+    """Raises ValueError for a network whose head would be shipped under the names of others.
+
+    Args:
+      model: a network of as many classes as the pictures have; classes without names may be these.
+      name: its source, for the error message.
+      data: the pictures.
+    """
+    known = levit_tf.model_properties(model).class_names
+    if known and list(known) not in (list(data.class_names), list(data.class_ids)):
+        other = next((a, b) for a, b in zip(known, data.class_names, strict=True) if a != b)
+        raise ValueError(
+            f"{name}: its classes are others than those of the pictures, or in another order: "
+            f"{other[0]!r} there, {other[1]!r} here."
+        )
 
 
 def _check_normalized(found: InputRange | None, channels: int, name: str) -> None:

@@ -31,7 +31,12 @@ from levit_tf.preprocessing import denormalize
 from levit_tf.variants import get_variant
 from training.config import Config
 from training.data import Dataset
-from training.networks.initial import Source, check_input_range, trained_network
+from training.networks.initial import (
+    Source,
+    check_classes,
+    check_input_range,
+    trained_network,
+)
 from training.networks.network import Networks
 from training.teachers.teacher import Teacher
 
@@ -134,6 +139,7 @@ def float_network(config: Config, source: Source, data: Dataset) -> keras.Model:
             f"{len(data.class_names)}. Quantisation-aware training begins with a network that was "
             "trained for them."
         )
+    check_classes(model, f"init_from={config.init_from}", data)
     return model
 
 

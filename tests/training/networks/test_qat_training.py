@@ -129,6 +129,13 @@ def test_what_does_not_go_together_is_refused(settings, message):
             marks=pytest.mark.slow,
         ),
         (
+            lambda: levit_tf.with_properties(
+                levit_tf.LeViT("LeViTTiny", classes=10), class_names=digits.CLASS_NAMES[::-1]
+            ),
+            [],
+            "another order: '9' there, '0' here",
+        ),
+        (
             lambda: levit_tf.fuse(levit_tf.LeViT("LeViTTiny", classes=10, heads="both")),
             [],
             "fused with two heads, and the int8 file has one",

@@ -126,7 +126,10 @@ def pytorch_inference(variant: str, batch: int) -> Call:
 
     def run():
         with torch.inference_mode():
-            return compiled(pictures).float().cpu()
+            found = compiled(pictures)
+        if found.is_cuda:
+            torch.cuda.synchronize()
+        return found
 
     return run
 

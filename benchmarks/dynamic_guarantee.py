@@ -118,12 +118,15 @@ def rows(files: Sequence[str], folder: str, delta: float, splits: int):
     from converters.dynamic.recalibration import all_logits, path_times
     from converters.dynamic.running import open_dynamic
     from levit_tf.pictures.labelled_pictures import labelled_pictures
+    from levit_tf.pictures.run_pictures import seen_in_training
     from levit_tf.prediction.predictor import load_predictor
 
     for path in files:
         predictor = load_predictor(path)
         file = open_dynamic(path, threads=1)
-        pictures = labelled_pictures(folder, predictor.class_names, file.input_size)
+        pictures = labelled_pictures(
+            folder, predictor.class_names, file.input_size, seen_in_training(path)
+        )
         logits, labels = all_logits(file, pictures)
         times = path_times(file, next(pictures.batches())[0], calls=100)
         print(f"{path}: ms of each path: {', '.join(f'{t:.2f}' for t in times)}", flush=True)

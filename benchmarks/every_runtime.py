@@ -3,7 +3,8 @@
     python -m benchmarks.every_runtime --variants=LeViT256,LeViT128S --batches=1 --threads=1
 
 Others are what their authors' code gives through the runtime's own tools: keras_cv_attention_models
-and zeromodels through TensorFlow's converter and quantiser and as a SavedModel with frozen weights,
+and zeromodels through TensorFlow's converter and quantiser (static int8 and int8 weights only: the
+quicker one counts) and as a SavedModel with frozen weights,
 timm's `levit` and `levit_conv` through PyTorch's exporter, ONNX Runtime's static quantisation
 (convolutions and products with constants, per channel) and OpenVINO's NNCF. Ours are
 `converters.to_tflite`, `to_saved_model` and `to_onnx`, whose file OpenVINO runs too, and normalise
@@ -25,7 +26,14 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks.networks import ours, peers, published, timm_networks
-from benchmarks.networks.forms import FORMS, ONNX, TENSORFLOW, open_form, random_pictures
+from benchmarks.networks.forms import (
+    FORMS,
+    ONNX,
+    PEERS_TOO,
+    TENSORFLOW,
+    open_form,
+    random_pictures,
+)
 from benchmarks.support import contenders, options, results
 from converters.speed.turns import serve_turns
 from levit_common import cli
@@ -43,6 +51,12 @@ class Entry:
 
     form: str
     who: str
+    file: str
+
+    @property
+    def name(self) -> str:
+        """The codebase, and the file if it is not that of the form."""
+        return self.who if self.file == FORMS[self.form] else f"{self.who}, {self.file}"
 
 
 def entries(forms: list[str]) -> list[Entry]:
@@ -50,7 +64,10 @@ def entries(forms: list[str]) -> list[Entry]:
     found = []
     for form in forms:
         others = list(TIMM) if form in ONNX else [KECAM, ZEROMODELS]
-        found += [Entry(form, who) for who in (OURS, *others) if not missing(who, form)]
+        present = [who for who in (OURS, *others) if not missing(who, form)]
+        found += [Entry(form, who, FORMS[form]) for who in present]
+        if form in PEERS_TOO:
+            found += [Entry(form, who, PEERS_TOO[form]) for who in present if who != OURS]
     return found
 
 
@@ -58,13 +75,13 @@ def missing(who: str, form: str) -> list[str]:
     """Packages that a contender needs and that are not installed."""
     needed = ["timm"] if who in TIMM else [who] if who != OURS else []
     if form.startswith("OpenVINO"):
-        needed += ["openvino", "nncf"]
+        needed += ["openvino"] + ["nncf"] * form.endswith("int8")
     return [package for package in needed if importlib.util.find_spec(package) is None]
 
 
 def write_files(variant: str, who: str, forms: list[str], folder: Path) -> None:
     """The files of one codebase, TFLite's and ONNX files for one picture."""
-    files = [FORMS[entry.form] for entry in entries(forms) if entry.who == who]
+    files = [entry.file for entry in entries(forms) if entry.who == who]
     if who == OURS:
         ours.write_files(ours.levit(variant), folder, files)
     elif who in TIMM:
@@ -103,6 +120,7 @@ def measure(
                 threads,
                 entry.who == KECAM,
                 worker=entry.who,
+                file=entry.file,
                 forms=form,
                 batches=batch,
                 threads=threads,
@@ -117,8 +135,8 @@ def rows_of(variant: str, batch: int, threads: int, times: dict[Entry, float]) -
     """Ours beside the best other one, for each form."""
     rows = []
     for form in dict.fromkeys(entry.form for entry in times):
-        own_ms = times[Entry(form, OURS)]
-        others = {e.who: ms for e, ms in times.items() if e.form == form and e.who != OURS}
+        own_ms = times[Entry(form, OURS, FORMS[form])]
+        others = {e.name: ms for e, ms in times.items() if e.form == form and e.who != OURS}
         best = min(others, key=others.get, default=None)
         ms = others.get(best)
         rows.append((variant, batch, threads, form, own_ms, best, ms, ms and own_ms / ms))
@@ -133,7 +151,7 @@ def main() -> None:
     if args.worker:
         (batch,), (threads,), (form,) = args.batches, args.threads, args.forms
         images = random_pictures(int(batch), SIZE, channels_first=args.worker in TIMM)
-        serve_turns(open_form(form, Path(args.folder), images, int(threads)))
+        serve_turns(open_form(form, Path(args.folder), images, int(threads), args.file))
         return
     if args.write:
         (variant,) = args.variants
@@ -141,9 +159,10 @@ def main() -> None:
         return
     chosen = entries(args.forms)
     codebases = list(dict.fromkeys(entry.who for entry in chosen))
-    for who in (KECAM, ZEROMODELS, *TIMM):
-        if lacking := missing(who, ""):
-            print(f"without {lacking[0]}, which is not installed", file=sys.stderr)
+    for form in args.forms:
+        lacking = {n for who in (OURS, KECAM, ZEROMODELS, *TIMM) for n in missing(who, form)}
+        if lacking:
+            print(f"{form}: without {', '.join(sorted(lacking))}: not installed", file=sys.stderr)
     rows = []
     for variant in args.variants:
         name = get_variant(variant).name
@@ -163,7 +182,7 @@ def define_flags() -> None:
     options.define_grid(ours.VARIANTS, " of TensorFlow")
     options.define_some_of("forms", list(FORMS))
     options.define_race(turns=5)
-    options.define_internal("write")
+    options.define_internal("write", "file")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ def _ours(variant: str, folder: Path) -> dict[str, Path]:
 
 def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
     import torch
+    from timm.utils.model import reparameterize_model
 
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -61,6 +62,7 @@ def _timm(variant: str, folder: Path, batch: int) -> dict[str, Path]:
     for name, conv in (("timm levit", False), ("timm levit_conv", True)):
         module = timm_by_name(variant, conv=conv).module
         randomize_torch(module)
+        module = reparameterize_model(module.eval())  # timm's own fusion
         paths[name] = folder / f"timm{conv}.onnx"
         peers.export_torch(FromPixels(module).eval(), (batch, size, size, 3), paths[name])
     return paths

@@ -9,8 +9,9 @@ are put into the class that the float network puts them into, and the mean diffe
 from the float one: they tell files apart that top-1 cannot. `--qat` names runs of
 quantisation-aware training of the same network. The peers quantise the ONNX export with the same
 pictures, ONNX Runtime by its static quantisation (min/max, per channel, QDQ), OpenVINO by NNCF's
-settings for transformers; they are left out where their packages are missing. One thread, seconds
-are those of the export. Writes quantization_methods.json.
+settings for transformers; they are left out where their packages are missing. One thread. Seconds
+are those of the whole export, for TFLite with the comparison of the file with Keras. Writes
+quantization_methods.json.
 """
 
 from __future__ import annotations
@@ -146,8 +147,8 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
     logits = {"onnxruntime": onnxruntime_logits, "openvino": openvino_logits}
     for name, method, file, runtime in found_peers:
         path = folder / f"{runtime}.onnx"
-        to_onnx(model, path, layout=TOKENS if runtime == "openvino" else MAPS)
         start = time.perf_counter()
+        to_onnx(model, path, layout=TOKENS if runtime == "openvino" else MAPS)
         quantize[runtime](path, folder / file, list(ones(pictures.calibration)))
         seconds = time.perf_counter() - start
         found = logits[runtime](folder / file, pictures.images)

@@ -22,6 +22,7 @@ from benchmarks.support import options, results
 from levit_common import cli
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.pictures.labelled_pictures import LabelledPictures, labelled_pictures
+from levit_tf.pictures.run_pictures import seen_in_training
 from levit_tf.weights.loading import load_train_form
 
 WHOLE, WINDOWS = "whole", "windows"
@@ -44,12 +45,13 @@ def resized(model: keras.Model, size: int, window: int | None) -> keras.Model:
 
 
 def top1(model: keras.Model, pictures: LabelledPictures) -> float:
-    """Share of the pictures that are classified as their label, 0..1."""
-    right = 0
+    """Share of the readable pictures that are classified as their label, 0..1."""
+    right = count = 0
     for images, labels in pictures.batches():
         logits = model.predict_on_batch(levit_tf.preprocess_input(images.astype(np.float32)))
         right += int(np.count_nonzero(np.asarray(logits).argmax(axis=1) == labels))
-    return right / len(pictures)
+        count += len(labels)
+    return right / count
 
 
 def main() -> None:
@@ -62,7 +64,7 @@ def main() -> None:
     grid, _ = grids_of(model)[0]
     rows = []
     for size in map(int, args.sizes):
-        pictures = labelled_pictures(args.data, names, (size, size))
+        pictures = labelled_pictures(args.data, names, (size, size), seen_in_training(args.model))
         if args.limit:
             pictures = pictures.only(np.linspace(0, len(pictures) - 1, args.limit).astype(int))
         for kind, window in ((WHOLE, None), (WINDOWS, grid)):

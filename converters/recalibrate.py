@@ -29,6 +29,11 @@ def main() -> None:
 
     args = flags.FLAGS
     path = Path(args.file)
+    if args.budget_ms is not None and path.is_dir():  # times are of one thread, as other formats'
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     if args.thresholds is not None:
         set_by_hand(path, [float(value) for value in args.thresholds], args.trust)
         print(f"written: {path}: thresholds {', '.join(args.thresholds)}, without a guarantee")

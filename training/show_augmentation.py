@@ -63,8 +63,11 @@ def show_run(settings: config.Config, rows: int, columns: int, output: Path) -> 
     from training.run import load_config_data
     from training.strategy import make_strategy
 
+    defaults = config.Config()
+    of_teacher = [field.name for field in dataclasses.fields(config.Config)]
+    of_teacher = [name for name in of_teacher if name.startswith(("teacher", "distillation"))]
     settings = dataclasses.replace(
-        settings, distillation="none", teacher=None, teacher_cache=None, teacher_top=None
+        settings, **{name: getattr(defaults, name) for name in of_teacher}
     )
     data = load_config_data(settings)
     print(summary(data))

@@ -10,7 +10,8 @@ from converters.speed import runtimes
 
 OPENVINO = "openvino.onnx"  # what OpenVINO runs in float32, and what NNCF quantises
 
-# Form -> the name of its file.
+# Form -> the name of its file; of PEERS_TOO, a peer's may be the quicker one.
+PEERS_TOO = {"TFLite int8": "dynamic.tflite"}
 TFLITE = {"TFLite fp32": "fp32.tflite", "TFLite int8": "int8.tflite"}
 TENSORFLOW = {"TensorFlow fp32": "saved_model"}
 ONNX = {
@@ -22,15 +23,25 @@ ONNX = {
 FORMS = {**TFLITE, **TENSORFLOW, **ONNX}
 
 
-def open_form(form: str, folder: Path, images: np.ndarray, threads: int) -> runtimes.Run:
-    """Opens a network's file of one of `FORMS`, from the folder of its files."""
+def open_form(
+    form: str, folder: Path, images: np.ndarray, threads: int, file: str | None = None
+) -> runtimes.Run:
+    """Opens a network's file of one of `FORMS`, from the folder of its files.
+
+    Args:
+      form: the form.
+      folder: of the network's files.
+      images: the pictures of a call.
+      threads: number of threads.
+      file: name of the file; None for that of the form.
+    """
     open_file = {
         "TFLite": runtimes.open_tflite,
         "TensorFlow": runtimes.open_saved_model,
         "ONNX Runtime": runtimes.open_onnxruntime,
         "OpenVINO": runtimes.open_openvino,
     }[form.rpartition(" ")[0]]
-    return open_file(folder / FORMS[form], images, threads)
+    return open_file(folder / (file or FORMS[form]), images, threads)
 
 
 def random_pictures(
@@ -48,5 +59,5 @@ def random_pictures(
       float32: (count, side, side, 3) of 0..255, or (count, 3, side, side) of 0..1.
     """
     shape = (count, 3, side, side) if channels_first else (count, side, side, 3)
-    highest = 1 if channels_first else 255
-    return np.random.default_rng(seed).uniform(0, highest, shape).astype(np.float32)
+    pictures = np.random.default_rng(seed).random(shape, np.float32)  # memory is measured, too
+    return pictures if channels_first else np.multiply(pictures, 255, out=pictures)

@@ -43,7 +43,13 @@ from levit_common.json_files import write_json
 from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_lite.class_names import LABELS_FILE
 from levit_lite.prediction.tflite_network import open_tflite
-from levit_tf.dynamic.calibration import Calibration, calibrate, check_enough, undecided
+from levit_tf.dynamic.calibration import (
+    Calibration,
+    calibrate,
+    check_enough,
+    fitted_and_counted,
+    undecided,
+)
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 from levit_tf.pictures.run_pictures import write_seen
 
@@ -156,7 +162,8 @@ def to_dynamic(
             write_seen(folder, seen)
         if budget_ms is not None:
             chosen = {}
-            for name in files.with_thresholds:
+            # The SavedModel last: serving.export takes the thresholds of fp32 from the record.
+            for name in sorted(files.with_thresholds, key=lambda name: name == SAVED_MODEL):
                 chosen[files.written[name]["calibration"]] = recalibrate(
                     folder / name, pictures, delta=delta, budget_ms=budget_ms, statistic=statistic
                 )
@@ -193,7 +200,11 @@ class _Files:
         self._input_range = input_range
         self._choose = choose
         self._expected = references(models, input_range)
-        self._some = _some(pictures, _RANGES_FROM)
+        # Not from those that are counted for the guarantee, which holds for a network that is there
+        # before them.
+        not_counted, all_of_few = fitted_and_counted(len(pictures))
+        others = not_counted if len(not_counted) else all_of_few
+        self._some = _some(pictures.only(others), _RANGES_FROM)
         self._checked = self._some[spread_indices(len(self._some), _CHECKED)]
         logits = _keras_logits(self._graph(), pictures)
         self.found = {"fp32": choose(logits.steps, logits.labels)}

@@ -49,7 +49,7 @@ def recalibrate(
       delta: see `levit_tf.dynamic.calibration`.
       budget_ms: time limit per picture in milliseconds, used instead of epsilon, see
         `levit_tf.dynamic.budget`. Times are measured here, with one picture at a time and one
-        thread.
+        thread; of a SavedModel, with the threads of TensorFlow in this process.
       statistic: statistic of the times that is compared with `budget_ms`.
       trust: see `converters.dynamic.running.open_dynamic`.
 

@@ -60,7 +60,8 @@ def open_dynamic(
     Args:
       path: TFLite with IF, ONNX with `If`, or a SavedModel.
       trust: whether a SavedModel may have operations with effects outside the model.
-      threads: number of threads; only for TFLite.
+      threads: number of threads, for TFLite and ONNX; by default LiteRT's and ONNX Runtime's own.
+        A SavedModel has those of TensorFlow in this process.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -77,7 +78,7 @@ def open_dynamic(
     if path.suffix.lower() == ".tflite":
         return _tflite(path, threads)
     if path.suffix.lower() == ".onnx":
-        return _onnx(path)
+        return _onnx(path, threads)
     raise _no_dynamic(path)
 
 
@@ -106,8 +107,8 @@ def _tflite(path: Path, threads: int | None) -> DynamicFile:
     return of_interpreter(path, open_tflite(path, threads))
 
 
-def _onnx(path: Path) -> DynamicFile:
-    session = open_onnx(path)
+def _onnx(path: Path, threads: int | None) -> DynamicFile:
+    session = open_onnx(path, threads)
     optional = {one.name: one for one in session.get_overridable_initializers()}
     if THRESHOLDS not in optional:
         raise _no_dynamic(path)

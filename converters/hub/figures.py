@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, fin
 from levit_tf.pictures.images import load_images
 from levit_tf.pictures.labelled_pictures import class_label
 from levit_tf.pictures.picture_folders import pictures_in, reason_of, skipped_text
+from levit_tf.pictures.run_pictures import picture_key
 
 _TIMED = 20  # number of timed runs of one picture, after two warm-up runs
 _BATCH = 32
@@ -60,6 +61,7 @@ def labelled_pictures(
     class_names: Sequence[str],
     size: tuple[int, int],
     limit: int,
+    seen: Collection[tuple[str, int]] = (),
 ) -> LabelledPictures:
     """Loads the pictures on which figures are measured.
 
@@ -70,9 +72,12 @@ def labelled_pictures(
       class_names: class names in the order of the outputs.
       size: (height, width) of the network's input.
       limit: largest number of pictures, evenly chosen from each class.
+      seen: keys of pictures that the network was trained with, which are left out; see
+        `levit_tf.pictures.run_pictures.seen_in_training`.
 
     Raises:
-      ValueError: no such folder, a sub-folder that is not one class of the network, or no pictures.
+      ValueError: no such folder, a sub-folder that is not one class of the network, no pictures, or
+        none that are new to the network.
     """
     if folder is None:
         images = comparison_pictures(None, size)
@@ -89,10 +94,14 @@ def labelled_pictures(
             f"sub-folders named as its classes, such as {class_names[0]!r}."
         )
     each = max(1, limit // len(names))
-    images, labels, skipped = [], [], []
+    images, labels, skipped, trained_on = [], [], [], 0
     for name in names:
-        paths, left_out = pictures_in(root / name, "--pictures")
+        found, left_out = pictures_in(root / name, "--pictures")
         skipped += left_out
+        paths = [path for path in found if picture_key(path, os.path.getsize(path)) not in seen]
+        trained_on += len(found) - len(paths)
+        if not paths:
+            continue
         chosen = [paths[n] for n in np.unique(np.linspace(0, len(paths) - 1, each).astype(int))]
         for path in chosen:
             try:
@@ -103,8 +112,12 @@ def labelled_pictures(
             labels.append(classes[name])
     if skipped:
         print(f"--pictures: skipped: {skipped_text(skipped)}", flush=True)
+    if trained_on:
+        print(f"--pictures: {trained_on:,} are left out: the network was trained with them")
     if not images:
-        raise ValueError(f"{root}: none of the chosen pictures can be read.")
+        raise ValueError(
+            f"{root}: no pictures that can be read and that the network was not trained with."
+        )
     return LabelledPictures(
         np.stack(images), np.array(labels), f"{len(images):,} pictures of {root.name}"
     )

@@ -18,6 +18,7 @@ from levit_common.files import atomic_path
 from levit_common.json_files import write_json
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.keras_graph.properties import known_input_range, model_properties
+from levit_tf.pictures.run_pictures import seen_in_training
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.sizes import fixed_size
 from levit_tf.weights.loading import load_train_form
@@ -83,7 +84,9 @@ def write_upload_folder(
         network.save(folder / KERAS)
         predictor = load_predictor(folder / KERAS)
         # What is wrong with the pictures is said before the conversions, which take a while.
-        seen = labelled_pictures(pictures, predictor.class_names, found.input_size, _PICTURES)
+        shown = labelled_pictures(
+            pictures, predictor.class_names, found.input_size, _PICTURES, seen_in_training(model)
+        )
         from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
         described = (variant, size, classes, found.class_names, input_range)
         if flavour == "timm":
@@ -101,11 +104,11 @@ def write_upload_folder(
         # The card contains what these JSON files record.
         for about in folder.glob("*.tflite.json"):
             about.unlink()
-        measured, expected = measure(predictor, folder / KERAS, seen, None)
+        measured, expected = measure(predictor, folder / KERAS, shown, None)
         figures = [measured]
         for file in files[1:]:
             predictor = load_predictor(folder / file)
-            measured, _ = measure(predictor, folder / file, seen, expected)
+            measured, _ = measure(predictor, folder / file, shown, expected)
             figures.append(measured)
         card = model_card(
             name,
@@ -113,7 +116,7 @@ def write_upload_folder(
             found,
             flavour,
             figures,
-            seen,
+            shown,
             license_name,
             network.count_params(),
             heads != "single",

@@ -163,10 +163,23 @@ def split_and_fit(
       ValueError: shapes do not fit.
     """
     _check_shapes(logits, labels)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    fitted, counted = np.split(order, [int(_FOR_TEMPERATURES * len(labels))])
+    fitted, counted = fitted_and_counted(len(labels), seed)
     temperatures = tuple(fit_temperature(one[fitted], labels[fitted]) for one in logits[:-1])
     return temperatures, [one[counted] for one in logits], labels[counted]
+
+
+def fitted_and_counted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the indices of calibration pictures at random.
+
+    Args:
+      count: number of pictures.
+      seed: as in `calibrate`.
+
+    Returns:
+      Indices of those that anything may be fitted to, and of those that are counted.
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    return tuple(np.split(order, [int(_FOR_TEMPERATURES * count)]))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

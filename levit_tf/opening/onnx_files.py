@@ -54,14 +54,31 @@ def check_onnx_file(path: str | os.PathLike) -> None:
 
 
 @functools.cache
-def session_options() -> Any:
+def session_options(threads: int | None = None) -> Any:
     """Returns options for ONNX Runtime: at most half of the memory, and no log output.
 
     The limit is needed because a graph of a few bytes can compute tensors that fill the memory.
 
+    Args:
+      threads: number of threads of a session; None for ONNX Runtime's own choice.
+
     Returns:
       An `onnxruntime.SessionOptions`.
     """
+    import onnxruntime
+
+    _register_allocator()
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.log_severity_level = 4
+    if threads is not None:
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+    return options
+
+
+@functools.cache
+def _register_allocator() -> None:
+    """Limits the memory of all sessions of this process."""
     import onnxruntime
 
     limit = _MAX_COMPUTED_BYTES
@@ -72,10 +89,6 @@ def session_options() -> Any:
     )
     configuration = onnxruntime.OrtArenaCfg(limit, -1, -1, -1)
     onnxruntime.create_and_register_allocator(memory, configuration)
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    options.log_severity_level = 4
-    return options
 
 
 def _check_graph(graph: Any, domains: Container[str], depth: int = 0) -> None:

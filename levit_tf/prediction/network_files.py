@@ -234,11 +234,12 @@ def _saved_model(path: Path, trust: bool) -> Network:
     return Network(str(path), outputs, image_shape(spec.shape, path), shapes, names, loaded)
 
 
-def open_onnx(path: Path):
+def open_onnx(path: Path, threads: int | None = None):
     """Loads an ONNX file.
 
     Args:
       path: an existing file.
+      threads: number of threads; by default ONNX Runtime chooses it.
 
     Returns:
       ONNX Runtime's `InferenceSession`, on the CPU.
@@ -256,7 +257,7 @@ def open_onnx(path: Path):
     check_onnx_file(path)
     try:
         return onnxruntime.InferenceSession(
-            str(path), session_options(), providers=["CPUExecutionProvider"]
+            str(path), session_options(threads), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # A damaged file can raise many types of errors.
         raise ModelFileError(

@@ -16,6 +16,7 @@ from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from levit_tf.pictures.images import load_images
+from levit_tf.pictures.run_pictures import picture_key
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.cases import slow
 from tests.support.commands import call
@@ -160,7 +161,9 @@ def test_a_network_for_every_size_leaves_no_folder(model, tmp_path, capsys):
     assert not (tmp_path / "upload").exists()
 
 
-def test_pictures_that_cannot_be_read_are_named(pictures, tmp_path, capsys):
+def test_pictures_that_cannot_be_read_or_were_trained_on_are_left_out_and_named(
+    pictures, tmp_path, capsys
+):
     folder = shutil.copytree(pictures, tmp_path / "some")
     (folder / "val/daisy/0.png").write_bytes((folder / "val/daisy/0.png").read_bytes()[:90])
     (folder / "val/daisy/notes.txt").write_text("no picture")
@@ -170,6 +173,12 @@ def test_pictures_that_cannot_be_read_are_named(pictures, tmp_path, capsys):
     assert "skipped: 2" in printed
     assert "notes.txt" in printed
     assert "0.png" in printed
+    seen = [picture_key(path, path.stat().st_size) for path in (folder / "val").rglob("[12].png")]
+    assert len(labelled_pictures(folder, CLASSES, (64, 64), limit=12, seen=seen).images) == 5
+    assert "6 are left out: the network was trained with them" in capsys.readouterr().out
+    seen += [picture_key(path, path.stat().st_size) for path in (folder / "val").rglob("*.png")]
+    with pytest.raises(ValueError, match="that the network was not trained with"):
+        labelled_pictures(folder, CLASSES, (64, 64), limit=12, seen=seen)
 
 
 @pytest.mark.slow

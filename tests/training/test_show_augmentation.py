@@ -28,7 +28,8 @@ def test_a_config_shows_what_its_run_sees(tmp_path, capsys):
         with Image.open(path) as image:
             return np.asarray(image)
 
-    plain = sheet("plain", "crop_padding=0", "mixup=0", "erasing=0", "rand_augment=none")
+    taught = ("distillation=soft", "distillation_tau=3", "teacher=t.onnx", "teacher_classes=c.json")
+    plain = sheet("plain", *taught, "crop_padding=0", "mixup=0", "erasing=0", "rand_augment=none")
     shifted = sheet("shifted", "crop_padding=8", "mixup=0", "erasing=0", "rand_augment=none")
     assert plain.shape == shifted.shape
     assert (plain != shifted).any()  # the settings of the run, not a recipe of its own

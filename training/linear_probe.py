@@ -36,7 +36,8 @@ def main() -> None:
     )
     print(summary(data), flush=True)
     cache = Path(args.features) if args.features else None
-    features, is_known = probe.compute_features(model, data, args.batch, cache)
+    with data.failure_explained():
+        features, is_known = probe.compute_features(model, data, args.batch, cache)
     looked = time.monotonic() - start
     source = f"read from {args.features}" if is_known else f"computed in {looked:.0f} s"
     print(f"features: {features.train.shape[1]} of each picture, {source}", flush=True)

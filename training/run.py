@@ -34,6 +34,14 @@ from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
 
+# What gRPC and collective operations raise once another worker is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
 
 class WorkerLostError(OSError):
     """Another worker of the same run is gone; the message says how to resume."""
@@ -67,7 +75,7 @@ def run(
         pictures, or a run in progress.
       NonFiniteLossError: the loss is infinite or NaN.
       OSError: a checkpoint cannot be written, or another worker is gone.
-      ValueError: an argument is not valid.
+      ValueError: an argument is not valid, or pictures cannot be read.
     """
     folder = Path(output)
     # Before anything is written, or many pictures are looked at.
@@ -80,19 +88,19 @@ def run(
         if worker == 0:
             print(summary(data), flush=True)
         skipped_before = len(data.skipped)
-        session = make_session(config, data, replicas, named)
-        record = None
-        with other_workers_explained(replicas, folder):
+        with other_workers_explained(replicas, folder), data.failure_explained():
+            session = make_session(config, data, replicas, named)
+            record = None
             if worker == 0:
                 record = prepare(session, folder, name, overwrite, changed_pictures)
             meet(replicas)  # no worker looks for checkpoints before the folder is ready
             is_finished = train(session, folder, record)
-        if found_later := data.skipped[skipped_before:]:
-            print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
-        if worker == 0 and is_finished:
-            found = _export(session, folder)
-            print(f"\nwritten: {folder}")
-            print(found)
+            if found_later := data.skipped[skipped_before:]:
+                print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
+            if worker == 0 and is_finished:
+                found = _export(session, folder)
+                print(f"\nwritten: {folder}")
+                print(found)
     return is_finished
 
 
@@ -269,7 +277,7 @@ def other_workers_explained(strategy: tf.distribute.Strategy, folder: Path) -> I
     """Turns TensorFlow's error about a lost worker into one that says what to do."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except _LOST as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         raise WorkerLostError(

@@ -10,6 +10,7 @@ import levit_tf
 from levit_tf.keras_graph.introspection import classifier_of
 from tests.support import commands
 from tests.support.randomize import randomize_keras
+from tests.support.training.data_cases import broken_png, write_folder
 from training import linear_probe, probe
 from training.probe import Features, fit, with_head
 
@@ -130,3 +131,14 @@ def test_what_is_no_backbone_is_named(tmp_path):
         probe.load_backbone(str(tmp_path / "x.keras"))
     with pytest.raises(ValueError, match="Unknown LeViT variant"):
         probe.load_backbone("LeViT9")
+
+
+def test_strict_names_the_damaged_picture(network, tmp_path, capsys):
+    network.save(tmp_path / "backbone.keras")
+    pictures = write_folder(tmp_path / "pictures", 2, parts=("train", "test"))
+    (pictures / "train" / "ant" / "01.jpg").write_bytes(broken_png(51))
+    arguments = [f"--model={tmp_path / 'backbone.keras'}", f"--dataset=imagefolder:{pictures}"]
+    output = f"--output={tmp_path / 'mine.keras'}"
+    assert commands.call(linear_probe, [*arguments, output, "--strict"]) == 1
+    errors = capsys.readouterr().err
+    assert "train/ant/01.jpg: truncated or damaged" in errors.splitlines()[-1]

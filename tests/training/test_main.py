@@ -12,9 +12,10 @@ import levit_tf
 from levit_tf.pictures import digits
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.commands import call, run_process
+from tests.support.training.data_cases import broken_png, write_folder
 from training import main as command
 from training.config import load_config, override
-from training.run import run
+from training.run import WorkerLostError, other_workers_explained, run
 
 ARTEFACTS = ["final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite"]
 
@@ -147,3 +148,27 @@ def test_a_wrong_setting_is_one_line(tmp_path, capsys):
     assert errors.startswith("error: --set: unknown field 'epoch'. Did you mean 'epochs'?")
     assert len(errors.splitlines()) == 1
     assert not (tmp_path / "a").exists()
+
+
+def test_strict_ends_at_a_damaged_picture_with_its_name(tmp_path, capsys):
+    pictures = write_folder(tmp_path / "pictures", 2, parts=("train", "test"))
+    (pictures / "train" / "ant" / "01.jpg").write_bytes(broken_png(51))
+    settings = (f"dataset=imagefolder:{pictures}", "strict=true", "batch_size=6", "repeats=1")
+    arguments = [f"--output={tmp_path / 'a'}", *(f"--set={setting}" for setting in settings)]
+    assert call(command, arguments) == 1
+    assert "train/ant/01.jpg: truncated or damaged" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (tf.errors.UnavailableError, WorkerLostError),
+        (tf.errors.InvalidArgumentError, tf.errors.InvalidArgumentError),
+        (tf.errors.ResourceExhaustedError, tf.errors.ResourceExhaustedError),
+    ],
+)
+def test_only_errors_of_connections_are_those_of_a_lost_worker(tmp_path, error, expected):
+    # One that can be used would need a process of its own.
+    strategy = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
+    with pytest.raises(expected), other_workers_explained(strategy, tmp_path):
+        raise error(None, None, "it says why")

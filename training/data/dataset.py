@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,6 +108,16 @@ class Dataset:
         With `strict` one such picture stops it; otherwise a hundred in a row.
         """
         return self._skipped.failure
+
+    @contextlib.contextmanager
+    def failure_explained(self) -> Iterator[None]:
+        """Raises `failure`, if there is one, in place of TensorFlow's error."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.failure is None:
+                raise
+            raise self.failure from error
 
     @functools.cached_property
     def parts(self) -> dict[str, Part]:

@@ -118,6 +118,7 @@ def prepare(
         session.schedule.steps_per_epoch,
         strategy,
         session.named.on_hub,
+        session.named.digests(session.config),
     )
     prepared = run_folder.prepare(
         folder, record, overwrite=overwrite, changed_pictures=changed_pictures

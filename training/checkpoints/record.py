@@ -49,6 +49,9 @@ class Record:
         versions.
       on_hub: addresses on the Hugging Face hub, with the commit, of the networks that the
         configuration names, by field: "init_from", "teacher".
+      digests: checksums of the local files that the configuration names and a resumed run loads
+        again, by field: "init_from", "teacher", "teacher_classes"; empty if an earlier version did
+        not record them.
       files: list of files of each part; empty if the pictures are not files. Not part of the JSON.
     """
 
@@ -60,6 +63,7 @@ class Record:
     strategy: str = "default"
     attempts: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     on_hub: dict[str, str] = dataclasses.field(default_factory=dict)
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
     files: Mapping[str, Sequence[FileEntry]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -94,6 +98,7 @@ def make_record(
     steps_per_epoch: int,
     strategy: str = "default",
     on_hub: Mapping[str, str] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> Record:
     """Makes the record of a run that begins or resumes; for the arguments, see `Record`."""
     return Record(
@@ -112,6 +117,7 @@ def make_record(
         },
         strategy=strategy,
         on_hub=dict(on_hub or {}),
+        digests=dict(digests or {}),
         files={name: part.entries for name, part in data.parts.items() if part.entries},
     )
 
@@ -206,13 +212,13 @@ def _is_record(content: dict[str, Any]) -> bool:
         for name, kind in kinds.items()
     )
     pictures, versions = content.get("pictures") or {}, content.get("versions") or {}
-    on_hub = content.get("on_hub") or {}
+    by_field = [content.get(name) or {} for name in ("on_hub", "digests")]
     return (
         lists
         and isinstance(content.get("steps_per_epoch") or 0, int)
         and isinstance(versions, dict)
-        and isinstance(on_hub, dict)
-        and all(isinstance(address, str) for address in on_hub.values())
+        and all(isinstance(texts, dict) for texts in by_field)
+        and all(isinstance(text, str) for texts in by_field for text in texts.values())
         and isinstance(pictures, dict)
         and all(
             isinstance(part, dict) and {"count", "fingerprint"} <= set(part)

@@ -1,4 +1,4 @@
-"""Checks that a run resumes with the same configuration, classes, pictures and versions."""
+"""Checks that a run resumes with the same configuration, networks, classes, pictures, versions."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def check_same(folder: Path, earlier: Record, now: Record, changed_pictures: boo
         )
     lines = _check_pictures(folder, earlier, now, changed_pictures)
     _check_config(folder, earlier.config, now.config)
+    _check_files(folder, earlier.digests, now)
     if earlier.class_names is None:
         lines.append("This run is of an earlier version, which did not note its pictures.")
     return lines + [
@@ -69,6 +70,21 @@ def _check_config(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) ->
             f"--output: {folder} holds a run of another configuration, which this one cannot go "
             f"on from: {'; '.join(different)}. Choose another folder, or replace that run with "
             "--overwrite."
+        )
+
+
+def _check_files(folder: Path, earlier: dict[str, str], now: Record) -> None:
+    # Earlier versions recorded no digests.
+    changed = [
+        f"{field}={now.config[field]}"
+        for field, digest in now.digests.items()
+        if earlier.get(field, digest) != digest
+    ]
+    if changed:
+        raise DifferentRunError(
+            f"--output: {folder} holds a run that began with other contents of "
+            f"{', '.join(changed)}. Put them back as they were, choose another folder, or replace "
+            "that run with --overwrite."
         )
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 from levit_tf.weights.hub.checkpoints import HubCheckpoint
 from training.config import Config
+from training.config_checks import RELEASED
 from training.networks.initial import Source, find_source
-from training.teachers.teacher import find_teacher
+from training.teachers.cache import digest_of
+from training.teachers.teacher import find_teacher, teacher_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,23 @@ class NamedNetworks:
             for field, checkpoint in found.items()
             if isinstance(checkpoint, HubCheckpoint)
         }
+
+    def digests(self, config: Config) -> dict[str, str]:
+        """Returns checksums of the local files that a resumed run loads again, by field.
+
+        They are the teacher's, and the initial network's where it stays in use: qat measures it and
+        learns from it, exits are added to it. In any other run, its weights are in the checkpoints.
+
+        Args:
+          config: the configuration that names the networks.
+        """
+        files = {"teacher_classes": config.teacher_classes}
+        if self.teacher is not None and not isinstance(self.teacher, HubCheckpoint):
+            files["teacher"], _ = teacher_file(self.teacher)
+        stays = config.qat or (config.exits and not config.exits_end_to_end)
+        if stays and self.source.on_hub is None and self.source.path != RELEASED:
+            files["init_from"] = self.source.path
+        return {field: digest_of(path) for field, path in files.items() if path}
 
 
 def find_networks(config: Config, on_hub: Mapping[str, str] | None = None) -> NamedNetworks:

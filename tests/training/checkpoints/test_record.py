@@ -14,7 +14,9 @@ from tests.support.training.tiny_session import Killed, TinySession
 from training.checkpoints import folder as run_folder
 from training.checkpoints import record
 from training.checkpoints.checkpoint import Checkpoints
+from training.config import load_config, override
 from training.data import load_data
+from training.networks.named import find_networks
 from training.optim.variables import raw, unique_name
 from training.run import prepare, train
 
@@ -148,6 +150,42 @@ def test_a_damaged_configuration_is_made_again_from_the_newest_checkpoint(sessio
         with pytest.raises(Killed):
             train(stopped, run, prepare(stopped, run))
         assert path.read_text() == before
+
+
+def test_another_teacher_under_the_same_name_is_refused(tmp_path, session):
+    run, teacher = tmp_path / "run", tmp_path / "t.keras"
+    run.mkdir()
+    teacher.write_bytes(b"one")
+    settings = {"settings": ("distillation=soft", f"teacher={teacher}")}
+    stopped = session(**settings)
+    stopped.kept["killed_after"] = 7
+    with pytest.raises(Killed):
+        train(stopped, run, prepare(stopped, run))
+    prepare(session(**settings), run)
+    teacher.write_bytes(b"another")
+    text = refusal(session(**settings), run)
+    assert f"began with other contents of teacher={teacher}" in text
+
+
+def test_a_record_without_digests_takes_any_file(session, run):
+    made = record.make_record(session().config, session().data, 5, digests={"teacher": "0"})
+    assert run_folder.prepare(run, made).record.digests == {"teacher": "0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields"),
+    [
+        (("qat=int8",), {"init_from"}),
+        (("exits=0:pool",), {"init_from"}),
+        (("exits=0:pool", "exits_end_to_end=true"), set()),
+        ((), set()),
+    ],
+)
+def test_an_initial_network_that_stays_in_use_is_recorded(tmp_path, settings, fields):
+    path = tmp_path / "a.keras"
+    path.write_bytes(b"a network")
+    config = override(load_config("digits"), (f"init_from={path}", *settings))
+    assert set(find_networks(config).digests(config)) == fields
 
 
 def test_every_attempt_is_recorded(session, run):

@@ -64,9 +64,9 @@ def open_hub_checkpoint(
     wanted = parse_address(os.fspath(address))
     config_file = fetch(wanted, "config.json")
     # All files are from one commit, even if somebody pushes another one in the meantime.
-    commit = None if config_file is None else commit_of(config_file)
-    pinned = dataclasses.replace(wanted, revision=commit or wanted.revision)
+    pinned = wanted if config_file is None else _pinned(wanted, config_file)
     weights = _weights(pinned)
+    pinned = _pinned(pinned, weights)  # in a repository without config.json
     config = _config(pinned, config_file)
     state = read_checkpoint(weights, key)
     info = recognise(state, variant=variant, source=str(pinned))
@@ -88,6 +88,11 @@ def open_hub_checkpoint(
         config.input_size or (None if info.square_size is None else (info.square_size,) * 2),
         config.input_range or INPUT_RANGES["normalized"],
     )
+
+
+def _pinned(address: HubAddress, file: str) -> HubAddress:
+    """Returns an address with the commit of a file that was fetched from it, if that is known."""
+    return dataclasses.replace(address, revision=commit_of(file) or address.revision)
 
 
 def _weights(address: HubAddress) -> str:

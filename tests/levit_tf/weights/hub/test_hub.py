@@ -14,6 +14,7 @@ import levit_tf
 from converters import from_pytorch
 from levit_common.hub_addresses import HubAddress, parse_address
 from levit_tf.prediction.predictor import load_predictor
+from levit_tf.weights.hub.checkpoints import open_hub_checkpoint
 from tests.support.commands import ENVIRONMENT, call
 from tests.support.hub_repositories import timm_files, transformers_files
 from tests.support.hub_server import COMMIT, TOKEN, serving_hub
@@ -51,6 +52,13 @@ def test_timms_repository_gives_the_same_network(hub, model):
     properties = levit_tf.model_properties(found)
     assert properties.class_names == CLASSES
     assert properties.origin == f"LeViTNano, timm checkpoint hf://me/flowers@{COMMIT}"
+
+
+def test_a_repository_without_config_is_pinned_by_its_weights(hub, model):
+    files = timm_files(model)
+    del files["config.json"]
+    hub.publish("me/bare", files)
+    assert open_hub_checkpoint("hf://me/bare").address.revision == COMMIT
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ CROPS = 64  # number of crops for calibrating int8
 def main(*pictures: str) -> None:
     import levit_tf
     from levit_common.markdown import markdown_table
+    from levit_common.picture_files import distinct_stems
     from levit_tf.pictures.images import load_images
     from levit_tf.prediction.predictor import load_predictor
     from training.artefacts import write_artefacts
@@ -34,7 +35,10 @@ def main(*pictures: str) -> None:
     properties = levit_tf.model_properties(model)
     files = [Path(picture) for picture in pictures] or sample_photographs()
     (folder / PICTURES).mkdir(exist_ok=True)
-    files = [Path(shutil.copy(file, folder / PICTURES)) for file in files]
+    files = [
+        Path(shutil.copy(file, folder / PICTURES / f"{stem}{file.suffix}"))
+        for file, stem in zip(files, distinct_stems([*map(str, files)]), strict=True)
+    ]
     images = load_images(files, properties.input_size)
     names = write_artefacts(
         model,

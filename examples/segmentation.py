@@ -84,7 +84,7 @@ def make_folder(folder: Path, count: int, part: str, rng: np.random.Generator) -
     """Writes pictures and masks.
 
     Args:
-      folder: folder to write to; it is created, and existing files are replaced.
+      folder: folder to write to; it is created. Pictures of an earlier call are removed.
       count: number of pictures.
       part: "train" or "test".
       rng: random generator for the pictures.
@@ -98,6 +98,9 @@ def make_folder(folder: Path, count: int, part: str, rng: np.random.Generator) -
     photographs = [Image.open(path) for path in sample_photographs()]
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+        for path in (folder / name).glob("*.png"):
+            if path.stem.isdigit():  # of a call before, which may have written more
+                path.unlink()
     for number in range(count):
         photograph = photographs[number % 2]
         wide, high = photograph.size

@@ -1,5 +1,8 @@
 """The examples run as they stand."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 
@@ -21,6 +24,19 @@ def test_every_artefact_of_the_packaged_network_says_the_same_of_a_photograph(tm
     assert len(set(floats)) == 1
 
 
+def test_photographs_of_the_same_name_are_both_classified(tmp_path, monkeypatch, capsys):
+    first, second = photographs.sample_photographs()
+    for folder, file in (("a", first), ("b", second)):
+        (tmp_path / folder).mkdir()
+        shutil.copy(file, tmp_path / folder / "same.jpg")
+    monkeypatch.setattr("training.artefacts.write_artefacts", lambda *_, **__: [])
+    pictures = [tmp_path / "a" / "same.jpg", tmp_path / "b" / "same.jpg"]
+    assert commands.call(photographs, [f"--output={tmp_path / 'out'}", *pictures]) == 0
+    assert re.search(r"artefact +\| same\.jpg +\| same-2\.jpg", capsys.readouterr().out)
+    copied = [(tmp_path / "out" / "pictures" / f"same{n}.jpg").read_bytes() for n in ("", "-2")]
+    assert copied == [first.read_bytes(), second.read_bytes()]
+
+
 def test_crops_are_parts_of_the_photographs():
     files = photographs.sample_photographs()
     crops = photographs.random_crops(files, (80, 96))
@@ -40,7 +56,8 @@ def test_the_folder_of_the_pose_example_is_one_of_a_data_set(tmp_path):
 
 
 def test_the_folder_of_the_segmentation_example_has_a_mask_for_each_picture(tmp_path):
-    segmentation.make_folder(tmp_path, 4, "test", np.random.default_rng(0))
+    for count in (5, 4):  # the second call replaces what the first one made
+        segmentation.make_folder(tmp_path, count, "test", np.random.default_rng(0))
     pictures, masks = segmentation.read_folder(tmp_path)
     assert pictures.shape == (4, 80, 80, 3)
     assert set(np.unique(masks)) == {0, 1}

@@ -39,8 +39,6 @@ __getattr__ = lazy_names(
 
 
 def main() -> None:
-    import tensorflow as tf
-
     from levit_tf.prediction.predictor import load_predictor
     from training.data import load_data, summary
     from training.evaluation.accuracy import evaluate, is_named
@@ -55,7 +53,8 @@ def main() -> None:
     if not is_named(predictor):
         print("  the model's classes have no names: taken in the order of the data set's")
     if predictor.has_exits:
-        _evaluate_dynamic(predictor, data)
+        with data.failure_explained():
+            _evaluate_dynamic(predictor, data)
         return
     if args.beside:
         raise ValueError(
@@ -63,12 +62,10 @@ def main() -> None:
             "Evaluate each by itself."
         )
     start = time.perf_counter()
-    try:
+    with data.failure_explained():
         accuracy = evaluate(
             predictor, data, batch=args.batch, limit=args.limit, by_order=args.by_order
         )
-    except tf.errors.OpError as error:
-        raise (data.failure or error) from error
     speed = accuracy.pictures / (time.perf_counter() - start)
     paper = paper_top1(args.variant or args.model, args.dataset, args.split)
     skipped = data.skipped
@@ -114,7 +111,7 @@ def _evaluate_dynamic(predictor, data) -> None:
     beside = [
         (path, load_tflite_predictor(path, threads=1))
         if path.endswith(".tflite")
-        else (path, load_predictor(path))
+        else (path, load_predictor(path, trust=args.trust))
         for path in args.beside
     ]
     report = evaluate_dynamic(

@@ -91,6 +91,22 @@ def test_a_network_beside_it_has_the_same_classes_or_is_refused_at_once(data):
     assert report.beside["other"][1] == 0.75
 
 
+def test_trust_is_for_networks_beside_it_too(tmp_path, monkeypatch):
+    write_folder(tmp_path, 1)
+    loaded = {}
+
+    def load(path, *options, trust=False):
+        loaded[path] = trust or True in options
+        return SimpleNamespace(class_names=CLASSES, classes=3, input_size=SIZE, has_exits=True)
+
+    monkeypatch.setattr("levit_tf.prediction.predictor.load_predictor", load)
+    monkeypatch.setattr("converters.dynamic.running.open_dynamic", lambda *_, **__: None)
+    monkeypatch.setattr("training.evaluation.dynamic.evaluate_dynamic", lambda *_, **__: "")
+    arguments = ["--model=a", "--beside=b", "--trust", f"--dataset=imagefolder:{tmp_path}"]
+    assert call(command, arguments) == 0
+    assert loaded == {"a": True, "b": True}
+
+
 @pytest.mark.slow
 def test_the_command_reports_and_draws(tmp_path, capsys):
     write_folder(tmp_path / "pictures", 12)

@@ -11,6 +11,8 @@ from levit_tf.variants import Variant
 
 # Variants that also exist in timm with the same dimensions.
 _TIMM = re.compile(r"LeViT(\d+)(S8|S|D)?")
+# Architectures that timm always builds with one head: they take no `distilled` argument.
+_ONE_HEAD = ("levit_512", "levit_512_s8", "levit_256d", "levit_512d")
 
 
 def timm_architecture(variant: Variant) -> str | None:
@@ -28,6 +30,7 @@ def timm_config(
     classes: int,
     class_names: Sequence[str] | None,
     input_range: InputRange,
+    distilled: bool,
 ) -> dict[str, Any]:
     """Returns the content of config.json in timm's format.
 
@@ -37,10 +40,20 @@ def timm_config(
       classes: number of classes.
       class_names: class names in the order of the outputs; None if they are not known.
       input_range: range of the input values.
+      distilled: whether there are two heads.
+
+    Raises:
+      ValueError: there are two heads, and timm builds this variant with one.
     """
+    architecture = timm_architecture(variant)
+    if distilled and architecture in _ONE_HEAD:
+        raise ValueError(
+            f"timm builds {architecture} with one head, and this {variant.name} has two. Give "
+            'levit_tf.with_heads(model, "single"), which keeps the class head.'
+        )
     height, width, channels = size
     config = {
-        "architecture": timm_architecture(variant),
+        "architecture": architecture,
         "num_classes": classes,
         "num_features": variant.embed_dim[-1],
         "global_pool": "avg",
@@ -53,9 +66,11 @@ def timm_config(
             "mean": list(input_range.mean),
             "std": list(input_range.std),
             "first_conv": "stem.conv1.linear",
-            "classifier": ["head.linear", "head_dist.linear"],
+            "classifier": ["head.linear", "head_dist.linear"] if distilled else "head.linear",
         },
     }
+    if not distilled and architecture not in _ONE_HEAD:  # timm's default is two
+        config["model_args"] = {"distilled": False}
     if class_names:
         config["label_names"] = list(class_names)
     return config

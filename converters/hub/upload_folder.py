@@ -90,7 +90,7 @@ def write_upload_folder(
         from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
         described = (variant, size, classes, found.class_names, input_range)
         if flavour == "timm":
-            write_json(folder / "config.json", timm_config(*described))
+            write_json(folder / "config.json", timm_config(*described, heads != "single"))
         else:
             config, preprocessor = transformers_configs(*described, heads != "single")
             write_json(folder / "config.json", config)

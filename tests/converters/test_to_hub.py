@@ -8,16 +8,22 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import levit_tf
 from converters import from_pytorch, to_hub
+from converters.hub.configs import timm_config
 from converters.hub.figures import labelled_pictures
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
+from levit_tf.keras_graph.introspection import variant_of
 from levit_tf.pictures.images import load_images
 from levit_tf.pictures.run_pictures import picture_key
 from levit_tf.prediction.predictor import load_predictor
+from levit_tf.variants import get_variant
+from levit_tf.weights.pytorch_weights import to_state_dict
+from tests.support import references
 from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.hub_repositories import transformers_files
@@ -115,6 +121,32 @@ def test_transformers_reads_the_folder(model, model_file, tmp_path):
     np.testing.assert_allclose(probabilities, model(images, training=False), rtol=1e-4, atol=1e-6)
     assert tuple(theirs.config.id2label.values()) == CLASSES
     assert theirs.config.image_size == 64
+
+
+@pytest.mark.parametrize("heads", ["single", slow("average")])
+def test_timm_loads_what_is_described_for_it(heads, tmp_path):
+    references.timm_levit_module()  # timm imports only with its stand-in for torchvision
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    made = levit_tf.LeViT128S(
+        weights=None, input_shape=(64, 64, 3), classes=3, heads=heads, classifier_activation=None
+    )
+    randomize_keras(made)
+    save_file(to_state_dict(made, "timm"), tmp_path / "model.safetensors", {"format": "pt"})
+    described = timm_config(variant_of(made), (64, 64, 3), 3, CLASSES, RANGE, heads != "single")
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    theirs = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    images = random_images((64, 64), 2)
+    with torch.no_grad():
+        found = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    np.testing.assert_allclose(found, made(images, training=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["LeViT512", "LeViT512S8", "LeViT256D", "LeViT512D"])
+def test_two_heads_of_which_timm_builds_one_are_refused(name):
+    described = (get_variant(name), (224, 224, 3), 3, None, RANGE)
+    with pytest.raises(ValueError, match=r'levit_tf.with_heads\(model, "single"\)'):
+        timm_config(*described, distilled=True)
+    assert "model_args" not in timm_config(*described, distilled=False)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from levit_common.markdown import markdown_table
+from levit_tf.names import WHOLE
 from levit_tf.variants import get_variant
 from training.config import Config
 from training.log import Row
@@ -25,14 +26,17 @@ class Outcome:
     """The outcome of a run, as stored in `result.json`.
 
     Attributes:
-      top1: top-1 of the shipped network on held-out pictures, 0..1.
-      pictures: number of held-out pictures.
+      top1: top-1 of the shipped network on held-out pictures, 0..1; with exits, that of the whole
+        network.
+      pictures: number of held-out pictures that `top1` is of.
       seen: number of these that were trained on as well.
       chance: top-1 of always predicting their most frequent class.
       shipped: the shipped weights: "raw" or "average".
-      raw_top1: top-1 of the weights after the last step.
+      raw_top1: top-1 of the weights after the last step; with exits, the mean over these and the
+        whole network, as in the log.
       average_top1: top-1 of their moving average; None without an average.
       warnings: warnings for the user.
+      exits: top-1 of each output of a network with exits, as `top1`; None without exits.
     """
 
     top1: float
@@ -43,12 +47,15 @@ class Outcome:
     raw_top1: float
     average_top1: float | None
     warnings: tuple[str, ...]
+    exits: dict[str, float] | None = None
 
     def __str__(self) -> str:
         """The raw and averaged weights as a table, if there is an average, then the warnings."""
         parts = [f"\nWARNING: {warning}" for warning in self.warnings]
         if self.average_top1 is not None:
-            rows = [("weights", f"top-1 of {self.pictures:,} held-out pictures, %", "shipped")]
+            measured = f"top-1 of {self.pictures:,} held-out pictures, %"
+            measured = "mean top-1 of the exits and the whole, %" if self.exits else measured
+            rows = [("weights", measured, "shipped")]
             for name, score in (("raw", self.raw_top1), ("average", self.average_top1)):
                 rows.append((name, f"{100 * score:.2f}", "yes" if name == self.shipped else "no"))
             parts.insert(0, f"\n{markdown_table(rows, right=(1,))}")
@@ -123,6 +130,7 @@ def judge(
     chance: float,
     early: list[str],
     seen: int = 0,
+    exits: dict[str, float] | None = None,
 ) -> Outcome:
     """Judges the result of a finished run.
 
@@ -133,27 +141,31 @@ def judge(
       chance: share of their most frequent class.
       early: warnings given before training.
       seen: number of held-out pictures that were trained on.
+      exits: top-1 of each output on these pictures; None for a network without exits.
     """
     row = rows[-1]
-    top1 = row.score
     warnings = list(early)
     if chance**pictures > DOUBTFUL:
         warnings.append(
             f"{pictures} held-out pictures are too few to tell a network from guessing. Hold out "
             "more: put pictures into sub-folders train/CLASS and test/CLASS."
         )
-    is_lucky = _tail(round(top1 * pictures), pictures, chance) > DOUBTFUL
-    is_little = top1 - chance <= LITTLE * min(chance, 1 - chance)
-    if is_little or (is_lucky and chance**pictures <= DOUBTFUL):
+    # Each by itself: beside a whole network that was trained before, the mean shows nothing.
+    scores = exits or {"the network": row.score}
+    poor = {
+        name: top1 for name, top1 in scores.items() if _is_near_guessing(top1, pictures, chance)
+    }
+    if poor:
         advice = advise(config, rows)[:3]
         warnings.append(
-            f"the network has learned little or nothing: top-1 is {100 * top1:.1f} % of "
+            f"{' and '.join(poor)} {'has' if len(poor) == 1 else 'have'} learned little or "
+            f"nothing: top-1 is {' and '.join(f'{100 * top1:.1f} %' for top1 in poor.values())} of "
             f"{pictures:,} held-out pictures, and always naming the most frequent class gives "
             f"{100 * chance:.1f} %. Try, each in a new folder:\n"
             + "\n".join(f"  {number}. {text}" for number, text in enumerate(advice, 1))
         )
     return Outcome(
-        top1=top1,
+        top1=exits[WHOLE] if exits else row.score,
         pictures=pictures,
         seen=seen,
         chance=chance,
@@ -161,7 +173,15 @@ def judge(
         raw_top1=row.top1,
         average_top1=row.ema_top1,
         warnings=tuple(warnings),
+        exits=exits,
     )
+
+
+def _is_near_guessing(top1: float, pictures: int, chance: float) -> bool:
+    """Whether guessing could have reached a score, or nearly so."""
+    is_lucky = _tail(round(top1 * pictures), pictures, chance) > DOUBTFUL
+    is_little = top1 - chance <= LITTLE * min(chance, 1 - chance)
+    return is_little or (is_lucky and chance**pictures <= DOUBTFUL)
 
 
 def advise(config: Config, rows: list[Row]) -> list[str]:

@@ -245,8 +245,11 @@ def _export(session: Session, folder: Path) -> Outcome:
     write_json(folder / "artefacts.json", [dataclasses.asdict(report) for report in reports])
     contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
     print(f"\n{format_table(reports)}")
+    of_exits = None
     if session.config.exits:
-        print(f"\n{exits.format_exits(exits.check_exits(shipped, folder, images, labels))}")
+        checked = exits.check_exits(shipped, folder, images, labels)
+        of_exits = {report.name: report.top1 for report in checked}
+        print(f"\n{exits.format_exits(checked)}")
         print(
             "\nnext: python -m converters.to_dynamic --models="
             f"{folder / names[0]} --calibration=DATASET --output=DIR"
@@ -255,10 +258,11 @@ def _export(session: Session, folder: Path) -> Outcome:
     found = judge(
         session.config,
         rows,
-        pictures=data.num_test,
+        pictures=len(labels) if of_exits else data.num_test,
         chance=float(np.bincount(labels).max() / len(labels)),
         early=session.warnings(),
         seen=data.num_seen,
+        exits=of_exits,
     )
     write_json(folder / RESULT_FILE, dataclasses.asdict(found))
     return found

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from levit_tf.names import WHOLE
 from training.config import Config, load_config, override
 from training.log import Row
 from training.outcome import advise, judge, warn_of_small_rates
@@ -51,6 +52,21 @@ def test_a_run_that_ends_near_guessing_says_so_and_what_to_try(top1, pictures, c
     for number in (1, 2, 3):
         assert f"\n  {number}. " in warning
     assert "--set=" in warning
+
+
+def test_exits_that_learned_nothing_are_named_beside_a_whole_network_that_knows():
+    def of(first, second):
+        exits = {"exits_0": first, "exits_1": second, WHOLE: 0.99}
+        mean = sum(exits.values()) / 3
+        return judge(planned(), rows(mean), pictures=360, chance=0.1, early=[], exits=exits)
+
+    found = of(0.1, 0.1)
+    assert (found.top1, found.exits["exits_0"]) == (0.99, 0.1)
+    (warning,) = found.warnings
+    assert "exits_0 and exits_1 have learned little or nothing: top-1 is 10.0 % and 10" in warning
+    (warning,) = of(0.1, 0.8).warnings
+    assert warning.startswith("exits_0 has learned little or nothing: top-1 is 10.0 % of 360")
+    assert of(0.6, 0.8).warnings == ()
 
 
 def test_too_few_held_out_pictures_are_named_whatever_the_score():

@@ -84,6 +84,7 @@ def prepare(config: Config, source: Source, data: Dataset, replicas: int) -> Cal
             student() if config.ema_decay else None,
             beginning=beginning,
             shipped=lambda learner: network.copy_weights(learner, build()),
+            is_head_fresh=True,  # those of the exits
         )
 
     return make

@@ -47,7 +47,7 @@ class Networks:
       shipped: makes the network for use from a student, outside of any strategy: the same network
           each time, with new weights.
       teacher: the teacher; None if there is none, or if the configuration names it.
-      is_head_fresh: whether the classification head was initialised at random.
+      is_head_fresh: whether the classification head, or that of an exit, was initialised at random.
     """
 
     student: Network

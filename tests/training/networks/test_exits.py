@@ -53,6 +53,7 @@ def test_the_network_says_to_the_bit_what_it_said_while_its_exits_learn(
     config = config_of(backbone, f"precision={precision}", "flip=0.5", "mixup=0.2")
     session = make_session(config, digits, make_strategy("default"))
     before = [np.array(w) for layer in exit_layers(session.model) for w in layer.weights]
+    assert session.networks.is_head_fresh
     assert len(trained(session)) == 3
     for average in (0, 1):
         session.ships_average.assign(average)
@@ -106,6 +107,9 @@ def test_a_run_leaves_exits_that_are_better_than_before(backbone, digits, tmp_pa
     reports = {one["name"]: one for one in json.loads((tmp_path / "run/exits.json").read_text())}
     assert set(reports) == {"exits_0", "exits_1", WHOLE}
     assert reports[WHOLE]["agreement"] == 1
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["top1"] == reports[WHOLE]["top1"]
+    assert result["exits"] == {name: one["top1"] for name, one in reports.items()}
     assert reports["exits_0"]["parameters"] > reports["exits_1"]["parameters"] > 0
     assert "converters.to_dynamic --models=" in capsys.readouterr().out
     final = keras.models.load_model(tmp_path / "run/final.keras")

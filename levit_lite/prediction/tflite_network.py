@@ -80,13 +80,13 @@ def tflite_network(path: Path, threads: int | None = None, run_first: bool = Tru
         outputs,
         image_shape(input_shape, path),
         shapes,
-        _packed_labels(path),
+        packed_labels(path),
         interpreter,
     )
 
 
-def _packed_labels(path: Path) -> tuple[str, ...] | None:
-    """Reads class names from the zip archive at the end of a TFLite file."""
+def packed_labels(path: Path) -> tuple[str, ...] | None:
+    """Reads class names from the zip archive at the end of a TFLite file; None without any."""
     if not zipfile.is_zipfile(path):
         return None
     check_archive(path, {LABELS_FILE: MAX_LABELS_BYTES})

@@ -229,9 +229,18 @@ def _saved_model(path: Path, trust: bool) -> Network:
         return {name: tf.cast(y, tf.float32).numpy() for name, y in found.items()}
 
     shapes = {name: tuple(y.shape) for name, y in signature.structured_outputs.items()}
-    labels = next((path / name for name in _LABELS if (path / name).is_file()), None)
-    names = tuple(read_labels(labels)) if labels else None
+    names = saved_model_labels(path)
     return Network(str(path), outputs, image_shape(spec.shape, path), shapes, names, loaded)
+
+
+def saved_model_labels(path: Path) -> tuple[str, ...] | None:
+    """Reads the class names beside a SavedModel or in its assets; None without any.
+
+    Raises:
+      ValueError: see `read_labels`.
+    """
+    labels = next((path / name for name in _LABELS if (path / name).is_file()), None)
+    return tuple(read_labels(labels)) if labels else None
 
 
 def open_onnx(path: Path, threads: int | None = None):
@@ -284,10 +293,14 @@ def _onnx(path: Path) -> Network:
         found = session.run(list(shapes), {INPUT: images.astype(dtype)})
         return {name: y.astype(np.float32) for name, y in zip(shapes, found, strict=True)}
 
-    text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
-    names = tuple(text.split("\n")) if text else None
     input_shape = image_shape(fixed_sides(inputs[INPUT].shape), path)
-    return Network(str(path), outputs, input_shape, shapes, names, session)
+    return Network(str(path), outputs, input_shape, shapes, onnx_labels(session), session)
+
+
+def onnx_labels(session) -> tuple[str, ...] | None:
+    """Reads the class names in the metadata of an opened ONNX file; None without any."""
+    text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
+    return tuple(text.split("\n")) if text else None
 
 
 def fixed_sides(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:

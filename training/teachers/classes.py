@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.spelling import did_you_mean
-from levit_lite.class_names import imagenet_class_names, imagenet_classes, read_labels
+from levit_lite.class_names import (
+    check_class_names,
+    imagenet_class_names,
+    imagenet_classes,
+    read_labels,
+)
 
 # All names of each student class: that of its folder, and a human-readable one.
 Names = Sequence[Sequence[str]]
@@ -67,11 +72,14 @@ def class_map(
       The map, or None if the classes are the same; and a text that describes it.
 
     Raises:
-      ValueError: some classes cannot be found.
+      ValueError: some classes cannot be found, or the file does not have one name for each.
     """
+    is_table = file is not None and Path(file).suffix.lower() == ".json"
+    if own is not None and (file is None or is_table):
+        check_class_names(own, classes, teacher)
     if classes == len(imagenet_classes()) and (own is None or _are_imagenets(own)):
         own = ["\t".join(both) for both in imagenet_classes()]
-    if file is not None and Path(file).suffix.lower() == ".json":
+    if is_table:
         return _map_of_json(names, classes, file, own)
     if file is not None:
         own = _labels(file)

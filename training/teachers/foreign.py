@@ -16,8 +16,8 @@ import tensorflow as tf
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
 from levit_lite.prediction.quantized_values import dequantize, quantize
-from levit_lite.prediction.tflite_network import open_tflite
-from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, open_onnx
+from levit_lite.prediction.tflite_network import open_tflite, packed_labels
+from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, onnx_labels, open_onnx
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from training.teachers.reading import Reading, Shape
 
@@ -60,7 +60,8 @@ def read_onnx(path: str, size: tuple[int, int]) -> Reading:
 
     is_ours = inputs[0].name == INPUT and name == LOGITS
     takes = INPUT_RANGES["pixels"] if is_ours else None
-    return _reading(path, session, run, (batch, *sides), size, takes, _SUM_TOLERANCE)
+    names = onnx_labels(session)
+    return _reading(path, session, run, (batch, *sides), size, takes, _SUM_TOLERANCE, names)
 
 
 def read_tflite(path: str, size: tuple[int, int]) -> Reading:
@@ -109,6 +110,7 @@ def read_tflite(path: str, size: tuple[int, int]) -> Reading:
         size,
         INPUT_RANGES["pixels"] if is_ours else _range_of(image),
         _QUANTIZED_SUM_TOLERANCE if is_quantized else _SUM_TOLERANCE,
+        packed_labels(Path(path)),
     )
 
 
@@ -147,6 +149,7 @@ def _reading(
     size: tuple[int, int],
     takes: InputRange | None,
     tolerance: float,
+    class_names: tuple[str, ...] | None,
 ) -> Reading:
     """Makes the result, after running the file on random images."""
     batch, *sides = images
@@ -185,5 +188,6 @@ def _reading(
         (None, classes),
         takes,
         is_probability,
+        class_names,
         in_python=True,
     )

@@ -14,7 +14,7 @@ from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.keras_graph.endings import has_two_heads, mean_of_heads
 from levit_tf.keras_graph.flatten import flatten
 from levit_tf.keras_graph.properties import model_properties
-from levit_tf.prediction.network_files import open_saved_model
+from levit_tf.prediction.network_files import open_saved_model, saved_model_labels
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.teachers.efficientnet_lite import (
     EFFICIENTNET_LITES,
@@ -143,4 +143,5 @@ def read_saved_model(path: str, trust: bool) -> Reading:
         tuple(outputs[name].shape),
         INPUT_RANGES["pixels"],
         name == PROBABILITIES,
+        saved_model_labels(Path(path)),
     )

@@ -1,6 +1,7 @@
 """Teachers of other frameworks: ONNX and TFLite files, channels first and last, quantised too."""
 
 import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
+from levit_lite.class_names import LABELS_FILE
+from levit_tf.prediction.network_files import CLASS_NAMES_KEY
 from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import random_images
 from training.teachers.teacher import load_teacher, parse_preprocessing
@@ -108,6 +111,23 @@ def test_a_quantised_tflite_network_says_itself_what_it_takes(tmp_path):
     teacher = load_teacher(tflite_file(tmp_path / "o.tflite", quantized=True), SIZE, CLASSES)
     logits = expected_logits(lambda pixels: pixels / 127.5 - 1)
     assert_same_softmax(teacher(IMAGES), logits, 0.1 * np.ptp(logits))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_classes_that_a_file_names_are_put_in_the_students_order(tmp_path, kind):
+    path, names = tmp_path / f"other.{kind}", ["ant", "bee", "cow", "dog", "elk"]
+    if kind == "onnx":
+        model = onnx.load(onnx_file(path))
+        helper.set_model_props(model, {CLASS_NAMES_KEY: "\n".join(names)})
+        onnx.save(model, path)
+    else:
+        with zipfile.ZipFile(tflite_file(path), "a") as archive:
+            archive.writestr(LABELS_FILE, "\n".join(names))
+    students = [(name,) for name in names[::-1]]
+    teacher = load_teacher(path, SIZE, CLASSES, class_names=students, preprocessing="unit")
+    expected = expected_logits(lambda pixels: pixels / 255)
+    assert_same_softmax(teacher(IMAGES), expected[:, ::-1], 1e-4)
+    assert "by name" in teacher.notes[1]
 
 
 def test_images_are_brought_to_the_size_of_the_file(tmp_path):

@@ -190,6 +190,12 @@ def test_a_saved_model_with_probabilities_alone_teaches_too(tmp_path):
     )
     archive.write_out(str(tmp_path / "teacher"), verbose=False)
     assert_same_softmax(load_teacher(tmp_path / "teacher", SIZE, CLASSES)(IMAGES), logits(IMAGES))
+    names = [f"class {number}" for number in range(CLASSES)]
+    (tmp_path / "teacher" / "assets").mkdir(exist_ok=True)
+    (tmp_path / "teacher" / "assets" / "labels.txt").write_text("\n".join(names))
+    students = [(name,) for name in names[::-1]]
+    named = load_teacher(tmp_path / "teacher", SIZE, CLASSES, class_names=students)
+    assert_same_softmax(named(IMAGES), logits(IMAGES)[:, ::-1])
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, name, content, message):
         class_map(PETS, 3, own=OWN, file=write(tmp_path, name, content))
 
 
+def test_a_teacher_with_more_names_than_classes_is_refused():
+    with pytest.raises(ValueError, match="the teacher: 3 class names for a model of 2 classes"):
+        class_map(PETS, 2, own=OWN, teacher="the teacher")
+
+
 def test_other_classes_without_a_file_are_refused():
     with pytest.raises(ValueError, match=r"7 classes; the student has 2.*teacher_classes=FILE"):
         class_map(PETS, 7)

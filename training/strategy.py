@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from training.choices import check_strategy
@@ -79,15 +81,32 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
     """Whether all workers pass the same number; waits for them."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
+    # The mean of the squares equals the square of the mean only if all numbers are the same.
+    count, first, second = _total(strategy, [1, number, number * number])
+    return bool(count * second == first * first)
+
+
+def anywhere(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:
+    """Returns for each place whether any worker passes True there; waits for them.
+
+    Args:
+      strategy: the strategy.
+      flags: equally many for every worker.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return list(flags)
+    return [bool(count) for count in _total(strategy, [*map(int, flags)])]
+
+
+def _total(strategy: tf.distribute.Strategy, numbers: Sequence[int]) -> np.ndarray:
+    """Sums each number over all replicas; waits for all workers."""
 
     @tf.function(autograph=False)
     def total(values):
         replicas = strategy.run(tf.identity, args=(values,))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, replicas, axis=None)
 
-    # The mean of the squares equals the square of the mean only if all numbers are the same.
-    count, first, second = total(tf.constant([1, number, number * number], tf.int64)).numpy()
-    return bool(count * second == first * first)
+    return total(tf.constant(numbers, tf.int64)).numpy()
 
 
 def _multi_worker() -> tf.distribute.Strategy:

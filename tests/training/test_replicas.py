@@ -114,6 +114,23 @@ def test_a_lost_worker_ends_the_other_and_the_restart_goes_on(tmp_path, settings
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+def test_answers_that_one_worker_lacks_are_asked_by_both(tmp_path, settings):
+    cache = tmp_path / "cache"
+    teacher = next(value for value in settings if value.startswith("init_from="))
+    teacher = teacher.replace("init_from", "teacher")
+    settings = (*settings, teacher, "distillation=soft", f"teacher_cache={cache}")
+
+    def run_both(name):
+        results = [workers.finish(process) for process in start_all(tmp_path / name, settings)]
+        assert [result.returncode for result in results] == [0, 0], [r.stderr for r in results]
+        return losses(results[0]), {path: path.read_bytes() for path in cache.glob("*.npz")}
+
+    expected = run_both("first")
+    (lacking,) = (path for path in expected[1] if "worker-1-of-2" in path.name)
+    lacking.unlink()
+    assert run_both("second") == expected
+
+
 def test_sigterm_to_one_worker_stops_both(tmp_path, settings):
     settings = (*settings, "epochs=99")  # not over before the signal comes, on a busy machine too
     processes = start_all(tmp_path, settings)

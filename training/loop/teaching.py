@@ -11,7 +11,7 @@ from levit_tf.weights.hub.checkpoints import HubCheckpoint
 from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
-from training.strategy import worker_of, workers_of
+from training.strategy import anywhere, worker_of, workers_of
 from training.teachers import asking
 from training.teachers.cache import TeacherCache, TopLogits, digest_of
 from training.teachers.teacher import Teacher, load_teacher, teacher_file
@@ -105,7 +105,9 @@ def make_cache(
         epochs=min(config.distinct_epochs or config.total_epochs, config.total_epochs),
     )
     worker, workers = worker_of(strategy), workers_of(strategy)
-    if not all(cache.path(epoch, worker, workers).exists() for epoch in range(cache.epochs)):
+    stored = [cache.path(epoch, worker, workers).exists() for epoch in range(cache.epochs)]
+    # All workers create the teacher's variables, or none does.
+    if anywhere(strategy, [not all(stored)])[0]:
         with strategy.scope():
             load_configured_teacher(config, source, data)
     cache.prepare()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from training.strategy import anywhere
 from training.teachers.cache import TeacherCache
 from training.teachers.teacher import Teacher
 
@@ -27,7 +28,9 @@ def fill(
     workers: int = 1,
     stop_wanted: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Fills the missing epochs. Several processes may do so; each takes the next free epoch.
+    """Fills the missing epochs. Several runs may do so; each takes the next free epoch.
+
+    The workers of one run go together through the epochs that any of them lacks.
 
     Args:
       cache: the cache, prepared.
@@ -45,19 +48,28 @@ def fill(
     Returns:
       Whether all epochs are stored.
     """
-    missing = list(cache.missing(worker, workers))
-    if not missing:
+    missing = dict(cache.missing(worker, workers))
+    wanted = anywhere(strategy, [epoch in missing for epoch in range(cache.epochs)])
+    left = [epoch for epoch, is_wanted in enumerate(wanted) if is_wanted]
+    if not left:
         print(f"teacher: all {cache.epochs} epochs of answers are in {cache.folder}", flush=True)
         return True
-    for _, reason in missing:
+    for reason in missing.values():
         if reason:
             print(f"teacher: {reason}. It is asked again.", flush=True)
     with strategy.scope():
         teacher = load()
     print(teacher, flush=True)
     ask = _make_ask(teacher, strategy, cache.kept.parts, accumulate)
-    left = [epoch for epoch, _ in missing]
-    damaged = {epoch for epoch, reason in missing if reason}
+    if workers > 1:  # TensorFlow lets them fetch batches and load networks only together
+        for epoch in left:
+            arrays = _ask_epoch(cache, ask, batches, strategy, epoch, steps, stop_wanted)
+            if arrays is None:
+                return False
+            if epoch in missing:
+                cache.write(epoch, arrays, worker, workers)
+        return True
+    damaged = {epoch for epoch, reason in missing.items() if reason}
     while left:
         taken = 0
         for epoch in list(left):
@@ -88,8 +100,10 @@ def _make_ask(teacher, strategy, parts_of, accumulate: int):
         return {name: tf.concat([one[name] for one in found], 0) for name in found[0]}
 
     @tf.function(autograph=False)
-    def ask(images):
-        return strategy.run(of_replica, args=(images,))
+    def ask(images, wish):
+        # Summed, so that all workers stop after the same step.
+        wishes = strategy.reduce("sum", strategy.run(tf.identity, args=(wish,)), axis=None)
+        return strategy.run(of_replica, args=(images,)), wishes
 
     return ask
 
@@ -106,9 +120,10 @@ def _ask_epoch(
     rows: dict[str, list[np.ndarray]] = {name: [] for name in cache.kept.shapes()}
     start = shown = time.monotonic()
     for number, (images, _) in enumerate(batches(epoch * steps, (epoch + 1) * steps), 1):
-        if stop_wanted():
+        answers, wishes = ask(images, tf.constant(float(stop_wanted())))
+        if wishes.numpy():
             return None
-        for name, values in ask(images).items():
+        for name, values in answers.items():
             local = strategy.experimental_local_results(values)
             rows[name].append(np.concatenate([part.numpy() for part in local]))
         now = time.monotonic()

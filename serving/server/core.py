@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from grpc import StatusCode
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -127,7 +126,7 @@ class ServerCore:
         """Handles MultiInference, which is not counted, as in TensorFlow Serving."""
         del entrypoint
         spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        with _statuses(), self._models.serving(spec) as servable:
+        with _Statuses(), self._models.serving(spec) as servable:
             return inference.multi_inference(servable, request, self._rules, timeout_s)
 
     def model_metadata(
@@ -202,7 +201,7 @@ class ServerCore:
         started = time.perf_counter()
         model, status = request.model_spec.name, "INTERNAL"
         try:
-            with _statuses():
+            with _Statuses():
                 _require_spec(request)
                 with self._models.serving(request.model_spec) as servable:
                     begun = time.perf_counter()
@@ -225,12 +224,16 @@ def _require_spec(request) -> None:
         raise ServingError(StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
 
 
-@contextlib.contextmanager
-def _statuses() -> Iterator[None]:
-    """Turns TensorFlow's errors, and unexpected ones, into ServingError."""
-    try:
-        yield
-    except ServingError:  # raising it from itself would keep its frames and their contents alive
-        raise
-    except Exception as error:
-        raise status_of(error) from error
+class _Statuses:
+    """Turns TensorFlow's errors, and unexpected ones, into ServingError.
+
+    No generator of contextlib: from Python 3.13 on, its frame and the error hold each other, and
+    with them the contents of the request, until the garbage collector runs.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error: BaseException | None, traceback) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ServingError):
+            raise status_of(error) from error

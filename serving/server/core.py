@@ -227,7 +227,7 @@ def _require_spec(request) -> None:
 class _Statuses:
     """Turns TensorFlow's errors, and unexpected ones, into ServingError.
 
-    No generator of contextlib: from Python 3.13 on, its frame and the error hold each other, and
+    No generator of contextlib: from Python 3.12 on, its frame and the error hold each other, and
     with them the contents of the request, until the garbage collector runs.
     """
 

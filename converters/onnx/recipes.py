@@ -10,8 +10,8 @@ ONNX_RECIPES = ("fp32", "int8")  # from `converters.choices.RECIPES`
 MAPS, TOKENS = "maps", "tokens"
 LAYOUTS = {
     MAPS: "1x1 convolutions over channels-first maps, the default of fp32; quick in ONNX Runtime",
-    TOKENS: "matrix products over tokens, as int8 always has them; quick in OpenVINO, also where "
-    "OpenVINO's own tools (NNCF) quantise the file; for pictures of one size",
+    TOKENS: "matrix products over tokens, as int8 always has them; quick in OpenVINO, but not for "
+    "its own quantiser (NNCF), which loses accuracy on it; for pictures of one size",
 }
 
 

@@ -59,12 +59,16 @@ class Entry:
         return self.who if self.file == FORMS[self.form] else f"{self.who}, {self.file}"
 
 
+def codebases_of(form: str) -> list[str]:
+    """Whose LeViT there is in a form, ours first."""
+    return [OURS, *(TIMM if form in ONNX else (KECAM, ZEROMODELS))]
+
+
 def entries(forms: list[str]) -> list[Entry]:
     """Returns the contenders of these forms, ours first in each."""
     found = []
     for form in forms:
-        others = list(TIMM) if form in ONNX else [KECAM, ZEROMODELS]
-        present = [who for who in (OURS, *others) if not missing(who, form)]
+        present = [who for who in codebases_of(form) if not missing(who, form)]
         found += [Entry(form, who, FORMS[form]) for who in present]
         if form in PEERS_TOO:
             found += [Entry(form, who, PEERS_TOO[form]) for who in present if who != OURS]
@@ -160,7 +164,7 @@ def main() -> None:
     chosen = entries(args.forms)
     codebases = list(dict.fromkeys(entry.who for entry in chosen))
     for form in args.forms:
-        lacking = {n for who in (OURS, KECAM, ZEROMODELS, *TIMM) for n in missing(who, form)}
+        lacking = {name for who in codebases_of(form) for name in missing(who, form)}
         if lacking:
             print(f"{form}: without {', '.join(sorted(lacking))}: not installed", file=sys.stderr)
     rows = []

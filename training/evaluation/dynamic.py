@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,10 @@ def evaluate_dynamic(
     sure: list[list[np.ndarray]] = [[] for _ in range(file.steps)]
     labels, own, found_exits, times = [], [], [], []
     first = None
+    _warm_up(file.plain, file.input_size)
     dataset = data.test_dataset(batch=_BATCH, normalize=False, limit=limit)
     for images, of_batch in dataset.as_numpy_iterator():
-        if first is None:
-            first = images
-            for _ in range(_UNTIMED):
-                file.plain(np.float32(images[:1]))
+        first = images if first is None else first
         labels.append(of_batch)
         for image in images:
             one = np.float32(image)[None]
@@ -219,19 +217,21 @@ def _curve(calibrated: Sequence[np.ndarray], labels: np.ndarray, times: Sequence
         yield float(np.mean(np.array(times)[steps])), float(top1)
 
 
+def _warm_up(call: Callable[[np.ndarray], Any], size: tuple[int, int]) -> None:
+    for _ in range(_UNTIMED):
+        call(np.zeros((1, *size, 3), np.float32))
+
+
 def _single(
     predictor: Predictor, data: Dataset, limit: int | None, class_of: np.ndarray
 ) -> tuple[float, float]:
     """Returns (median milliseconds, top-1) of a single network, one picture at a time."""
     data = data.with_input_size(predictor.input_size)
     times, right = [], []
-    is_warm = False
+    _warm_up(predictor.predict, predictor.input_size)
     for images, labels in data.test_dataset(
         batch=_BATCH, normalize=False, limit=limit
     ).as_numpy_iterator():
-        for _ in range(0 if is_warm else _UNTIMED):
-            predictor.predict(images[:1])
-        is_warm = True
         for image, label in zip(images, labels, strict=True):
             start = time.perf_counter()
             found = predictor.predict(image[None])

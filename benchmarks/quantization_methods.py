@@ -29,7 +29,6 @@ from absl import flags
 from benchmarks.networks import peers
 from benchmarks.support import options, results
 from converters.choices import CALIBRATION_METHODS, RECIPES
-from converters.onnx.recipes import MAPS, TOKENS
 from levit_common import cli
 from levit_common.arrays import standard_error
 
@@ -148,7 +147,7 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
     for name, method, file, runtime in found_peers:
         path = folder / f"{runtime}.onnx"
         start = time.perf_counter()
-        to_onnx(model, path, layout=TOKENS if runtime == "openvino" else MAPS)
+        to_onnx(model, path)
         quantize[runtime](path, folder / file, list(ones(pictures.calibration)))
         seconds = time.perf_counter() - start
         found = logits[runtime](folder / file, pictures.images)

@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.speed import runtimes
 
-OPENVINO = "openvino.onnx"  # what OpenVINO runs in float32, and what NNCF quantises
+OPENVINO = "openvino.onnx"  # what OpenVINO runs in float32
 
 # Form -> the name of its file; of PEERS_TOO, a peer's may be the quicker one.
 PEERS_TOO = {"TFLite int8": "dynamic.tflite"}

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,13 +23,13 @@ from converters.choices import (
     STEP_FORMATS,
 )
 from converters.dynamic import onnx_branches, tflite_branches
-from converters.dynamic.graph import answer_name, dynamic_graph, step_names
+from converters.dynamic.graph import dynamic_graph, step_names
 from converters.dynamic.paths import check_paths, references
 from converters.dynamic.recalibration import recalibrate
 from converters.dynamic.record import RECORD_FILE, calibration_json
 from converters.dynamic.running import open_dynamic
 from converters.dynamic.saved_model_steps import write_steps
-from converters.dynamic.steps_file import run_steps
+from converters.dynamic.step_logits import check_steps, keras_logits, some, tflite_logits
 from converters.onnx.conversion import onnx_of, save
 from converters.saved_model.conversion import write_labels
 from converters.tflite.conversion import float32_graph
@@ -40,9 +40,7 @@ from converters.verification.verify_artefact import FLOAT32, INT8, Precision
 from levit_common.arrays import spread_indices
 from levit_common.files import atomic_path, size_of
 from levit_common.json_files import write_json
-from levit_common.shipped_names import INPUT, SIGNATURE
 from levit_lite.class_names import LABELS_FILE
-from levit_lite.prediction.tflite_network import open_tflite
 from levit_tf.dynamic.calibration import (
     Calibration,
     calibrate,
@@ -70,13 +68,6 @@ def tflite_name(recipe: str) -> str:
 def steps_name(recipe: str) -> str:
     """Returns the name of a recipe's TFLite file with one signature per step."""
     return f"{recipe}-steps.tflite"
-
-
-class _Logits(NamedTuple):
-    """Logits of every step on the calibration pictures, and the labels."""
-
-    steps: list[np.ndarray]
-    labels: np.ndarray
 
 
 def to_dynamic(
@@ -134,6 +125,8 @@ def to_dynamic(
         choose = functools.partial(calibrate, epsilon=epsilon, delta=delta)
     else:
         choose = functools.partial(undecided, delta=delta)
+    # With damaged ones, the pictures for int8 ranges and those that are counted would overlap.
+    pictures = pictures.readable()
     with atomic_path(path, overwrite) as temporary:
         folder = Path(temporary)
         folder.mkdir()
@@ -204,9 +197,9 @@ class _Files:
         # before them.
         not_counted, all_of_few = fitted_and_counted(len(pictures))
         others = not_counted if len(not_counted) else all_of_few
-        self._some = _some(pictures.only(others), _RANGES_FROM)
+        self._some = some(pictures.only(others), _RANGES_FROM)
         self._checked = self._some[spread_indices(len(self._some), _CHECKED)]
-        logits = _keras_logits(self._graph(), pictures)
+        logits = keras_logits(self._graph(), pictures)
         self.found = {"fp32": choose(logits.steps, logits.labels)}
         self.written: dict[str, dict[str, Any]] = {}
         self.with_thresholds: list[str] = []
@@ -218,7 +211,7 @@ class _Files:
             is_enough = len(self._some) >= LEAST_CALIBRATION_IMAGES
             method = DEFAULT_CALIBRATION_METHOD if is_enough else "min_max"
             lite = quantize_mixed_int8(lite, self._some, None, method)
-            own = _tflite_logits(lite, self._pictures, self._folder)
+            own = tflite_logits(lite, self._pictures, self._folder)
             self.found[recipe] = self._choose(own.steps, own.labels)
         content, found = lite.content(), self.found[recipe]
         branches = tflite_branches.with_branches(
@@ -228,7 +221,7 @@ class _Files:
         self._check(file, INT8 if recipe == "int8" else FLOAT32, recipe)
         steps = tflite_branches.with_steps(Graph(content), _sharpness(found))
         file = self._write_lite(steps_name(recipe), steps, recipe)
-        _check_steps(file, content, len(self._expected), self._checked)
+        check_steps(file, content, len(self._expected), self._checked)
         self._note(file, recipe, None)
 
     def write_saved_model(self) -> None:
@@ -279,61 +272,3 @@ class _Files:
 
 def _sharpness(found: Calibration) -> list[float]:
     return [1 / temperature for temperature in found.temperatures]
-
-
-def _some(pictures: LabelledPictures, count: int) -> np.ndarray:
-    """Returns up to `count` of the pictures, evenly chosen."""
-    indices = spread_indices(len(pictures), count)
-    return np.concatenate([images for images, _ in pictures.only(indices).batches()])
-
-
-def _keras_logits(graph: keras.Model, pictures: LabelledPictures) -> _Logits:
-    """Returns the logits of the deploy graph, which takes plain pixels as every file does."""
-    rows, labels = [], []
-    for images, of_batch in pictures.batches():
-        rows.append({name: np.asarray(y) for name, y in graph.predict_on_batch(images).items()})
-        labels.append(of_batch)
-    return _joined(rows, labels)
-
-
-def _tflite_logits(lite: Graph, pictures: LabelledPictures, folder: Path) -> _Logits:
-    """Returns the logits of all steps of a TFLite graph that has not been split."""
-    runner = _plain_runner(lite.content(), folder)
-    rows, labels = [], []
-    for images, of_batch in pictures.batches():
-        answers = [runner(**{INPUT: image[None]}) for image in images]
-        rows += [{name: y.copy() for name, y in one.items()} for one in answers]
-        labels.append(of_batch)
-    return _joined(rows, labels)
-
-
-def _joined(rows, labels) -> _Logits:
-    steps = [
-        np.concatenate([row[answer_name(step)] for row in rows]) for step in range(len(rows[0]))
-    ]
-    return _Logits(steps, np.concatenate(labels))
-
-
-def _plain_runner(content: bytes, folder: Path):
-    """Returns the signature runner of a TFLite file, of which only the content exists."""
-    file = folder / "plain.tflite"
-    file.write_bytes(content)
-    try:
-        return open_tflite(file, 1).get_signature_runner(SIGNATURE)
-    finally:
-        file.unlink()
-
-
-def _check_steps(path: Path, content: bytes, steps: int, images: np.ndarray) -> None:
-    """Refuses a file of steps whose logits are not bit-identical to those of the whole graph."""
-    runner = _plain_runner(content, path.parent)
-    interpreter = open_tflite(path, 1)
-    for image in images:
-        expected = runner(**{INPUT: image[None]})
-        for step, found in enumerate(run_steps(interpreter, image[None], steps)):
-            if not np.array_equal(found, expected[answer_name(step)]):
-                difference = np.abs(found - expected[answer_name(step)]).max()
-                raise ValueError(
-                    f"{path.name}: not written, as step {step} differs from the uncut graph by "
-                    f"{difference:.1e}."
-                )

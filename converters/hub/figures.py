@@ -11,13 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from converters.verification.verify_pictures import comparison_pictures
-from levit_common.arrays import standard_error
-from levit_lite.images import ImageError
+from levit_common.arrays import spread_indices, standard_error
 from levit_lite.prediction.predictor import Predictor
-from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
-from levit_tf.pictures.images import load_images
-from levit_tf.pictures.labelled_pictures import class_label
-from levit_tf.pictures.picture_folders import pictures_in, reason_of, skipped_text
+from levit_tf.pictures import labelled_pictures as picture_files
+from levit_tf.pictures.folder_layout import TEST, VALIDATION
 from levit_tf.pictures.run_pictures import picture_key
 
 _TIMED = 20  # number of timed runs of one picture, after two warm-up runs
@@ -82,45 +79,24 @@ def labelled_pictures(
     if folder is None:
         images = comparison_pictures(None, size)
         return LabelledPictures(images, None, f"{len(images)} pictures that come with scikit-learn")
-    layout = find_layout(folder)
-    part = layout.of_kind(TEST) or layout.of_kind(VALIDATION)
-    root = Path(folder, part or "")
-    names = class_folders(root)
-    classes = {name: class_label(name, class_names) for name in names}
-    unknown = [name for name, label in classes.items() if label is None]
-    if unknown:
+    found = picture_files.labelled_pictures(folder, class_names, size, kinds=(TEST, VALIDATION))
+    keys = [picture_key(path, os.path.getsize(path)) for path in found.paths]
+    new = np.array([index for index, key in enumerate(keys) if key not in seen], np.int64)
+    if len(new) < len(found):
+        left_out = len(found) - len(new)
+        print(f"--pictures: {left_out:,} are left out: the network was trained with them")
+    classes = np.unique(found.labels)
+    each = max(1, limit // len(classes))
+    of_classes = [new[found.labels[new] == label] for label in classes]
+    chosen = np.concatenate([some[spread_indices(len(some), each)] for some in of_classes])
+    batches = list(found.only(chosen).batches())
+    if not batches:
         raise ValueError(
-            f"{root}: {unknown[0]!r} is none of the network's {len(class_names)} classes. Expected "
-            f"sub-folders named as its classes, such as {class_names[0]!r}."
+            f"{folder}: no pictures that can be read and that the network was not trained with."
         )
-    each = max(1, limit // len(names))
-    images, labels, skipped, trained_on = [], [], [], 0
-    for name in names:
-        found, left_out = pictures_in(root / name, "--pictures")
-        skipped += left_out
-        paths = [path for path in found if picture_key(path, os.path.getsize(path)) not in seen]
-        trained_on += len(found) - len(paths)
-        if not paths:
-            continue
-        chosen = [paths[n] for n in np.unique(np.linspace(0, len(paths) - 1, each).astype(int))]
-        for path in chosen:
-            try:
-                images.append(load_images([path], size)[0])
-            except ImageError as error:  # damage that only decoding can find
-                skipped.append((path, reason_of(path, error)))
-                continue
-            labels.append(classes[name])
-    if skipped:
-        print(f"--pictures: skipped: {skipped_text(skipped)}", flush=True)
-    if trained_on:
-        print(f"--pictures: {trained_on:,} are left out: the network was trained with them")
-    if not images:
-        raise ValueError(
-            f"{root}: no pictures that can be read and that the network was not trained with."
-        )
-    return LabelledPictures(
-        np.stack(images), np.array(labels), f"{len(images):,} pictures of {root.name}"
-    )
+    images, labels = map(np.concatenate, zip(*batches, strict=True))
+    text = f"{len(images):,} pictures of {Path(found.folder).name}"
+    return LabelledPictures(images, labels, text)
 
 
 def measure(

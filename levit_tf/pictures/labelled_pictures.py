@@ -45,6 +45,18 @@ class LabelledPictures:
         paths = tuple(self.paths[index] for index in indices)
         return dataclasses.replace(self, paths=paths, labels=self.labels[list(indices)])
 
+    def readable(self) -> LabelledPictures:
+        """Returns the pictures without those that are found damaged when they are decoded."""
+        whole, damaged = [], []
+        for index, path in enumerate(self.paths):
+            try:
+                load_image(path)
+                whole.append(index)
+            except ImageError as error:
+                damaged.append((path, reason_of(path, error)))
+        _tell_damaged(damaged)
+        return self.only(whole) if damaged else self
+
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields RGB 0..255 (n, height, width, 3) float32 and labels, without damaged pictures."""
         damaged = []
@@ -60,8 +72,7 @@ class LabelledPictures:
                     damaged.append((path, reason_of(path, error)))
             if images:
                 yield np.stack(images), np.array(labels)
-        if damaged:
-            print(f"  found damaged and skipped: {skipped_text(damaged)}", flush=True)
+        _tell_damaged(damaged)
 
     def sha256(self) -> str:
         """Returns a checksum of the names, labels and sizes of the pictures."""
@@ -77,22 +88,23 @@ def labelled_pictures(
     class_names: Sequence[str],
     size: tuple[int, int],
     seen: Mapping[tuple[str, int], Path] | None = None,
+    kinds: Sequence[str] = (VALIDATION, TEST),
 ) -> LabelledPictures:
     """Finds the pictures of a folder and their labels.
 
     Args:
       folder: folder with one sub-folder per class, named as in the network or, for ImageNet's
-        classes, by WordNet id; or a folder with the parts of a data set, whose validation or test
-        part is then used.
+        classes, by WordNet id; or a folder with the parts of a data set.
       class_names: class names of the network, in its order.
       size: (height, width) of the network's input.
       seen: pictures used in training, see `levit_tf.pictures.run_pictures`.
+      kinds: the parts of a data set that may be used; the first of them that is there is taken.
 
     Raises:
       ValueError: there is no such folder, a sub-folder is not one class of the network, there are
         no pictures, or one of them was used in training.
     """
-    root = _held_out_part(folder)
+    root = _held_out_part(folder, kinds)
     names = class_folders(root)
     labels = {name: class_label(name, class_names) for name in names}
     unknown = [name for name, label in labels.items() if label is None]
@@ -110,7 +122,7 @@ def labelled_pictures(
         skipped += left_out
     if not paths:
         raise ValueError(f"{root}: no picture that can be read.")
-    print(f"calibration: {len(paths):,} pictures of {len(names)} classes in {printable(str(root))}")
+    print(f"{len(paths):,} pictures of {len(names)} classes in {printable(str(root))}")
     if skipped:
         print(f"  skipped: {skipped_text(skipped)}", flush=True)
     keys = {picture_key(path, os.path.getsize(path)): path for path in paths}
@@ -124,13 +136,18 @@ def labelled_pictures(
     return LabelledPictures(str(root), tuple(paths), np.array(found), tuple(size))
 
 
-def _held_out_part(folder: str | os.PathLike) -> Path:
+def _tell_damaged(damaged: Sequence[tuple[str, str]]) -> None:
+    if damaged:
+        print(f"  found damaged and skipped: {skipped_text(damaged)}", flush=True)
+
+
+def _held_out_part(folder: str | os.PathLike, kinds: Sequence[str]) -> Path:
     if not os.path.isdir(folder):
         raise ValueError(f"{os.fspath(folder)}: no such folder of pictures.")
     layout = find_layout(folder)
     if not layout.parts:
         return Path(layout.root)
-    part = layout.of_kind(VALIDATION) or layout.of_kind(TEST)
+    part = next(filter(None, map(layout.of_kind, kinds)), None)
     if part is None:
         raise ValueError(
             f"{os.fspath(folder)}: has no validation or test part. Found: "

@@ -24,3 +24,17 @@ def test_a_folder_named_as_two_classes_is_refused(tmp_path):
     with pytest.raises(ValueError, match="2 classes of the network are named 'crane'"):
         labelled_pictures(tmp_path, ["bird", "crane", "crane"], (8, 8))
     assert list(labelled_pictures(tmp_path, ["crane", "bird"], (8, 8)).labels) == [1, 0]
+
+
+def test_pictures_that_only_decoding_finds_damaged_are_left_out_and_named(tmp_path, capsys):
+    (tmp_path / "bird").mkdir()
+    for number in range(3):
+        Image.effect_noise((64, 64), 50).save(tmp_path / "bird" / f"{number}.png")
+    damaged = tmp_path / "bird" / "1.png"
+    content = bytearray(damaged.read_bytes())
+    content[800:900] = bytes(100)
+    damaged.write_bytes(content)
+    found = labelled_pictures(tmp_path, ["bird"], (8, 8))
+    assert len(found) == 3
+    assert [path[-5:] for path in found.readable().paths] == ["0.png", "2.png"]
+    assert "1.png" in capsys.readouterr().out

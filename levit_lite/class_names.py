@@ -54,14 +54,15 @@ def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :top]
 
 
-def read_labels(path: str | os.PathLike) -> list[str]:
+def read_labels(path: str | os.PathLike, several: bool = False) -> list[str]:
     """Reads a labels file: UTF-8 text, one class name per line, in the order of the outputs.
 
     Args:
       path: the file. Empty lines at its end are ignored.
+      several: whether a line may hold several names of its class, separated by tabs.
 
     Returns:
-      The names.
+      The names; with `several`, the lines.
 
     Raises:
       ValueError: there is no such file, it is not text or empty, or a line is empty or contains
@@ -84,7 +85,7 @@ def read_labels(path: str | os.PathLike) -> list[str]:
         raise ValueError(
             f"{path}: line {names.index('') + 1} is empty; expected one class name a line."
         )
-    _check_characters(names, str(path))
+    _check_characters([name.replace("\t", " ") if several else name for name in names], str(path))
     return names
 
 

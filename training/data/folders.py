@@ -121,7 +121,8 @@ def load_folder(
 
     Raises:
       ValueError: there is no such folder or part; there are no classes, or only one to train on; a
-        class has no pictures; or the held-out part has a class that the training part lacks.
+        class has no pictures, or each only one to hold out or train on; or the held-out part has a
+        class that the training part lacks.
     """
     try:
         layout = find_layout(path)
@@ -216,6 +217,9 @@ def _load_classes(
         WHOLE: scanned,
     }
     split_test = split_test or (TEST if with_train else WHOLE)
+    if not parts[split_test]:  # the held-out tenth
+        reason = "one picture of each class: nothing can be held out"
+        raise ValueError(f"{folder}: {reason}. Add a second, or a test/ part.")
     held_out_from = {
         TRAIN: "all but the tenth that training holds out",
         TEST: "a tenth of each class, always the same",

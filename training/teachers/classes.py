@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def class_map(
       classes: number of the teacher's classes.
       own: names of the teacher's classes in its file; None if it has none.
       file: the file of `teacher_classes`: the names of the teacher's classes in their order, one
-        per line; or a `.json` that gives, for each class of the student, the name or index of a
-        class of the teacher, or a list of them.
+        per line, or several between tabs; or a `.json` that gives, for each class of the student,
+        the name or index of a class of the teacher, or a list of them.
       teacher: description of the teacher for messages.
 
     Returns:
@@ -96,13 +97,11 @@ def class_map(
             "--set=teacher_classes=FILE, the names of the teacher's classes one a line, or a .json "
             'as {"a class of the student": "a class of the teacher"}.'
         )
-    places = _places(own)
-    found = [next((places[name] for name in one if name in places), None) for one in names]
+    places = _Places(own)
+    found = [places.find(one) for one in names]
     if None in found:
         missing = [one[0] for one, place in zip(names, found, strict=True) if place is None]
-        if file is None and classes == len(names) and len(missing) == len(names):
-            return None, "as many classes of other names, taken in the order of the student's"
-        hint = did_you_mean(missing[0], list(places))
+        hint = did_you_mean(missing[0], places.names)
         raise ValueError(
             f"{teacher}: has no class {missing[0]!r}{_and_more(missing)}.{hint} Say which of its "
             "classes are the student's: --set=teacher_classes=FILE, their names one a line, or a "
@@ -117,7 +116,7 @@ def class_map(
 def _map_of_json(
     names: Names, classes: int, file: str, own: Sequence[str] | None
 ) -> tuple[ClassMap, str]:
-    places = _places(own or ())
+    places = _Places(own or ())
     try:
         table = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -139,32 +138,61 @@ def _map_of_json(
     return ClassMap(members), f"{len(names)} classes, by {file}"
 
 
-def _place(value: object, places: dict[str, int], classes: int, file: str, key: str) -> int:
+def _place(value: object, places: _Places, classes: int, file: str, key: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < classes:
         return value
-    if isinstance(value, str) and value in places:
-        return places[value]
-    hint = did_you_mean(value, list(places)) if isinstance(value, str) else ""
+    hint = ""
+    if isinstance(value, str):
+        found = places.find([value])
+        if found is not None:
+            return found
+        hint = did_you_mean(value, places.names)
     raise ValueError(
         f"teacher_classes={file}: {key!r}: {value!r} is no class of the teacher.{hint} Expected "
-        f"{'a name or ' if places else ''}a number of 0..{classes - 1}."
+        f"{'a name or ' if places.names else ''}a number of 0..{classes - 1}."
     )
 
 
 def _labels(file: str) -> list[str]:
     try:
-        return read_labels(file)
+        return read_labels(file, several=True)
     except ValueError as error:
         raise ValueError(f"teacher_classes={error}") from error
 
 
-def _places(own: Sequence[str]) -> dict[str, int]:
+class _Places:
+    """The indices of a teacher's classes by their names.
+
+    Args:
+      own: a line for each class: its name, or several names between tabs.
+    """
+
+    def __init__(self, own: Sequence[str]):
+        self._exact = _unique(own)
+        self._folded = _unique([_fold(line) for line in own])
+        self.names = list(self._exact)
+
+    def find(self, names: Sequence[str]) -> int | None:
+        """Returns the class that has one of these names, first letter for letter, or None."""
+        for known, key in ((self._exact, str), (self._folded, _fold)):
+            for name in names:
+                if key(name) in known:
+                    return known[key(name)]
+        return None
+
+
+def _unique(own: Sequence[str]) -> dict[str, int]:
     """Maps unique names of the classes, whole lines and parts between tabs, to their indices."""
     places: dict[str, list[int]] = {}
     for number, line in enumerate(own):
         for name in dict.fromkeys([line, *line.split("\t")]):
             places.setdefault(name, []).append(number)
     return {name: numbers[0] for name, numbers in places.items() if len(numbers) == 1}
+
+
+def _fold(name: str) -> str:
+    """Removes what differs between spellings of a name: "Golf ball", "golf-ball", "golf_ball"."""
+    return re.sub("[ _-]+", "_", name.casefold())
 
 
 def _are_imagenets(own: Sequence[str]) -> bool:

@@ -116,7 +116,7 @@ def test_the_summary_of_many_classes_names_the_first(tmp_path):
     for n in range(25):
         (tmp_path / str(n)).mkdir()
         picture(n).save(tmp_path / str(n) / "a.png")
-    first = summary(load(tmp_path, split_train="all")).splitlines()[0]
+    first = summary(load(tmp_path, with_train=False)).splitlines()[0]
     assert "25 classes: 0 1, 1 1, " in first
     assert first.endswith("19 1 and 5 more")
 
@@ -146,6 +146,14 @@ def test_of_a_train_folder_alone_all_is_evaluated_or_the_tenth(tmp_path):
     write_folder(tmp_path, 10, parts=("train",))
     assert load(tmp_path, with_train=False).num_test == 30
     assert load(tmp_path, with_train=False, split_test="test").num_test == 3
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_one_picture_of_each_class_leaves_none_to_hold_out(tmp_path, part):
+    write_folder(tmp_path, 1, parts=(part,))
+    with pytest.raises(ValueError, match=r"one picture of each class: nothing can be held out"):
+        load(tmp_path)
+    assert load(tmp_path, with_train=False).num_test == 3
 
 
 def test_the_parent_of_the_class_folders_is_refused(tmp_path):

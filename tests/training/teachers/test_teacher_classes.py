@@ -62,10 +62,34 @@ def test_names_in_another_order_are_put_in_order():
     assert found.members == ((2,), (1,), (0,))
 
 
-def test_as_many_classes_of_other_names_are_taken_in_order_and_it_is_said():
-    found, text = class_map([("a",), ("b",), ("c",)], 3, own=OWN)
+def test_as_many_classes_of_other_names_are_refused_and_the_way_out_is_named():
+    with pytest.raises(ValueError, match=r"has no class 'a' nor 2 more.*teacher_classes=FILE"):
+        class_map([("a",), ("b",), ("c",)], 3, own=OWN)
+
+
+def test_as_many_classes_without_names_are_taken_in_order_and_it_is_said():
+    found, text = class_map([("a",), ("b",), ("c",)], 3)
     assert found is None
     assert "in the order of the student's" in text
+
+
+@pytest.mark.parametrize("name", ["Golf ball", "golf-ball", "GOLF_BALL"])
+def test_case_and_separators_of_a_name_do_not_matter(name):
+    golf_ball = imagenet_class_names().index("golf_ball")
+    assert class_map([(name,), ("tench",)], 1000)[0].members == ((golf_ball,), (0,))
+
+
+def test_a_name_that_two_classes_share_but_for_case_is_not_guessed():
+    own = ["Polish", "polish", "cow"]
+    assert class_map([("polish",), ("Cow",)], 3, own=own)[0].members == ((1,), (2,))
+    with pytest.raises(ValueError, match="has no class 'POLISH'"):
+        class_map([("POLISH",), ("cow",)], 3, own=own)
+
+
+def test_a_file_may_give_several_names_of_a_class(tmp_path):
+    labels = write(tmp_path, "labels.txt", "n1\tbeagle\nn2\tcow\nn3\ttabby cat\n")
+    assert class_map(PETS, 3, file=labels)[0].members == ((2,), (0,))
+    assert class_map([("n2",), ("n1",)], 3, file=labels)[0].members == ((1,), (0,))
 
 
 @pytest.mark.parametrize(

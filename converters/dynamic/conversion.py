@@ -26,7 +26,7 @@ from converters.dynamic import onnx_branches, tflite_branches
 from converters.dynamic.graph import dynamic_graph, step_names
 from converters.dynamic.paths import check_paths, references
 from converters.dynamic.recalibration import recalibrate
-from converters.dynamic.record import RECORD_FILE, calibration_json
+from converters.dynamic.record import MODELS_SHA256, RECORD_FILE, SAVED_MODEL, calibration_json
 from converters.dynamic.running import open_dynamic
 from converters.dynamic.saved_model_steps import write_steps
 from converters.dynamic.step_logits import check_steps, keras_logits, some, tflite_logits
@@ -35,6 +35,7 @@ from converters.saved_model.conversion import write_labels
 from converters.tflite.conversion import float32_graph
 from converters.tflite.metadata import with_metadata
 from converters.tflite.quantize import quantize_mixed_int8
+from converters.tflite.tflite_files import sha256
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import FLOAT32, INT8, Precision
 from levit_common.arrays import spread_indices
@@ -52,7 +53,7 @@ from levit_tf.pictures.labelled_pictures import LabelledPictures
 from levit_tf.pictures.run_pictures import write_seen
 
 RECIPES = ("fp32", "int8")
-SAVED_MODEL, ONNX = "saved_model", "model.onnx"
+ONNX = "model.onnx"
 _CHECKED = 8  # number of pictures on which each path is compared with Keras
 _RANGES_FROM = 128  # number of pictures from which int8 learns its ranges
 
@@ -144,6 +145,7 @@ def to_dynamic(
         record = {
             "steps": step_names(models),
             "models": [Path(source).name for source in sources],
+            MODELS_SHA256: [sha256(source) for source in sources],
             "version": levit_tf.__version__,
             "calibration": {
                 recipe: calibration_json(one, pictures) for recipe, one in files.found.items()
@@ -155,13 +157,12 @@ def to_dynamic(
             write_seen(folder, seen)
         if budget_ms is not None:
             chosen = {}
-            # The SavedModel last: serving.export takes the thresholds of fp32 from the record.
-            for name in sorted(files.with_thresholds, key=lambda name: name == SAVED_MODEL):
+            for name in files.with_thresholds:
                 chosen[files.written[name]["calibration"]] = recalibrate(
                     folder / name, pictures, delta=delta, budget_ms=budget_ms, statistic=statistic
                 )
             record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-            # For those who take a recipe's thresholds from the record, as serving.export does.
+            # For serving.export, which takes those of fp32 if there is no SavedModel.
             for recipe, one in chosen.items():
                 record["calibration"][recipe] = calibration_json(one, pictures)
             write_json(folder / RECORD_FILE, record)

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converters.tflite.tflite_files import sha256
 from levit_tf.dynamic.calibration import Calibration, Point
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
 RECORD_FILE = "dynamic.json"
+SAVED_MODEL = "saved_model"  # as the name of a file in the record
+MODELS_SHA256 = "models_sha256"  # a checksum for each file of the record's "models"
+_NO_RECORD = "no record of converters.to_dynamic"
 
 
 def calibration_json(found: Calibration, pictures: LabelledPictures) -> dict[str, Any]:
@@ -50,25 +54,83 @@ def calibration_of(content: Mapping[str, Any]) -> Calibration:
         raise ValueError(f"no calibration of a dynamic network: {error}") from error
 
 
-def read_calibration(path: str | os.PathLike, name: str = "fp32") -> Calibration:
-    """Reads a calibration from a `dynamic.json`.
-
-    Args:
-      path: the file, or its folder.
-      name: name of the calibration: "fp32", "int8", or the name of a recalibrated file.
+def read_record(path: str | os.PathLike) -> tuple[Path, dict[str, Any]]:
+    """Reads a `dynamic.json`, given as the file or its folder; returns its path and content.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not a record, or has no calibration of this name.
+      ValueError: the file is not a record.
     """
     path = Path(path)
     path = path / RECORD_FILE if path.is_dir() else path
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file. Expected a {RECORD_FILE} of to_dynamic.")
     try:
-        return calibration_of(json.loads(path.read_text(encoding="utf-8"))["calibration"][name])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no record of converters.to_dynamic: {error}") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {_NO_RECORD}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("calibration"), dict):
+        raise ValueError(f"{path}: {_NO_RECORD}: it has no calibration.")
+    return path, content
+
+
+def served_calibration(path: str | os.PathLike) -> tuple[str, Calibration]:
+    """Reads the calibration that a server needs: that of the SavedModel as it is now.
+
+    Args:
+      path: see `read_record`.
+
+    Returns:
+      Its name in the record and the calibration: that of the SavedModel, which may have been
+      recalibrated; of a folder without one, "fp32".
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is not a record, or the thresholds were set by hand.
+    """
+    path, content = read_record(path)
+    try:
+        name = content.get("files", {}).get(SAVED_MODEL, {}).get("calibration", "fp32")
+        found = content["calibration"][name]
+        if "temperatures" not in found:
+            raise ValueError(
+                f"the thresholds of {name} were set by hand, and the record has no temperatures "
+                "for them. Calibrate it: python -m converters.recalibrate --calibration="
+            )
+        return name, calibration_of(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_models(path: str | os.PathLike, files: Sequence[str | os.PathLike]) -> str | None:
+    """Checks that a record was made of these networks.
+
+    Args:
+      path: see `read_record`.
+      files: the `.keras` files of the networks, in the order of the steps; or names of variants,
+        which cannot be compared.
+
+    Returns:
+      Why it cannot be checked, for a message; None if it was.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is not a record, or was made of other networks.
+    """
+    path, content = read_record(path)
+    known = content.get(MODELS_SHA256)
+    if not known or not all(map(os.path.isfile, files)):
+        reason = "a variant has no file" if known else f"{path} has none of its networks"
+        return f"no checksum to compare, {reason}: thresholds of another network are not noticed"
+    if len(known) != len(files):
+        raise ValueError(f"{path}: made of {len(known)} networks. Received: {len(files)}")
+    for file, digest in zip(files, known, strict=True):
+        if sha256(file) != digest:
+            raise ValueError(
+                f"{path}: made of another network than {os.fspath(file)}: their SHA-256 differ. "
+                "Its thresholds hold for its own network only; run converters.to_dynamic on yours."
+            )
+    return None
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:

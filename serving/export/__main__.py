@@ -34,9 +34,14 @@ def main() -> None:
     model, folders = load_model(last)
     calibration = None
     if args.dynamic:
-        from converters.dynamic.record import read_calibration
+        from converters.dynamic.record import check_models, served_calibration
+        from levit_tf.weights.keras_files import model_path
 
-        calibration = read_calibration(args.dynamic)
+        calibrated, calibration = served_calibration(args.dynamic)
+        unchecked = check_models(args.dynamic, [model_path(name) for name in (*names, last)])
+        print(f"{args.dynamic}, {calibrated}: {calibration}")
+        if unchecked:
+            print(unchecked)
     done = export(
         model,
         args.name,

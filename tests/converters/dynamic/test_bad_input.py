@@ -9,6 +9,7 @@ from PIL import Image
 
 import levit_tf
 from converters import recalibrate, to_dynamic
+from converters.dynamic.record import check_models
 from levit_tf.pictures.run_pictures import PICTURES_FILE, seen_in_training, write_seen
 from tests.support.commands import call
 from tests.support.randomize import randomize_keras, with_random_exits
@@ -72,7 +73,8 @@ def written(tmp_path_factory, run, folder):
 
 
 @pytest.mark.slow
-def test_a_budget_needs_no_epsilon_and_is_in_every_record(written, capsys):
+def test_a_budget_needs_no_epsilon_and_is_in_every_record(written, run, capsys):
+    assert check_models(written, [run / "final.keras"]) is None
     calibrations = json.loads((written / "dynamic.json").read_text())["calibration"]
     assert set(calibrations) == {"fp32", "model.onnx"}
     assert calibrations["fp32"] == calibrations["model.onnx"]

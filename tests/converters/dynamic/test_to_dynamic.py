@@ -16,6 +16,7 @@ from converters.dynamic.conversion import to_dynamic
 from converters.dynamic.graph import dynamic_graph
 from converters.dynamic.paths import forcing, references
 from converters.dynamic.recalibration import recalibrate, set_by_hand
+from converters.dynamic.record import served_calibration
 from converters.dynamic.running import open_dynamic
 from converters.reporting.report_graph import read_tflite
 from converters.reporting.report_text import as_text
@@ -249,10 +250,17 @@ def test_new_thresholds_reach_the_file_and_its_record(written, tmp_path, images,
         np.testing.assert_array_equal(file.plain(image[None])[0], given.probabilities)
     record = json.loads((path.parent / "dynamic.json").read_text())
     assert record["calibration"][name]["thresholds"] == [0.97, 0.96]
+    if name == "saved_model":
+        with pytest.raises(ValueError, match="thresholds of saved_model were set by hand"):
+            served_calibration(path.parent)
     found = recalibrate(path, pictures, epsilon=0.3)
     record = json.loads((path.parent / "dynamic.json").read_text())
     assert record["calibration"][name]["thresholds"] == list(found.thresholds)
     assert record["calibration"][name]["data"]["sha256"] == pictures.sha256()
+    served, calibration = served_calibration(path.parent)
+    assert served == ("saved_model" if name == "saved_model" else "fp32")
+    if name == "saved_model":
+        assert calibration.thresholds == found.thresholds
     assert load_predictor(path).class_names == NAMES  # nothing else was lost
 
 

@@ -1,0 +1,63 @@
+"""A record tells a server the thresholds that hold now, and of which network they are."""
+
+import dataclasses
+import json
+
+import pytest
+
+from converters.dynamic.record import MODELS_SHA256, check_models, served_calibration
+from converters.tflite.tflite_files import sha256
+from levit_tf.dynamic.calibration import Calibration
+
+OLD, NEW = (
+    dataclasses.asdict(Calibration((1.0,), (threshold,), 0.01, 0.1, 1000, ()))
+    for threshold in (0.5, 0.9)
+)
+BY_HAND = {"thresholds": [0.9], "promise": "none: set by hand"}
+
+
+def write(folder, calibration, name=None, **more):
+    content = {"calibration": calibration, "files": {}, **more}
+    if name is not None:
+        content["files"]["saved_model"] = {"calibration": name}
+    path = folder / "dynamic.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "thresholds"),
+    [(None, "fp32", (0.5,)), ("fp32", "fp32", (0.5,)), ("saved_model", "saved_model", (0.9,))],
+)
+def test_the_thresholds_are_those_of_the_saved_model(tmp_path, name, expected, thresholds):
+    path = write(tmp_path, {"fp32": OLD, "saved_model": NEW}, name)
+    for given in (path, tmp_path):
+        found, calibration = served_calibration(given)
+        assert (found, calibration.thresholds) == (expected, thresholds)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ({"fp32": OLD, "saved_model": BY_HAND}, "thresholds of saved_model were set by hand"),
+        ({"fp32": OLD}, "'saved_model'"),
+        ([], "no record of converters.to_dynamic: it has no calibration"),
+    ],
+)
+def test_a_record_without_them_is_refused(tmp_path, calibration, message):
+    with pytest.raises(ValueError, match=rf"dynamic.json: .*{message}"):
+        served_calibration(write(tmp_path, calibration, "saved_model"))
+
+
+def test_another_network_is_refused_and_what_cannot_be_compared_is_said(tmp_path):
+    own, other = tmp_path / "own.keras", tmp_path / "other.keras"
+    own.write_bytes(b"own")
+    other.write_bytes(b"other")
+    path = write(tmp_path, {"fp32": OLD}, **{MODELS_SHA256: [sha256(own)]})
+    assert check_models(path, [own]) is None
+    with pytest.raises(ValueError, match=r"dynamic.json: made of another network than .*other"):
+        check_models(path, [other])
+    with pytest.raises(ValueError, match=r"made of 1 networks\. Received: 2"):
+        check_models(path, [own, own])
+    assert "a variant has no file" in check_models(path, ["LeViT128S"])
+    assert "has none of its networks" in check_models(write(tmp_path, {"fp32": OLD}), [other])

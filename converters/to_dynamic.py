@@ -4,9 +4,10 @@
         --calibration=imagefolder:PATH --epsilon=0.01 --delta=0.1 --output=DIR
     python -m converters.to_dynamic --models=small.keras,large.keras --calibration=... --output=DIR
 
-PATH contains one folder per class, or the parts of a data set, of which the held-out part is used;
-the pictures must not have been used for training. With confidence 1 - delta, at most a share
-epsilon of all such pictures leaves early with a wrong class although the whole network is right.
+PATH contains one folder per class, or the parts of a data set, of which the held-out part is used.
+The pictures must not have been used for training; of a folder without parts, those that were are
+left out. With confidence 1 - delta, at most a share epsilon of all such pictures leaves early with
+a wrong class although the whole network is right.
 
 DIR contains `fp32.tflite` and `int8.tflite`, which choose the exit themselves; `fp32-steps.tflite`
 and `int8-steps.tflite`, with one signature per step, for apps with a time limit; `saved_model`,
@@ -49,7 +50,7 @@ def main() -> None:
     own = next((one for one in known if one), None)
     given = labels_for(args.labels, Path(paths[0]), own)
     names = class_names_for(given, (), classes, own)
-    seen = {key: run for path in paths for key, run in seen_in_training(path).items()}
+    seen = seen_in_training(*paths)
     folder = args.calibration.removeprefix(FOLDER_PREFIX)
     pictures = labelled_pictures(folder, names, fixed_size(models[0], str(paths[0])), seen)
     record = to_dynamic(

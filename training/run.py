@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,10 +251,9 @@ def _export(session: Session, folder: Path) -> Outcome:
         checked = exits.check_exits(shipped, folder, images, labels)
         of_exits = {report.name: report.top1 for report in checked}
         print(f"\n{exits.format_exits(checked)}")
-        print(
-            "\nnext: python -m converters.to_dynamic --models="
-            f"{folder / names[0]} --calibration=DATASET --output=DIR"
-        )
+        named = session.config.dataset if data.folder else "imagefolder:PATH"
+        words = f"--models={folder / names[0]}", f"--calibration={named}", "--output=DIR"
+        print(f"\nnext: python -m converters.to_dynamic {shlex.join(words)}")
     rows = Log(folder, session.step, writes=False).rows
     found = judge(
         session.config,

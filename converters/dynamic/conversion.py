@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from levit_tf.dynamic.calibration import (
     undecided,
 )
 from levit_tf.pictures.labelled_pictures import LabelledPictures
-from levit_tf.pictures.run_pictures import write_seen
+from levit_tf.pictures.run_pictures import Seen, write_seen
 
 RECIPES = ("fp32", "int8")
 ONNX = "model.onnx"
@@ -85,7 +85,7 @@ def to_dynamic(
     sources: Sequence[str | os.PathLike] = (),
     budget_ms: float | None = None,
     statistic: str = "mean",
-    seen: Iterable[tuple[str, int]] = (),
+    seen: Seen | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Calibrates a classifier in steps and writes it in every format.
@@ -153,7 +153,7 @@ def to_dynamic(
             "files": files.written,
         }
         write_json(folder / RECORD_FILE, record)
-        if seen := list(seen):
+        if seen:
             write_seen(folder, seen)
         if budget_ms is not None:
             chosen = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from levit_common.arrays import spread_indices, standard_error
 from levit_lite.prediction.predictor import Predictor
 from levit_tf.pictures import labelled_pictures as picture_files
 from levit_tf.pictures.folder_layout import TEST, VALIDATION
-from levit_tf.pictures.run_pictures import picture_key
+from levit_tf.pictures.run_pictures import Seen, find_seen
 
 _TIMED = 20  # number of timed runs of one picture, after two warm-up runs
 _BATCH = 32
@@ -58,7 +58,7 @@ def labelled_pictures(
     class_names: Sequence[str],
     size: tuple[int, int],
     limit: int,
-    seen: Collection[tuple[str, int]] = (),
+    seen: Seen | None = None,
 ) -> LabelledPictures:
     """Loads the pictures on which figures are measured.
 
@@ -69,7 +69,7 @@ def labelled_pictures(
       class_names: class names in the order of the outputs.
       size: (height, width) of the network's input.
       limit: largest number of pictures, evenly chosen from each class.
-      seen: keys of pictures that the network was trained with, which are left out; see
+      seen: pictures that the network was trained with, which are left out; see
         `levit_tf.pictures.run_pictures.seen_in_training`.
 
     Raises:
@@ -80,8 +80,8 @@ def labelled_pictures(
         images = comparison_pictures(None, size)
         return LabelledPictures(images, None, f"{len(images)} pictures that come with scikit-learn")
     found = picture_files.labelled_pictures(folder, class_names, size, kinds=(TEST, VALIDATION))
-    keys = [picture_key(path, os.path.getsize(path)) for path in found.paths]
-    new = np.array([index for index, key in enumerate(keys) if key not in seen], np.int64)
+    is_new = [find_seen(path, seen or {}) is None for path in found.paths]
+    new = np.flatnonzero(is_new)
     if len(new) < len(found):
         left_out = len(found) - len(new)
         print(f"--pictures: {left_out:,} are left out: the network was trained with them")

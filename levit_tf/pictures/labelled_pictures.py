@@ -13,9 +13,9 @@ import numpy as np
 from levit_common.picture_files import printable
 from levit_lite.class_names import imagenet_class_names, imagenet_classes
 from levit_lite.images import ImageError, load_image
-from levit_tf.pictures.folder_layout import TEST, VALIDATION, class_folders, find_layout
+from levit_tf.pictures.folder_layout import TEST, TRAIN, VALIDATION, class_folders, find_layout
 from levit_tf.pictures.picture_folders import reason_of, scan_folders, skipped_text
-from levit_tf.pictures.run_pictures import picture_key
+from levit_tf.pictures.run_pictures import Seen, SeenPicture, find_seen, is_there, picture_key
 from levit_tf.preprocessing import resize_and_center_crop
 
 _BATCH = 32
@@ -87,14 +87,15 @@ def labelled_pictures(
     folder: str | os.PathLike,
     class_names: Sequence[str],
     size: tuple[int, int],
-    seen: Mapping[tuple[str, int], Path] | None = None,
+    seen: Seen | None = None,
     kinds: Sequence[str] = (VALIDATION, TEST),
 ) -> LabelledPictures:
     """Finds the pictures of a folder and their labels.
 
     Args:
       folder: folder with one sub-folder per class, named as in the network or, for ImageNet's
-        classes, by WordNet id; or a folder with the parts of a data set.
+        classes, by WordNet id; or a folder with the parts of a data set. Of a folder without parts,
+        or with a training part alone, those that training has held out are taken.
       class_names: class names of the network, in its order.
       size: (height, width) of the network's input.
       seen: pictures used in training, see `levit_tf.pictures.run_pictures`.
@@ -102,9 +103,9 @@ def labelled_pictures(
 
     Raises:
       ValueError: there is no such folder, a sub-folder is not one class of the network, there are
-        no pictures, or one of them was used in training.
+        no pictures, one of a held-out part was used in training, or all of a folder without.
     """
-    root = _held_out_part(folder, kinds)
+    root, is_split = _held_out_part(folder, kinds, bool(seen))
     names = class_folders(root)
     labels = {name: class_label(name, class_names) for name in names}
     unknown = [name for name, label in labels.items() if label is None]
@@ -125,15 +126,32 @@ def labelled_pictures(
     print(f"{len(paths):,} pictures of {len(names)} classes in {printable(str(root))}")
     if skipped:
         print(f"  skipped: {skipped_text(skipped)}", flush=True)
-    keys = {picture_key(path, os.path.getsize(path)): path for path in paths}
-    known = [key for key in keys if key in (seen or {})]
-    if known:
-        raise ValueError(
-            f"{root}: {len(known):,} of {len(paths):,} pictures are among those that training has "
-            f"seen ({seen[known[0]]}), such as {printable(keys[known[0]])}. The guarantee holds "
-            "only for pictures that were not used in training: give others."
-        )
-    return LabelledPictures(str(root), tuple(paths), np.array(found), tuple(size))
+    pictures = LabelledPictures(str(root), tuple(paths), np.array(found), tuple(size))
+    known = {path: one for path in paths if (one := find_seen(path, seen or {}))}
+    if not known:
+        return pictures
+    if is_split or len(known) == len(paths):
+        raise ValueError(f"{root}: {_known_text(known, len(paths))}")
+    listed_in = next(iter(known.values())).listed_in
+    print(f"  left out: {len(known):,} that training has seen ({listed_in})", flush=True)
+    return pictures.only([index for index, path in enumerate(paths) if path not in known])
+
+
+def _known_text(known: Mapping[str, SeenPicture], count: int) -> str:
+    """Returns a text that refuses pictures which training has seen."""
+    path, one = next(iter(known.items()))
+    text = (
+        f"{len(known):,} of {count:,} pictures are among those that training has seen "
+        f"({one.listed_in}), such as {printable(path)}. The guarantee holds only for pictures that "
+        "were not used in training: give others."
+    )
+    lost = [one for path, one in known.items() if not is_there(one, os.path.getsize(path))]
+    if not lost:
+        return text
+    return (
+        f"{text} {len(lost):,} of them have only the name and size of a training picture, and "
+        f"cannot be compared with it: {printable(lost[0].file)} is not there any more."
+    )
 
 
 def _tell_damaged(damaged: Sequence[tuple[str, str]]) -> None:
@@ -141,19 +159,24 @@ def _tell_damaged(damaged: Sequence[tuple[str, str]]) -> None:
         print(f"  found damaged and skipped: {skipped_text(damaged)}", flush=True)
 
 
-def _held_out_part(folder: str | os.PathLike, kinds: Sequence[str]) -> Path:
+def _held_out_part(
+    folder: str | os.PathLike, kinds: Sequence[str], is_run_known: bool
+) -> tuple[Path, bool]:
+    """Returns the folder of classes, and whether it is a held-out part."""
     if not os.path.isdir(folder):
         raise ValueError(f"{os.fspath(folder)}: no such folder of pictures.")
     layout = find_layout(folder)
     if not layout.parts:
-        return Path(layout.root)
+        return Path(layout.root), False
     part = next(filter(None, map(layout.of_kind, kinds)), None)
-    if part is None:
-        raise ValueError(
-            f"{os.fspath(folder)}: has no validation or test part. Found: "
-            f"{', '.join(sorted(layout.parts))}."
-        )
-    return Path(layout.root) / part
+    if part is not None:
+        return Path(layout.root) / part, True
+    if is_run_known and set(layout.parts.values()) == {TRAIN}:  # training holds out a tenth of it
+        return Path(layout.root) / layout.of_kind(TRAIN), False
+    raise ValueError(
+        f"{os.fspath(folder)}: has no validation or test part. Found: "
+        f"{', '.join(sorted(layout.parts))}."
+    )
 
 
 def class_label(name: str, class_names: Sequence[str]) -> int | None:

@@ -19,7 +19,7 @@ from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from levit_tf.keras_graph.introspection import variant_of
 from levit_tf.pictures.images import load_images
-from levit_tf.pictures.run_pictures import picture_key
+from levit_tf.pictures.run_pictures import SeenPicture, picture_key
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.variants import get_variant
 from levit_tf.weights.pytorch_weights import to_state_dict
@@ -193,6 +193,12 @@ def test_a_network_for_every_size_leaves_no_folder(model, tmp_path, capsys):
     assert not (tmp_path / "upload").exists()
 
 
+def seen_pictures(paths):
+    return {
+        picture_key(path, path.stat().st_size): [SeenPicture(path, str(path))] for path in paths
+    }
+
+
 def test_pictures_that_cannot_be_read_or_were_trained_on_are_left_out_and_named(
     pictures, tmp_path, capsys
 ):
@@ -205,10 +211,10 @@ def test_pictures_that_cannot_be_read_or_were_trained_on_are_left_out_and_named(
     assert "skipped: 2" in printed
     assert "notes.txt" in printed
     assert "0.png" in printed
-    seen = [picture_key(path, path.stat().st_size) for path in (folder / "val").rglob("[12].png")]
+    seen = seen_pictures((folder / "val").rglob("[12].png"))
     assert len(labelled_pictures(folder, CLASSES, (64, 64), limit=12, seen=seen).images) == 5
     assert "6 are left out: the network was trained with them" in capsys.readouterr().out
-    seen += [picture_key(path, path.stat().st_size) for path in (folder / "val").rglob("*.png")]
+    seen = seen_pictures((folder / "val").rglob("*.png"))
     with pytest.raises(ValueError, match="that the network was not trained with"):
         labelled_pictures(folder, CLASSES, (64, 64), limit=12, seen=seen)
 

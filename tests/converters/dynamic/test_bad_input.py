@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from PIL import Image
 import levit_tf
 from converters import recalibrate, to_dynamic
 from converters.dynamic.record import check_models
-from levit_tf.pictures.run_pictures import PICTURES_FILE, seen_in_training, write_seen
+from levit_tf.pictures.run_pictures import (
+    PICTURES_FILE,
+    SeenPicture,
+    picture_key,
+    seen_in_training,
+    write_seen,
+)
 from tests.support.commands import call
 from tests.support.randomize import randomize_keras, with_random_exits
 from training import evaluate
@@ -101,7 +108,10 @@ def test_pictures_that_training_has_seen_are_refused_for_a_written_file_too(
     path, seen = written / "model.onnx", folder / "bee" / "2.png"
     assert ("ant/other.png", 5) in seen_in_training(path)
     before = path.read_bytes(), (written / PICTURES_FILE).read_bytes()
-    write_seen(written, [("bee/2.png", seen.stat().st_size)])
+    one = SeenPicture(written / PICTURES_FILE, "train/bee/2.png")
+    (tmp_path / "parts").mkdir()
+    folder = shutil.copytree(folder, tmp_path / "parts" / "test").parent
+    write_seen(written, {picture_key(seen, seen.stat().st_size): [one]})
     line = said(recalibrate, f"--file={path}", f"--calibration=imagefolder:{folder}")
     assert f"1 of 12 pictures are among those that training has seen ({written}" in line
     (written / PICTURES_FILE).write_bytes(before[1])
@@ -111,13 +121,15 @@ def test_pictures_that_training_has_seen_are_refused_for_a_written_file_too(
 
 
 def test_the_pictures_of_training_are_listed_beside_what_is_made_of_the_network(tmp_path):
-    seen = {("ant/ä.png", 3), ("bee/1.png", 4)}
+    files = {("ant/ä.png", 3): "data/train/ant/ä.png", ("bee/1.png", 4): "data/train/bee/1.png"}
+    listed_in = tmp_path / PICTURES_FILE
+    seen = {key: [SeenPicture(listed_in, file)] for key, file in files.items()}
     write_seen(tmp_path, seen)
     (tmp_path / "int8.tflite").write_bytes(b"")
     (tmp_path / "saved_model").mkdir()
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
     for name in ("", "int8.tflite", "saved_model"):
-        assert set(seen_in_training(tmp_path / name)) == seen
+        assert seen_in_training(tmp_path / name) == seen
 
 
 @pytest.mark.slow

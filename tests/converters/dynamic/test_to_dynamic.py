@@ -292,7 +292,8 @@ def test_pictures_that_training_has_seen_are_refused(exits, folder, tmp_path, ca
     line = ["training", f"train/{seen.parent.name}/{seen.name}", 0, seen.stat().st_size]
     with gzip.open(run / "pictures.json.gz", "wt") as file:
         file.write(json.dumps(line) + "\n")
-    arguments = [f"--models={run}", f"--calibration=imagefolder:{folder}", "--epsilon=0.1"]
+    data = shutil.copytree(folder, tmp_path / "data" / "test").parent
+    arguments = [f"--models={run}", f"--calibration=imagefolder:{data}", "--epsilon=0.1"]
     assert call(to_dynamic_command, [*arguments, f"--output={tmp_path / 'out'}"]) == 1
     message = capsys.readouterr().err
     assert "1 of " in message

@@ -111,7 +111,8 @@ def test_a_run_leaves_exits_that_are_better_than_before(backbone, digits, tmp_pa
     assert result["top1"] == reports[WHOLE]["top1"]
     assert result["exits"] == {name: one["top1"] for name, one in reports.items()}
     assert reports["exits_0"]["parameters"] > reports["exits_1"]["parameters"] > 0
-    assert "converters.to_dynamic --models=" in capsys.readouterr().out
+    assert "converters.to_dynamic --models=" in (printed := capsys.readouterr().out)
+    assert "--calibration=imagefolder:PATH" in printed  # the digits are no files
     final = keras.models.load_model(tmp_path / "run/final.keras")
     np.testing.assert_array_equal(final.predict(IMAGES, verbose=0)[WHOLE], backbone[1])
     assert len(steps_of_exits(keras.models.load_model(tmp_path / "run/fused.keras"))) == 3

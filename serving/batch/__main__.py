@@ -4,8 +4,8 @@
         [--runner=DirectRunner --direct_running_mode=multi_processing --direct_num_workers=2 ...]
 
 The output is a folder of shards, each written completely or not at all; bad/ lists unreadable
-pictures with the reasons. To resume after a stop, give the same command again. Flags that are not
-listed here belong to Beam and are passed to the runner.
+pictures with the reasons. To resume after a stop, give the same command again. Beam's own flags are
+passed to the runner.
 """
 
 # No absl here: Beam's options use argparse, and workers need nothing but Beam and LiteRT.
@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from levit_common.spelling import did_you_mean
 
 _USER_ERRORS = (ValueError, OSError, ImportError)
 
@@ -41,8 +45,8 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from levit_lite.class_names import read_labels
-    from serving.batch.handler import LiteRTModelHandler, names_of_classes
+    from levit_lite.prediction.predictor import class_count, class_names_for
+    from serving.batch.handler import LiteRTModelHandler
     from serving.batch.pipeline import NAMESPACE, build
     from serving.batch.settings import (
         SUMMARY_FILE,
@@ -53,8 +57,11 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         write_json,
     )
 
+    _check_others(options, others)
+    pipeline_options = PipelineOptions(list(others))
+    # Beam does so only when a pipeline is made, and most file systems cannot be used before.
+    FileSystems.set_options(pipeline_options)
     _check(options, FileSystems)
-    labels = None if options.labels is None else tuple(read_labels(options.labels))
     handler = LiteRTModelHandler(options.model, options.threads)
     network = handler.load_model()
     if options.embedding is not None and options.embedding not in network.output_shapes:
@@ -62,7 +69,11 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
             f"--embedding: {options.model} has no output {options.embedding!r}. Found: "
             f"{', '.join(network.output_shapes)}"
         )
-    if names_of_classes(network, labels) is None and options.embedding is None:
+    names = None
+    if network.classes is not None:
+        folders = [Path(options.model).parent]
+        names = class_names_for(options.labels, folders, class_count(network), network.class_names)
+    elif options.embedding is None:
         raise ValueError(
             f"{options.model}: no classifier; --embedding names the output to write. Found: "
             f"{', '.join(network.output_shapes)}"
@@ -77,10 +88,10 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         options.shards,
         options.top,
         options.embedding,
-        labels,
+        None if names is None else tuple(names),
     )
     open_output(options.output, settings)
-    pipeline = beam.Pipeline(options=PipelineOptions(list(others)))
+    pipeline = beam.Pipeline(options=pipeline_options)
     build(pipeline, handler, settings, options.output)
     result = pipeline.run()
     result.wait_until_finish()
@@ -100,6 +111,42 @@ def _check(options: argparse.Namespace, file_systems) -> None:
             raise ValueError(f"--{name}: expected at least 1. Received: {getattr(options, name)}")
     if not file_systems.exists(options.model):
         raise FileNotFoundError(f"{options.model}: no such file. Expected a .tflite file.")
+    for pattern in options.input.split(","):
+        if os.path.isdir(pattern):
+            raise IsADirectoryError(
+                f"--input: {pattern} is a folder. Give a pattern of its files, in quotes: "
+                f"'{os.path.join(pattern, '**')}'"
+            )
+
+
+def _check_others(options: argparse.Namespace, others: Sequence[str]) -> None:
+    """Refuses what is no flag of this command or of Beam, which only logs what it leaves out.
+
+    Args:
+      options: the flags of this command.
+      others: all other arguments.
+
+    Raises:
+      ValueError: an argument belongs to no flag, or a flag is unknown. With another runner than
+        Beam's own, only one that resembles a flag of this command, as the runner may know more.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    parser = _BeamArgumentParser(allow_abbrev=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(others)
+    own, of_beam = ([f"--{name}" for name in vars(found)] for found in (options, known))
+    for argument in unknown:
+        flag = argument.split("=")[0]
+        if not flag.startswith("--"):
+            raise ValueError(
+                f"{argument}: belongs to no flag. Put patterns in quotes, so that the shell leaves "
+                "them as they are: --input='pictures/*.jpg'. Other values follow a flag and =."
+            )
+        if known.runner in (None, "DirectRunner") or did_you_mean(flag, own):
+            hint = did_you_mean(flag, own + of_beam)
+            raise ValueError(f"{flag}: neither a flag of this command nor one of Beam.{hint}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,7 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--top", type=int, default=5, help="number of classes to return (5)")
     parser.add_argument(
-        "--labels", help="file of class names, one per line; by default the model's"
+        "--labels",
+        help="file of class names, one per line; by default the model's, or labels.txt beside it",
     )
     parser.add_argument("--embedding", metavar="OUTPUT", help="write this output of the network")
     parser.add_argument("--shards", type=int, default=100, help="number of output files (100)")

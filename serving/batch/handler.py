@@ -14,10 +14,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from levit_common.arrays import softmax
 from levit_common.shipped_names import EXIT, LOGITS, PROBABILITIES
-from levit_lite.class_names import check_class_names
 from levit_lite.prediction.answers import answer_of
 from levit_lite.prediction.network import Network, checked
-from levit_lite.prediction.predictor import class_count, class_names_for
 from levit_lite.prediction.tflite_network import tflite_network
 
 
@@ -63,15 +61,6 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
                 yield {name: values[n] for name, values in outputs.items()}
 
 
-def names_of_classes(network: Network, labels: Sequence[str] | None) -> list[str] | None:
-    """Returns the class names of a classifier; None for other networks."""
-    if network.classes is None:
-        return None
-    if labels is not None:
-        return check_class_names(labels, class_count(network), "--labels")
-    return class_names_for(None, (), class_count(network), network.class_names)
-
-
 def described(
     outputs: dict[str, np.ndarray], class_names: Sequence[str] | None, top: int, level: str | None
 ) -> dict[str, Any]:
@@ -79,7 +68,7 @@ def described(
 
     Args:
       outputs: the network's outputs, by name.
-      class_names: a result of `names_of_classes`.
+      class_names: names of the classes; None for a network that is no classifier.
       top: number of classes to return.
       level: name of the output to write as "embedding"; None for none.
 

@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils import shared
 
 from levit_lite.images import ImageError, load_cropped
-from serving.batch.handler import LiteRTModelHandler, described, names_of_classes
+from serving.batch.handler import LiteRTModelHandler, described
 from serving.batch.outputs import is_written, write_shard
 from serving.batch.settings import Settings
 from serving.batch.sources import pictures_of
@@ -53,7 +53,6 @@ class ClassifyShard(beam.DoFn):
     def setup(self):
         # Loaded once per process, for any number of threads.
         self._network = self._shared.acquire(self._handler.load_model)
-        self._names = names_of_classes(self._network, self._settings.labels)
 
     def process(self, element: tuple[str, Iterable[str]]) -> Iterator[tuple[str, int, int]]:
         name, paths = element[0], sorted(element[1])
@@ -87,12 +86,10 @@ class ClassifyShard(beam.DoFn):
             return
         outputs = self._handler.run_inference(images, self._network)
         for name, found in zip(names, outputs, strict=True):
-            answers.append(
-                {
-                    "name": name,
-                    **described(found, self._names, self._settings.top, self._settings.level),
-                }
+            answer = described(
+                found, self._settings.labels, self._settings.top, self._settings.level
             )
+            answers.append({"name": name, **answer})
         self._count["pictures"].inc(len(names))
 
 

@@ -28,7 +28,7 @@ class Settings:
       shards: number of shards that pictures are distributed to.
       top: number of classes to return.
       level: name of the output to write as the embedding; None for none.
-      labels: class names, if not those of the file.
+      labels: class names; None for a network that is no classifier.
     """
 
     model: str

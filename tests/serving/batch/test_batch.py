@@ -147,6 +147,52 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures,
     assert not list(output.glob(".tmp-*"))
 
 
+def test_a_model_without_names_has_those_beside_it(model, pictures, tmp_path):
+    """As with `serving.edge`."""
+    plain, content = tmp_path / "plain.tflite", model.read_bytes()
+    plain.write_bytes(content[: content.rindex(b"PK\x03\x04")])  # the archive of its names
+    given = [f"name {n}" for n in range(len(NAMES))]
+    (tmp_path / "labels.txt").write_text("\n".join(given))
+    done = run(plain, pictures / "00.jpg", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (row,) = lines(tmp_path / "out")
+    assert all(entry["class"] == given[entry["index"]] for entry in row["top"])
+    assert json.loads((tmp_path / "out/settings.json").read_text())["labels"] == given
+
+
+_REMOTE = """
+import sys
+from apache_beam.io.localfilesystem import LocalFileSystem
+from serving.batch.__main__ import main
+
+class Remote(LocalFileSystem):
+    def __init__(self, pipeline_options):
+        if pipeline_options is None:
+            raise ValueError("no options")
+        super().__init__(pipeline_options)
+
+    @classmethod
+    def scheme(cls):
+        return "remote"
+
+    def exists(self, path):
+        return super().exists(path.removeprefix("remote:/"))
+
+    def open(self, path, *arguments, **keywords):
+        return super().open(path.removeprefix("remote:/"), *arguments, **keywords)
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_file_system_that_needs_beam_s_options_has_them(model, pictures, tmp_path):
+    """As those of S3, HDFS and Azure do, before there is a pipeline, too."""
+    arguments = command(f"remote:/{model}", pictures / "00.jpg", tmp_path / "out")[3:]
+    done = run_python("-c", _REMOTE, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert names(lines(tmp_path / "out")) == ["00.jpg"]
+
+
 _FAILING = """
 import builtins, sys
 from apache_beam.io.filesystems import FileSystems
@@ -235,6 +281,21 @@ def test_records_come_in_and_go_out(model, pictures, tmp_path):
             "has no output 'x'",
         ),
         (("{model}", "{pictures}/*.jpg", "{out}", "--top=0"), "--top: expected at least 1"),
+        (("{model}", "{pictures}", "{out}"), "is a folder. Give a pattern of its files"),
+        (("{model}", "{pictures}/", "{out}"), "is a folder. Give a pattern of its files"),
+        (("{model}", "{pictures}/*.jpg", "{out}", "more.jpg"), "more.jpg: belongs to no flag"),
+        (
+            ("{model}", "{pictures}/*.jpg", "{out}", "--lables=x"),
+            "--lables: neither a flag of this command nor one of Beam. Did you mean '--labels'?",
+        ),
+        (
+            ("{model}", "{pictures}/*.jpg", "{out}", "--runner=FlinkRunner", "--lables=x"),
+            "Did you mean '--labels'?",
+        ),
+        (
+            ("{model}", "{pictures}/*.jpg", "{out}", "--direct_num_worker=2"),
+            "Did you mean '--direct_num_workers'?",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(

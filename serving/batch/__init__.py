@@ -7,5 +7,5 @@
     settings   the settings of an output, so that the same command can resume it
 
 Workers need Beam, numpy, Pillow and LiteRT; of this repository's packages they import only
-`levit_common` and `levit_lite`.
+`levit_common`, `levit_lite` and `serving.protobuf_tables`.
 """

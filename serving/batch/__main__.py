@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
 
     from levit_lite.prediction.predictor import class_count, class_names_for
     from serving.batch.handler import LiteRTModelHandler
-    from serving.batch.pipeline import NAMESPACE, build
+    from serving.batch.pipeline import COUNTERS, NAMESPACE, build
     from serving.batch.settings import (
         SUMMARY_FILE,
         Settings,
@@ -56,7 +57,9 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         open_output,
         write_json,
     )
+    from serving.batch.sources import check_columns
 
+    logging.getLogger("serving.batch").setLevel(logging.INFO)  # a line for each shard
     _check_others(options, others)
     pipeline_options = PipelineOptions(list(others))
     # Beam does so only when a pipeline is made, and most file systems cannot be used before.
@@ -90,12 +93,14 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
         options.embedding,
         None if names is None else tuple(names),
     )
+    if options.input_format == "parquet":
+        check_columns(patterns)
     open_output(options.output, settings)
     pipeline = beam.Pipeline(options=pipeline_options)
     build(pipeline, handler, settings, options.output)
     result = pipeline.run()
     result.wait_until_finish()
-    counters = {
+    counters = dict.fromkeys(COUNTERS, 0) | {
         counter.key.metric.name: counter.committed or 0
         for counter in result.metrics().query()["counters"]
         if counter.key.metric.namespace == NAMESPACE

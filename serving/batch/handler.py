@@ -61,6 +61,16 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
                 yield {name: values[n] for name, values in outputs.items()}
 
 
+def columns_of(network: Network, class_names: Sequence[str] | None, level: str | None) -> list[str]:
+    """Returns the keys of a result; arguments as in `described`."""
+    return (
+        ["name"]
+        + ["embedding"] * (level is not None)
+        + ["top"] * (class_names is not None)
+        + [EXIT] * (class_names is not None and EXIT in network.output_shapes)
+    )
+
+
 def described(
     outputs: dict[str, np.ndarray], class_names: Sequence[str] | None, top: int, level: str | None
 ) -> dict[str, Any]:

@@ -19,21 +19,23 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils import shared
 
 from levit_lite.images import ImageError, load_cropped
-from serving.batch.handler import LiteRTModelHandler, described
-from serving.batch.outputs import is_written, write_shard
+from serving.batch.handler import LiteRTModelHandler, columns_of, described
+from serving.batch.outputs import counts_of, write_shard
 from serving.batch.settings import Settings
 from serving.batch.sources import pictures_of
 
 NAMESPACE = "levit"
+COUNTERS = ("pictures", "bad", "bytes", "shards", "shards_found")
 _BATCH = 32
+_LOGGER = logging.getLogger(__name__)
 
 
-def shard_of(path: str, settings: Settings) -> str:
+def shard_of(path: bytes, settings: Settings) -> str:
     """Returns the shard of a file: for a picture by its name, for a file of records its own."""
-    digest = zlib.crc32(path.encode("utf-8", "surrogateescape"))
+    digest = zlib.crc32(path)
     if settings.input_format == "pictures":
         return f"{digest % settings.shards:05}-of-{settings.shards:05}"
-    stem = re.sub(r"[^\w.-]", "_", os.path.basename(path))
+    stem = re.sub(r"[^\w.-]", "_", os.path.basename(os.fsdecode(path)))
     return f"{stem}-{digest:08x}"
 
 
@@ -45,52 +47,58 @@ class ClassifyShard(beam.DoFn):
         self._settings = settings
         self._output = output
         self._shared = shared.Shared()
-        self._count = {
-            name: Metrics.counter(NAMESPACE, name)
-            for name in ("pictures", "bad", "bytes", "shards", "shards_found")
-        }
+        self._count = {name: Metrics.counter(NAMESPACE, name) for name in COUNTERS}
 
     def setup(self):
         # Loaded once per process, for any number of threads.
         self._network = self._shared.acquire(self._handler.load_model)
 
-    def process(self, element: tuple[str, Iterable[str]]) -> Iterator[tuple[str, int, int]]:
-        name, paths = element[0], sorted(element[1])
-        if is_written(self._output, name, self._settings.output_format):
+    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, int, int]]:
+        name, paths = element[0], sorted(map(os.fsdecode, element[1]))
+        counts = counts_of(self._output, name, self._settings.output_format)
+        if counts is None:
+            counts = self._make(name, paths)
+            _LOGGER.info("shard %s: %d pictures, %d bad", name, counts["pictures"], counts["bad"])
+        else:
             self._count["shards_found"].inc()
-            yield name, 0, 0
-            return
-        answers, bad = [], []
-        for batch in _batches(pictures_of(paths, self._settings.input_format), _BATCH):
-            self._classify(batch, answers, bad)
-        write_shard(self._output, name, self._settings.output_format, answers, bad)
         self._count["shards"].inc()
-        logging.info("shard %s: %d pictures, %d bad", name, len(answers), len(bad))
-        yield name, len(answers), len(bad)
+        for key, count in counts.items():
+            self._count[key].inc(count)
+        yield name, counts["pictures"], counts["bad"]
+
+    def _make(self, name: str, paths: Sequence[str]) -> dict[str, int]:
+        """Classifies and writes a shard; returns its counts."""
+        settings, answers, bad, size = self._settings, [], [], 0
+        for batch in _batches(pictures_of(paths, settings.input_format), _BATCH):
+            size += self._classify(batch, answers, bad)
+        counts = {"pictures": len(answers), "bad": len(bad), "bytes": size}
+        columns = columns_of(self._network, settings.labels, settings.level)
+        write_shard(self._output, name, settings.output_format, columns, answers, bad, counts)
+        return counts
 
     def _classify(
         self, batch: Sequence[tuple[str, bytes | ImageError]], answers: list, bad: list
-    ) -> None:
-        names, images = [], []
+    ) -> int:
+        """Adds to the answers and the unreadable pictures; returns the number of bytes read."""
+        names, images, size = [], [], 0
         for name, content in batch:
             try:
                 if isinstance(content, ImageError):
                     raise content
-                self._count["bytes"].inc(len(content))
+                size += len(content)
                 images.append(load_cropped(content, self._network.input_shape[1:3]))
                 names.append(name)
             except ImageError as error:
                 bad.append({"name": name, "error": str(error).removeprefix("image bytes: ")})
-                self._count["bad"].inc()
         if not images:
-            return
+            return size
         outputs = self._handler.run_inference(images, self._network)
         for name, found in zip(names, outputs, strict=True):
             answer = described(
                 found, self._settings.labels, self._settings.top, self._settings.level
             )
             answers.append({"name": name, **answer})
-        self._count["pictures"].inc(len(names))
+        return size
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:
@@ -122,7 +130,8 @@ def build(
         pipeline
         | "Patterns" >> beam.Create(settings.input)
         | "Match" >> fileio.MatchAll(fileio.EmptyMatchTreatment.DISALLOW)
-        | "Path" >> beam.Map(lambda found: found.path)
+        # Bytes, since Beam's texts are UTF-8, which names of files need not be.
+        | "Path" >> beam.Map(lambda found: os.fsencode(found.path))
         | "Once" >> beam.Distinct()
         | "Shard" >> beam.Map(lambda path: (shard_of(path, settings), path))
         | "Group" >> beam.GroupByKey()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from serving.batch.outputs import BAD, TEMPORARY
+from serving.batch.outputs import BAD, COUNTS, TEMPORARY
 
 SETTINGS_FILE, SUMMARY_FILE = "settings.json", "summary.json"
 
@@ -23,8 +23,8 @@ class Settings:
       model: SHA-256 of the model's file.
       input: the file patterns.
       file_list: SHA-256 of the paths and sizes of the files, see `digest_of_files`.
-      input_format: one of `sources.INPUT_FORMATS`.
-      output_format: one of `outputs.OUTPUT_FORMATS`.
+      input_format: "pictures", "tfrecord" or "parquet".
+      output_format: "jsonl", "tfrecord" or "parquet".
       shards: number of shards that pictures are distributed to.
       top: number of classes to return.
       level: name of the output to write as the embedding; None for none.
@@ -91,7 +91,7 @@ def open_output(output: str, settings: Settings) -> None:
     (found,) = FileSystems.match([FileSystems.join(output, "*")])
     if found.metadata_list:
         raise FileExistsError(f"{output} exists already and is no output of this command.")
-    for folder in (output, FileSystems.join(output, BAD)):
+    for folder in (output, *(FileSystems.join(output, name) for name in (BAD, COUNTS))):
         if not FileSystems.exists(folder):
             FileSystems.mkdirs(folder)
     write_json(path, wanted)

@@ -47,6 +47,23 @@ def pictures(tmp_path_factory):
     return folder
 
 
+def example(features):
+    """A serialised tf.Example of bytes."""
+    feature = {
+        key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for key, value in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def written_records(path, records):
+    options = "GZIP" if path.suffix == ".gz" else None
+    with tf.io.TFRecordWriter(str(path), options) as writer:
+        for record in records:
+            writer.write(record)
+    return path
+
+
 def command(model, pattern, output, *arguments):
     options = [f"--model={model}", f"--input={pattern}", f"--output={output}", "--shards=4"]
     return [str(PYTHON), "-m", "serving.batch", *options, *map(str, arguments)]
@@ -100,7 +117,11 @@ def test_every_picture_is_answered_once_and_the_bad_ones_are_told(model, picture
     assert names(bad) == [f"bad{n}.jpg" for n in range(BAD)]
     assert all("truncated" in row["error"] for row in bad)
     counters = json.loads(done.stdout.splitlines()[-1])
-    assert (counters["pictures"], counters["bad"]) == (PICTURES, BAD)
+    size = sum(path.stat().st_size for path in pictures.iterdir())
+    shards = [path.stem.removeprefix("part-") for path in (tmp_path / "out").glob("part-*")]
+    found = {"shards": len(shards), "shards_found": 0}
+    assert counters == {"pictures": PICTURES, "bad": BAD, "bytes": size} | found
+    assert all(f"shard {shard}: " in done.stderr for shard in shards)
     again = run(model, pictures / "*.jpg", tmp_path / "out")
     assert again.returncode == 1
     assert "exists already and is finished" in again.stderr
@@ -145,6 +166,10 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures,
     assert names(lines(output)) == [f"{n:03}.jpg" for n in range(400)]
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert not list(output.glob(".tmp-*"))
+    counters = json.loads((output / "summary.json").read_text())
+    shards = len(list(output.glob("part-*")))
+    assert (counters["pictures"], counters["bad"], counters["shards"]) == (400, 0, shards)
+    assert counters["shards_found"] == len(kept)
 
 
 def test_a_model_without_names_has_those_beside_it(model, pictures, tmp_path):
@@ -227,20 +252,14 @@ def test_a_picture_that_cannot_be_opened_is_told_or_tried_again(error, model, pi
 
 
 def test_records_come_in_and_go_out(model, pictures, tmp_path):
-    record = str(tmp_path / "in.tfrecord")
-    with tf.io.TFRecordWriter(record) as writer:
-        for n in range(3):
-            content = (pictures / f"{n:02}.jpg").read_bytes()
-            features = {"image/encoded": content, "image/filename": f"picture {n}".encode()}
-            example = tf.train.Example(
-                features=tf.train.Features(
-                    feature={
-                        key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                        for key, value in features.items()
-                    }
-                )
-            )
-            writer.write(example.SerializeToString())
+    contents = [(pictures / f"{n:02}.jpg").read_bytes() for n in range(3)]
+    record = written_records(
+        tmp_path / "in.tfrecord",
+        [
+            example({"image/encoded": content, "image/filename": f"picture {n}".encode()})
+            for n, content in enumerate(contents)
+        ],
+    )
     done = run(model, record, tmp_path / "a", "--input_format=tfrecord", "--output_format=tfrecord")
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "a").glob("part-*.tfrecord")
@@ -250,7 +269,6 @@ def test_records_come_in_and_go_out(model, pictures, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
 
-    contents = [(pictures / f"{n:02}.jpg").read_bytes() for n in range(3)]
     table = pyarrow.table({"image": contents, "name": ["a", "b", "c"]})
     parquet.write_table(table, tmp_path / "in.parquet")
     done = run(
@@ -268,6 +286,107 @@ def test_records_come_in_and_go_out(model, pictures, tmp_path):
     for row, other in zip(found, rows, strict=True):
         assert row["top"] == other["top"]
         assert max(row["embedding"]) == pytest.approx(row["top"][0]["probability"], abs=1e-5)
+
+
+def damaged(path):
+    """Cuts a file off, or changes bytes in the middle of a compressed one."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if path.suffix == ".tfrecord":
+        del content[middle:]
+    else:
+        content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.tfrecord", "in.tfrecord.gz", "in.parquet", "cut.parquet"])
+def test_where_records_are_damaged_the_rest_is_one_unreadable_picture(
+    name, model, pictures, tmp_path
+):
+    content, path = (pictures / "00.jpg").read_bytes(), tmp_path / name
+    if path.suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        import pyarrow
+
+        table = pyarrow.table({"image": [content[:-n] + os.urandom(n) for n in range(1, 500)]})
+        parquet.write_table(table, path, row_group_size=64, compression="gzip")
+        if name.startswith("cut"):
+            path.write_bytes(path.read_bytes()[:-100])
+        kind = "parquet"
+    else:
+        written_records(path, [example({"image/encoded": content})] * 3)
+        kind = "tfrecord"
+    damaged(path)
+    done = run(model, path, tmp_path / "out", f"--input_format={kind}")
+    assert done.returncode == 0, done.stderr
+    rows, bad = lines(tmp_path / "out"), lines(tmp_path / "out", "bad/*.jsonl")
+    assert "damaged or cut off here" in bad[-1]["error"]
+    assert bad[-1]["name"] == f"{path}#{len(rows) + len(bad) - 1}"
+    assert 0 < len(rows) + len(bad) < 499
+
+
+def test_what_is_no_example_and_what_holds_no_picture_is_told(model, pictures, tmp_path):
+    content = (pictures / "00.jpg").read_bytes()
+    records = [b"no example", example({"image/encoded": content}), example({})]
+    path = written_records(tmp_path / "in.tfrecord", records)
+    done = run(model, path, tmp_path / "out", "--input_format=tfrecord")
+    assert done.returncode == 0, done.stderr
+    assert [row["name"] for row in lines(tmp_path / "out")] == [f"{path}#1"]
+    bad = {row["name"]: row["error"] for row in lines(tmp_path / "out", "bad/*.jsonl")}
+    assert bad[f"{path}#0"] == "the record is no tf.Example."
+    assert set(bad) == {f"{path}#0", f"{path}#2"}
+
+
+def test_a_parquet_file_needs_a_column_of_pictures(model, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    arguments = model, tmp_path / "*.parquet", tmp_path / "out", "--input_format=parquet"
+    parquet.write_table(pyarrow.table({"picture": [b"x"]}), tmp_path / "a.parquet")
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert "a.parquet: expected a column 'image'" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+    parquet.write_table(pyarrow.table({"image": ["a path"]}), tmp_path / "a.parquet")
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    (bad,) = lines(tmp_path / "out", "bad/*.jsonl")
+    assert bad["error"] == "no bytes in the column 'image'."
+
+
+def test_every_parquet_shard_has_the_same_columns(model, pictures, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arguments = "--output_format=parquet", "--shards=1", "--embedding=probabilities"
+    for pattern in ("0*.jpg", "bad*.jpg"):
+        done = run(model, pictures / pattern, tmp_path / pattern[0], *arguments)
+        assert done.returncode == 0, done.stderr
+    full, empty = (parquet.read_table(next((tmp_path / x).glob("part-*"))) for x in "0b")
+    assert (len(full), len(empty)) == (10, 0)
+    assert full.schema == empty.schema
+    assert full.schema.names == ["name", "embedding", "top"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_names_of_files_need_not_be_utf_8(kind, model, pictures, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/\xe9"
+    os.mkdir(folder)
+    for name in (b"/caf\xe9.jpg", b"/bad\xe9.jpg"):
+        content = (pictures / "00.jpg").read_bytes()
+        with open(folder + name, "wb") as file:
+            file.write(content[:200] if b"bad" in name else content)
+    output = tmp_path / "out"
+    done = run(model, tmp_path / "*/*.jpg", output, f"--output_format={kind}", "--shards=1")
+    assert done.returncode == 0, done.stderr
+    (bad,) = lines(output, "bad/*.jsonl")
+    assert bad["name"] == os.fsdecode(folder + b"/bad\xe9.jpg")
+    if kind == "jsonl":
+        (row,) = lines(output)
+        assert row["name"] == os.fsdecode(folder + b"/caf\xe9.jpg")
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        (name,) = parquet.read_table(next(output.glob("part-*")))["name"].to_pylist()
+        assert name == f"{tmp_path}/\\udce9/caf\\udce9.jpg"
 
 
 @pytest.mark.parametrize(

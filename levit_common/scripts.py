@@ -6,6 +6,7 @@ installed `training` and `serving` even if the current project has folders of th
 
 from __future__ import annotations
 
+import functools
 import importlib
 import runpy
 import sys
@@ -37,45 +38,20 @@ def _run(module: str) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def train() -> None:
-    """levit-train."""
-    _run("training.main")
-
-
-def probe() -> None:
-    """levit-probe."""
-    _run("training.linear_probe")
-
-
-def evaluate() -> None:
-    """levit-evaluate."""
-    _run("training.evaluate")
+# The scripts `levit-train`, `levit-probe` and so on.
+train = functools.partial(_run, "training.main")
+probe = functools.partial(_run, "training.linear_probe")
+evaluate = functools.partial(_run, "training.evaluate")
+export = functools.partial(_run, "serving.export")
+serve = functools.partial(_run, "serving.server")
+client = functools.partial(_run, "serving.client")
+edge = functools.partial(_run, "serving.edge")
 
 
 def classify() -> None:
     """levit-classify."""
     start_keras()  # without messages, before importing levit_tf would start it with them
     _run("levit_tf.classify")
-
-
-def export() -> None:
-    """levit-export."""
-    _run("serving.export")
-
-
-def serve() -> None:
-    """levit-serve."""
-    _run("serving.server")
-
-
-def client() -> None:
-    """levit-client."""
-    _run("serving.client")
-
-
-def edge() -> None:
-    """levit-edge."""
-    _run("serving.edge")
 
 
 def convert() -> None:

@@ -27,7 +27,7 @@ def main() -> None:
     from converters.hub.upload_folder import write_upload_folder
 
     args = flags.FLAGS
-    done = write_upload_folder(
+    flavour = write_upload_folder(
         args.model,
         args.output,
         name=args.name,
@@ -37,7 +37,7 @@ def main() -> None:
         license_name=args.license,
         overwrite=args.overwrite,
     )
-    print(f"written: {args.output}, in {done.flavour} naming")
+    print(f"written: {args.output}, in {flavour} naming")
     print(f"upload it by: hf upload {args.name} {args.output}")
 
 

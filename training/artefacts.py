@@ -1,10 +1,7 @@
-"""Writes a trained network in every format and checks each file on held-out pictures."""
+"""Writes a trained network in every format, and formats what was measured of each file."""
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,37 +12,16 @@ import levit_tf
 from converters.choices import DEFAULT_CALIBRATION_METHOD, LEAST_CALIBRATION_IMAGES
 from converters.qat.conversion import export
 from converters.qat.qat_model import QuantizedModel
+from converters.reporting.file_figures import FileFigures
 from converters.saved_model.conversion import to_saved_model, write_labels
 from converters.tflite.conversion import to_tflite
-from levit_common.files import atomic_path, size_of
+from levit_common.files import atomic_path
 from levit_common.markdown import markdown_table
 from levit_lite.class_names import LABELS_FILE
 from levit_tf.keras_graph.endings import have_exits
-from levit_tf.prediction.predictor import load_predictor
-from training.evaluation.accuracy import top1
 
 REFERENCE = "final.keras"
 FAKE_QUANTIZED = "fake_quantized"
-TIMED_CALLS = 30
-
-
-@dataclasses.dataclass(frozen=True)
-class ArtefactReport:
-    """The results of one artefact on the held-out pictures.
-
-    Attributes:
-      name: name of the file or directory in the run's folder.
-      bytes: its size; for a directory, the total over its files.
-      top1: share of pictures whose label is predicted, 0..1.
-      agreement: share of pictures for which it predicts the same class as the Keras model, 0..1.
-      ms_per_image: median time for one picture at a time, in milliseconds.
-    """
-
-    name: str
-    bytes: int
-    top1: float
-    agreement: float
-    ms_per_image: float
 
 
 def write_artefacts(
@@ -122,38 +98,7 @@ def _write_quantized(
     return names
 
 
-def check_artefacts(
-    folder: Path, names: Sequence[str], images: np.ndarray, labels: np.ndarray
-) -> tuple[list[ArtefactReport], np.ndarray]:
-    """Classifies pictures with every artefact, loaded in the way that users load it.
-
-    Args:
-      folder: the folder with the artefacts.
-      names: names of the artefacts; the others are compared with the first.
-      images: (n, height, width, 3), RGB 0..255.
-      labels: (n,) integers.
-
-    Returns:
-      A report for each artefact, and the probabilities (n, classes) that the first one gives.
-    """
-    reports, reference = [], None
-    for name in names:
-        predictor = load_predictor(folder / name)
-        probabilities = predictor.predict(images)
-        reference = probabilities if reference is None else reference
-        reports.append(
-            ArtefactReport(
-                name=name,
-                bytes=size_of(folder / name),
-                top1=top1(probabilities, labels),
-                agreement=top1(probabilities, reference.argmax(axis=1)),
-                ms_per_image=1000 * _seconds(predictor.predict, images),
-            )
-        )
-    return reports, reference
-
-
-def format_table(reports: Sequence[ArtefactReport]) -> str:
+def format_table(reports: Sequence[FileFigures]) -> str:
     """Formats the reports as a Markdown table."""
     rows = [
         ("artefact", "size, kB", "top-1, %", "agreement with Keras, %", "ms per image"),
@@ -169,14 +114,3 @@ def format_table(reports: Sequence[ArtefactReport]) -> str:
         ),
     ]
     return markdown_table(rows, right=range(1, len(rows[0])))
-
-
-def _seconds(predict, images: np.ndarray) -> float:
-    """Median time of one call with one picture, in seconds."""
-    times = []
-    for n in range(TIMED_CALLS + 1):
-        image = images[n % len(images)][None]
-        start = time.perf_counter()
-        predict(image)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])  # the first call may compile

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from converters.reporting.file_figures import measure_files
 from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_common.json_files import write_json
 from levit_tf.pictures.picture_folders import skipped_text
-from training.artefacts import check_artefacts, format_table, write_artefacts
+from training.artefacts import format_table, write_artefacts
 from training.checkpoints import folder as run_folder
 from training.checkpoints.checkpoint import BEST, OTHER_WORKERS, Checkpoints
 from training.checkpoints.record import Record, make_record, recorded_addresses
@@ -242,7 +243,7 @@ def _export(session: Session, folder: Path) -> Outcome:
         overwrite=True,
     )
     images, labels = data.test_images(CHECKED_IMAGES)
-    reports, probabilities = check_artefacts(folder, names, images, labels)
+    reports, probabilities = measure_files(folder, names, images, labels)
     write_json(folder / "artefacts.json", [dataclasses.asdict(report) for report in reports])
     contact_sheet(images, labels, probabilities, data.class_names, folder / "predictions.png")
     print(f"\n{format_table(reports)}")

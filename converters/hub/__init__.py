@@ -2,6 +2,6 @@
 
 upload_folder   writes the folder
 configs         config.json and preprocessor_config.json of timm and transformers
-figures         measured accuracy, agreement and time of every file in the folder
+pictures        those on which the figures of the model card are measured
 model_card      README.md
 """

@@ -9,7 +9,9 @@ import platform
 from collections.abc import Sequence
 
 import levit_tf
-from converters.hub.figures import FileFigures, LabelledPictures, top1_text
+from converters.hub.pictures import LabelledPictures
+from converters.reporting.file_figures import FileFigures
+from levit_common.arrays import standard_error
 from levit_common.markdown import markdown_table
 from levit_tf.keras_graph.properties import ModelProperties
 from levit_tf.variants import Variant
@@ -62,9 +64,9 @@ def model_card(
         [
             found.name,
             f"{found.bytes / 1e3:,.0f}",
-            top1_text(found, len(pictures.images)),
+            _top1_text(found, len(pictures.images)),
             f"{100 * found.agreement:.2f}",
-            f"{found.milliseconds:.2f}",
+            f"{found.ms_per_image:.2f}",
         ]
         for found in figures
     ]
@@ -103,6 +105,13 @@ model = levit_tf.LeViT("{variant.name}", weights="hf://{name}"{single})
 python -m serving.edge --model=model.tflite photo.jpg   # numpy, Pillow and LiteRT alone
 ```
 """
+
+
+def _top1_text(figures: FileFigures, count: int) -> str:
+    """Formats top-1 with its standard error in percent; a dash if it is not known."""
+    if figures.top1 is None:
+        return "-"
+    return f"{100 * figures.top1:.2f} ± {100 * standard_error(figures.top1, count):.2f}"
 
 
 def _library_example(name: str, library: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 
 from converters.hub.configs import timm_architecture, timm_config, transformers_configs
-from converters.hub.figures import FileFigures, labelled_pictures, measure
 from converters.hub.model_card import model_card
+from converters.hub.pictures import labelled_pictures
 from converters.pytorch import from_keras
+from converters.reporting.file_figures import measure_files
 from converters.tflite.calibration import calibration_images
 from converters.to_tflite import to_tflite
 from levit_common.files import atomic_path
@@ -27,18 +27,6 @@ KERAS, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
 _PICTURES = 2000
 
 
-class UploadFolder(NamedTuple):
-    """Result of writing an upload folder.
-
-    Attributes:
-      flavour: "timm" or "hf".
-      figures: figures of each file that can classify.
-    """
-
-    flavour: str
-    figures: list[FileFigures]
-
-
 def write_upload_folder(
     model: str | os.PathLike,
     output: str | os.PathLike,
@@ -49,7 +37,7 @@ def write_upload_folder(
     calibration: str | None = None,
     license_name: str = "apache-2.0",
     overwrite: bool = False,
-) -> UploadFolder:
+) -> str:
     """Writes the folder.
 
     Args:
@@ -57,10 +45,13 @@ def write_upload_folder(
       output: the folder.
       name: name of the repository, "owner/name".
       flavour: "timm" or "hf" (transformers); by default timm if it has the variant.
-      pictures: pictures on which figures are measured, see `figures.labelled_pictures`.
+      pictures: pictures on which figures are measured, see `pictures.labelled_pictures`.
       calibration: see `calibration_images`; if given, an int8 file is written too.
       license_name: license identifier on the hub.
       overwrite: whether an existing folder is replaced.
+
+    Returns:
+      The flavour, "timm" or "hf".
 
     Raises:
       FileNotFoundError, FileExistsError: there is no `model`, or `output` exists.
@@ -82,10 +73,10 @@ def write_upload_folder(
         folder = Path(temporary)
         folder.mkdir()
         network.save(folder / KERAS)
-        predictor = load_predictor(folder / KERAS)
+        names = load_predictor(folder / KERAS).class_names
         # What is wrong with the pictures is said before the conversions, which take a while.
         shown = labelled_pictures(
-            pictures, predictor.class_names, found.input_size, _PICTURES, seen_in_training(model)
+            pictures, names, found.input_size, _PICTURES, seen_in_training(model)
         )
         from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
         described = (variant, size, classes, found.class_names, input_range)
@@ -104,12 +95,7 @@ def write_upload_folder(
         # The card contains what these JSON files record.
         for about in folder.glob("*.tflite.json"):
             about.unlink()
-        measured, expected = measure(predictor, folder / KERAS, shown, None)
-        figures = [measured]
-        for file in files[1:]:
-            predictor = load_predictor(folder / file)
-            measured, _ = measure(predictor, folder / file, shown, expected)
-            figures.append(measured)
+        figures, _ = measure_files(folder, files, shown.images, shown.labels)
         card = model_card(
             name,
             variant,
@@ -122,7 +108,7 @@ def write_upload_folder(
             heads != "single",
         )
         (folder / "README.md").write_text(card, encoding="utf-8")
-    return UploadFolder(flavour, figures)
+    return flavour
 
 
 def _flavour(network: keras.Model) -> str:

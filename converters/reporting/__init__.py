@@ -1,1 +1,1 @@
-"""Reports the time and memory of a TFLite file: its ops, and their times in LiteRT."""
+"""Reports on exported files: ops, times and memory of TFLite ones, accuracy and time of any."""

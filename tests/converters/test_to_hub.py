@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 import levit_tf
 from converters import from_pytorch, to_hub
 from converters.hub.configs import timm_config
-from converters.hub.figures import labelled_pictures
+from converters.hub.pictures import labelled_pictures
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite

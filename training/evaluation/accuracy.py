@@ -20,16 +20,6 @@ from training.evaluation.report import Accuracy
 TOP = 5
 
 
-def top1(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the share of pictures whose highest score is that of their label, 0..1.
-
-    Args:
-      scores: (n, classes), logits or probabilities.
-      labels: (n,) integers.
-    """
-    return float(np.mean(scores.argmax(axis=1) == labels))
-
-
 def evaluate(
     predictor: Predictor,
     data: Dataset,

@@ -1,9 +1,8 @@
-"""Measures accuracy, agreement and time of a network's files, for its model card."""
+"""The pictures on which the figures of a model card are measured."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from converters.verification.verify_pictures import comparison_pictures
-from levit_common.arrays import spread_indices, standard_error
-from levit_lite.prediction.predictor import Predictor
+from levit_common.arrays import spread_indices
 from levit_tf.pictures import labelled_pictures as picture_files
 from levit_tf.pictures.folder_layout import TEST, VALIDATION
 from levit_tf.pictures.run_pictures import Seen, find_seen
-
-_TIMED = 20  # number of timed runs of one picture, after two warm-up runs
-_BATCH = 32
 
 
 class LabelledPictures(NamedTuple):
@@ -33,24 +28,6 @@ class LabelledPictures(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None
     text: str
-
-
-class FileFigures(NamedTuple):
-    """Measured figures of one file.
-
-    Attributes:
-      name: name of the file.
-      bytes: size of the file.
-      agreement: share of pictures for which it predicts the same class as the Keras model.
-      top1: top-1 accuracy; None if the labels are not known.
-      milliseconds: median time of one picture.
-    """
-
-    name: str
-    bytes: int
-    agreement: float
-    top1: float | None
-    milliseconds: float
 
 
 def labelled_pictures(
@@ -97,45 +74,3 @@ def labelled_pictures(
     images, labels = map(np.concatenate, zip(*batches, strict=True))
     text = f"{len(images):,} pictures of {Path(found.folder).name}"
     return LabelledPictures(images, labels, text)
-
-
-def measure(
-    predictor: Predictor, path: Path, pictures: LabelledPictures, expected: np.ndarray | None
-) -> tuple[FileFigures, np.ndarray]:
-    """Runs one file on the pictures.
-
-    Args:
-      predictor: predictor of the file.
-      path: the file.
-      pictures: the pictures to classify.
-      expected: (n,) classes predicted by the Keras model; None for the Keras model itself.
-
-    Returns:
-      The figures, and the classes (n,) predicted by this file.
-    """
-    found = np.concatenate(
-        [
-            predictor.predict(pictures.images[start : start + _BATCH]).argmax(axis=1)
-            for start in range(0, len(pictures.images), _BATCH)
-        ]
-    )
-    times = []
-    for _ in range(_TIMED + 2):
-        start = time.perf_counter()
-        predictor.predict(pictures.images[:1])
-        times.append(time.perf_counter() - start)
-    figures = FileFigures(
-        path.name,
-        path.stat().st_size,
-        1.0 if expected is None else float(np.mean(found == expected)),
-        None if pictures.labels is None else float(np.mean(found == pictures.labels)),
-        1000 * float(np.median(times[2:])),
-    )
-    return figures, found
-
-
-def top1_text(figures: FileFigures, count: int) -> str:
-    """Formats top-1 with its standard error in percent; a dash if it is not known."""
-    if figures.top1 is None:
-        return "-"
-    return f"{100 * figures.top1:.2f} ± {100 * standard_error(figures.top1, count):.2f}"

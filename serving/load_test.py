@@ -25,6 +25,7 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.picture_files import FORMATS, HEAD, format_of, printable, walk
+from levit_common.spelling import shortened
 from serving import signatures
 from serving.client import grpc_codec, rest_codec
 from serving.client.calls import Target
@@ -115,9 +116,7 @@ def read_pictures(folder: str | Path, count: int, seed: int) -> list[bytes]:
         raise ValueError(f"{folder}: expected pictures ({', '.join(FORMATS)}), found none")
     print(f"{len(paths):,} pictures in {printable(str(folder))}")
     if skipped:
-        shown = ", ".join(map(printable, skipped[:SHOWN_SKIPPED]))
-        more = f" and {len(skipped) - SHOWN_SKIPPED:,} more" * (len(skipped) > SHOWN_SKIPPED)
-        print(f"skipped, as no readable {', '.join(FORMATS)}: {shown}{more}")
+        print(f"skipped, as no readable {', '.join(FORMATS)}: {shortened(skipped, SHOWN_SKIPPED)}")
     if len(paths) > count:
         paths = random.Random(seed).sample(paths, count)
     return [read_picture(path) for path in paths]

@@ -14,13 +14,13 @@ from levit_common.regular_files import (
     check_regular,
     check_regular_tree,
 )
+from levit_common.spelling import shortened
 from levit_lite.opening.archives import allowed_bytes
 from levit_tf.opening.operations import READING, WRITING, is_registered, refusal
 
 GRAPH_FILE = "saved_model.pb"
 # Other file formats of the graph, which TensorFlow would read as well.
 OTHER_FORMS = ("saved_model.cpb", "saved_model.pbtxt")
-_SHOWN = 5
 
 
 def check_saved_model(path: str | os.PathLike, trust: bool = False, flag: str = "--trust") -> None:
@@ -67,10 +67,9 @@ def check_saved_model(path: str | os.PathLike, trust: bool = False, flag: str = 
         return
     refused = list(dict.fromkeys(found for graph in graphs for found in graph.refused()))
     if refused:
-        more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         raise ModelFileError(
             f"{path}: not loaded, since its operations could read or write files or run code: "
-            f"{'; '.join(refused[:_SHOWN])}{more}. {flag} loads it, as you may where you know who "
+            f"{shortened(refused, separator='; ')}. {flag} loads it, as you may where you know who "
             "made it."
         )
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from levit_common.picture_files import is_passed_over, printable
+from levit_common.picture_files import is_passed_over
+from levit_common.spelling import shortened
 
 TRAIN = "train"
 TEST = "test"
@@ -122,7 +123,7 @@ def find_layout(root: str | os.PathLike) -> Layout:
     if not rest and not parts:
         flat = sorted(named)
         raise ValueError(
-            f"{root}: {_listed(flat)} {'is' if len(flat) == 1 else 'are'} named like parts, and "
+            f"{root}: {shortened(flat)} {'is' if len(flat) == 1 else 'are'} named like parts, and "
             "without sub-folders. Expected a sub-folder for each class in them: "
             f"{flat[0]}/cat/1.jpg, {flat[0]}/dog/2.jpg."
         )
@@ -135,7 +136,7 @@ def find_layout(root: str | os.PathLike) -> Layout:
             also = f" which are beside it, too ({shared[0]!r})" if shared else ""
             raise ValueError(
                 f"{root}: is {name!r} a part or a class? It has sub-folders{also}, and beside it "
-                f"{'is' if len(rest) == 1 else 'are'} {_listed(rest)}. Move what is no part "
+                f"{'is' if len(rest) == 1 else 'are'} {shortened(rest)}. Move what is no part "
                 f"elsewhere, or name {os.fspath(root / name)!r} itself."
             )
     return Layout(root, {}, tuple(files))
@@ -183,7 +184,7 @@ def check_several(folder: Path, classes: Sequence[str]) -> None:
         nested /= inside[0]
     advice = "With one class there is nothing to tell apart."
     if inside:
-        advice = f"Perhaps {os.fspath(nested)!r} is meant, with {_listed(inside)}."
+        advice = f"Perhaps {os.fspath(nested)!r} is meant, with {shortened(inside)}."
     raise ValueError(
         f"{folder}: holds one class, {classes[0]!r}; expected a sub-folder for each of two or "
         f"more. {advice}"
@@ -199,8 +200,3 @@ def visible(folder: Path) -> tuple[list[str], list[str]]:
     entries = [entry for entry in os.scandir(folder) if not is_passed_over(entry.name)]
     folders = sorted(entry.name for entry in entries if entry.is_dir())
     return folders, sorted(entry.name for entry in entries if not entry.is_dir())
-
-
-def _listed(names: Sequence[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(printable, names[:shown])) + more

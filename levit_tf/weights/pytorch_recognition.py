@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from levit_common.spelling import shortened
 from levit_tf.variants import Variant, get_variant, list_variants
 from levit_tf.weights.checkpoint_wrappers import prefixes_before
 from levit_tf.weights.pytorch_names import Entry, name_table, to_keras
@@ -19,7 +20,6 @@ _SIGNATURES = {
     "hf": "levit.patch_embeddings.embedding_layer_1.convolution.weight",
 }
 _HF_PREFIX = "levit."
-_SHOWN = 5
 _BUFFERS = ("num_batches_tracked", "attention_bias_idxs")
 
 
@@ -59,7 +59,7 @@ class CheckpointInfo:
         if self.prefix:
             text += f"; removed the prefix {self.prefix!r}"
         if self.left_out:
-            text += f", left out {len(self.left_out)} keys without it: {_listed(self.left_out)}"
+            text += f", left out {len(self.left_out)} keys without it: {shortened(self.left_out)}"
         return text
 
 
@@ -151,14 +151,9 @@ def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
     raise ValueError(
         f"{source}: not a LeViT of a known codebase, or one whose BatchNorm is fused already (save "
         "it before it is fused). Each is recognised by its first convolution, after any prefix:\n"
-        f"{known}\nFound {len(state)} keys, the first being: {_listed(list(state))}\n"
+        f"{known}\nFound {len(state)} keys, the first being: {shortened(list(state))}\n"
         "Of a file with several networks --checkpoint_key=NAME takes another one."
     )
-
-
-def _listed(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
 
 
 def _variant(state: Mapping[str, np.ndarray], flavour: str, source: str) -> Variant:

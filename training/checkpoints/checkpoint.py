@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from levit_common.regular_files import check_regular
+from levit_common.spelling import shortened
 from training.checkpoints import manifest
 from training.checkpoints.manifest import DamagedError
 from training.optim.variables import raw, unique_name
@@ -266,10 +267,9 @@ class Checkpoints:
             for name in sorted(set(found) | set(known))
             if found.get(name) != known.get(name)
         ]
-        more = f"; and {len(differences) - _SHOWN} more" * (len(differences) > _SHOWN)
         raise CheckpointError(
             f"{prefix}: not damaged, but of another network, other classes or another optimizer: "
-            f"{'; '.join(differences[:_SHOWN])}{more}. Choose another folder, or begin anew with "
+            f"{shortened(differences, _SHOWN, '; ')}. Choose another folder, or begin anew with "
             "--overwrite."
         )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from levit_common.spelling import shortened
 from levit_lite.images import ImageError
 from levit_tf.pictures.folder_layout import (
     TEST,
@@ -35,7 +36,6 @@ from training.data.sources import Details, Example, Fetched, FileEntry, Source, 
 
 WHOLE = "all"  # all pictures
 HELD_OUT = 0.1
-SHOWN_MISSING = 5
 
 _THREADS = 16
 _CHUNK = 256  # number of files that a thread takes at once
@@ -287,8 +287,7 @@ def _counts(entries: Sequence[Entry], classes: Sequence[str]) -> list[int]:
 def _missing(entries: Sequence[Entry], classes: Sequence[str]) -> str:
     """Returns a text that names the classes without held-out pictures; may be empty."""
     names = [name for name, n in zip(classes, _counts(entries, classes), strict=True) if not n]
-    more = f" and {len(names) - SHOWN_MISSING:,} more" if len(names) > SHOWN_MISSING else ""
-    return f" (none of {', '.join(names[:SHOWN_MISSING])}{more})" if names else ""
+    return f" (none of {shortened(names)})" if names else ""
 
 
 def _source(entries: Sequence[Entry]) -> FolderSource | None:

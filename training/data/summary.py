@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from levit_common.picture_files import printable
+from levit_common.spelling import shortened
 from levit_tf.pictures.picture_folders import skipped_text
 from training.data.dataset import Dataset
 
 SHOWN_CLASSES = 20
-SHOWN_OTHERS = 5
 
 
 def summary(data: Dataset, held_out: str = "held out") -> str:
@@ -20,12 +20,12 @@ def summary(data: Dataset, held_out: str = "held out") -> str:
     details = data.details
     classes = len(data.class_names)
     total = data.num_train + data.num_test - data.num_seen
-    names = [printable(name) for name in data.class_names]
+    names = data.class_names
     if details.class_counts is not None:
         total = sum(details.class_counts)
         names = [f"{name} {n:,}" for name, n in zip(names, details.class_counts, strict=True)]
-    listed = _shortened(names, SHOWN_CLASSES)
-    lines = [f"{printable(data.name)}: {total:,} pictures, {classes:,} classes: {listed}"]
+    first = shortened(names, SHOWN_CLASSES)
+    lines = [f"{printable(data.name)}: {total:,} pictures, {classes:,} classes: {first}"]
     if data.num_test:
         where = f", {printable(details.held_out_from)}" if details.held_out_from else ""
         seen = f"; {data.num_seen:,} of them are trained on as well" if data.num_seen else ""
@@ -33,11 +33,5 @@ def summary(data: Dataset, held_out: str = "held out") -> str:
     if data.skipped:
         lines.append(f"  skipped: {skipped_text(data.skipped)}")
     if details.others:
-        others = [printable(name) for name in details.others]
-        lines.append(f"  not looked at: {_shortened(others, SHOWN_OTHERS)}")
+        lines.append(f"  not looked at: {shortened(details.others)}")
     return "\n".join(lines)
-
-
-def _shortened(names: list[str], shown: int) -> str:
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from levit_common.picture_files import printable
+from levit_common.spelling import shortened
 from levit_lite.class_names import imagenet_class_names, top_classes
 from levit_lite.prediction.predictor import Predictor
 from training.choices import EVALUATION_BATCH
@@ -104,9 +103,10 @@ def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False)
         if predictor.classes == classes:
             return np.arange(classes)
         raise ValueError(
-            f"dataset {data.name}: {classes} classes ({_listed(data.class_names)}), the model has "
-            f"{predictor.classes}, which cannot be taken in the same order. --labels takes a file "
-            "with the names of the model's classes, one a line."
+            f"dataset {data.name}: {classes} classes "
+            f"({shortened(data.class_names, SHOWN_CLASSES)}), the model has {predictor.classes}, "
+            "which cannot be taken in the same order. --labels takes a file with the names of the "
+            "model's classes, one a line."
         )
     names = predictor.class_names
     outputs = {name: n for n, name in enumerate(names)} if len(set(names)) == len(names) else {}
@@ -120,8 +120,9 @@ def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False)
     unknown = [name for name in data.class_ids if name not in outputs]
     raise ValueError(
         f"dataset {data.name}: {len(unknown)} of its {classes} classes are not among the model's "
-        f"{predictor.classes}, such as {unknown[0]!r}. The data set's: {_listed(data.class_ids)}; "
-        f"the model's: {_listed(names)}. --labels takes a file with other names of the model's "
+        f"{predictor.classes}, such as {unknown[0]!r}. The data set's: "
+        f"{shortened(data.class_ids, SHOWN_CLASSES)}; the model's: "
+        f"{shortened(names, SHOWN_CLASSES)}. --labels takes a file with other names of the model's "
         "classes, one a line; --by_order takes both lists in the same order."
     )
 
@@ -129,8 +130,3 @@ def class_of_output(predictor: Predictor, data: Dataset, by_order: bool = False)
 def is_named(predictor: Predictor) -> bool:
     """Whether a network's classes have real names, rather than "class 0" and so on."""
     return predictor.class_names != [f"class {n}" for n in range(predictor.classes)]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_CLASSES:,} more" if len(names) > SHOWN_CLASSES else ""
-    return ", ".join(map(printable, names[:SHOWN_CLASSES])) + more

@@ -116,9 +116,9 @@ def define_input_range() -> None:
     )
 
 
-def define_trust(name: str = "trust") -> None:
+def define_trust() -> None:
     """Defines --trust, for SavedModels from others."""
-    flags.DEFINE_bool(name, False, f"{TRUST_HELP[0].upper()}{TRUST_HELP[1:]}.")
+    flags.DEFINE_bool("trust", False, f"{TRUST_HELP[0].upper()}{TRUST_HELP[1:]}.")
 
 
 def define_overwrite() -> None:

@@ -20,6 +20,8 @@ Grid = tuple[int, int]
 def attention_bias_index(grid: Grid, stride: int = 1) -> np.ndarray:
     """Returns the index into the bias table for each (query, key) pair of tokens.
 
+    `table[:, attention_bias_index(grid)]`, of shape (heads, queries, keys), is added to the scores.
+
     Args:
       grid: (height, width) of the key grid in tokens.
       stride: the queries are every `stride`-th token in each direction, beginning with the first;
@@ -35,20 +37,6 @@ def attention_bias_index(grid: Grid, stride: int = 1) -> np.ndarray:
     offset_y = np.abs(query_y[:, None] - key_y[None, :])
     offset_x = np.abs(query_x[:, None] - key_x[None, :])
     return offset_y * grid[1] + offset_x
-
-
-def expand_attention_bias(table: np.ndarray, grid: Grid, stride: int = 1) -> np.ndarray:
-    """Returns the bias that is added to the scores.
-
-    Args:
-      table: (heads, height * width) learned scalars.
-      grid: (height, width) of the key grid.
-      stride: see `attention_bias_index`.
-
-    Returns:
-      Array of shape (heads, queries, keys).
-    """
-    return table[:, attention_bias_index(grid, stride)]
 
 
 def resize_attention_bias(table: np.ndarray, source: Grid, target: Grid) -> np.ndarray:

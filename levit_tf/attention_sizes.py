@@ -29,7 +29,7 @@ def attention_bias_at(table, source: Grid, target: tuple[Side, Side], stride: in
       stride: see `levit_tf.attention_bias.attention_bias_index`.
 
     Returns:
-      (heads, queries, keys), equal to `expand_attention_bias` of the resized table.
+      (heads, queries, keys), equal to that of the resized table.
     """
     if _is_known(*target) and tuple(target) == tuple(source):
         return spread(table, target, target[1], stride)

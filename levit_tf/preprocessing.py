@@ -261,10 +261,8 @@ def resize_part(
     return _resized(image, whole, (0, 0), resized, starts, size, kernel)
 
 
-def resize_region(
-    image: Any, edges: Sequence[Any], size: tuple[int, int], kernel: Kernel = BILINEAR
-) -> Any:
-    """Cuts a region out of an image, and resizes it as Pillow does.
+def resize_region(image: Any, edges: Sequence[Any], size: tuple[int, int]) -> Any:
+    """Cuts a region out of an image, and resizes it bilinearly as Pillow does.
 
     What of it lies outside of the image is black, and takes no memory.
 
@@ -273,7 +271,6 @@ def resize_region(
       edges: (top, left, bottom, right) of the region, whole numbers of pixels; a part of it lies in
         the image.
       size: (height, width) of the result, pixels.
-      kernel: what to interpolate with.
 
     Returns:
       As `resize_and_center_crop`.
@@ -285,7 +282,7 @@ def resize_region(
     part = image[first[0] : last[0], first[1] : last[1]]
     before = (first[0] - top, first[1] - left)
     region = (bottom - top, right - left)
-    return _resized(part, region, before, size, (0, 0), size, kernel)
+    return _resized(part, region, before, size, (0, 0), size, BILINEAR)
 
 
 def _resized(image, whole, before, resized, starts, size, kernel) -> Any:

@@ -8,7 +8,7 @@ import keras
 
 from levit_tf.attention import TableAttention
 from levit_tf.keras_graph.flatten import flatten
-from levit_tf.keras_graph.graph_calls import calls_of, copy_weights
+from levit_tf.keras_graph.graph_calls import calls_of, copied
 from levit_tf.layers import ConvBN, DivisibleSides
 from levit_tf.names import SIDES
 from levit_tf.variants import check_sides
@@ -49,34 +49,23 @@ def with_input_size(
     stride = side_stride(flat) if has_check else 2 ** len(steps)
     check_sides(f"{model.name}: the input's", tuple(input_size), stride)
     (old,) = flat.inputs
-    image = keras.Input((*input_size, old.shape[-1]), old.shape[0], old.dtype, name=old.name)
     # The first layer of the stem in train form: the check of an open size goes before it, unless
     # the model has such a check already.
     first = next((call.operation for call in calls_of(flat) if call.operation in steps), None)
-    copies = []
 
-    def copy(layer):
-        if not isinstance(layer, keras.layers.Layer):
-            return layer  # an operation without state
+    def config_of(layer):
         config = layer.get_config()
         if isinstance(layer, TableAttention):
             config["table_grid"] = layer.table_grid
-        copies.append((type(layer).from_config(config), layer))
-        return copies[-1][0]
+        return config
 
     def call(layer, *args, **kwargs):
         if None in input_size and not has_check and layer.name == first.name:
             args = (DivisibleSides(stride, name=SIDES.format(stride))(args[0]), *args[1:])
         return layer(*args, **kwargs)
 
-    result = keras.models.clone_model(
-        flat,
-        input_tensors=keras.tree.pack_sequence_as(flat.input, [image]),
-        clone_function=copy,
-        call_function=call,
-    )
-    copy_weights(copies)
-    return result
+    shape = (old.shape[0], *input_size, old.shape[-1])
+    return copied(flat, call, shape=shape, config_of=config_of)
 
 
 def fixed_size(model: keras.Model, source: str) -> tuple[int, int]:

@@ -61,16 +61,6 @@ _RANGES_FROM = 128  # number of pictures from which int8 learns its ranges
 Choose = Callable[[Sequence[np.ndarray], np.ndarray], Calibration]
 
 
-def tflite_name(recipe: str) -> str:
-    """Returns the name of a recipe's TFLite file with IF."""
-    return f"{recipe}.tflite"
-
-
-def steps_name(recipe: str) -> str:
-    """Returns the name of a recipe's TFLite file with one signature per step."""
-    return f"{recipe}-steps.tflite"
-
-
 def to_dynamic(
     models: Sequence[keras.Model],
     path: str | os.PathLike,
@@ -218,10 +208,10 @@ class _Files:
         branches = tflite_branches.with_branches(
             Graph(content), _sharpness(found), found.thresholds
         )
-        file = self._write_lite(tflite_name(recipe), branches, recipe)
+        file = self._write_lite(f"{recipe}.tflite", branches, recipe)
         self._check(file, INT8 if recipe == "int8" else FLOAT32, recipe)
         steps = tflite_branches.with_steps(Graph(content), _sharpness(found))
-        file = self._write_lite(steps_name(recipe), steps, recipe)
+        file = self._write_lite(f"{recipe}-steps.tflite", steps, recipe)
         check_steps(file, content, len(self._expected), self._checked)
         self._note(file, recipe, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from levit_tf.prediction.network_files import open_onnx, open_saved_model
 _ANSWER = (LOGITS, PROBABILITIES, EXIT)
 
 
+@dataclasses.dataclass(frozen=True)
 class DynamicFile:
     """An open dynamic file.
 
@@ -37,19 +39,11 @@ class DynamicFile:
         thresholds in the file.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        steps: int,
-        input_size: tuple[int, int],
-        answer: AnswerOne,
-        plain: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    ):
-        self.path = path
-        self.steps = steps
-        self.input_size = input_size
-        self.answer = answer
-        self.plain = plain
+    path: Path
+    steps: int
+    input_size: tuple[int, int]
+    answer: AnswerOne
+    plain: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def open_dynamic(

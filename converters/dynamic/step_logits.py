@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +10,9 @@ import keras
 import numpy as np
 
 from converters.dynamic.graph import answer_name
-from converters.dynamic.steps_file import run_steps
 from converters.tflite.tflite_graph import Graph
 from levit_common.arrays import spread_indices
-from levit_common.shipped_names import INPUT, SIGNATURE
+from levit_common.shipped_names import INPUT, LOGITS, SIGNATURE, step_signature
 from levit_lite.prediction.tflite_network import open_tflite
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
@@ -80,3 +80,19 @@ def check_steps(path: Path, content: bytes, steps: int, images: np.ndarray) -> N
                     f"{path.name}: not written, as step {step} differs from the uncut graph by "
                     f"{difference:.1e}."
                 )
+
+
+def run_steps(interpreter, image: np.ndarray, steps: int) -> Iterator[np.ndarray]:
+    """Yields the logits (1, classes) of one step after another; the caller may stop at any time.
+
+    Args:
+      interpreter: LiteRT's interpreter of the file.
+      image: pixels (1, height, width, channels).
+      steps: number of steps.
+    """
+    known = {INPUT: image}
+    for step in range(steps):
+        runner = interpreter.get_signature_runner(step_signature(step))
+        found = runner(**{name: known[name] for name in runner.get_input_details()})
+        known |= {name: array.copy() for name, array in found.items()}
+        yield known[LOGITS]

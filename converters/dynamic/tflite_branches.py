@@ -59,7 +59,7 @@ def with_branches(graph: Graph, sharpness: Sequence[float], thresholds: Sequence
             del outputs[LOGITS]
         writer.add(main, taken, list(outputs.values()))
         names = (INPUT, THRESHOLDS)[: len(taken)]
-        writer.sign(signature, main, dict(zip(names, taken, strict=True)), outputs)
+        writer.sign(signature, dict(zip(names, taken, strict=True)), outputs)
     return writer.file()
 
 
@@ -86,7 +86,7 @@ def with_steps(graph: Graph, sharpness: Sequence[float]) -> Graph:
                 names.setdefault(name, state_name(len(names) - 1))
                 outputs[names[name]] = subgraph.tensor(name)
         writer.add(subgraph, list(inputs.values()), list(outputs.values()))
-        writer.sign(step_signature(step), subgraph, inputs, outputs)
+        writer.sign(step_signature(step), inputs, outputs)
     return writer.file()
 
 
@@ -219,11 +219,8 @@ class _Writer:
         self._graphs.append((graph, inputs, outputs))
         return len(self._graphs) - 1
 
-    def sign(
-        self, name: str, graph: _Subgraph, inputs: dict[str, int], outputs: dict[str, int]
-    ) -> None:
+    def sign(self, name: str, inputs: dict[str, int], outputs: dict[str, int]) -> None:
         """Adds a signature for the graph that was added last."""
-        del graph
         self._signatures.append((name, len(self._graphs) - 1, inputs, outputs))
 
     def file(self) -> Graph:

@@ -53,19 +53,19 @@ class Graph:
 
     def inputs_of(self, operator) -> list[str]:
         """Returns the names of the tensors that an op reads, including constants."""
-        return [self._name(index) for index in operator.inputs if index >= 0]
+        return [self.name_of(index) for index in operator.inputs if index >= 0]
 
     def outputs_of(self, operator) -> list[str]:
         """Returns the names of the tensors that an op writes."""
-        return [self._name(index) for index in operator.outputs]
+        return [self.name_of(index) for index in operator.outputs]
 
     def inputs(self) -> list[str]:
         """Returns the names of the graph's inputs."""
-        return [self._name(index) for index in self._graph.inputs]
+        return [self.name_of(index) for index in self._graph.inputs]
 
     def outputs(self) -> list[str]:
         """Returns the names of the graph's outputs."""
-        return [self._name(index) for index in self._graph.outputs]
+        return [self.name_of(index) for index in self._graph.outputs]
 
     def signature_outputs(self) -> list[str]:
         """Returns the signature's names of the graph's outputs, in their order."""
@@ -140,7 +140,7 @@ class Graph:
 
     def name_of(self, index: int) -> str:
         """Returns the name of a tensor by its index."""
-        return self._name(index)
+        return self._graph.tensors[index].name.decode()
 
     def new_tensor(self, name: str, shape: Sequence[int], dtype: str = "float32", buffer: int = 0):
         """Creates a tensor for a graph of `of_subgraphs`."""
@@ -275,9 +275,6 @@ class Graph:
             return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
         finally:
             self.model.buffers = buffers
-
-    def _name(self, index: int) -> str:
-        return self._graph.tensors[index].name.decode()
 
     def _add_buffer(self, data: np.ndarray) -> int:
         _, schema = _schema()

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from converters.layer_names import layer_in
 from converters.pytorch.to_keras import convert
@@ -16,7 +15,7 @@ from levit_common.shipped_names import LOGITS
 from levit_tf.keras_graph.endings import last_call
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import Classifier
-from levit_tf.prediction.network_files import keras_network, run_of
+from levit_tf.prediction.network_files import float32_of, keras_network, run_of
 from levit_tf.weights.keras_files import load_keras_file
 
 
@@ -65,7 +64,7 @@ def model_artefact(
     def outputs(images):
         found = network.outputs(images)
         if run_logits is not None:
-            found |= {LOGITS: _float32(run_logits(takes.of_pixels(images)))}
+            found |= {LOGITS: float32_of(run_logits(takes.of_pixels(images)))}
         return found
 
     named = ((layer_in(layer.name), layer) for layer in flat.layers)
@@ -77,7 +76,7 @@ def model_artefact(
 
     def layers(images):
         found = taps.predict_on_batch(takes.of_pixels(images)) if taps else {}
-        return {name: _float32(found[name]) for name in tensors}
+        return {name: float32_of(found[name]) for name in tensors}
 
     return Artefact(
         source=source,
@@ -87,10 +86,6 @@ def model_artefact(
         outputs=outputs,
         layers=layers,
     )
-
-
-def _float32(x) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
 
 
 def _is_train_form(model: keras.Model) -> bool:

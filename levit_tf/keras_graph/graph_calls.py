@@ -41,6 +41,8 @@ def copied(
     call: Callable = lambda layer, *args, **kwargs: layer(*args, **kwargs),
     at_input: Callable[[keras.KerasTensor], Any] | None = None,
     dtype: str | None = None,
+    shape: Sequence[int | None] | None = None,
+    config_of: Callable = lambda layer: layer.get_config(),
 ) -> keras.Model:
     """Copies a model and calls a function in place of each of its layers.
 
@@ -52,19 +54,21 @@ def copied(
         outputs.
       at_input: function that is applied to the input before all other layers.
       dtype: dtype of the input; None for that of `model`.
+      shape: shape of the input with the batch; None for that of `model`.
+      config_of: function that takes a layer and returns the configuration of its copy.
 
     Returns:
       A functional model of the same name, with its own layers and weights.
     """
     old = model.inputs[0]
-    image = keras.Input(batch_shape=old.shape, dtype=dtype or old.dtype, name=old.name)
+    image = keras.Input(batch_shape=shape or old.shape, dtype=dtype or old.dtype, name=old.name)
     first = image if at_input is None else at_input(image)
     copies = []
 
     def copy(layer):
         if not isinstance(layer, keras.layers.Layer):
             return layer  # a stateless operation
-        copies.append((type(layer).from_config(layer.get_config()), layer))
+        copies.append((type(layer).from_config(config_of(layer)), layer))
         return copies[-1][0]
 
     def call_on_first(layer, *args, **kwargs):

@@ -118,7 +118,7 @@ def keras_network(
     run = run_of(model, few)
 
     def outputs(images):
-        y = keras.tree.map_structure(_float32, run(takes.of_pixels(images)))
+        y = keras.tree.map_structure(float32_of, run(takes.of_pixels(images)))
         arrays = keras.tree.flatten(mean_of_heads(y))
         if ending is not None:
             return _answers(ending, arrays[0])
@@ -140,7 +140,8 @@ def run_of(model: keras.Model, few: bool) -> Callable[[np.ndarray], Any]:
     return functools.partial(model, training=False) if few else model.predict_on_batch
 
 
-def _float32(x) -> np.ndarray:
+def float32_of(x: Any) -> np.ndarray:
+    """Returns an array of float32 from a tensor of Keras' backend, of any floating-point type."""
     return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import levit_tf
 from levit_tf.attention import Attention
-from levit_tf.attention_bias import expand_attention_bias
+from levit_tf.attention_bias import attention_bias_index
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
 
@@ -49,7 +49,7 @@ def _loop(layer, x, shift):
     """Attention in windows, a window at a time, in float64."""
     _, height, width, _ = x.shape
     table = keras.ops.convert_to_numpy(layer.attention_biases).astype(np.float64)
-    bias = expand_attention_bias(table, TABLE).reshape(-1, *TABLE, *TABLE)
+    bias = table[:, attention_bias_index(TABLE)].reshape(-1, *TABLE, *TABLE)
     qkv = keras.ops.convert_to_numpy(layer.qkv(x)).astype(np.float64)
     qkv = qkv.reshape(*qkv.shape[:3], layer.num_heads, -1)
     q, k, v = np.split(qkv, [layer.key_dim, 2 * layer.key_dim], axis=-1)

@@ -6,7 +6,7 @@ from PIL import Image
 
 import levit_tf
 from levit_tf import visualize
-from levit_tf.attention_bias import expand_attention_bias
+from levit_tf.attention_bias import attention_bias_index
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import network_rows
 from tests.support.commands import call
@@ -22,7 +22,7 @@ def model():
 
 def test_a_bias_picture_is_the_row_of_the_expanded_bias_around_its_query():
     table = np.random.default_rng(0).normal(size=(2, 12))
-    expanded = expand_attention_bias(table, (3, 4))  # (heads, queries, keys)
+    expanded = table[:, attention_bias_index((3, 4))]  # (heads, queries, keys)
     picture = bias_picture(table[1], (3, 4))
     assert picture.shape == (5, 7)
     for y in range(3):
@@ -44,7 +44,7 @@ def test_attention_maps_are_those_of_an_independent_computation(model):
     q, k = qkv[..., : first.key_dim], qkv[..., first.key_dim : 2 * first.key_dim]
     query = int(0.3 * height) * width + int(0.8 * width)
     scores = np.einsum("hd,khd->hk", q[query], k) / np.sqrt(first.key_dim)
-    bias = expand_attention_bias(first.attention_biases.numpy(), first.grid)
+    bias = first.attention_biases.numpy()[:, attention_bias_index(first.grid)]
     weights = np.exp(scores + bias[:, query])
     weights /= weights.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(

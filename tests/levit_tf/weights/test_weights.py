@@ -15,7 +15,6 @@ from tests.support.file_server import serving
 from tests.support.randomize import randomize_keras
 
 torch = pytest.importorskip("torch")
-NANO = levit_tf.get_variant("LeViTNano")
 
 
 def nano(**kwargs):

@@ -27,6 +27,10 @@ from serving.tensorflow_c.c_api import TensorFlowError
 State = enum.IntEnum("State", ModelVersionStatus.State.items())
 
 
+class NotServedError(ServingError):
+    """Models that should be served have no version that is."""
+
+
 @dataclasses.dataclass
 class Version:
     """The state of one version of a model.
@@ -154,7 +158,7 @@ class Lifecycle:
           patient: whether to wait also for models that have no versions yet.
 
         Raises:
-          ServingError: a model's versions failed to load, or it has no versions.
+          NotServedError: a model's versions failed to load, or it has no versions.
         """
 
         def failed() -> dict[str, dict[int, Version]]:
@@ -179,7 +183,7 @@ class Lifecycle:
                 for model, versions in broken.items()
                 for number, version in (versions or {"latest": _NO_VERSION}).items()
             )
-            raise ServingError(
+            raise NotServedError(
                 StatusCode.UNKNOWN,
                 f"{len(broken)} model(s) did not become available: {{{reasons}}}",
             )

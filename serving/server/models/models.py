@@ -26,7 +26,7 @@ from serving.server.models import tflite_session
 from serving.server.models.batching import BatchingParameters, read_batching_parameters
 from serving.server.models.configuration import Labels, check_models
 from serving.server.models.inference import Rules
-from serving.server.models.lifecycle import Lifecycle, State
+from serving.server.models.lifecycle import Lifecycle, NotServedError, State
 from serving.server.models.servable import Servable
 from serving.server.models.version_policy import aspired_versions
 from serving.server.models.warmup import warm_up
@@ -128,11 +128,22 @@ class Models:
           retry: whether to retry, and wait for, known models of which no version is served.
 
         Raises:
-          ServingError: the configuration is not valid, and the old one stays; or one of the models
-            that it waits for does not load.
+          NotServedError: one of the models that it waits for does not load; the new configuration
+            is in force.
+          ServingError: the configuration is not valid, and the old one stays.
         """
         models = check_models(config)
         with self._config_lock:
+            if config.WhichOneof("config") is None:
+                # Rather a file that is just being written than a wish to serve nothing.
+                if self._models:
+                    raise ServingError(
+                        StatusCode.FAILED_PRECONDITION,
+                        "Cannot transition to requested config. It is only legal to transition "
+                        "from one ModelConfigList to another.",
+                    )
+                logging.info("Taking no action for empty config.")
+                return
             labels = self._labels.check(models)
             awaited = set(models) - set(self._models)
             if retry:
@@ -202,6 +213,8 @@ class Models:
     def _look_for_models(self) -> None:
         try:
             self.reload(self._read_models())
+        except NotServedError as error:
+            logging.error("The new models.config is in force, but: %s", error)
         except (OSError, ValueError, ServingError) as error:
             logging.error("The models stay as they are: %s", error)
 

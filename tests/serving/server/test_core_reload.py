@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 
 import grpc
 import numpy as np
@@ -247,22 +246,65 @@ def test_a_reload_does_not_wait_for_a_folder_that_is_not_there(base, tmp_path):
         eventually(lambda: _serves(target, "later"))
 
 
-def test_models_config_is_looked_at_again(base, tmp_path):
+def _line(name, base):
+    return (
+        f'model_config_list {{ config {{ name: "{name}" base_path: "{base}" '
+        f'model_platform: "tensorflow" }} }}'
+    )
+
+
+def _put(config, text):
+    """Replaces models.config; a server that looks at it never sees a part of it."""
+    temporary = config.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("no configuration {", "Error parsing"), ("", "Cannot transition"), ("# a", "Cannot trans")],
+)
+def test_models_config_is_looked_at_again(base, tmp_path, text, message, caplog):
     config = tmp_path / "models.config"
-    line = 'model_config_list {{ config {{ name: "{}" base_path: "{}" model_platform: '
-    line += '"tensorflow" }} }}'
-    config.write_text(line.format("a", base))
+    config.write_text(_line("a", base))
     with running(
         model_config_file=str(config),
         model_config_file_poll_wait_seconds=POLL,
         file_system_poll_wait_seconds=POLL,
     ) as target:
-        config.write_text("no configuration {")
-        time.sleep(3 * POLL)
+        _put(config, text)
+        eventually(lambda: "The models stay as they are: " in caplog.text)
+        assert message in caplog.text
         assert target.predict(X, name="a").model_spec.name == "a"
-        config.write_text(line.format("b", base))
+        _put(config, _line("b", base))
         eventually(lambda: _serves(target, "b"))
         eventually(lambda: not _serves(target, "a"))
+
+
+def test_an_empty_models_config_at_the_start_waits_for_one_with_models(base, tmp_path):
+    config = tmp_path / "models.config"
+    config.write_text("")
+    with running(model_config_file=str(config), model_config_file_poll_wait_seconds=POLL) as target:
+        assert not _serves(target, "a")
+        _put(config, _line("a", base))
+        eventually(lambda: _serves(target, "a"))
+
+
+def test_the_log_tells_that_a_configuration_is_in_force_though_a_model_does_not_load(
+    base, tmp_path, caplog
+):
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    config = tmp_path / "models.config"
+    config.write_text(_line("a", base))
+    with running(
+        model_config_file=str(config),
+        model_config_file_poll_wait_seconds=POLL,
+        max_num_load_retries=0,
+    ) as target:
+        _put(config, _line("broken", tmp_path / "broken"))
+        eventually(lambda: "The new models.config is in force, but: 1 model(s)" in caplog.text)
+        assert not _serves(target, "a")
+    assert "stay as they are" not in caplog.text
 
 
 def _serves(target, name):

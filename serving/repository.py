@@ -78,10 +78,12 @@ class NewVersion:
     Attributes:
       path: its folder, temporary until it is published.
       number: its number; None until it has one.
+      replaced: whether it took the place of an earlier one with its number.
     """
 
     path: Path
     number: int | None
+    replaced: bool = False
 
 
 class Repository:
@@ -173,6 +175,7 @@ class Repository:
             target = versions.get(number, self.folder(name) / str(number))
             if overwrite and target.exists():
                 os.rename(target, draft.path.parent / "replaced")
+                draft.replaced = True
             try:
                 os.rename(draft.path, target)
             except OSError as error:

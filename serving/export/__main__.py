@@ -15,6 +15,9 @@ files for starting a server are written beside it, or updated.
 from __future__ import annotations
 
 import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -22,6 +25,9 @@ from converters.choices import CONSTANTS, PRECISIONS, WEIGHTS, WEIGHTS_HELP
 from levit_common import cli
 from serving.repository import Repository, check_name
 from serving.signatures import TOP_K
+
+if TYPE_CHECKING:
+    from serving.export.exporting import Export
 
 
 def main() -> None:
@@ -67,9 +73,11 @@ def main() -> None:
         f"{checks.keras:.1e} of the largest value from Keras, {checks.bytes:g} from levit_tf's own "
         f"preprocessing; {checks.requests} warm-up requests answered"
     )
+    repository = Repository(args.repository).path
+    for line in notes_on_serving(done, repository, args.name):
+        print(line)
     for path in done.deployment_files:
         print(f"written: {path}")
-    repository = Repository(args.repository).path
     base, cores = done.base, os.cpu_count() or 1
     stand_in = deployment.stand_in_command(repository, base, args.name)
     for title, command in (
@@ -78,6 +86,30 @@ def main() -> None:
         ("the stand-in, for laptops and tests", stand_in),
     ):
         print(f"\n{title}:\n  {command}")
+
+
+def notes_on_serving(done: Export, repository: Path, name: str) -> list[str]:
+    """Returns lines about why servers may not serve the version that has been published.
+
+    Args:
+      done: the published version.
+      repository: the folder of models.
+      name: name of the served model.
+    """
+    lines = []
+    if done.version not in done.served:
+        served = ", ".join(map(str, done.served)) or "no version"
+        command = (
+            f"python -m serving.versions --repository={shlex.quote(str(repository))} "
+            f"--name={name} --serve={done.version}"
+        )
+        lines.append(f"not served: models.config serves {served}. To serve it, too: {command}")
+    if done.replaced:
+        lines.append(
+            f"replaced: servers that have loaded version {done.version} keep what they have loaded "
+            "until they are started again."
+        )
+    return lines
 
 
 def define_flags() -> None:

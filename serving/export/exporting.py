@@ -41,6 +41,7 @@ from serving.signatures import (
     TFLITE_OUTPUTS,
     TOP_K,
 )
+from serving.versions import served_versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Export:
     Attributes:
       path: folder of the version.
       version: number of the version.
+      replaced: whether it took the place of an earlier version with its number.
+      served: versions that models.config serves.
       checks: differences of its outputs from Keras'.
       base: path of the repository on the server.
       deployment_files: files written beside the model.
@@ -57,6 +60,8 @@ class Export:
 
     path: Path
     version: int
+    replaced: bool
+    served: list[int]
     checks: Checks
     base: str
     deployment_files: list[Path]
@@ -172,8 +177,9 @@ def export(
         checks = check_version(draft.path, reference, signatures, precision, steps, kept)
     with repository.edited_model(name, base and f"{base}/{name}") as served:
         base = served.base_path.removesuffix(f"/{name}")
+        numbers = served_versions(served, list(repository.versions(name)))
     written = deployment.write_deployment(repository.path, base)
-    return Export(draft.path, draft.number, checks, base, written)
+    return Export(draft.path, draft.number, draft.replaced, numbers, checks, base, written)
 
 
 def _of_served_size(

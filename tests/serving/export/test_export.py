@@ -19,10 +19,11 @@ from levit_lite.class_names import read_labels
 from levit_tf.preprocessing import resize_and_center_crop
 from serving.export import export_check as check_module
 from serving.export import exporting as export_module
+from serving.export.__main__ import notes_on_serving
 from serving.export.deployment import batching_config, write_deployment
-from serving.export.export_check import check_version
+from serving.export.export_check import Checks, check_version
 from serving.export.export_graph import serving_signatures
-from serving.export.exporting import export, load_model
+from serving.export.exporting import Export, export, load_model
 from serving.export.tflite_version import write_tflite_model
 from serving.export.warmup_requests import (
     BATCH_SIZES,
@@ -35,6 +36,7 @@ from serving.export.warmup_requests import (
 from serving.repository import Repository
 from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import SavedModelSession
+from serving.versions import Versions
 from tests.support.serving.export_serving import CLASS_NAMES, SIZE, ask, export_small, small_model
 from tests.support.serving.served_pictures import jpeg
 
@@ -288,6 +290,33 @@ def test_batch_sizes_are_those_of_warmup_and_end_in_the_largest():
     assert tuple(sizes) == BATCH_SIZES
     assert f"max_batch_size {{ value: {max(sizes)} }}" in text
     assert "num_batch_threads { value: 4 }" in text
+
+
+@pytest.mark.parametrize(
+    ("version", "served", "replaced", "expected"),
+    [
+        (4, [4], False, []),
+        (4, [2, 3], False, ["not served: models.config serves 2, 3.*--name=levit --serve=4"]),
+        (4, [], False, ["not served: models.config serves no version"]),
+        (4, [4], True, ["replaced: servers that have loaded version 4 keep"]),
+    ],
+)
+def test_an_export_that_servers_do_not_serve_says_so(version, served, replaced, expected):
+    done = Export(Path("m/levit/4"), version, replaced, served, Checks(0, 0, 0, 0), "/m", [])
+    lines = notes_on_serving(done, Path("/m"), "levit")
+    assert len(lines) == len(expected)
+    assert all(re.match(text, line) for text, line in zip(expected, lines, strict=True))
+
+
+@pytest.mark.slow
+def test_an_export_knows_what_models_config_serves(tmp_path):
+    first = export_small(tmp_path)
+    assert (first.version, first.served, first.replaced) == (1, [1], False)
+    Versions(Repository(tmp_path), "levit").pin([1])
+    second = export_small(tmp_path)
+    assert (second.version, second.served, second.replaced) == (2, [1], False)
+    again = export_small(tmp_path, version=1, overwrite=True)
+    assert (again.version, again.served, again.replaced) == (1, [1], True)
 
 
 @pytest.mark.slow

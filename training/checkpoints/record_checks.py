@@ -15,6 +15,9 @@ from training.data.sources import FileEntry, fingerprint_of
 
 # What the absence of a field in an earlier version means, if that is not the field's default.
 _BEFORE_IT_EXISTED = {"ema_warmup": False}
+_FOLDER = "imagefolder:"
+# Fields that change no number of a run.
+_HOUSEKEEPING = {"checkpoint_epochs", "checkpoint_steps", "keep_checkpoints", "strict"}
 _SHOWN = 3  # names of pictures or classes in a message
 
 
@@ -41,7 +44,7 @@ def check_same(folder: Path, earlier: Record, now: Record, changed_pictures: boo
             f"--set=init_from={folder / 'best.keras'} begins there with the weights of this run."
         )
     lines = _check_pictures(folder, earlier, now, changed_pictures)
-    _check_config(folder, earlier.config, now.config)
+    lines += _check_config(folder, earlier, now)
     _check_files(folder, earlier.digests, now)
     if earlier.class_names is None:
         lines.append("This run is of an earlier version, which did not note its pictures.")
@@ -53,24 +56,33 @@ def check_same(folder: Path, earlier: Record, now: Record, changed_pictures: boo
     ]
 
 
-def _check_config(folder: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_config(folder: Path, earlier: Record, now: Record) -> list[str]:
     before = {field.name: field.default for field in dataclasses.fields(Config)}
     before = {**json.loads(json.dumps(before)), **_BEFORE_IT_EXISTED}
-    pairs = {
-        field: (earlier.get(field, before.get(field)), now.get(field))
-        for field in sorted(set(now) | set(earlier))
-    }
-    different = [
-        f"{field} is {old!r} there and {new!r} here"
-        for field, (old, new) in pairs.items()
-        if old != new
-    ]
+    different, harmless = [], []
+    for field in sorted(set(now.config) | set(earlier.config)):
+        old, new = earlier.config.get(field, before.get(field)), now.config.get(field)
+        if old != new and _is_harmless(field, old, new, earlier):
+            harmless.append(f"{field} was {old!r} when this run began and is {new!r} now.")
+        elif old != new:
+            different.append(f"{field} is {old!r} there and {new!r} here")
     if different:
         raise DifferentRunError(
             f"--output: {folder} holds a run of another configuration, which this one cannot go "
             f"on from: {'; '.join(different)}. Choose another folder, or replace that run with "
             "--overwrite."
         )
+    return harmless
+
+
+def _is_harmless(field: str, old: Any, new: Any, earlier: Record) -> bool:
+    """Returns whether a field that differs leaves the numbers of a run as they are."""
+    if field == "dataset" and earlier.pictures is not None:
+        # What counts are the pictures, which are recorded without their folder and checked.
+        return all(str(value).startswith(_FOLDER) for value in (old, new))
+    if field == "teacher_cache":  # another folder; answers that are not kept may be rounded
+        return None not in (old, new)
+    return field in _HOUSEKEEPING
 
 
 def _check_files(folder: Path, earlier: dict[str, str], now: Record) -> None:

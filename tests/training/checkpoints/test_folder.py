@@ -82,8 +82,37 @@ def test_a_damaged_configuration_is_one_line(tmp_path, content):
 def test_a_field_that_did_not_exist_yet_has_the_value_that_it_meant(tmp_path):
     prepare(tmp_path)
     prepare(tmp_path, {**CONFIG, "keep_checkpoints": 3})
-    with pytest.raises(FileExistsError, match="keep_checkpoints is 3 there and 4 here"):
-        prepare(tmp_path, {**CONFIG, "keep_checkpoints": 4})
+    with pytest.raises(FileExistsError, match="accumulate is 1 there and 4 here"):
+        prepare(tmp_path, {**CONFIG, "accumulate": 4})
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "now"),
+    [
+        ("keep_checkpoints", 3, 1),
+        ("checkpoint_steps", 0, 500),
+        ("checkpoint_epochs", 1, 5),
+        ("strict", True, False),
+        ("teacher_cache", "answers", "moved/answers"),
+    ],
+)
+def test_a_field_that_changes_no_number_may_differ_and_is_said(tmp_path, field, before, now):
+    prepare(tmp_path, {**CONFIG, field: before})
+    lines = prepare(tmp_path, {**CONFIG, field: now}).lines
+    assert f"{field} was {before!r} when this run began and is {now!r} now." in lines
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "now"),
+    [
+        ("teacher_cache", "answers", None),
+        ("dataset", "imagefolder:a", "imagefolder:b"),  # the pictures were not recorded
+    ],
+)
+def test_a_field_that_may_change_numbers_must_stay(tmp_path, field, before, now):
+    prepare(tmp_path, {**CONFIG, field: before})
+    with pytest.raises(FileExistsError, match=f"{field} is {before!r} there and {now!r} here"):
+        prepare(tmp_path, {**CONFIG, field: now})
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path):

@@ -30,9 +30,10 @@ def pictures(tmp_path):
 def session(pictures):
     """Makes a session with what is in the folder now."""
 
-    def make(**settings):
-        made = TinySession(**settings)
-        made.data = load_data(f"imagefolder:{pictures}", input_size=(2, 2))
+    def make(folder=pictures, settings=()):
+        dataset = f"imagefolder:{folder}"
+        made = TinySession(settings=(f"dataset={dataset}", *settings))
+        made.data = load_data(dataset, input_size=(2, 2))
         return made
 
     return make
@@ -63,6 +64,26 @@ def refusal(session, run, **options):
 
 def test_the_same_pictures_go_on(session, run):
     assert train(session(), run, prepare(session(), run))
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_the_same_pictures_under_another_path_go_on(
+    session, run, pictures, is_relative, monkeypatch, capsys
+):
+    moved = pictures.rename(pictures.with_name("moved"))
+    if is_relative:
+        monkeypatch.chdir(moved.parent)
+        moved = moved.relative_to(moved.parent)
+    prepare(session(moved), run)
+    assert f"and is 'imagefolder:{moved}' now." in capsys.readouterr().out
+    (moved / "train" / "bee" / "00.jpg").unlink()
+    assert "training: of 60 pictures 1 gone" in refusal(session(moved), run)
+
+
+def test_pictures_of_another_kind_of_data_set_are_refused(session, run):
+    other = session()
+    other.config = override(other.config, ("dataset=digits",))
+    assert "dataset is 'imagefolder:" in refusal(other, run)
 
 
 def test_pictures_that_are_gone_or_new_are_named(session, run, pictures):
@@ -156,14 +177,14 @@ def test_another_teacher_under_the_same_name_is_refused(tmp_path, session):
     run, teacher = tmp_path / "run", tmp_path / "t.keras"
     run.mkdir()
     teacher.write_bytes(b"one")
-    settings = {"settings": ("distillation=soft", f"teacher={teacher}")}
-    stopped = session(**settings)
+    settings = ("distillation=soft", f"teacher={teacher}")
+    stopped = session(settings=settings)
     stopped.kept["killed_after"] = 7
     with pytest.raises(Killed):
         train(stopped, run, prepare(stopped, run))
-    prepare(session(**settings), run)
+    prepare(session(settings=settings), run)
     teacher.write_bytes(b"another")
-    text = refusal(session(**settings), run)
+    text = refusal(session(settings=settings), run)
     assert f"began with other contents of teacher={teacher}" in text
 
 

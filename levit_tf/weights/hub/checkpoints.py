@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from levit_common.hub_addresses import HubAddress, parse_address
@@ -11,7 +12,7 @@ from levit_lite.class_names import check_class_names, imagenet_class_names
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.weights.checkpoint_files import Checkpoint, read_checkpoint
 from levit_tf.weights.hub.configs import MAX_CONFIG_BYTES, HubConfig, read_config
-from levit_tf.weights.hub.files import commit_of, fetch
+from levit_tf.weights.hub.files import cached, commit_of, fetch
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, recognise
 
 # Names of weight files; the first existing one is used. Only tensors are read from pickles.
@@ -97,23 +98,36 @@ def _pinned(address: HubAddress, file: str) -> HubAddress:
 
 def _weights(address: HubAddress) -> str:
     names = WEIGHT_FILES if address.file is None else (address.file,)
-    for name in names:
-        path = fetch(address, name)
-        if path is not None:
-            return path
+    try:
+        path = _first(fetch, address, names)
+    except ConnectionError:
+        # `hf download` asks only for what exists, so the cache may not know that a name does not.
+        path = _first(cached, address, names)
+        if path is None:
+            raise
+    if path is not None:
+        return path
     raise ValueError(
         f"{address}: the repository has no checkpoint. Looked for: {', '.join(names)}; another one "
         "is named by hf://OWNER/NAME/FILE."
     )
 
 
+def _first(
+    find: Callable[[HubAddress, str], str | None], address: HubAddress, names: Sequence[str]
+) -> str | None:
+    return next(filter(None, (find(address, name) for name in names)), None)
+
+
 def _config(address: HubAddress, file: str | None) -> HubConfig:
     if file is None:
         return HubConfig()
-    preprocessor = fetch(address, "preprocessor_config.json")
-    return read_config(
-        _text(file, address), preprocessor and _text(preprocessor, address), str(address)
-    )
+
+    def preprocessor() -> str | None:
+        found = fetch(address, "preprocessor_config.json")
+        return found and _text(found, address)
+
+    return read_config(_text(file, address), preprocessor, str(address))
 
 
 def _text(file: str, address: HubAddress) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from levit_lite.class_names import check_class_names
@@ -34,12 +34,13 @@ class HubConfig:
     classes: int | None = None
 
 
-def read_config(text: str, preprocessor: str | None, source: str) -> HubConfig:
+def read_config(text: str, preprocessor: Callable[[], str | None], source: str) -> HubConfig:
     """Reads a repository's description.
 
     Args:
       text: content of config.json.
-      preprocessor: content of transformers' preprocessor_config.json; None if there is none.
+      preprocessor: returns the content of preprocessor_config.json, None if there is none; called
+        for transformers' format only.
       source: the repository, for error messages.
 
     Raises:
@@ -49,7 +50,8 @@ def read_config(text: str, preprocessor: str | None, source: str) -> HubConfig:
     if "architecture" in config or "pretrained_cfg" in config:
         found = _of_timm(config, source)
     else:
-        more = {} if preprocessor is None else _json(preprocessor, f"{source}: preprocessor")
+        more = preprocessor()
+        more = {} if more is None else _json(more, f"{source}: preprocessor")
         found = _of_transformers(config, more, source)
     if found.class_names is not None and found.classes is not None:
         check_class_names(found.class_names, found.classes, f"{source}: config.json")

@@ -78,6 +78,23 @@ def fetch(address: HubAddress, name: str) -> str | None:
     return path
 
 
+def cached(address: HubAddress, name: str) -> str | None:
+    """Returns the path of a repository's file in the cache; None if it is not there.
+
+    Raises:
+      ValueError: the content does not match the hub's checksum.
+    """
+    import huggingface_hub
+
+    path = huggingface_hub.try_to_load_from_cache(
+        address.repository, name, revision=address.revision
+    )
+    if not isinstance(path, str):
+        return None
+    _verify(address, name, path)
+    return path
+
+
 def commit_of(path: str) -> str | None:
     """Returns the commit of a file in the cache, taken from its path."""
     match = re.search(r"/snapshots/([0-9a-f]{40})/", path)

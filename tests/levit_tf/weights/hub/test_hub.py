@@ -1,5 +1,6 @@
 """`weights="hf://..."` is the repository's network, with its classes, size and normalisation."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import huggingface_hub.constants
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import levit_tf
 from converters import from_pytorch
@@ -118,6 +120,36 @@ def test_what_is_cached_needs_no_network(hub, model, monkeypatch):
     assert hub.requests == []
     with pytest.raises(ConnectionError, match=r"hf://me/other: config.json is not in the cache"):
         levit_tf.LeViT("LeViTNano", weights="hf://me/other")
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_what_other_tools_cached_needs_no_network(hub, model, monkeypatch, weights):
+    """They ask only for what exists, so that the cache does not know what else does not."""
+    files = timm_files(model)
+    files = {"config.json": files["config.json"], weights: files["model.safetensors"]}
+    if weights == "pytorch_model.bin":
+        torch = pytest.importorskip("torch")
+        tensors = safetensors.numpy.load(files[weights])
+        content = io.BytesIO()
+        torch.save({name: torch.from_numpy(x) for name, x in tensors.items()}, content)
+        files[weights] = content.getvalue()
+    hub.publish("me/flowers", files)
+    for name in files:
+        huggingface_hub.hf_hub_download("me/flowers", name)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    found = open_hub_checkpoint("hf://me/flowers")
+    assert found.address.revision == COMMIT
+    assert found.info.classes == len(CLASSES)
+
+
+def test_normalisation_that_is_not_cached_is_not_guessed(hub, model, monkeypatch):
+    files = transformers_files(model, HALVES)
+    hub.publish("me/flowers", files)
+    for name in ("config.json", "model.safetensors"):
+        huggingface_hub.hf_hub_download("me/flowers", name)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConnectionError, match=r"preprocessor_config.json is not in the cache"):
+        open_hub_checkpoint("hf://me/flowers")
 
 
 def test_a_gated_repository_opens_with_the_token(hub, model, monkeypatch):

@@ -164,6 +164,6 @@ def _write_service_worker(folder: Path) -> None:
     # Both variants of LiteRT are cached, since it is unknown which one a browser uses.
     names = ["./", *(path.relative_to(folder).as_posix() for path in files)]
     script = (_PAGE / "service-worker.js").read_text(encoding="utf-8")
-    script = script.replace("levit-VERSION", f"levit-{version.hexdigest()[:16]}", 1)
+    script = script.replace("VERSION", version.hexdigest()[:16], 1)
     script = script.replace("const FILES = [];", f"const FILES = {json.dumps(names)};", 1)
     (folder / "service-worker.js").write_text(script, encoding="utf-8")

@@ -145,16 +145,18 @@ async function playVideo(blob) {
   closeCamera();
   hide("preview", "hint");
   const video = $("video");
-  video.src = URL.createObjectURL(blob);
+  const url = URL.createObjectURL(blob);
+  const isShown = () => video.src === url; // and no other video, chosen in the meantime
+  video.src = url;
   show("video");
   try {
     await video.play();
+    await watch(video);
   } catch {
-    return complain("This is no video that the browser can play.");
+    if (isShown()) complain("This is no video that the browser can play.");
   }
-  await watch(video);
-  URL.revokeObjectURL(video.src);
-  video.removeAttribute("src");
+  URL.revokeObjectURL(url);
+  if (isShown()) video.removeAttribute("src");
 }
 
 connect(classify, watch);

@@ -1,19 +1,22 @@
 // Keeps all files of the page, so that it works without a network. `FILES` is put in when the page
-// is written; another version of any of them is another name of the cache.
-const CACHE = "levit-VERSION";
+// is written; another version of any of them is another name of the cache. All pages of a server's
+// address share its caches, so the name has the page's own address, too.
+const OWN = `levit ${self.registration.scope} `;
+const CACHE = `${OWN}VERSION`;
 const FILES = [];
 
 self.addEventListener("install", (event) => {
   event.waitUntil(
     caches
       .open(CACHE)
-      .then((cache) => cache.addAll(FILES))
+      // Not from the browser's other cache, which may have files of an earlier version.
+      .then((cache) => cache.addAll(FILES.map((name) => new Request(name, { cache: "reload" }))))
       .then(() => self.skipWaiting()),
   );
 });
 
 self.addEventListener("activate", (event) => {
-  const others = (names) => names.filter((name) => name.startsWith("levit-") && name !== CACHE);
+  const others = (names) => names.filter((name) => name.startsWith(OWN) && name !== CACHE);
   event.waitUntil(
     caches
       .keys()
@@ -24,6 +27,8 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   event.respondWith(
-    caches.match(event.request, { ignoreSearch: true }).then((found) => found ?? fetch(event.request)),
+    caches
+      .match(event.request, { ignoreSearch: true, cacheName: CACHE })
+      .then((found) => found ?? fetch(event.request)),
   );
 });

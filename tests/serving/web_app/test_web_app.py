@@ -199,6 +199,67 @@ def test_the_page_works_without_a_network_on_a_phones_screen(
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+# Records a canvas for a moment, has the page play it, and shortly afterwards once more.
+_TWO_VIDEOS = """
+const done = arguments[0];
+const canvas = Object.assign(document.createElement("canvas"), { width: 64, height: 64 });
+const context = canvas.getContext("2d");
+const recorder = new MediaRecorder(canvas.captureStream(20), { mimeType: "video/webm" });
+const parts = [];
+const drop = (blob) => {
+  const files = new DataTransfer();
+  files.items.add(new File([blob], "video.webm", { type: "video/webm" }));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: files }));
+};
+recorder.ondataavailable = (event) => parts.push(event.data);
+recorder.onstop = async () => {
+  const blob = new Blob(parts, { type: "video/webm" });
+  const video = document.getElementById("video");
+  const error = document.getElementById("error");
+  for (let n = 0; n < 2; n++) {
+    const begun = new Promise((then) => (video.onplaying = then));
+    drop(blob);
+    await begun;
+  }
+  setTimeout(() => done([video.hasAttribute("src"), error.textContent]), 300);
+};
+recorder.start();
+const drawing = setInterval(() => {
+  context.fillStyle = `rgb(${Math.random() * 255}, 0, 0)`;
+  context.fillRect(0, 0, 64, 64);
+}, 50);
+setTimeout(() => (clearInterval(drawing), recorder.stop()), 2000);
+"""
+
+
+@pytest.mark.slow
+def test_a_video_is_played_on_though_it_took_the_place_of_another(
+    artefacts, packages, browser, tmp_path
+):
+    write_site(artefacts["fp32.tflite"], tmp_path / "site")
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        browser.set_script_timeout(60)
+        assert browser.execute_async_script(_TWO_VIDEOS) == [True, ""]
+        assert complaints(browser) == []
+
+
+@pytest.mark.slow
+def test_two_pages_of_one_address_leave_each_other_s_files(artefacts, packages, browser, tmp_path):
+    pages = ("one", "two")
+    with static_server(tmp_path) as address:
+        for page in pages:
+            write_site(artefacts["fp32.tflite"], tmp_path / page)
+            browser.get(f"{address}{page}/")
+            browser.set_script_timeout(60)
+            browser.execute_async_script("navigator.serviceWorker.ready.then(arguments[0])")
+        names = browser.execute_async_script("caches.keys().then(arguments[0])")
+        browser.get("about:blank")
+    assert [name.rpartition(" ")[0] for name in sorted(names)] == [
+        f"levit {address}{page}/" for page in pages
+    ]
+
+
 def _host(address):
     match = re.match(r"http://([^:]+):(\d+)", address)
     return match[1], int(match[2])

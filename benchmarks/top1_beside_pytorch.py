@@ -62,7 +62,7 @@ def train_ours(session) -> Curve:
 def train_pytorch(session) -> Curve:
     """The same in PyTorch, on the session's batches."""
     from tests.support.references import timm_reference
-    from training.loop.session import make_rates
+    from training.loop.recipe import make_rates
 
     config = session.config
     rates = make_rates(config, session.schedule.steps_per_epoch)

@@ -23,9 +23,10 @@ from levit_tf.keras_graph.endings import (
     last_call,
 )
 from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive, with_float_input
+from levit_tf.keras_graph.front import front_of
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.keras_graph.notes import note_kind
-from levit_tf.keras_graph.properties import front_of, known_input_range
+from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.names import WHOLE
 from levit_tf.prediction.network_files import output_names
 from levit_tf.preprocessing import INPUT_RANGES

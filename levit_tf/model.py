@@ -16,8 +16,9 @@ from levit_common.choices import HEADS
 from levit_common.hub_addresses import is_hub_address
 from levit_tf.attention import Attention
 from levit_tf.attention_bias import Grid
+from levit_tf.keras_graph.front import input_range_texts
 from levit_tf.keras_graph.notes import CLASSES, INPUT, ORIGIN, note_layer
-from levit_tf.keras_graph.properties import class_name_texts, input_range_texts
+from levit_tf.keras_graph.properties import class_name_texts
 from levit_tf.layers import MLP, Classifier, ConvBN, DivisibleSides, DropPath
 from levit_tf.names import CLASSIFIER, PRE_LOGITS, PREDICTIONS, SIDES, STEM, stage_name
 from levit_tf.variants import STAGE_STRIDE, STAGES, Variant, get_variant

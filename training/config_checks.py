@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from converters.choices import TARGETS
-from levit_common.choices import EXIT_KINDS
 from levit_common.cli import parse_size
 from levit_common.hub_addresses import is_hub_address, parse_address
 from levit_common.spelling import did_you_mean
 from training.choices import DISTILLATIONS, PRECISIONS
+from training.notation import parse_exits, parse_rand_augment
 
 Size = tuple[int, int]
 
@@ -243,62 +242,6 @@ def _check_exits(config: Any) -> None:
                 f"{name}={value} is about the network, which stays as it is while its exits learn. "
                 f"Leave it out, or set exits_end_to_end=true."
             )
-
-
-def parse_exits(text: str) -> dict[str, str]:
-    """Parses the places and kinds of exits: "0:attention,1:pool", or after a block, "0.1:pool".
-
-    Returns:
-      A dict from place to kind, for `levit_tf.dynamic.exits.add_exits`.
-
-    Raises:
-      ValueError: the text has another form; the message shows the expected one.
-    """
-    pairs = [part.partition(":") for part in text.split(",")]
-    found = {place: kind for place, _, kind in pairs}
-    if (
-        len(found) != len(pairs)
-        or not all(re.fullmatch(r"[01](\.\d+)?", place) for place in found)
-        or not (set(found.values()) <= set(EXIT_KINDS))
-    ):
-        raise ValueError(
-            f"exits are written as '0:attention,1:pool': stages 0 or 1, or blocks of theirs as in "
-            f"'0.1:pool', each with one of {', '.join(EXIT_KINDS)}. Received: {text!r}"
-        )
-    return found
-
-
-def parse_rand_augment(text: str) -> dict[str, float]:
-    """Parses RandAugment in timm's notation, "rand-m9-mstd0.5-inc1".
-
-    Returns:
-      A dict with "magnitude", "magnitude_std", "operations" and "operation_probability".
-
-    Raises:
-      ValueError: the text has another form; the message shows the expected one.
-    """
-    patterns = {
-        r"m(\d+(?:\.\d+)?)": ("magnitude", float),
-        r"mstd(\d+(?:\.\d+)?)": ("magnitude_std", float),
-        r"n(\d+)": ("operations", int),
-        r"p(\d+(?:\.\d+)?)": ("operation_probability", float),
-    }
-    values = {"magnitude": 10.0, "magnitude_std": 0.0, "operations": 2}
-    values["operation_probability"] = 0.5  # these are timm's defaults
-    first, *parts = text.split("-")
-    understood = first == "rand" and "inc1" in parts
-    for part in parts:
-        matches = [(re.fullmatch(pattern, part), *field) for pattern, field in patterns.items()]
-        found = [(name, kind(match[1])) for match, name, kind in matches if match]
-        understood = understood and (part == "inc1" or len(found) == 1)
-        values.update(found)
-    if not understood or not 0 <= values["magnitude"] <= 10:
-        raise ValueError(
-            "rand_augment is written as 'rand-m9-mstd0.5-inc1': m magnitude (0 to 10), mstd its "
-            "standard deviation, n operations, p their probability, inc1 (always: magnitudes that "
-            f"grow). Received: {text!r}"
-        )
-    return values
 
 
 def _kinds(config_class: type) -> dict[str, tuple[Any, tuple[Any, ...]]]:

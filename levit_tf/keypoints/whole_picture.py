@@ -10,7 +10,7 @@ from typing import Any
 
 from keras import ops
 
-from levit_tf.preprocessing import BILINEAR, resize_part
+from levit_tf.resizing import BILINEAR, resize_part
 
 
 def fit_whole(image: Any, size: tuple[int, int]) -> Any:

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from levit_tf.keras_graph.front import input_range_texts
 from levit_tf.keras_graph.notes import INPUT, note_layer
-from levit_tf.keras_graph.properties import input_range_texts
 from levit_tf.preprocessing import InputRange
 from levit_tf.teachers.state_dicts import LEAVES, load_state_dict
 from levit_tf.weights.checkpoint_wrappers import without_prefix

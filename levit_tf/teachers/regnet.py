@@ -21,8 +21,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from levit_tf.keras_graph.front import input_range_texts
 from levit_tf.keras_graph.notes import INPUT, note_layer
-from levit_tf.keras_graph.properties import input_range_texts
 from levit_tf.layers import BATCH_NORM_EPSILON
 from levit_tf.teachers.regnet_weights import (
     FIRST_KEY,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from converters.saved_model.input_checks import checked_batch
 from levit_tf.keypoints.regions import BOX_MARGIN, SMALLEST_SCALE
-from levit_tf.preprocessing import resize_region
+from levit_tf.resizing import resize_region
 from serving.signatures import BOXES, IMAGE_BYTES
 
 BOX = tf.TensorSpec([4], tf.float32)

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from levit_tf.preprocessing import resize_part
+from levit_tf.resizing import resize_part
 
 Network = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 

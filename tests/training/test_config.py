@@ -7,8 +7,8 @@ import pytest
 from levit_tf import list_variants
 from training.choices import KEYPOINT_CONFIGS
 from training.config import AUTO, Config, config_names, load_config, override
-from training.config_checks import parse_rand_augment
-from training.loop.session import augmentation
+from training.loop.recipe import augmentation
+from training.notation import parse_rand_augment
 from training.plan import Facts, make_plan
 
 

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from training.config import AUTO, Config, load_config, override
-from training.loop.session import make_rates
+from training.loop.recipe import make_rates
 from training.plan import Facts, make_plan
 
 README = ("epochs=3", "batch_size=16")

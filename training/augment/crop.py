@@ -11,7 +11,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from levit_tf.preprocessing import BLOCK, output_blocks, resize_filters
+from levit_tf.resizing import BLOCK, output_blocks, resize_filters
 from training.augment.operations import size_of
 
 ATTEMPTS = 10

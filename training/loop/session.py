@@ -13,22 +13,19 @@ import tensorflow as tf
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
-from training import config_checks
-from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
 from training.loop.batches import test_batches, train_batches
 from training.loop.epochs import Evaluators, Schedule
+from training.loop.recipe import augmentation, make_loss, make_rates, mixing
 from training.loop.step import StepOptions, make_train_step
 from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
 from training.networks import exits, network
 from training.networks.named import NamedNetworks, find_networks
 from training.optim.ema import Ema
-from training.optim.losses import Distillation, ExitsLoss
 from training.optim.mixed_precision import LossScale, precision
 from training.optim.optimizer import AdamW
-from training.optim.schedule import StepCosine, WarmupCosine
 from training.optim.variables import Variable, raw, unique_name
 from training.outcome import (
     warn_of_few_pictures,
@@ -342,63 +339,6 @@ def make_session(
         cache=cache,
         epoch_loss=tf.Variable(0.0, dtype=tf.float64, trainable=False, name="epoch_loss"),
         ships_average=tf.Variable(float(ema is not None), trainable=False, name="ships_average"),
-    )
-
-
-def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosine:
-    """Makes the learning rates of a run, per epoch or, with `warmup_steps`, per step."""
-    if config.warmup_steps is None:
-        return WarmupCosine(
-            config.peak_learning_rate,
-            config.epochs,
-            steps_per_epoch,
-            config.warmup_epochs,
-            config.warmup_learning_rate,
-            config.min_learning_rate,
-        )
-    return StepCosine(
-        config.peak_learning_rate,
-        config.epochs * steps_per_epoch,
-        steps_per_epoch,
-        config.warmup_steps,
-        config.warmup_learning_rate,
-        config.min_learning_rate,
-    )
-
-
-def make_loss(config: Config) -> Distillation | ExitsLoss:
-    """Makes the loss of a run's networks."""
-    base = Distillation(config.distillation, config.distillation_alpha, config.distillation_tau)
-    if config.exits is None:
-        return base
-    if config.exits_end_to_end:
-        return ExitsLoss(base, config.exits_alpha, config.exits_weight, whole_weight=1.0)
-    return ExitsLoss(base, config.exits_alpha)
-
-
-def mixing(config: Config) -> MixingSettings:
-    """Returns the mixing settings of a configuration."""
-    return MixingSettings(
-        mixup=config.mixup,
-        cutmix=config.cutmix,
-        probability=config.mixing_probability,
-        switch_probability=config.cutmix_probability,
-        label_smoothing=config.label_smoothing,
-    )
-
-
-def augmentation(config: Config) -> AugmentationSettings:
-    """Returns the augmentation settings of a configuration."""
-    drawn = {"operations": 0}
-    if config.rand_augment is not None:
-        drawn = config_checks.parse_rand_augment(config.rand_augment)
-    return AugmentationSettings(
-        size=network.input_size(config),
-        scale=(config.crop_scale, 1.0),
-        padding=config.crop_padding,
-        flip=config.flip,
-        erasing=config.erasing,
-        **drawn,
     )
 
 

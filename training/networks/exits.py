@@ -19,11 +19,11 @@ from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.names import WHOLE
 from levit_tf.preprocessing import preprocess_input
 from training.config import Config
-from training.config_checks import parse_exits
 from training.data import Dataset
 from training.networks import network
 from training.networks.initial import Source, check_classes, trained_network
 from training.networks.network import Networks
+from training.notation import parse_exits
 from training.optim.batch_norm import prepare_batch_norm
 
 EXITS_FILE = "exits.json"

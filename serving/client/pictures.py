@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from serving.picture_sizes import pixels
+
 # Limits of one request. A server with batching refuses more pictures than its largest batch, which
-# is 16 with the parameters that serving.export writes, and every server limits the bytes.
+# is 16 with the parameters that serving.export writes; every server limits the bytes; and the
+# models that serving.export writes limit the pixels (`serving.export.picture_headers`).
 BATCH_PICTURES = 16
 BATCH_BYTES = 32 * 2**20
+BATCH_PIXELS = 200_000_000
 
 
 def read_picture(source: bytes | str | os.PathLike) -> bytes:
@@ -50,13 +54,14 @@ def batches(sources: Sequence[bytes | str | os.PathLike]) -> Iterator[list[bytes
     if isinstance(sources, (str, bytes, bytearray, memoryview, os.PathLike)):
         raise TypeError("classify takes a sequence of pictures. Received: one; write [picture].")
     batch: list[bytes] = []
-    size = 0
+    size = area = 0
     for source in sources:
         content = read_picture(source)
-        if batch and (len(batch) == BATCH_PICTURES or size + len(content) > BATCH_BYTES):
+        size, area = size + len(content), area + pixels(content)
+        is_full = len(batch) == BATCH_PICTURES or size > BATCH_BYTES or area > BATCH_PIXELS
+        if batch and is_full:
             yield batch
-            batch, size = [], 0
+            batch, size, area = [], len(content), pixels(content)
         batch.append(content)
-        size += len(content)
     if batch:
         yield batch

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from grpc import StatusCode
 
-from serving.server import picture_sizes
+from serving import picture_sizes
 from serving.server.budget import Budget
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics

@@ -11,6 +11,7 @@ import pytest
 
 from serving.client import Client, Prediction, RequestError, Tls
 from serving.client.pictures import BATCH_PICTURES
+from tests.support.serving.served_pictures import blank_png
 from tests.support.serving.serving_client_cases import ask
 from tests.support.serving.serving_fakes import MODEL, SCORES, grpc_fake, rest_fake
 
@@ -31,6 +32,12 @@ def test_many_pictures_are_sent_in_several_requests_and_stay_in_order(fake, kind
     found = ask(kind, fake.address, "classify", pictures)
     assert [int(row[0].name) for row in found] == [len(picture) for picture in pictures]
     assert [len(sent) for _, sent in fake.requests] == [BATCH_PICTURES, 3]
+
+
+def test_a_request_holds_no_more_pixels_than_servers_decode(fake, kind):
+    pictures = [blank_png(5_000)] * 9  # 25 million pixels each
+    assert len(ask(kind, fake.address, "classify", pictures)) == 9
+    assert [len(sent) for _, sent in fake.requests] == [8, 1]
 
 
 def test_no_pictures_need_no_request(fake, kind):

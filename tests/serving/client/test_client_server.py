@@ -15,8 +15,9 @@ from levit_tf.pictures.images import load_images
 from serving import signatures
 from serving.client import AsyncClient, Client, RequestError
 from serving.client import __main__ as command
-from serving.client.pictures import BATCH_PICTURES
+from serving.client.pictures import BATCH_PICTURES, BATCH_PIXELS
 from serving.export.export_graph import serving_signatures, write_saved_model
+from serving.export.picture_headers import MAX_REQUEST_PIXELS
 from serving.export.warmup_requests import BATCH_SIZES
 from tests.support.commands import call
 from tests.support.export_cases import CLASSES, make_model
@@ -107,6 +108,7 @@ def check(found, expected):
 
 def test_a_request_is_no_larger_than_the_exports_batches():
     assert BATCH_SIZES[-1] >= BATCH_PICTURES
+    assert MAX_REQUEST_PIXELS >= BATCH_PIXELS
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from serving.export.signature_pictures import sample_pixels
+from serving.picture_sizes import jpeg_scans, pixels
 from serving.server.bounds import Bounds
 from serving.server.errors import ServingError
 from serving.server.metrics import Metrics
 from serving.server.options import Options
-from serving.server.picture_sizes import jpeg_scans, pixels
 from tests.fuzz_pictures import damaged
 from tests.serving.server.test_core_metrics import metrics_of
 from tests.support.serving.served_pictures import PICTURES, blank_png, jpeg, with_scans

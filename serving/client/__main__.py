@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from absl import flags
 
 from levit_common import cli
+from levit_common.picture_files import printable
 from serving.client.client import DEFAULT_TIMEOUT_S, Client
 from serving.client.errors import RequestError
 from serving.client.options import (
@@ -27,7 +28,10 @@ from serving.client.options import (
     define_server_flags,
     tls,
 )
-from serving.client.screen import printable
+
+# Refusals of a single picture. A server refuses a message that is too large for it in the same way
+# as one that it has no memory for; the next picture may be smaller in both cases.
+_OF_ONE_PICTURE = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
 
 
 def main(picture: str, *pictures: str) -> int:
@@ -51,11 +55,11 @@ def main(picture: str, *pictures: str) -> int:
 
 
 def _answered(client: Client, picture: str, ask: Callable[[Client, str], Iterator[str]]) -> bool:
-    """Asks about one picture and prints the result. Returns False if the picture is unreadable."""
+    """Asks about one picture and prints the result. Returns False if the picture is refused."""
     try:
         lines = list(ask(client, picture))
     except RequestError as error:
-        if error.code != "INVALID_ARGUMENT":  # not the fault of this picture
+        if error.code not in _OF_ONE_PICTURE:
             raise
         print(printable(f"error: {picture}: {error}"), file=sys.stderr)
         return False

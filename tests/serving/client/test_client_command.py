@@ -1,9 +1,12 @@
 """`python -m serving.client` prints names and probabilities, and errors in one line."""
 
+import os
+from pathlib import Path
+
 import pytest
 
+from levit_common.picture_files import printable
 from serving.client import __main__ as command
-from serving.client.screen import printable
 from tests.support.commands import call
 from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
 
@@ -64,6 +67,21 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(fake, picture, c
     assert refused.startswith(f"error: {picture}: {fake.address}, model {MODEL}: ")
     assert refused.endswith("INVALID_ARGUMENT: no picture at all")
     assert missing == "error: missing.jpg: cannot be read: No such file or directory."
+
+
+def test_a_picture_that_is_too_large_for_the_server_does_not_stop_the_others(fake, picture, capsys):
+    fake.script.append(Fail("RESOURCE_EXHAUSTED", "Received message larger than max"))
+    assert run(fake, picture, picture) == 1
+    output, errors = capsys.readouterr()
+    assert output == f"{picture}\n   75.00 %  5\n   25.00 %  other\n"
+    assert errors.startswith(f"error: {picture}: ")
+
+
+def test_a_name_that_is_not_utf_8_is_printed_with_escapes(fake, picture, capsys):
+    other = os.fsencode(picture) + b"\xff"
+    Path(os.fsdecode(other)).write_bytes(b"12345")
+    assert run(fake, os.fsdecode(other), picture) == 0
+    assert capsys.readouterr().out.startswith(f"{picture}\\udcff\n   75.00 %  5\n")
 
 
 def test_an_unknown_model_is_one_error_in_one_line(fake, picture, capsys):

@@ -201,7 +201,13 @@ class RestFake(Fake):
         return app
 
 
-HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503, "CLOSE": 500}
+HTTP = {
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 413,
+    "UNAVAILABLE": 503,
+    "CLOSE": 500,
+}
 
 
 def classified(pictures):

@@ -25,6 +25,7 @@ from levit_common.quiet import start_keras
 # Errors that a user can correct: a wrong file, a wrong value, a missing optional dependency.
 # Everything else is a defect of this code and is shown with its traceback.
 _USER_ERRORS = (ValueError, OSError, ImportError)
+_INTERRUPTED = 130  # the exit code that shells give a program that Ctrl-C ended
 
 flags.disclaim_key_flags()  # shared flags appear in the help of the commands that define them
 
@@ -94,6 +95,9 @@ class Command:
         except _USER_ERRORS as error:
             print(f"error: {error}", file=sys.stderr)
             return self.error_code
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return _INTERRUPTED
 
     def _check_positional(self, arguments: Sequence[str]) -> None:
         parameters = inspect.signature(self.main).parameters.values()

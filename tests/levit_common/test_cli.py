@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from levit_common import scripts
+from levit_common import cli, scripts
+from tests.support import commands
 
 HEAVY = ("keras", "tensorflow", "torch", "levit_tf")
 # Runs a command as `python -m` does and says, last, what it has imported.
@@ -87,6 +89,15 @@ def test_a_wrong_argument_is_refused_without_starting_keras(command, arguments):
     assert lines_before_heavy_imports(done.stdout) == []
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_ends_a_command_in_one_line(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    module = SimpleNamespace(COMMAND=cli.Command(main, starts_keras=False))
+    assert commands.call(module, []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_each_converter_has_its_place_in_the_script(monkeypatch, capsys):

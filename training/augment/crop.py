@@ -47,6 +47,7 @@ def draw_box(
     log_ratio = low + (high - low) * draws[1]
     # Heights and widths, (2, ATTEMPTS): sqrt(area / ratio) and sqrt(area * ratio).
     sides = tf.round(tf.sqrt(area * tf.exp(log_ratio * [[-1.0], [1.0]])))
+    sides = tf.maximum(sides, 1.0)  # a share of a picture of few pixels may be less than one
     corners = tf.floor(draws[2:] * (bounds - sides + 1))
     fits = tf.reduce_all(sides <= bounds, axis=0)
     first = tf.argmax(fits, output_type=tf.int32)  # 0 if none fits

@@ -93,6 +93,15 @@ def test_a_box_that_never_fits_falls_back_to_the_middle(size, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (2, 1)])
+def test_a_box_of_a_picture_of_few_pixels_has_a_pixel(size):
+    boxes = tf.data.Dataset.range(200).map(lambda index: crop.draw_box(tf.stack([0, index]), *size))
+    found = next(iter(boxes.batch(200))).numpy()
+    assert (found[:, 2:] >= 1).all()
+    assert (found[:, :2] >= 0).all()
+    assert (found[:, :2] + found[:, 2:] <= size).all()
+
+
 def test_half_of_the_images_are_flipped():
     flips = tf.data.Dataset.range(4000).map(lambda index: crop.draw_flip(tf.stack([1, index])))
     assert next(iter(flips.batch(4000))).numpy().mean() == pytest.approx(0.5, abs=0.03)

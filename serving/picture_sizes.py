@@ -8,13 +8,16 @@ Sources: the blocks of GIF89a; RFC 9649 for WebP.
 
 from __future__ import annotations
 
+import re
 import struct
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 contain the sides
 _ALONE = frozenset({0x01, 0xFF, *range(0xD0, 0xD9)})  # markers without a length
-_SCAN = b"\xff\xda"
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+# A marker that begins a segment or ends the picture. Coded pixels contain other ones only.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _MOST_SEGMENTS = 1000
 _GIF_EXTENSION, _GIF_FRAME = b"!,"
 # Parts usually have 255 bytes. Reading a large file of tiny parts would take seconds.
@@ -48,8 +51,22 @@ def pixels(content: bytes) -> int:
 
 
 def jpeg_scans(content: bytes) -> int:
-    """Returns the number of scans of a JPEG, which may each cover the picture; 0 for others."""
-    return content.count(_SCAN) if content.startswith(_JPEG) else 0
+    """Returns the number of scans of a JPEG, which may each cover the picture; 0 for others.
+
+    What follows the picture's end does not count: phones append a video or a second picture. In a
+    file of too many segments to read it does.
+    """
+    if not content.startswith(_JPEG):
+        return 0
+    scans, position = 0, 2
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(content, position)
+        if found is None or found[0] == _END:
+            return scans
+        scans += found[0] == _SCAN
+        length = int.from_bytes(content[found.end() : found.end() + 2], "big")
+        position = found.end() + max(length, 2)
+    return content.count(_SCAN)
 
 
 def _jpeg_pixels(content: bytes) -> int:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from serving.export.bmp_graph import bmp_header
 from serving.export.byte_fields import ByteFields
 from serving.export.gif_graph import first_frame
+from serving.export.jpeg_graph import has_more_scans
 
 # Decoding and resizing take about 25 bytes per pixel. The limit is lower than
 # levit_lite.images.MAX_PIXELS, which is for a single picture of the user's own.
@@ -34,7 +35,6 @@ REASONS = (
 # Kinds of files, the cases of a tf.switch_case.
 JPEG, PNG, GIF, BMP, NONE = range(5)
 _HEADER_BYTES = 64
-_SCAN = b"\xff\xda"  # the marker that begins a scan; it cannot occur in coded pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +69,7 @@ def read_header(content: tf.Tensor) -> Header:
 
     def jpeg():
         shape = tf.cast(tf.io.extract_jpeg_shape(content), tf.int64)
-        parts = tf.strings.split(content, _SCAN, maxsplit=MAX_SCANS + 1)
-        state = tf.where(tf.size(parts) > MAX_SCANS + 1, SCANS, OK)
+        state = tf.where(has_more_scans(content, MAX_SCANS), SCANS, OK)
         return sized(JPEG, shape[0] * shape[1], state=state)
 
     def png():

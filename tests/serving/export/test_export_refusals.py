@@ -15,7 +15,15 @@ from serving.export.picture_headers import MAX_PIXELS, MAX_REQUEST_PIXELS, MAX_S
 from serving.signatures import IMAGE_TENSOR, SERVING_DEFAULT
 from serving.tensorflow_c.c_api import TensorFlowError
 from tests.support.serving.export_serving import SIZE, ask
-from tests.support.serving.served_pictures import PICTURES, animation, blank_png, jpeg, with_scans
+from tests.support.serving.served_pictures import (
+    END_IN_A_COMMENT,
+    PICTURES,
+    animation,
+    blank_png,
+    jpeg,
+    motion_photo,
+    with_scans,
+)
 
 
 def refusal(session, pictures):
@@ -146,8 +154,25 @@ def test_only_the_first_frame_of_an_animation_is_unpacked(session):
 
 def test_jpegs_of_many_scans_are_refused(session):
     ask(session, SERVING_DEFAULT, [with_scans(MAX_SCANS)])
-    for pictures in ([with_scans(MAX_SCANS + 1)], [with_scans(200), jpeg()]):
+    hidden = with_scans(MAX_SCANS + 1, between=END_IN_A_COMMENT)
+    segments = with_scans(MAX_SCANS, between=100 * END_IN_A_COMMENT)
+    for pictures in (
+        [with_scans(MAX_SCANS + 1)],
+        [with_scans(200), jpeg()],
+        [hidden],
+        [segments + motion_photo()],
+        [with_scans(MAX_SCANS + 1).removesuffix(b"\xff\xd9")],
+    ):
         assert f"a JPEG of more than {MAX_SCANS} scans" in refusal(session, pictures)
+
+
+def test_what_follows_a_jpeg_is_not_looked_at(session):
+    picture = jpeg(3, progressive=True)
+    expected = ask(session, SERVING_DEFAULT, [picture])
+    second = with_scans(MAX_SCANS + 1)  # as in a file of several pictures
+    found = ask(session, SERVING_DEFAULT, [motion_photo(), picture + second])
+    for name, values in expected.items():
+        assert (found[name] == values).all()
 
 
 def test_more_pictures_than_a_request_may_have_are_refused_undecoded(session):

@@ -20,7 +20,14 @@ from serving.server.metrics import Metrics
 from serving.server.options import Options
 from tests.fuzz_pictures import damaged
 from tests.serving.server.test_core_metrics import metrics_of
-from tests.support.serving.served_pictures import PICTURES, blank_png, jpeg, with_scans
+from tests.support.serving.served_pictures import (
+    END_IN_A_COMMENT,
+    PICTURES,
+    blank_png,
+    jpeg,
+    motion_photo,
+    with_scans,
+)
 from tests.support.serving.serving_cases import (
     MODEL,
     classify_request,
@@ -115,6 +122,24 @@ def test_the_scans_of_a_jpeg_are_limited(target):
         "A JPEG has more than the 15 scans that are decoded.",
     )
     assert refused_count(target, "max_jpeg_scans") >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "scans"),
+    [
+        (jpeg(), 1),
+        (with_scans(40), 40),
+        (with_scans(40, between=END_IN_A_COMMENT), 40),
+        (with_scans(40).removesuffix(b"\xff\xd9"), 40),
+        (jpeg() + with_scans(40), 1),
+        (motion_photo(), jpeg(3, progressive=True).count(b"\xff\xda")),
+        (with_scans(20, between=1000 * END_IN_A_COMMENT) + with_scans(40), 60),
+        (blank_png(3), 0),
+    ],
+    ids=range(8),
+)
+def test_the_scans_of_a_jpeg_are_counted_up_to_its_end(content, scans):
+    assert jpeg_scans(content) == scans
 
 
 def test_pixels_wait_for_their_turn_and_are_refused_when_it_does_not_come():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 
 from PIL import Image
 
@@ -34,13 +35,26 @@ def with_exif(orientation, order="MM"):
     return jpeg(orientation, (110, 171), exif=exif)
 
 
-def with_scans(count, size=(64, 64)):
-    """A progressive JPEG whose last scan comes again and again: `count` in all."""
+def with_scans(count, size=(64, 64), between=b""):
+    """A progressive JPEG whose last scan comes again and again: `count` in all.
+
+    Before each repetition there are the bytes `between`.
+    """
     content = jpeg(6, size, progressive=True)
     marker = b"\xff\xda"
     start = content.rindex(marker)
     scan = content[start:].removesuffix(b"\xff\xd9")
-    return content[:start] + scan * (count - content.count(marker) + 1) + b"\xff\xd9"
+    again = count - content.count(marker)
+    return content[:start] + scan + (between + scan) * again + b"\xff\xd9"
+
+
+# A comment that looks like the end of a picture.
+END_IN_A_COMMENT = b"\xff\xfe\0\x04\xff\xd9"
+
+
+def motion_photo():
+    """A JPEG with an appended video, which contains bytes that would begin a scan."""
+    return jpeg(3, progressive=True) + random.Random(0).randbytes(3_000_000) + b"\xff\xda" * 99
 
 
 def blank_png(side):

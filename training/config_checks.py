@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -39,10 +40,15 @@ _NAMES = {
 }
 _OF_TEACHER_FILES = ("teacher_preprocessing", "teacher_classes", "teacher_top", "teacher_cache")
 RELEASED = "imagenet"  # as init_from: the released weights
+PACKAGED = "LeViTMini"  # as init_from: the variant whose weights come with the package
 INIT_FROM = (
-    "init_from=imagenet (the released weights), init_from=FILE (a .keras file, or a .weights.h5 "
-    "file of the same classes), init_from=hf://OWNER/NAME (on the Hugging Face hub) or "
-    "init_from=none (random weights)"
+    f"init_from=imagenet (the released weights), init_from={PACKAGED} (those that come with the "
+    "package), init_from=FILE (a .keras file, the folder of a run, or a .weights.h5 file of the "
+    "same classes), init_from=hf://OWNER/NAME (on the Hugging Face hub) or init_from=none (random "
+    "weights)"
+)
+_TRAINED = (
+    f"its .keras file or the folder of its run, to imagenet, to {PACKAGED} or to hf://OWNER/NAME"
 )
 _TRUE, _FALSE, _NONE = ("true", "yes", "1"), ("false", "no", "0"), "none"
 
@@ -199,8 +205,8 @@ def _check_qat(config: Any) -> None:
     source = config.init_from
     if not _names_network(source):
         raise ValueError(
-            f"qat={config.qat!r} begins with a trained network: set init_from to its .keras file, "
-            f"to imagenet or to hf://OWNER/NAME. Received: {source!r}"
+            f"qat={config.qat!r} begins with a trained network: set init_from to {_TRAINED}. "
+            f"Received: {source!r}"
         )
     for name, wanted, reason in (
         ("precision", "float32", "what is rounded to int8 must not be rounded before"),
@@ -217,7 +223,10 @@ def _check_qat(config: Any) -> None:
 def _names_network(source: str | None) -> bool:
     """Whether `init_from` is of a network, not of weights alone."""
     return source is not None and (
-        source == RELEASED or source.endswith(".keras") or is_hub_address(source)
+        source in (RELEASED, PACKAGED)
+        or source.endswith(".keras")
+        or is_hub_address(source)
+        or os.path.isdir(source)  # of a run
     )
 
 
@@ -232,9 +241,8 @@ def _check_exits(config: Any) -> None:
     source = config.init_from
     if not _names_network(source):
         raise ValueError(
-            f"exits={config.exits!r} are put on a trained network: set init_from to its .keras "
-            f"file, to imagenet or to hf://OWNER/NAME; or train both with exits_end_to_end=true. "
-            f"Received: {source!r}"
+            f"exits={config.exits!r} are put on a trained network: set init_from to {_TRAINED}; or "
+            f"train both with exits_end_to_end=true. Received: {source!r}"
         )
     for name in ("drop_path", "freeze_batch_norm"):
         if (value := getattr(config, name)) not in (None, False, AUTO):

@@ -5,9 +5,10 @@
 
 Configurations are the modules of `training.configs`; `training.config.Config` explains the fields.
 --set=FIELD=auto lets `training.plan` choose a value, and it prints the value and the reason.
---set=init_from takes a file, a repository on the Hugging Face hub (`hf://OWNER/NAME`), `imagenet`
-for the released weights, or `none` for random ones; --set=teacher a file or such a repository. To
-resume a run that was stopped, give the same command again.
+--set=init_from takes a file, the folder of a run, a repository on the Hugging Face hub
+(`hf://OWNER/NAME`), `imagenet` for the released weights, `LeViTMini` for those that come with the
+package, or `none` for random ones; --set=teacher a file, the folder of a run or such a repository.
+To resume a run that was stopped, give the same command again.
 """
 
 from __future__ import annotations

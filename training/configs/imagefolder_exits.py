@@ -4,10 +4,11 @@
         --set=dataset=imagefolder:PATH --set=variant=LeViT128S --set=init_from=FILE.keras
 
 FILE.keras is a LeViT in train form for the classes of the pictures, such as `final.keras` of
-another run. --set=exits=0:pool,1:pool chooses the branches; --set=teacher=FILE (or
-hf://OWNER/NAME) --set=distillation=soft gives them a teacher. --set=exits_end_to_end=true trains
-the network together with them, and --set=exits_weight=0.3 is the weight of each exit's loss. In
-that case init_from may be none, and `learning_rate` should be lower.
+another run; if its input size is not the variant's own, give it: --set=input_size=128.
+--set=exits=0:pool,1:pool chooses the branches; --set=teacher=FILE (or hf://OWNER/NAME)
+--set=distillation=soft gives them a teacher. --set=exits_end_to_end=true trains the network
+together with them, and --set=exits_weight=0.3 is the weight of each exit's loss. In that case
+init_from may be none, and `learning_rate` should be lower.
 
 `converters.to_dynamic` calibrates and exports the result.
 

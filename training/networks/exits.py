@@ -169,10 +169,14 @@ def _trained(config: Config, source: Source, data: Dataset) -> keras.Model:
     if classifier is None:
         raise ValueError(f"init_from={config.init_from}: has no classification heads to exit to.")
     size, classes = tuple(model.input_shape[1:3]), classifier.classes
-    if (size, classes) != (tuple(data.input_size), len(data.class_names)):
+    if size != tuple(data.input_size):
         raise ValueError(
-            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels and knows {classes} "
-            f"classes; the data are {data.input_size[0]}x{data.input_size[1]} pixels of "
+            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels; the data are "
+            f"{data.input_size[0]}x{data.input_size[1]}. Set input_size={size[0]}x{size[1]}."
+        )
+    if classes != len(data.class_names):
+        raise ValueError(
+            f"init_from={config.init_from}: knows {classes} classes; the data have "
             f"{len(data.class_names)}. Exits are put on a network that was trained for them; "
             "exits_end_to_end=true trains both."
         )

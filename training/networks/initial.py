@@ -1,4 +1,4 @@
-"""The initial weights of a run: released ones, a file, a run's final network, or one on the hub."""
+"""The initial weights of a run: shipped ones, a file, a run's final network, or one on the hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from levit_tf.variants import get_variant
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from levit_tf.weights.loading import load_train_form
-from training.config_checks import INIT_FROM, RELEASED
+from levit_tf.weights.packaged import default_weights, read_packaged
+from training.config_checks import INIT_FROM, PACKAGED, RELEASED
 from training.data import Dataset
 
 
@@ -41,7 +42,8 @@ class Source:
     """The initial weights that a run's configuration names, looked up once for the whole run.
 
     Attributes:
-      path: None for random weights, "imagenet", a file, or an address on the hub with its commit.
+      path: None for random weights, "imagenet", the name of a variant with packaged weights, a
+        file, or an address on the hub with its commit.
       variant: name of the network.
       on_hub: what was found at that address; None for anything else.
     """
@@ -65,10 +67,13 @@ def find_source(config: Beginning, address: str | None = None) -> Source:
     Raises:
       FileNotFoundError: there is no such file.
       ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
-      ValueError: the repository has no LeViT of this variant, or one with another input range.
+      ValueError: the packaged weights are of another variant, or the repository has no LeViT of
+        this variant, or one with another input range.
     """
     source = config.init_from
-    if source in (None, RELEASED):
+    if source == PACKAGED and get_variant(config.variant).name != PACKAGED:
+        raise ValueError(f"init_from={source}: set variant={PACKAGED}, too.")
+    if source in (None, RELEASED, PACKAGED):
         return Source(source, config.variant)
     if is_hub_address(source):
         found = _open_on_hub(address or source, config.variant)
@@ -94,9 +99,9 @@ def trained_network(source: Source, takes_deploy_form: bool = False) -> keras.Mo
       ConnectionError: the released weights are neither cached nor reachable.
       ValueError: it is not such a network, or has another input range than a run's pictures.
     """
-    if source.path == RELEASED:
+    if source.path in (RELEASED, PACKAGED):
         try:
-            return levit_tf.LeViT(source.variant, weights=RELEASED)
+            return levit_tf.LeViT(source.variant, weights=_weights(source.path))
         except ConnectionError as error:
             raise ConnectionError(f"{error} Or begin with others: {INIT_FROM}.") from error
     if source.on_hub:
@@ -173,8 +178,8 @@ def _knows(source: str, names: Sequence[str]) -> bool:
 
     They are read from a `labels.txt` beside the file, or else from the model itself.
     """
-    if source == RELEASED:
-        return list(names) == imagenet_class_names()
+    if source in (RELEASED, PACKAGED):
+        return list(names) == _shipped_names(source)
     path = Path(source).with_name(LABELS_FILE)
     if path.exists():
         return read_labels(path) == list(names)
@@ -183,14 +188,22 @@ def _knows(source: str, names: Sequence[str]) -> bool:
     return _are_same(next(notes, None), names)
 
 
+def _weights(source: str) -> str:
+    return RELEASED if source == RELEASED else default_weights(get_variant(source))
+
+
+def _shipped_names(source: str) -> list[str]:
+    return imagenet_class_names() if source == RELEASED else read_packaged(_weights(source))[1]
+
+
 def _are_same(known: Sequence[str] | None, names: Sequence[str]) -> bool:
     return not known or list(known) == list(names)
 
 
 def _saved_classes(source: str, classes: int) -> int | None:
     """Returns the number of classes of the head of a source; None if unknown."""
-    if source == RELEASED:
-        return len(imagenet_class_names())
+    if source in (RELEASED, PACKAGED):
+        return len(_shipped_names(source))
     if not source.endswith(".keras"):
         return classes  # weights files do not load into a network with other classes
     return next((found["classes"] for found in _layers_in(source, Classifier)), None)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from levit_tf.weights.hub.checkpoints import HubCheckpoint
 from training.config import Config
-from training.config_checks import RELEASED
+from training.config_checks import PACKAGED, RELEASED
 from training.networks.initial import Source, find_source
 from training.teachers.cache import digest_of
 from training.teachers.teacher import find_teacher, teacher_file
@@ -51,7 +51,8 @@ class NamedNetworks:
         if self.teacher is not None and not isinstance(self.teacher, HubCheckpoint):
             files["teacher"], _ = teacher_file(self.teacher)
         stays = config.qat or (config.exits and not config.exits_end_to_end)
-        if stays and self.source.on_hub is None and self.source.path != RELEASED:
+        is_shipped = self.source.path in (RELEASED, PACKAGED)
+        if stays and self.source.on_hub is None and not is_shipped:
             files["init_from"] = self.source.path
         return {field: digest_of(path) for field, path in files.items() if path}
 

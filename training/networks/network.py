@@ -17,7 +17,7 @@ from levit_tf.variants import get_variant
 from levit_tf.weights.loading import load_weights
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 from training.config import Config
-from training.config_checks import AUTO, RELEASED
+from training.config_checks import AUTO, PACKAGED, RELEASED
 from training.data import Dataset
 from training.networks.initial import Source, is_of_other_classes, trained_network
 from training.optim.batch_norm import prepare_batch_norm
@@ -163,7 +163,7 @@ def initialise(source: Source, model: keras.Model, class_names: Sequence[str]) -
         return "random initial weights", True
     head = model.get_layer(CLASSIFIER).weights
     fresh = [keras.ops.copy(weight) for weight in head]
-    if path == RELEASED or source.on_hub or path.endswith(".keras"):
+    if path in (RELEASED, PACKAGED) or source.on_hub or path.endswith(".keras"):
         trained = trained_network(source)
         if source.on_hub:  # with the variant and the codebase
             path = levit_tf.model_properties(trained).origin

@@ -21,7 +21,7 @@ from levit_common.hub_addresses import is_hub_address
 from levit_tf.applications import from_hub
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
-from levit_tf.weights.keras_files import load_keras_file
+from levit_tf.weights.keras_files import load_keras_file, model_path
 from training.teachers import foreign, reading
 from training.teachers.classes import ClassMap, Names, class_map
 from training.teachers.reading import NAMES, Reading
@@ -29,8 +29,9 @@ from training.teachers.reading import NAMES, Reading
 _NORMALIZED = INPUT_RANGES["normalized"]  # the range of the student's input
 _CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
 _EXPECTED = (
-    "Expected a .keras classifier; an .onnx or .tflite classifier of any framework; a SavedModel "
-    "directory as converters.to_saved_model writes it; a PyTorch checkpoint of regnety_160 or of "
+    "Expected a .keras classifier or the folder of a run; an .onnx or .tflite classifier of any "
+    "framework; a SavedModel directory as converters.to_saved_model writes it; a PyTorch "
+    "checkpoint of regnety_160 or of "
     f"an EfficientNet-Lite ({', '.join(_CHECKPOINTS)}); hf://OWNER/NAME for a LeViT on the Hugging "
     f"Face hub; or NAME:FILE, where NAME is {' or '.join(NAMES)} and FILE such a checkpoint or a "
     ".keras file, of a RegNetY also a .weights.h5 file"
@@ -92,17 +93,19 @@ def find_teacher(
         an earlier part of the run opened.
 
     Returns:
-      `spec`, or what an address on the hub stands for.
+      `spec`; of the folder of a run its final network, of an address on the hub what it stands for.
 
     Raises:
       FileNotFoundError: there is no such file.
       ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
-      ValueError: the repository contains no LeViT, or one without a classification head.
+      ValueError: the run is not finished; the repository contains no LeViT, or one without a
+        classification head.
     """
     if not is_hub_address(spec):
-        if not isinstance(spec, HubCheckpoint):
-            teacher_file(spec)
-        return spec
+        if isinstance(spec, HubCheckpoint):
+            return spec
+        path, name = teacher_file(spec)
+        return f"{name}:{path}" if name else model_path(path)
     found = open_hub_checkpoint(address or spec)
     if found.info.classes is None:
         raise ValueError(
@@ -126,8 +129,9 @@ def load_teacher(
     """Loads a teacher. Under a strategy, call it in the scope of the strategy.
 
     Args:
-      spec: a file or directory. It may be a `.keras` file of any classifier that returns logits,
-        probabilities, or the logits of LeViT's two heads, which are averaged; an `.onnx` or
+      spec: a file or directory. It may be the folder of a run, or a `.keras` file of any classifier
+        that returns logits, probabilities, or the logits of LeViT's two heads, which are averaged;
+        an `.onnx` or
         `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or a
         `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
         EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import levit_tf
 from levit_tf.preprocessing import preprocess_input
+from levit_tf.weights.packaged import read_packaged
 from tests.support.randomize import randomize_keras
 from training.augment import MixingSettings
 from training.config import load_config, override
@@ -54,6 +55,21 @@ def test_initial_weights_of_other_classes_and_sizes_are_taken_up_to_the_heads(pr
     )
     assert f"initial weights from {pretrained}" in text
     assert "resized" in text
+
+
+def test_the_packaged_network_begins_a_run_with_its_head_for_its_own_classes():
+    config = config_of("variant=LeViTMini", "init_from=LeViTMini", "input_size=64")
+    source = find_source(config)
+    _, names, _ = read_packaged("imagenette")
+    for classes, is_fresh in ((names, False), (names[::-1], True), (["a", "b"], True)):
+        model = network.student(config, len(classes))
+        text, is_head_fresh = network.initialise(source, model, classes)
+        assert is_head_fresh is is_fresh
+        assert text.startswith("initial weights from LeViTMini\n")
+    with pytest.raises(ValueError, match=r"init_from=LeViTMini: set variant=LeViTMini, too"):
+        find_source(config_of("init_from=LeViTMini"))
+    with pytest.raises(FileNotFoundError, match=r"init_from=LeViT128S: .*init_from=LeViTMini"):
+        find_source(config_of("init_from=LeViT128S"))
 
 
 @pytest.mark.slow

@@ -150,13 +150,25 @@ def test_settings_that_cannot_work_are_refused(settings, message):
         override(load_config("digits_exits"), settings)
 
 
+@pytest.mark.parametrize("name", ["digits_exits", "digits_qat"])
+def test_the_folder_of_a_run_and_the_packaged_network_are_trained_networks(tmp_path, name):
+    (tmp_path / "final.keras").write_bytes(b"")
+    config = override(load_config(name), [f"init_from={tmp_path}"])
+    assert find_source(config).path == str(tmp_path / "final.keras")
+    config = override(load_config(name), ["init_from=LeViTMini", "variant=LeViTMini"])
+    assert find_source(config).path == "LeViTMini"
+
+
 @pytest.mark.slow
 def test_a_network_of_other_classes_or_size_is_refused(digits, tmp_path):
     path = tmp_path / "other.keras"
     config = override(load_config("digits_exits"), [f"init_from={path}"])
     levit_tf.LeViT("LeViTTiny", classes=5).save(path)
-    with pytest.raises(ValueError, match=r"other.keras: takes 32x32 pixels and knows 5 classes"):
+    with pytest.raises(ValueError, match=r"other.keras: knows 5 classes; the data have 10"):
         exits.prepare(config, find_source(config), digits, 1)
+    larger = digits.with_input_size((64, 64))
+    with pytest.raises(ValueError, match=r"takes 32x32 .*Set input_size=32x32"):
+        exits.prepare(config, find_source(config), larger, 1)
     model = levit_tf.LeViT("LeViTTiny", classes=10)
     levit_tf.with_properties(model, class_names=digits.class_names[::-1]).save(path)
     with pytest.raises(ValueError, match=r"another order: '9' there, '0' here"):

@@ -18,7 +18,7 @@ from levit_tf.teachers.regnet_weights import pytorch_key
 from levit_tf.weights.pytorch_names import Layout, to_pytorch
 from tests.support.export_cases import CLASSES, make_model, relative_error
 from tests.support.randomize import random_images
-from training.teachers.teacher import load_teacher
+from training.teachers.teacher import find_teacher, load_teacher
 
 SIZE = (32, 32)
 IMAGES = random_images(SIZE, 4)
@@ -239,7 +239,7 @@ def test_replicas_of_a_strategy_see_the_logits_of_one_device(regnet, saved_model
         cpu = tf.config.list_physical_devices("CPU")[0]
         logical = tf.config.LogicalDeviceConfiguration
         tf.config.set_logical_device_configuration(cpu, [logical(), logical()])
-        from training.teachers.teacher import load_teacher
+        from training.teachers.teacher import find_teacher, load_teacher
 
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         images = np.load({str(tmp_path / "images.npy")!r})
@@ -315,6 +315,14 @@ def test_a_saved_model_of_a_fixed_batch_or_another_signature_is_refused(tmp_path
         ValueError, match=r"other: expected a signature 'serving_default'.*'other': \['images'\]"
     ):
         load_teacher(tmp_path / "other", SIZE, CLASSES)
+
+
+def test_the_folder_of_a_run_is_the_network_of_the_run(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="the folder of a run that is not finished"):
+        find_teacher(tmp_path)
+    (tmp_path / "final.keras").write_bytes(b"")
+    assert find_teacher(tmp_path) == str(tmp_path / "final.keras")
 
 
 def test_files_that_are_no_teacher_are_named(tmp_path):

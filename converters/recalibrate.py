@@ -23,17 +23,15 @@ def main() -> None:
 
     from converters.choices import FOLDER_PREFIX
     from converters.dynamic.recalibration import recalibrate, set_by_hand
+    from converters.dynamic.running import use_one_thread
     from levit_tf.pictures.labelled_pictures import labelled_pictures
     from levit_tf.pictures.run_pictures import seen_in_training
     from levit_tf.prediction.predictor import load_predictor
 
     args = flags.FLAGS
     path = Path(args.file)
-    if args.budget_ms is not None and path.is_dir():  # times are of one thread, as other formats'
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    if args.budget_ms is not None and path.is_dir():
+        use_one_thread()
     if args.thresholds is not None:
         set_by_hand(path, [float(value) for value in args.thresholds], args.trust)
         print(f"written: {path}: thresholds {', '.join(args.thresholds)}, without a guarantee")

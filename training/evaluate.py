@@ -30,6 +30,7 @@ from levit_common import cli
 from levit_common.lazy import lazy_names
 from levit_common.markdown import markdown_table
 from levit_common.picture_files import printable
+from levit_common.shipped_names import THRESHOLDS_SIGNATURE
 from training.choices import EVALUATION_BATCH
 
 _WORK = "training.evaluation.accuracy"
@@ -45,6 +46,10 @@ def main() -> None:
     from training.evaluation.report import paper_top1, write_report
 
     args = flags.FLAGS
+    if _times_tensorflow():
+        from converters.dynamic.running import use_one_thread
+
+        use_one_thread()  # before TensorFlow begins to compute
     data = load_data(args.dataset, split_test=args.split, strict=args.strict, with_train=False)
     print(summary(data, "evaluated"), flush=True)
     known = len(data.skipped)
@@ -100,20 +105,26 @@ def main() -> None:
         print(f"written: {args.output}")
 
 
+def _times_tensorflow() -> bool:
+    """Whether times of a network that TensorFlow runs will be reported, which are of one thread."""
+    from levit_tf.opening.saved_models import GRAPH_FILE
+
+    args = flags.FLAGS
+    if any(not path.lower().endswith((".tflite", ".onnx")) for path in args.beside):
+        return True
+    # Dynamic SavedModels have this signature; loading one to find out would start TensorFlow.
+    graph = Path(args.model, GRAPH_FILE)
+    return graph.is_file() and THRESHOLDS_SIGNATURE.encode() in graph.read_bytes()
+
+
 def _evaluate_dynamic(predictor, data) -> None:
     """Evaluates a file of `converters.to_dynamic` and prints or writes the report."""
     from converters.dynamic.running import open_dynamic
-    from levit_lite.prediction.predictor import load_tflite_predictor
     from levit_tf.prediction.predictor import load_predictor
     from training.evaluation.dynamic import evaluate_dynamic, write_dynamic_report
 
     args = flags.FLAGS
-    beside = [
-        (path, load_tflite_predictor(path, threads=1))
-        if path.endswith(".tflite")
-        else (path, load_predictor(path, trust=args.trust))
-        for path in args.beside
-    ]
+    beside = [(path, load_predictor(path, trust=args.trust, threads=1)) for path in args.beside]
     report = evaluate_dynamic(
         open_dynamic(args.model, args.trust, threads=1),
         predictor,

@@ -43,9 +43,13 @@ def calibration_of(content: Mapping[str, Any]) -> Calibration:
     Raises:
       ValueError: the object contains no calibration.
     """
-    names = [field.name for field in dataclasses.fields(Calibration) if field.name != "curve"]
+    fields = [field for field in dataclasses.fields(Calibration) if field.name != "curve"]
     try:
-        values = {name: content[name] for name in names}
+        values = {
+            field.name: content[field.name]
+            for field in fields
+            if field.name in content or field.default is dataclasses.MISSING
+        }
         curve = tuple(Point(**point) for point in content["curve"])
         for name in ("temperatures", "thresholds"):
             values[name] = tuple(map(float, values[name]))

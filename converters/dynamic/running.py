@@ -76,6 +76,18 @@ def open_dynamic(
     raise _no_dynamic(path)
 
 
+def use_one_thread() -> None:
+    """Lets TensorFlow compute in one thread, so that its times compare with those of other formats.
+
+    Raises:
+      RuntimeError: TensorFlow has begun to compute.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
 def of_interpreter(path: Path, interpreter) -> DynamicFile:
     """Returns the dynamic TFLite file that an interpreter has opened."""
     signatures = interpreter.get_signature_list()

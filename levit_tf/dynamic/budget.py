@@ -12,6 +12,7 @@ from levit_tf.dynamic.calibration import (
     Calibration,
     Point,
     split_and_fit,
+    top1_of,
     try_threshold,
 )
 
@@ -69,6 +70,7 @@ def within_budget(
                 delta,
                 len(counted),
                 tuple(curve),
+                top1_of(part[-1], counted),
             )
     raise ValueError(
         f"--budget_ms={budget:g}: nothing keeps to it: the shortest path takes {min(times):.3g} ms "

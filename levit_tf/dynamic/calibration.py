@@ -38,12 +38,15 @@ class Point:
       leaving: share of the pictures that leaves at each step, including the last.
       errors: share of pictures that left early with a wrong class while the whole network is right.
       bound: upper confidence bound of `errors`.
+      top1: share of pictures that the steps classify right, 0..1; None in records of earlier
+        versions.
     """
 
     threshold: float
     leaving: tuple[float, ...]
     errors: float
     bound: float
+    top1: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Calibration:
       delta: probability that the guarantee does not hold.
       pictures: number of calibration pictures that the guarantee is based on.
       curve: all thresholds that keep the guarantee, and the first one that does not.
+      whole_top1: share of these pictures that the whole network classifies right, 0..1; None in
+        records of earlier versions.
     """
 
     temperatures: tuple[float, ...]
@@ -65,6 +70,7 @@ class Calibration:
     delta: float
     pictures: int
     curve: tuple[Point, ...]
+    whole_top1: float | None = None
 
     def __str__(self) -> str:
         chosen = next((p for p in self.curve if p.threshold == self.thresholds[0]), None)
@@ -76,7 +82,12 @@ class Calibration:
         if chosen is None:
             return f"no picture leaves early: {promise}"
         shares = ", ".join(f"{share:.0%}" for share in chosen.leaving)
-        return f"thresholds {', '.join(f'{t:.4f}' for t in self.thresholds)}; {shares}; {promise}"
+        known = chosen.top1 is not None and self.whole_top1 is not None
+        accuracy = (
+            f"; top-1 {chosen.top1:.1%}, the whole network {self.whole_top1:.1%}" if known else ""
+        )
+        thresholds = ", ".join(f"{t:.4f}" for t in self.thresholds)
+        return f"thresholds {thresholds}; {shares}{accuracy}; {promise}"
 
 
 def calibrate(
@@ -116,6 +127,7 @@ def calibrate(
         delta,
         len(counted),
         tuple(curve),
+        top1_of(part[-1], counted),
     )
 
 
@@ -256,7 +268,18 @@ def try_threshold(
     errors = int(np.count_nonzero((steps < len(logits) - 1) & is_whole_right & ~is_right))
     count = len(labels)
     leaving = np.bincount(steps, minlength=len(logits)) / count
-    return Point(threshold, tuple(leaving), errors / count, upper_bound(errors, count, delta))
+    return Point(
+        threshold,
+        tuple(leaving),
+        errors / count,
+        upper_bound(errors, count, delta),
+        float(np.mean(is_right)),
+    )
+
+
+def top1_of(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of pictures whose label is predicted, 0..1."""
+    return float(np.mean(logits.argmax(axis=1) == labels))
 
 
 def _check_shapes(logits: Sequence[np.ndarray], labels: np.ndarray) -> None:

@@ -52,7 +52,12 @@ class OpenedKeras(NamedTuple):
     ending: str | None
 
 
-def read_network(path: Path, input_range: str | None = None, trust: bool = False) -> Network:
+def read_network(
+    path: Path,
+    input_range: str | None = None,
+    trust: bool = False,
+    threads: int | None = None,
+) -> Network:
     """Reads a model file of any format after the safety checks of `levit_tf.opening`.
 
     Args:
@@ -61,6 +66,8 @@ def read_network(path: Path, input_range: str | None = None, trust: bool = False
       input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
       trust: whether a SavedModel may have operations with effects outside the model.
+      threads: number of threads of a `.tflite` or `.onnx` file; by default their runtimes choose
+        it. Other files run with those of TensorFlow in this process.
 
     Returns:
       The network. It raises ModelFileError if the file fails when it runs.
@@ -79,9 +86,9 @@ def read_network(path: Path, input_range: str | None = None, trust: bool = False
     if path.is_dir():
         return checked(_saved_model(path, trust))
     if path.suffix.lower() == ".tflite":
-        return checked(tflite_network(path))
+        return checked(tflite_network(path, threads))
     if path.suffix.lower() == ".onnx":
-        return checked(_onnx(path))
+        return checked(_onnx(path, threads))
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
 
 
@@ -276,8 +283,8 @@ def open_onnx(path: Path, threads: int | None = None):
         ) from error
 
 
-def _onnx(path: Path) -> Network:
-    session = open_onnx(path)
+def _onnx(path: Path, threads: int | None) -> Network:
+    session = open_onnx(path, threads)
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
     shapes = {tensor.name: fixed_sides(tensor.shape) for tensor in session.get_outputs()}
     if list(inputs) != [INPUT]:

@@ -27,6 +27,7 @@ def load_predictor(
     class_names: Sequence[str] | str | os.PathLike | None = None,
     input_range: str | None = None,
     trust: bool = False,
+    threads: int | None = None,
 ) -> Predictor:
     """Loads a network for classifying pictures.
 
@@ -42,6 +43,7 @@ def load_predictor(
       input_range: input range of a `.keras` model whose graph does not note it: a name in
         `levit_tf.preprocessing.INPUT_RANGES`.
       trust: whether a SavedModel may have operations that read or write files or run Python.
+      threads: see `levit_tf.prediction.network_files.read_network`.
 
     Returns:
       A `Predictor`.
@@ -57,7 +59,7 @@ def load_predictor(
         path = os.fspath(path)
         network, folders = keras_network(from_hub(path), path, input_range), ()
     elif (path := Path(model_path(path))).exists():
-        network, folders = read_network(path, input_range, trust), (path, path.parent)
+        network, folders = read_network(path, input_range, trust, threads), (path, path.parent)
     else:
         network, folders = _released(str(path), input_range), ()
     check_classifier(network)

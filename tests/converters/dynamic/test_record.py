@@ -36,6 +36,14 @@ def test_the_thresholds_are_those_of_the_saved_model(tmp_path, name, expected, t
         assert (found, calibration.thresholds) == (expected, thresholds)
 
 
+def test_a_record_of_an_earlier_version_knows_no_accuracy(tmp_path):
+    point = {"threshold": 0.5, "leaving": [0.4, 0.6], "errors": 0.0, "bound": 0.01}
+    old = {name: value for name, value in OLD.items() if name != "whole_top1"} | {"curve": [point]}
+    _, calibration = served_calibration(write(tmp_path, {"fp32": old}))
+    assert calibration.whole_top1 is None
+    assert "top-1" not in str(calibration)
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from levit_tf.dynamic.budget import within_budget
 from levit_tf.dynamic.calibration import (
     NEVER,
     answers,
@@ -14,6 +15,7 @@ from levit_tf.dynamic.calibration import (
     fewest_pictures,
     fit_temperature,
     leaving_step,
+    split_and_fit,
     upper_bound,
 )
 
@@ -73,6 +75,24 @@ def test_a_bolder_promise_lets_more_pictures_leave():
         assert all(point.bound <= epsilon for point in found.curve[:-1])
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda *given: calibrate(*given, epsilon=0.05),
+        lambda *given: within_budget(*given, (1.0, 2.0, 3.0), 2.5),
+    ],
+)
+def test_the_accuracy_that_thresholds_leave_is_said(choose):
+    logits, labels = steps_of(4000, np.random.default_rng(1))
+    found = choose(logits, labels)
+    _, part, counted = split_and_fit(logits, labels, 0)
+    steps = leaving_step(part, found.temperatures, found.thresholds)
+    left = np.mean(answers(part, steps).argmax(1) == counted)
+    whole = np.mean(part[-1].argmax(1) == counted)
+    assert whole > left
+    assert f"; top-1 {left:.1%}, the whole network {whole:.1%}; with confidence" in str(found)
 
 
 def test_a_step_that_knows_nothing_answers_nothing():

@@ -95,16 +95,42 @@ def test_trust_is_for_networks_beside_it_too(tmp_path, monkeypatch):
     write_folder(tmp_path, 1)
     loaded = {}
 
-    def load(path, *options, trust=False):
+    def load(path, *options, trust=False, **_):
         loaded[path] = trust or True in options
         return SimpleNamespace(class_names=CLASSES, classes=3, input_size=SIZE, has_exits=True)
 
     monkeypatch.setattr("levit_tf.prediction.predictor.load_predictor", load)
+    monkeypatch.setattr("converters.dynamic.running.use_one_thread", lambda: None)
     monkeypatch.setattr("converters.dynamic.running.open_dynamic", lambda *_, **__: None)
     monkeypatch.setattr("training.evaluation.dynamic.evaluate_dynamic", lambda *_, **__: "")
     arguments = ["--model=a", "--beside=b", "--trust", f"--dataset=imagefolder:{tmp_path}"]
     assert call(command, arguments) == 0
     assert loaded == {"a": True, "b": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "beside", "expected"),
+    [
+        ("plain", "", False),
+        ("dynamic", "", True),
+        ("a.tflite", "b.tflite,c.onnx", False),
+        ("a.tflite", "b.tflite,c.keras", True),
+    ],
+)
+def test_one_thread_is_set_before_tensorflow_computes_what_is_timed(
+    tmp_path, monkeypatch, model, beside, expected
+):
+    for name, graph in (("plain", b"serving_default"), ("dynamic", b"with_thresholds")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_bytes(graph)
+    calls = []
+    monkeypatch.setattr("converters.dynamic.running.use_one_thread", lambda: calls.append("one"))
+    monkeypatch.setattr("training.data.load_data", lambda *_, **__: calls.append("data"))
+    monkeypatch.setattr("training.data.summary", pytest.fail)
+    arguments = [f"--model={tmp_path / model}", "--dataset=digits"]
+    with pytest.raises(pytest.fail.Exception):
+        call(command, [*arguments, f"--beside={beside}"])
+    assert calls == ["one", "data"] if expected else ["data"]
 
 
 @pytest.mark.slow

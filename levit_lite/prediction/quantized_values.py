@@ -17,7 +17,7 @@ def quantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     dtype = details["dtype"]
     if not np.issubdtype(dtype, np.integer):
         return x.astype(dtype)
-    scale, zero_point = details["quantization"]
+    scale, zero_point = scale_of(details)
     limits = np.iinfo(dtype)
     return np.clip(np.round(x / scale) + zero_point, limits.min, limits.max).astype(dtype)
 
@@ -29,7 +29,13 @@ def dequantize(x: np.ndarray, details: dict[str, Any]) -> np.ndarray:
       x: values as returned by LiteRT.
       details: LiteRT's details of the tensor, see `quantize`.
     """
-    scale, zero_point = details["quantization"]
-    if not np.issubdtype(x.dtype, np.integer) or not scale:  # scale 0: not quantised
+    if not np.issubdtype(x.dtype, np.integer):
         return x.astype(np.float32)
+    scale, zero_point = scale_of(details)
     return np.float32(scale) * (x.astype(np.float32) - zero_point)
+
+
+def scale_of(details: dict[str, Any]) -> tuple[float, int]:
+    """Returns scale and zero point of a tensor of integers; those not quantised are the values."""
+    scale, zero_point = details["quantization"]
+    return (scale, zero_point) if scale else (1.0, 0)

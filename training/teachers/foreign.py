@@ -1,7 +1,8 @@
 """Reads teachers of any framework: ONNX and TFLite files, run by their own runtimes.
 
-Such a file specifies the shape of its images, but seldom their range of values. If that is missing,
-the user must give it (`teacher_preprocessing`); it is never guessed.
+Such a file specifies the shape of its images, but seldom their range of values: TFLite metadata do,
+and the quantisation of an input. If that is missing, the user must give it
+(`teacher_preprocessing`); it is never guessed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import tensorflow as tf
 
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
-from levit_lite.prediction.quantized_values import dequantize, quantize
+from levit_lite.prediction.quantized_values import dequantize, quantize, scale_of
 from levit_lite.prediction.tflite_network import open_tflite, packed_labels
 from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, onnx_labels, open_onnx
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from training.teachers.reading import Reading, Shape
+from training.teachers.tflite_metadata import noted_range
 
 Run = Callable[[np.ndarray], np.ndarray]
 _CHANNELS = (1, 3)
@@ -108,17 +110,17 @@ def read_tflite(path: str, size: tuple[int, int]) -> Reading:
         run,
         tuple(map(int, image["shape"])),
         size,
-        INPUT_RANGES["pixels"] if is_ours else _range_of(image),
+        INPUT_RANGES["pixels"] if is_ours else _range_of(Path(path), image),
         _QUANTIZED_SUM_TOLERANCE if is_quantized else _SUM_TOLERANCE,
         packed_labels(Path(path)),
     )
 
 
-def _range_of(image: Mapping) -> InputRange | None:
-    """Returns the range of a quantised input, whose integers are the pixel values themselves."""
-    if not np.issubdtype(image["dtype"], np.integer):
-        return None
-    scale, zero_point = image["quantization"]
+def _range_of(path: Path, image: Mapping) -> InputRange | None:
+    """Returns the range that a file notes, or that of bytes, which are the pixels themselves."""
+    if image["dtype"] not in (np.uint8, np.int8):
+        return noted_range(path)
+    scale, zero_point = scale_of(image)
     first = np.iinfo(image["dtype"]).min  # for int8, too, this is a black pixel
     # scale * (pixel + first - zero_point) = (pixel / 255 - mean) / std
     return InputRange(((zero_point - first) / 255,) * 3, (1 / (255 * scale),) * 3)

@@ -177,7 +177,7 @@ def test_a_network_that_cannot_have_steps_is_refused(said, folder, tmp_path, cha
 def test_networks_beside_one_that_is_not_dynamic_are_refused(said, folder, tmp_path):
     path = tmp_path / "a.keras"
     network().save(path)
-    line = said(evaluate, f"--model={path}", f"--dataset=imagefolder:{folder}", f"--beside={path}")
+    line = said(evaluate, f"--model={path}", f"--dataset=imagefolder:{folder}", "--beside=b.onnx")
     assert line == (
         f"error: --beside: networks to compare with a dynamic file, and {path} is none. Evaluate "
         "each by itself."

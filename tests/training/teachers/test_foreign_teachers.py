@@ -10,11 +10,14 @@ import pytest
 import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 
+from converters.tflite import metadata
+from converters.tflite.tflite_graph import Graph
 from levit_lite.class_names import LABELS_FILE
 from levit_tf.prediction.network_files import CLASS_NAMES_KEY
 from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import random_images
 from training.teachers.teacher import load_teacher, parse_preprocessing
+from training.teachers.tflite_metadata import noted_range
 
 SIZE, CLASSES = (16, 16), 5
 IMAGES = preprocess_input(np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3)))
@@ -61,9 +64,10 @@ def onnx_file(path, *, first=True, softmax=False, batch="n", outputs=1):
     return path
 
 
-def tflite_file(path, *, quantized=False):
-    inputs = keras.Input((*SIZE, 3), batch_size=1, name="picture")
-    x = keras.layers.Conv2D(CLASSES, 4, 4, use_bias=False)(inputs)
+def tflite_file(path, *, quantized=False, dtype="float32"):
+    inputs = keras.Input((*SIZE, 3), batch_size=1, name="picture", dtype=dtype)
+    x = keras.ops.cast(inputs, "float32")
+    x = keras.layers.Conv2D(CLASSES, 4, 4, use_bias=False)(x)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     model.set_weights([KERNEL.transpose(2, 3, 1, 0)])
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -111,6 +115,43 @@ def test_a_quantised_tflite_network_says_itself_what_it_takes(tmp_path):
     teacher = load_teacher(tflite_file(tmp_path / "o.tflite", quantized=True), SIZE, CLASSES)
     logits = expected_logits(lambda pixels: pixels / 127.5 - 1)
     assert_same_softmax(teacher(IMAGES), logits, 0.1 * np.ptp(logits))
+
+
+def test_a_tflite_network_that_takes_plain_bytes_gets_them(tmp_path):
+    teacher = load_teacher(tflite_file(tmp_path / "o.tflite", dtype="uint8"), SIZE, CLASSES)
+    assert "takes pixels" in teacher.notes[0]
+    assert_same_softmax(teacher(IMAGES), expected_logits(lambda pixels: pixels), 0.05)
+
+
+def with_normalization(path, mean, std):
+    graph = Graph(path.read_bytes())
+    options = {0: np.float32(mean), 1: np.float32(std)}
+    image = {0: "picture", 4: [{0: np.uint8(1), 1: options}]}
+    graph.set_metadata(metadata.ENTRY, metadata._flatbuffer({0: "other", 3: [{2: [image]}]}))
+    path.write_bytes(graph.content())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [([127.5], [127.5]), (255 * MEAN, 255 * STD), ([127.5], [50, 60, 70])]
+)
+def test_the_normalization_in_the_metadata_of_a_tflite_file_is_taken(tmp_path, mean, std):
+    path = with_normalization(tflite_file(tmp_path / "o.tflite"), mean, std)
+    found = load_teacher(path, SIZE, CLASSES)(IMAGES)
+    expected = expected_logits(lambda pixels: (pixels - np.float32(mean)) / np.float32(std))
+    assert_same_softmax(found, expected, 1e-4)
+    with pytest.raises(ValueError, match="teacher_preprocessing=unit contradicts the file"):
+        load_teacher(path, SIZE, CLASSES, preprocessing="unit")
+
+
+@pytest.mark.parametrize("damage", ["no std", "other bytes"])
+def test_metadata_that_say_nothing_are_passed_over(tmp_path, damage):
+    path = with_normalization(tflite_file(tmp_path / "o.tflite"), [0.0], [0.0])
+    if damage == "other bytes":
+        graph = Graph(path.read_bytes())
+        graph.set_metadata(metadata.ENTRY, b"\xff" * 64)
+        path.write_bytes(graph.content())
+    assert noted_range(path) is None
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

@@ -97,7 +97,6 @@ class Facts:
 
     Attributes:
       pictures: number of training pictures.
-      classes: number of classes.
       input_size: (height, width) of the network's input, pixels.
       is_trained: whether the initial weights are trained rather than random.
       is_head_fresh: whether the classification head is initialised at random.
@@ -107,7 +106,6 @@ class Facts:
     """
 
     pictures: int
-    classes: int
     input_size: tuple[int, int]
     is_trained: bool
     is_head_fresh: bool

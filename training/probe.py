@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ _ITERATIONS = 1000
 _TOLERANCE = 1e-4
 _TOLERANCE_OF_CHOICE = 1e-3  # a third of the time, and the same ranking of strengths
 _KEY = "made_with"
+_ENDS = 1024  # bytes at either end of a file of features that have the names of its arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +123,16 @@ def compute_features(
 
     Returns:
       The features, and whether they were read from the file.
+
+    Raises:
+      FileExistsError: the file is not one that this function has written.
     """
     network = feature_model(model)
     key = _key(network, data)
+    if cache is not None and cache.exists() and not _is_ours(cache):
+        raise FileExistsError(
+            f"{cache}: holds no features of an earlier call, and is not replaced: give another."
+        )
     if cache is not None and (found := _read(cache, key)):
         return found, True
     compute = tf.function(
@@ -139,7 +148,7 @@ def compute_features(
     found = Features(*parts)
     if cache is not None:
         with atomic_path(cache, overwrite=True) as temporary:
-            np.savez(temporary, **dataclasses.asdict(found), **{_KEY: np.array(key)})
+            np.savez(temporary, **{_KEY: np.array(key)}, **dataclasses.asdict(found))
     return found, False
 
 
@@ -229,6 +238,14 @@ def _key(network: keras.Model, data: Dataset) -> str:
     for weight in network.weights:
         whole.update(np.ascontiguousarray(weight).tobytes())
     return whole.hexdigest()
+
+
+def _is_ours(cache: Path) -> bool:
+    """Whether a file was written here: its names are at its start, and also at an intact end."""
+    with open(cache, "rb") as file:
+        start = file.read(_ENDS)
+        file.seek(max(os.path.getsize(cache) - _ENDS, 0))
+        return f"{_KEY}.npy".encode() in start + file.read()
 
 
 def _read(cache: Path, key: str) -> Features | None:

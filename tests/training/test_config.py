@@ -133,7 +133,7 @@ def test_every_config_loads_and_says_how_to_run_it(name):
     assert "Cost" in doc or "minute" in doc
     if not isinstance(config, Config):  # of another task, which has no plan
         return
-    facts = Facts(100, 10, (224, 224), is_trained=True, is_head_fresh=True, width=384)
+    facts = Facts(100, (224, 224), is_trained=True, is_head_fresh=True, width=384)
     config = make_plan(config, facts).config
     assert config.planned == []
     assert augmentation(config).size[0] > 0

@@ -126,6 +126,22 @@ def test_features_of_another_network_are_not_taken(network, tmp_path, capsys):
     np.testing.assert_array_equal(again.train, second.train)
 
 
+@pytest.mark.parametrize("kind", ["arrays", "text"])
+def test_a_file_of_others_is_not_replaced_by_features(network, tmp_path, kind):
+    from training.data import load_data
+
+    cache = tmp_path / "features.npz"
+    if kind == "arrays":
+        np.savez(cache, train=np.zeros(3))
+    else:
+        cache.write_text("notes")
+    before = cache.read_bytes()
+    data = load_data("digits", input_size=(32, 32))
+    with pytest.raises(FileExistsError, match=r"features\.npz: holds no features"):
+        probe.compute_features(network, data, 256, cache)
+    assert cache.read_bytes() == before
+
+
 def test_what_is_no_backbone_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x.keras: no such file. Expected a .keras"):
         probe.load_backbone(str(tmp_path / "x.keras"))

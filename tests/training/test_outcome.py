@@ -15,7 +15,7 @@ ROW = Row(3, 51, 1e-6, 1.5, top1=0.9, ema_top1=None, images_per_second=1.0, data
 
 def planned(*settings):
     config = override(load_config("imagefolder"), ["epochs=3", "batch_size=16", *settings])
-    return make_plan(config, Facts(270, 5, (224, 224), True, True, 384)).config
+    return make_plan(config, Facts(270, (224, 224), True, True, 384)).config
 
 
 def rows(top1, average=None, losses=(1.7, 1.6, 1.5)):

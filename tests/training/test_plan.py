@@ -13,7 +13,7 @@ README = ("epochs=3", "batch_size=16")
 
 
 def facts(pictures, **changes):
-    usual = Facts(pictures, 5, (224, 224), is_trained=True, is_head_fresh=True, width=384)
+    usual = Facts(pictures, (224, 224), is_trained=True, is_head_fresh=True, width=384)
     return dataclasses.replace(usual, **changes)
 
 

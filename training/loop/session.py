@@ -19,7 +19,7 @@ from training.loop.batches import test_batches, train_batches
 from training.loop.epochs import Evaluators, Schedule
 from training.loop.recipe import augmentation, make_loss, make_rates, mixing
 from training.loop.step import StepOptions, make_train_step
-from training.loop.teaching import fill_cache, load_configured_teacher, make_cache, with_top
+from training.loop.teaching import load_configured_teacher, make_cache, with_top
 from training.loop.validation import make_validator
 from training.networks import exits, network
 from training.networks.named import NamedNetworks, find_networks
@@ -33,7 +33,8 @@ from training.outcome import (
     warn_of_small_rates,
 )
 from training.plan import Plan, make_plan
-from training.strategy import is_tpu
+from training.strategy import is_tpu, worker_of, workers_of
+from training.teachers.asking import fill
 from training.teachers.cache import TeacherCache
 from training.teachers.teacher import Teacher
 
@@ -125,23 +126,25 @@ class Session:
         def batches(first_step, end):
             return self._batches(first_step, end, has_answers=False)
 
-        return self.cache is None or fill_cache(
+        return self.cache is None or fill(
             self.cache,
-            self.config,
-            self.named.teacher,
-            self.data,
-            self.strategy,
+            lambda: load_configured_teacher(self.config, self.named.teacher, self.data),
             batches,
-            stop_wanted,
+            self.strategy,
+            steps=self.schedule.steps_per_epoch,
+            accumulate=self.config.accumulate,
+            worker=worker_of(self.strategy),
+            workers=workers_of(self.strategy),
+            stop_wanted=stop_wanted,
         )
 
     def train_batches(self, first_step: int) -> Iterator:
         """See `training.loop.batches.train_batches`."""
         return self._batches(first_step, self.schedule.steps, has_answers=self.cache is not None)
 
-    def seen_batches(self, first_step: int = 0) -> Iterator:
-        """What the network sees: `train_batches` without a teacher's answers."""
-        return self._batches(first_step, self.schedule.steps, has_answers=False)
+    def seen_batches(self) -> Iterator:
+        """What the network sees: `train_batches(0)` without a teacher's answers."""
+        return self._batches(0, self.schedule.steps, has_answers=False)
 
     def _batches(self, first_step: int, end: int, has_answers: bool) -> Iterator:
         config = self.config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -12,7 +11,6 @@ from training.augment import AugmentationSettings, MixingSettings
 from training.config import Config
 from training.data import Dataset
 from training.strategy import anywhere, worker_of, workers_of
-from training.teachers import asking
 from training.teachers.cache import TeacherCache, TopLogits, digest_of
 from training.teachers.teacher import Teacher, load_teacher, teacher_file
 
@@ -112,26 +110,3 @@ def make_cache(
             load_configured_teacher(config, source, data)
     cache.prepare()
     return cache
-
-
-def fill_cache(
-    cache: TeacherCache,
-    config: Config,
-    source: TeacherSource,
-    data: Dataset,
-    strategy: tf.distribute.Strategy,
-    batches: Callable[[int, int], Iterator],
-    stop_wanted: Callable[[], bool],
-) -> bool:
-    """Fills the missing parts of the cache; see `training.teachers.asking.fill`."""
-    return asking.fill(
-        cache,
-        lambda: load_configured_teacher(config, source, data),
-        batches,
-        strategy,
-        steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
-        accumulate=config.accumulate,
-        worker=worker_of(strategy),
-        workers=workers_of(strategy),
-        stop_wanted=stop_wanted,
-    )

@@ -123,7 +123,6 @@ def facts(config: Config, source: Source, data: Dataset, replicas: int) -> Facts
     is_trained, names = source.path is not None, data.class_names
     return Facts(
         pictures=data.num_train,
-        classes=len(names),
         input_size=data.input_size,
         is_trained=is_trained,
         is_head_fresh=not is_trained or is_of_other_classes(source, names),

@@ -48,19 +48,13 @@ class Ema:
         Args:
           step: number of the step, counted from 1; an integer scalar.
         """
-        if not self.warmup:
+        share = tf.constant(1 - self.decay, tf.float32)
+        if self.warmup:
+            number = tf.cast(step, tf.float32)
+            share = 1 - tf.minimum((1 + number) / (10 + number), self.decay)
 
-            def move(_, average, weight, shared):
-                del shared
-                average.assign_sub((average - weight) * (1 - self.decay))
-
-            update_copies(move, self._averaged, self._weights)
-            return
-        number = tf.cast(step, tf.float32)
-        decay = tf.minimum((1 + number) / (10 + number), self.decay)
-
-        def move_by(_, average, weight, shared):
+        def move(_, average, weight, shared):
             (share,) = shared
             average.assign_sub((average - weight) * share)
 
-        update_copies(move_by, self._averaged, self._weights, shared=[1 - decay])
+        update_copies(move, self._averaged, self._weights, shared=[share])

@@ -103,9 +103,9 @@ def test_what_is_known_before_the_networks_are_built(digits, pretrained):
         config = config_of(*settings)
         return network.facts(config, find_source(config), digits, replicas)
 
-    assert facts("init_from=none") == Facts(1437, 10, (32, 32), False, True, 96)
+    assert facts("init_from=none") == Facts(1437, (32, 32), False, True, 96)
     found = facts(f"init_from={pretrained}", "accumulate=2", replicas=3)
-    assert found == Facts(1437, 10, (32, 32), True, True, 96, multiple=6)
+    assert found == Facts(1437, (32, 32), True, True, 96, multiple=6)
     assert facts("init_from=imagenet").is_head_fresh
     assert facts("flip=auto").is_grey  # looked at only where a plan wants to know
     with pytest.raises(FileNotFoundError, match=r"init_from=no\.keras: no such .*init_from=none"):

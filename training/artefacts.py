@@ -35,10 +35,11 @@ def write_artefacts(
     """Writes a trained network in every format.
 
     Args:
-      model: a LeViT in train form with heads="average", not distributed. One with exits is written
-        as `.keras` files only. Or the result of quantisation-aware training.
+      model: a LeViT in train form with heads="average", not distributed, or one that finds joints.
+        One with exits is written as `.keras` files only. Or the result of quantisation-aware
+        training.
       folder: an existing folder to write to.
-      class_names: one name for each class.
+      class_names: one name for each class, or for each joint.
       calibration_images: see `converters.tflite.conversion.to_tflite`.
       overwrite: whether to replace existing files.
 

@@ -64,37 +64,6 @@ def check_same_people(folder: Path, data: JointSet, parts: Mapping[str, Crops], 
     write_json(path, now)
 
 
-class KeepLog(keras.callbacks.Callback):
-    """Writes a line of the log after each epoch.
-
-    Args:
-      folder: of the run.
-    """
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self._folder = folder
-
-    def on_epoch_end(self, epoch, logs=None):
-        append_row(self._folder, epoch, logs)
-
-
-class KeepProgress(keras.callbacks.Callback):
-    """Keeps the state of a training after each epoch.
-
-    Args:
-      folder: of the run.
-    """
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self._path = folder / PROGRESS_FILE
-
-    def on_epoch_end(self, epoch, logs=None):
-        del epoch, logs
-        save_weights(self.model, self._path)
-
-
 def resumed_epoch(learner: keras.Model, folder: Path, steps: int) -> int:
     """Takes up the training that a folder has, if any.
 

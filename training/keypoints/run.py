@@ -7,6 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,9 +15,8 @@ import tensorflow as tf
 
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
-from converters.saved_model.conversion import to_saved_model
 from converters.tflite.calibration import CALIBRATION_IMAGES
-from converters.tflite.conversion import to_tflite
+from levit_common.arrays import spread_indices
 from levit_common.json_files import write_json
 from levit_common.markdown import markdown_table
 from levit_common.shipped_names import KEYPOINTS
@@ -40,8 +40,7 @@ from training.keypoints.progress import (
     PROGRESS_FILE,
     QAT_BEST_FILE,
     QAT_PROGRESS_FILE,
-    KeepLog,
-    KeepProgress,
+    append_row,
     best_score,
     check_same_people,
     keep_best,
@@ -53,7 +52,11 @@ from training.keypoints.sources import load_joint_set
 from training.networks.initial import find_source, trained_network
 
 CONFIG_FILE, RESULT_FILE = "config.json", "result.json"
-ARTEFACTS = ("final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite")
+# Files that a run resumes from. A new run must not find any of them.
+STATE = (
+    *(CONFIG_FILE, RUN_FILE, LOG_FILE),
+    *(PROGRESS_FILE, BEST_FILE, QAT_PROGRESS_FILE, QAT_BEST_FILE),
+)
 _SHOWN = 12
 
 
@@ -77,13 +80,16 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
     trained = None
     if config.init_from is not None:
         trained = trained_network(find_source(config), takes_deploy_form=config.qat is not None)
+    size = config.input_size or (get_variant(config.variant).input_size,) * 2
     with locked(folder):
+        if not overwrite:
+            _check_same_configuration(config, folder)
         data = load_joint_set(config.dataset)
         if config.flip:
             _print_sides(config, data.skeleton)
-        _prepare(config, folder, overwrite)
         keras.utils.set_random_seed(config.seed)
-        size = config.input_size or (get_variant(config.variant).input_size,) * 2
+        # Before pictures are read, which takes long: it may not be for this variant or size.
+        model = _network(config, data.skeleton, size, trained)
         parts, skipped = {}, list(data.skipped)
         for name in ("train", "validation", "test"):
             parts[name], left_out = cut_out(getattr(data, name), size)
@@ -91,19 +97,20 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
             print(f"{name}: {len(parts[name].pixels)} people", flush=True)
         if skipped:
             print(f"skipped: {len(skipped)}, the first: {skipped[0]}")
+        if overwrite:
+            for name in STATE:
+                (folder / name).unlink(missing_ok=True)
         check_same_people(folder, data, parts, steps_of(config, parts["train"]))
+        # Only now: where something refused the run, the corrected command has another one.
+        write_json(folder / CONFIG_FILE, _as_written(config))
         images = _calibration_images(parts["train"], size)
-        if config.qat is not None:
-            from training.keypoints import quantized  # needs what other runs do not
-
-            source = quantized.float_network(config, trained, data.skeleton, size)
-            print(config, flush=True)
-            found = quantized.train_for_int8(config, source, parts, data.skeleton, images, folder)
-            _export_quantized(found, parts, data.skeleton, size, images, folder)
-            return
-        model = _network(config, data.skeleton, size, trained)
         print(config, flush=True)
-        _train(config, model, parts, data.skeleton, size, folder)
+        if config.qat is None:
+            _train(config, model, parts, data.skeleton, size, folder)
+        else:
+            from training.keypoints.quantized import train_for_int8  # needs what other runs do not
+
+            model = train_for_int8(config, model, parts, data.skeleton, images, folder)
         _export(model, parts, data.skeleton, size, images, folder)
 
 
@@ -118,26 +125,29 @@ def _print_sides(config: KeypointConfig, skeleton: Skeleton) -> None:
     print(f"exchanged in mirrored pictures: {pairs or 'no joints'}", flush=True)
 
 
-def _prepare(config: KeypointConfig, folder: Path, overwrite: bool) -> None:
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+def _check_same_configuration(config: KeypointConfig, folder: Path) -> None:
     path = folder / CONFIG_FILE
-    is_other = False
-    if path.exists():  # a run of an earlier version has not every field
-        fields = {**dataclasses.asdict(KeypointConfig()), **json.loads(path.read_text("utf-8"))}
-        is_other = json.loads(json.dumps(fields)) != wanted
-    if is_other and not overwrite:
+    if not path.exists():
+        return
+    # A run of an earlier version has not every field.
+    fields = {**dataclasses.asdict(KeypointConfig()), **json.loads(path.read_text("utf-8"))}
+    if json.loads(json.dumps(fields)) != _as_written(config):
         raise FileExistsError(
             f"{folder}: has a run of another configuration. --overwrite begins anew, or name "
             "another folder."
         )
-    if overwrite:
-        state = (PROGRESS_FILE, LOG_FILE, BEST_FILE, QAT_PROGRESS_FILE, QAT_BEST_FILE)
-        for old in (*state, RUN_FILE):
-            (folder / old).unlink(missing_ok=True)
-    write_json(path, wanted)
+
+
+def _as_written(config: KeypointConfig) -> dict[str, Any]:
+    """A configuration as it is read back from JSON, which has no tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def _network(config: KeypointConfig, skeleton, size, trained) -> keras.Model:
+    if config.qat is not None:
+        from training.keypoints.quantized import float_network  # needs what other runs do not
+
+        return float_network(config, trained, skeleton, size)
     backbone = levit_tf.LeViT(
         config.variant, include_top=False, input_shape=(*size, 3), drop_path_rate=0.0
     )
@@ -158,6 +168,12 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
     learner.compile(optimizer, losses)
     begin = resumed_epoch(learner, folder, steps)
     looks = _Looks(model, parts["validation"], size, skeleton, folder)
+
+    def keep(epoch, logs):
+        append_row(folder, epoch, logs)
+        # The last, so that what it stands for is all there.
+        save_weights(learner, folder / PROGRESS_FILE)
+
     if begin < config.epochs:
         try:
             learner.fit(
@@ -167,8 +183,7 @@ def _train(config, model, parts, skeleton, size, folder: Path) -> None:
                 steps_per_epoch=steps,
                 verbose=2,
                 shuffle=False,  # the batches are
-                # The last is so that what it stands for is all there.
-                callbacks=[looks, KeepLog(folder), KeepProgress(folder)],
+                callbacks=[looks, keras.callbacks.LambdaCallback(on_epoch_end=keep)],
             )
         except NotFiniteError:
             keep_best(folder / BEST_FILE)
@@ -208,27 +223,14 @@ def _runner(model: keras.Model):
 
 
 def _calibration_images(crops: Crops, size: tuple[int, int]) -> np.ndarray:
-    images = inputs_of(crops, size)
-    return images[:: max(1, len(images) // CALIBRATION_IMAGES)][:CALIBRATION_IMAGES]
+    few = spread_indices(len(crops.pixels), CALIBRATION_IMAGES)
+    return inputs_of(crops.pixels[few], size)
 
 
-def _export(model: keras.Model, parts, skeleton, size, images, folder: Path) -> None:
-    """Writes the network in every format, and measures each on the test part."""
-    model.save(folder / "final.keras")
-    levit_tf.fuse(model).save(folder / "fused.keras")
-    options = {"class_names": list(skeleton.joints), "overwrite": True}
-    to_saved_model(model, folder / "saved_model", images=images, **options)
-    for recipe in ("fp32", "int8"):
-        to_tflite(
-            model, folder / f"{recipe}.tflite", recipe=recipe, calibration_images=images, **options
-        )
-    _measure(ARTEFACTS, parts["test"], skeleton, size, folder)
-    _draw(_runner(model), parts["test"], skeleton, size, folder)
-    print(f"written: {folder}")
-
-
-def _export_quantized(trained: QuantizedModel, parts, skeleton, size, images, folder: Path) -> None:
-    """Writes the network as trained, to go on from, and as the file that it was trained for."""
+def _export(
+    trained: keras.Model | QuantizedModel, parts, skeleton, size, images, folder: Path
+) -> None:
+    """Writes the network in every format, and measures each file on the test part."""
     names = write_artefacts(
         trained,
         folder,
@@ -237,7 +239,8 @@ def _export_quantized(trained: QuantizedModel, parts, skeleton, size, images, fo
         overwrite=True,
     )
     _measure(names, parts["test"], skeleton, size, folder)
-    _draw(_runner(trained.model), parts["test"], skeleton, size, folder)
+    model = trained.model if isinstance(trained, QuantizedModel) else trained
+    _draw(_runner(model), parts["test"], skeleton, size, folder)
     print(f"written: {folder}")
 
 
@@ -260,6 +263,6 @@ def _measure(names, crops: Crops, skeleton, size, folder: Path) -> None:
 
 
 def _draw(run, crops: Crops, skeleton, size, folder: Path) -> None:
-    few = np.linspace(0, len(crops.pixels) - 1, _SHOWN).astype(int)
-    shown = inputs_of(crops, size)[few]
+    few = spread_indices(len(crops.pixels), _SHOWN)
+    shown = inputs_of(crops.pixels[few], size)
     draw_sheet(shown, run(shown), skeleton, folder / "predictions.png")

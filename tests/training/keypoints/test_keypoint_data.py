@@ -211,7 +211,7 @@ def _centres(image, level):
 def test_what_is_cut_out_and_found_there_comes_back_to_its_place():
     person = _marked()
     crops, _ = cut_out([person], (64, 96))
-    image = inputs_of(crops, (64, 96))[0]
+    image = inputs_of(crops.pixels, (64, 96))[0]
     middles = np.array([_centres(image, 255 - 40 * n) for n in range(1)])
     found = np.zeros((1, 14, 3), np.float32)
     found[0, :1, :2] = middles

@@ -111,7 +111,7 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_one_that_was_not(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "_export_quantized", lambda *_: None)
+    monkeypatch.setattr(run_module, "_export", lambda *_: None)
     run(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
 

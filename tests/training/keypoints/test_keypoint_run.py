@@ -13,13 +13,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from converters.tflite.calibration import CALIBRATION_IMAGES
 from levit_tf.keypoints.decoding import DecodeSimCC
 from levit_tf.keypoints.network import DECODER, logits_of
 from tests.support.cases import long
 from training.keypoints import quantized
 from training.keypoints import run as run_module
 from training.keypoints.config import KeypointConfig
-from training.keypoints.people import cut_out
+from training.keypoints.people import Crops, cut_out
 from training.keypoints.progress import LOG_FILE, PROGRESS_FILE, rows_of
 from training.keypoints.run import BEST_FILE, run
 from training.keypoints.sources import load_joint_set
@@ -75,34 +76,36 @@ class Killed(BaseException):
     """As by SIGKILL: nobody catches it."""
 
 
-def _kill_at(monkeypatch, method, count):
-    """Has a callback of the run end it with its `count`-th call."""
+def _kill_at(monkeypatch, place, count):
+    """Has a run end at the `count`-th step or the `count`-th time that it keeps its state."""
     calls = []
 
-    def die(self, *arguments, **keywords):
-        calls.append(1)
-        if len(calls) == count:
+    def die(*arguments, **keywords):
+        calls.append(place == "step" or Path(arguments[1]).name == PROGRESS_FILE)
+        if calls[-1] and sum(calls) == count:
             raise Killed
-        return original(self, *arguments, **keywords)
+        return original(*arguments, **keywords)
 
-    kind = run_module._Looks if method == "on_train_batch_end" else run_module.KeepProgress
-    original = getattr(kind, method)
-    monkeypatch.setattr(kind, method, die)
+    owner, name = {
+        "step": (run_module._Looks, "on_train_batch_end"),
+        "state": (run_module, "save_weights"),
+    }[place]
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, die)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "count"),
+    ("place", "count"),
     [
-        ("on_train_batch_end", 5),  # within the second epoch
-        long("on_train_batch_end", 2),  # nothing is kept yet
-        # Log and best weights are ahead of the state.
-        long("on_epoch_end", 2),
+        ("step", 5),  # within the second epoch
+        long("step", 2),  # nothing is kept yet
+        long("state", 2),  # log and best weights are ahead of it
     ],
 )
-def test_a_killed_run_ends_as_one_that_was_not(method, count, config, whole, tmp_path, monkeypatch):
+def test_a_killed_run_ends_as_one_that_was_not(place, count, config, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        _kill_at(patch, method, count)
+        _kill_at(patch, place, count)
         with pytest.raises(Killed):
             run(config, tmp_path / "run")
     run(config, tmp_path / "run")
@@ -273,7 +276,72 @@ def test_a_run_that_diverges_in_its_first_epoch_says_what_to_try(step, config, d
         run(config, tmp_path / "run")
 
 
-def test_a_size_that_the_stem_cannot_divide_is_refused_with_the_nearest(config, tmp_path):
+def _without_pictures(config, folder):
+    """The same table, whose pictures are not there."""
+    folder.mkdir()
+    table = Path(config.dataset.removeprefix("csv:"))
+    return {"dataset": f"csv:{shutil.copy(table, folder)}"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_size": (33, 48)}, r"height must be a positive multiple.* are 32 and 48"),
+        ({"variant": "LeViT1"}, "LeViT1"),
+        (_without_pictures, "No picture can be read"),
+    ],
+    ids=["size", "variant", "pictures"],
+)
+def test_the_corrected_command_begins_where_one_was_refused(
+    change, message, config, tmp_path, monkeypatch
+):
+    change = change(config, tmp_path / "people") if callable(change) else change
+    read = []
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "_train", lambda *_: None)
+        patch.setattr(
+            run_module, "cut_out", lambda *arguments: read.append(1) or cut_out(*arguments)
+        )
+        with pytest.raises(ValueError, match=message):
+            run(dataclasses.replace(config, **change), tmp_path / "run")
+        assert bool(read) == ("dataset" in change)
+        run(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run/config.json").read_text())["input_size"] == [32, 48]
+
+
+def test_an_earlier_run_is_there_until_the_one_that_replaces_it_begins(config, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / PROGRESS_FILE).write_bytes(b"earlier")
     odd = dataclasses.replace(config, input_size=(33, 48))
-    with pytest.raises(ValueError, match=r"height must be a positive multiple.* are 32 and 48"):
-        run(odd, tmp_path / "run")
+    with pytest.raises(ValueError, match="height must be"):
+        run(odd, folder, overwrite=True)
+    assert (folder / PROGRESS_FILE).read_bytes() == b"earlier"
+
+
+@pytest.mark.slow
+def test_a_run_on_very_few_people_has_its_files(config, tmp_path, monkeypatch):
+    monkeypatch.undo()  # with exports
+    table = Path(config.dataset.removeprefix("csv:"))
+    shutil.copytree(table.parent, tmp_path / "people")
+    few = tmp_path / "people" / table.name
+    few.write_text("\n".join(few.read_text().split("\n")[:7]))
+    few = dataclasses.replace(config, dataset=f"csv:{few}", epochs=1, batch_size=2)
+    run(few, tmp_path / "run")
+    found = json.loads((tmp_path / "run/result.json").read_text())
+    assert list(found) == [
+        "final.keras",
+        "fused.keras",
+        "saved_model",
+        "fp32.tflite",
+        "int8.tflite",
+    ]
+
+
+def test_only_the_calibration_people_become_floats():
+    pixels = np.zeros((1000, 6, 6, 3), np.uint8)
+    pixels[:, 3, 3, 0] = np.arange(1000) // 4
+    crops = Crops(pixels, *np.zeros((3, 1000, 1, 3), np.float32))
+    found = run_module._calibration_images(crops, (4, 4))
+    assert found.shape == (CALIBRATION_IMAGES, 4, 4, 3)
+    assert (found[0, 2, 2, 0], found[-1, 2, 2, 0]) == (0, 249)  # of the whole part

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import KEYPOINTS
-from levit_tf.keypoints.regions import Box, cut
-from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton
+from levit_tf.keypoints.regions import Box, cut, is_box
+from levit_tf.keypoints.skeletons import Skeleton, skeleton_of
 from levit_tf.keypoints.whole_picture import fit_whole, to_picture
 from levit_tf.prediction.network_files import read_network
 
@@ -44,14 +43,11 @@ class KeypointFinder:
             with what is not a number.
         """
         height, width = picture.shape[:2]
-        if box is not None:
-            left, top, wide, tall = box
-            is_outside = left >= width or top >= height or left + wide <= 0 or top + tall <= 0
-            if not np.isfinite(box).all() or min(wide, tall) <= 0 or is_outside:
-                raise ValueError(
-                    "The box is LEFT,TOP,WIDTH,HEIGHT in pixels of the picture, which has "
-                    f"{width}x{height}. Received: {box}"
-                )
+        if box is not None and not is_box(box, (height, width)):
+            raise ValueError(
+                "The box is LEFT,TOP,WIDTH,HEIGHT in pixels of the picture, which has "
+                f"{width}x{height}. Received: {box}"
+            )
         if box is None:
             found = self._run_on(fit_whole(picture, self.input_size))
             x, y = to_picture(found[:, 0], found[:, 1], height, width, self.input_size)
@@ -98,12 +94,3 @@ def load_finder(
     names = network.class_names or tuple(f"joint_{n}" for n in range(shape[1]))
     batch, *size, _ = network.input_shape
     return KeypointFinder(network.outputs, tuple(size), skeleton_of(names), batch)
-
-
-def skeleton_of(joints: Sequence[str]) -> Skeleton:
-    """The skeleton of joints by name: a known one's limbs where all names are its."""
-    for known in (LSP, COCO, DHP19):
-        if set(joints) == set(known.joints):
-            return Skeleton(known.name, tuple(joints), known.limbs, known.torso, known.head)
-    torso = COCO.torso if set(COCO.torso) <= set(joints) else None
-    return Skeleton("joints", tuple(joints), torso=torso)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels
 # A region is that much larger than the box of the joints, so that hands and feet are in it.
 BOX_MARGIN = 1.25
 SMALLEST_SCALE = 1e-3
+
+
+def is_box(box: Sequence[float | None], picture: tuple[int, int] | None = None) -> bool:
+    """Whether a box has a size, and lies in a picture at least in part.
+
+    Args:
+      box: what should be (left, top, width, height).
+      picture: (height, width), pixels; None if it is not known yet.
+    """
+    try:
+        numbers = np.asarray(box, np.float64)  # None becomes NaN
+    except (TypeError, ValueError):
+        return False
+    if numbers.shape != (4,) or not np.isfinite(numbers).all() or min(numbers[2:]) <= 0:
+        return False
+    left, top, width, height = numbers
+    if picture is None:
+        return True
+    return left < picture[1] and top < picture[0] and left + width > 0 and top + height > 0
 
 
 def whole_picture(height: int, width: int) -> Box:

@@ -123,3 +123,20 @@ DHP19 = Skeleton(
     (*_ARMS_AND_LEGS, *_TRUNK),
     _TORSO,
 )
+
+
+def skeleton_of(joints: Sequence[str]) -> Skeleton:
+    """The skeleton of joints by name: what known skeletons say of two joints that are both there.
+
+    Args:
+      joints: names, in their order. Where they are those of a known skeleton, it has its name.
+    """
+    known, names = (LSP, COCO, DHP19), set(joints)
+    limbs = dict.fromkeys(limb for skeleton in known for limb in skeleton.limbs)
+    return Skeleton(
+        next((skeleton.name for skeleton in known if set(skeleton.joints) == names), "joints"),
+        tuple(joints),
+        tuple(limb for limb in limbs if names.issuperset(limb)),
+        _TORSO if names.issuperset(_TORSO) else None,
+        LSP.head if names.issuperset(LSP.head) else None,
+    )

@@ -14,7 +14,7 @@ from levit_tf.keypoints.drawing import draw_skeleton
 from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
 from levit_tf.keypoints.network import keypoint_network, logits_of
-from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton
+from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, skeleton_of
 from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
@@ -227,6 +227,17 @@ def test_names_without_a_side_are_left_alone():
 def test_skeletons_are_checked():
     with pytest.raises(ValueError, match="no tail"):
         Skeleton("cat", ("head",), (("head", "tail"),))
+
+
+@pytest.mark.parametrize("known", [LSP, COCO, DHP19], ids=lambda known: known.name)
+def test_one_joint_more_or_less_keeps_the_limbs_between_the_others(known):
+    assert skeleton_of(known.joints) == known
+    more = skeleton_of((*known.joints, "tail"))
+    assert (more.name, more.limbs) == ("joints", known.limbs)
+    assert (more.torso, more.head) == (known.torso, known.head)
+    less = skeleton_of([name for name in known.joints if name != "left_wrist"])
+    assert less.limbs == tuple(limb for limb in known.limbs if "left_wrist" not in limb)
+    assert skeleton_of(["nose", "left_shoulder"]).torso is None
 
 
 def test_a_drawing_changes_pixels_at_the_joints_only_where_they_are_sure():

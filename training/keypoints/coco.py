@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
-from levit_tf.keypoints.skeletons import COCO, Skeleton
+from levit_tf.keypoints.skeletons import COCO, Skeleton, skeleton_of
 from training.keypoints.parts import drawn_parts
 from training.keypoints.people import JointSet, Person, usable
 
@@ -30,7 +31,7 @@ def load_coco(source: str | Path) -> JointSet:
         files = {image["id"]: image["file_name"] for image in content["images"]}
         skeleton = _skeleton(content.get("categories", []))
         people = [
-            _person(annotation, files, folder, len(skeleton.joints))
+            _person(annotation, files, folder, path)
             for annotation in content["annotations"]
             if annotation.get("keypoints") and not annotation.get("iscrowd")
         ]
@@ -46,20 +47,28 @@ def load_coco(source: str | Path) -> JointSet:
 
 
 def _skeleton(categories) -> Skeleton:
-    """Returns the skeleton of the first category with joints, or COCO's if the names are COCO's."""
+    """Returns the skeleton of the first category with joints, or COCO's without one.
+
+    Its limbs are those of the file, if that names any.
+    """
     found = next((category for category in categories if category.get("keypoints")), None)
     if found is None or tuple(found["keypoints"]) == COCO.joints:
         return COCO
     joints = tuple(found["keypoints"])
     limbs = tuple((joints[a - 1], joints[b - 1]) for a, b in found.get("skeleton", []))
-    has_torso = set(COCO.torso) <= set(joints)
-    return Skeleton(found.get("name", "joints"), joints, limbs, COCO.torso if has_torso else None)
+    known = skeleton_of(joints)
+    return dataclasses.replace(
+        known, name=found.get("name", known.name), limbs=limbs or known.limbs
+    )
 
 
-def _person(annotation, files, folder: Path, count: int) -> Person:
+def _person(annotation, files, folder: Path, path: Path) -> Person:
     numbers = np.array(annotation["keypoints"], np.float64)
-    if numbers.shape != (3 * count,):
-        numbers = numbers[: numbers.size // 3 * 3]  # which `usable` counts, and names
+    if numbers.size % 3:
+        raise ValueError(
+            f"{path}: annotation {annotation.get('id')}: expected x, y and visibility of each "
+            f"joint. Found {numbers.size} keypoints."
+        )
     joints = numbers.reshape(-1, 3)
     # COCO labels the corner of a pixel, and 2 for seen, 1 for hidden.
     joints = np.column_stack([joints[:, :2] - 0.5, joints[:, 2] > 0])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from levit_lite.images import ImageError, load_image
-from levit_tf.keypoints.regions import cut
+from levit_tf.keypoints.regions import cut, is_box
 from levit_tf.keypoints.skeletons import Skeleton
 from training.data.sources import checksum, file_size
 
@@ -74,7 +74,7 @@ class Crops:
 
 
 def checked_person(person: Person, count: int) -> Person | str:
-    """A person whose labels can be used, or why they cannot.
+    """A person whose labels and box can be used, or why they cannot.
 
     A joint that is labelled and is not a number is an error of the labels; one that lies outside of
     the picture is legal, and is left out where pictures are cut.
@@ -87,6 +87,9 @@ def checked_person(person: Person, count: int) -> Person | str:
         return f"{person.source}: no joint is labelled"
     if not np.isfinite(joints[there]).all():
         return f"{person.source}: a labelled joint is not a number"
+    if person.box is not None and not is_box(person.box):
+        box = ", ".join(map(str, person.box))
+        return f"{person.source}: the box is no left, top, width and height with a size: {box}"
     joints = np.where(there[:, None], joints, 0)
     joints[:, 2] = there
     return dataclasses.replace(person, joints=joints)
@@ -129,10 +132,11 @@ def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, lis
       size: (height, width) of a network's input.
 
     Returns:
-      The crops, and a line for each picture that cannot be read, which is left out.
+      The crops, and a line for each person who is left out: the picture cannot be read, or nobody
+      can be cut out of it.
 
     Raises:
-      ValueError: no picture can be read.
+      ValueError: nobody is left.
     """
     kept, skipped = [], []
     for person in people:
@@ -141,13 +145,16 @@ def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, lis
         except ImageError as error:
             skipped.append(str(error))
             continue
-        person = _within(person, picture.shape[:2])
+        source, person = person.source, _within(person, picture.shape[:2])
         if person is None:
-            skipped.append("no labelled joint lies in its picture")
+            skipped.append(f"{source}: no labelled joint lies in its picture")
+            continue
+        if fault := _fault_of_box(person, picture.shape[:2]):
+            skipped.append(f"{source}: {fault}")
             continue
         kept.append((person, *cut(picture, box_of(person), size, ROOM)))
     if not kept:
-        raise ValueError(f"No picture can be read. The first: {skipped[0]}")
+        raise ValueError(f"Nobody can be cut out of a picture. The first: {skipped[0]}")
     to_picture = np.float32([transform for _, _, transform in kept])
     labels = np.float32([person.joints for person, _, _ in kept])
     joints = labels.copy()
@@ -165,6 +172,15 @@ def _within(person: Person, sides: tuple[int, int]) -> Person | None:
     joints = np.where(inside[:, None], person.joints, 0)
     joints[:, 2] = inside
     return dataclasses.replace(person, joints=joints)
+
+
+def _fault_of_box(person: Person, sides: tuple[int, int]) -> str | None:
+    """Why a person cannot be cut out of a picture of (height, width); None if it can be."""
+    if person.box is not None:
+        return None if is_box(person.box, sides) else "the box lies outside of its picture"
+    if max(box_of(person)[2:]) > 0:
+        return None
+    return "without a box, and the labelled joints in its picture are at one place"
 
 
 def box_of(person: Person) -> tuple[float, float, float, float]:

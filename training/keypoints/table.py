@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from levit_tf.keypoints.finding import skeleton_of
+from levit_tf.keypoints.regions import is_box
+from levit_tf.keypoints.skeletons import skeleton_of
 from training.keypoints.parts import drawn_parts
 from training.keypoints.people import JointSet, Person, usable
 
@@ -24,7 +25,8 @@ def load_table(path: str | Path) -> JointSet:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a column is missing, or a value is no number; the message names the line.
+      ValueError: a column is missing, a value is no number, or a box has no size; the message
+        names the line.
     """
     path = Path(path)
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -61,8 +63,15 @@ def _person(row, joints, folder: Path, place: str) -> Person:
         raise ValueError(f"{place}: {joints[int(half.argmax())]} has one coordinate of two.")
     there = ~np.isnan(points).any(axis=1)
     box = tuple(number(name) for name in _BOX) if set(_BOX) <= set(row) else None
+    if box is None or np.isnan(box).all():
+        box = None
+    elif not is_box(box):
+        raise ValueError(
+            f"{place}: {', '.join(_BOX)} are four numbers, width and height more than 0, or all "
+            f"empty. Found: {', '.join(row[name] or '' for name in _BOX)}"
+        )
     return Person(
         str(folder / row["file"]),
         np.column_stack([np.where(there[:, None], points, 0), there]),
-        None if box is None or np.isnan(box).any() else box,
+        box,
     )

@@ -1,5 +1,6 @@
 """Data sets of joints are read as they were written, and augmentation moves joints with pixels."""
 
+import dataclasses
 import json
 
 import h5py
@@ -87,14 +88,14 @@ def test_labels_and_pictures_of_other_numbers_are_refused(tmp_path):
         load_joint_set(f"lsp:{tmp_path}")
 
 
-def _coco(folder, keypoints):
+def _coco(folder, joints_of, box=lambda n: [1, 2, 30, 40], **category):
     _pictures(folder / "images")
     content = {
         "images": [{"id": n, "file_name": f"im{n + 1:05d}.jpg"} for n in range(COUNT)],
         "annotations": [
-            {"image_id": n, "keypoints": keypoints(n), "bbox": [1, 2, 30, 40]} for n in range(COUNT)
+            {"image_id": n, "keypoints": joints_of(n), "bbox": box(n)} for n in range(COUNT)
         ],
-        "categories": [{"name": "person", "keypoints": list(COCO.joints)}],
+        "categories": [{"name": "person", "keypoints": list(COCO.joints), **category}],
     }
     (folder / "people.json").write_text(json.dumps(content))
     return f"coco:{folder / 'people.json'}"
@@ -111,6 +112,56 @@ def test_coco_is_read_with_boxes_and_its_pixels(tmp_path):
 def test_coco_of_another_number_of_joints_is_named(tmp_path):
     with pytest.raises(ValueError, match="16 joints, expected 17"):
         load_joint_set(_coco(tmp_path, lambda n: [1, 1, 2] * 16))
+
+
+def test_coco_with_a_number_too_many_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"people\.json: annotation None: .* Found 52 keypoints"):
+        load_joint_set(_coco(tmp_path, lambda n: [1, 1, 2] * 17 + [1]))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[1, 2, 0, 40], [1, 2, 30, -4], [1, 2, float("inf"), 40], [1, None, 30, 40], [1, 2, 30], ["a"]],
+    ids=str,
+)
+def test_people_whose_box_is_none_are_skipped_and_named(box, tmp_path):
+    def box_of(n):
+        return box if n == 3 else [1, 2, 30, 40]
+
+    data = load_joint_set(_coco(tmp_path, lambda n: [10, 20, 2, 5, 6, 1] + [0] * 45, box_of))
+    assert len(data.skipped) == 1
+    text = ", ".join(map(str, box))
+    assert data.skipped[0].endswith(
+        f"im00004.jpg: the box is no left, top, width and height with a size: {text}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "limbs"),
+    [
+        ([], [("left_hip", "left_knee"), ("neck", "head_top")]),
+        ([[1, 2]], [("neck", "head_top")]),
+    ],
+    ids=["without limbs", "with its own"],
+)
+def test_coco_of_other_joints_has_their_limbs_torso_and_head(skeleton, limbs, tmp_path):
+    joints = ["neck", "head_top", "left_hip", "left_knee", "tail"]
+    path = _coco(tmp_path, lambda n: [10, 20, 2] * 5, keypoints=joints, skeleton=skeleton)
+    found = load_joint_set(path).skeleton
+    assert found.name == "person"
+    assert list(found.limbs) == limbs
+    assert found.head == ("neck", "head_top")
+
+
+@pytest.mark.parametrize("box", ["1,2,0,40", "1,2,30,-1", "1,2,inf,40", "1,2,30,"])
+def test_the_line_of_a_table_whose_box_has_no_size_is_named(box, tmp_path):
+    path = tmp_path / "joints.csv"
+    lines = [f"im{n + 1:05d}.jpg,1,2,{box if n == 4 else '1,2,30,40'}" for n in range(COUNT)]
+    path.write_text("\n".join(["file,eye_x,eye_y,left,top,width,height", *lines]))
+    with pytest.raises(ValueError, match=r"joints\.csv, line 6: left, top, width, height are four"):
+        load_joint_set(f"csv:{path}")
+    path.write_text(path.read_text().replace(f"{box}\n", ",,,\n"))
+    assert not load_joint_set(f"csv:{path}").skipped
 
 
 def test_a_table_is_read_and_its_faults_are_named(tmp_path):
@@ -278,5 +329,21 @@ def test_joints_outside_of_their_picture_do_not_count():
     assert crops.joints[0, :, 2].tolist() == [1, 0, 1, 1, *[0] * 10]
     assert not skipped
     person.joints[:, 0] = -50
-    with pytest.raises(ValueError, match="no labelled joint lies in its picture"):
+    with pytest.raises(ValueError, match="marked: no labelled joint lies in its picture"):
         cut_out([person], (64, 96))
+
+
+@pytest.mark.parametrize(
+    ("box", "fault"),
+    [
+        ((500, 30, 90, 65), "lies outside of its picture"),
+        (None, "joints in its picture are at one"),
+    ],
+)
+def test_people_of_whom_no_region_can_be_cut_out_are_named(box, fault):
+    person = _marked()
+    person.joints[1:] = 0
+    _, skipped = cut_out([person, dataclasses.replace(person, source="other", box=box)], (64, 96))
+    (text,) = skipped
+    assert text.startswith("other: ")
+    assert fault in text

@@ -296,11 +296,10 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
     }
     for node in graph:
         shape = node.inputs[1].const_value.numpy() if node.op_type == "Reshape" else [None]
-        is_of_batch = [size == _TRACED_BATCH for size in (first.get(node), shape[0])]
-        if shape[0] == _TRACED_BATCH or (is_of_batch[0] and shape[0] not in (None, 0, -1)):
-            # 0 keeps the input's dimension. If the batch is merged with the next dimension, or
-            # split from it again, -1 makes ONNX compute the dimension.
-            kept_or_rest = 0 if all(is_of_batch) or -1 in shape[1:] else -1
+        if shape[0] not in (None, 0, -1):
+            # 0 keeps the input's dimension: the batch, or the batch times windows. If it is merged
+            # with the next dimension, or split from it again, -1 makes ONNX compute the dimension.
+            kept_or_rest = 0 if first.get(node) == shape[0] or -1 in shape[1:] else -1
             array = np.array([kept_or_rest, *shape[1:]], np.int64)
             kept = onnx_ir.Value(name=f"{node.name}/shape", const_value=onnx_ir.tensor(array))
             graph.register_initializer(kept)

@@ -156,6 +156,21 @@ def test_silu_and_grids_that_are_not_square(tmp_path):
     assert convolutions_read_and_write_each_other(tmp_path / "model.onnx")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+def test_windows_of_a_fixed_size_answer_as_keras_for_any_batch(recipe, tmp_path):
+    sizes = {"input_shape": 128, "bias_size": 64, "attention_window": 4}
+    logits = {"classes": CLASSES, "classifier_activation": None}
+    model = levit_tf.LeViT("LeViTNano", **logits, **sizes)
+    randomize_keras(model)
+    images, path = rgb_images(16, (128, 128)), tmp_path / "windows.onnx"
+    to_onnx(model, path, recipe=recipe, calibration_images=images)
+    expected = answers(model, preprocess_input(images[:3]))
+    for count in (1, 3):
+        found = logits_of(path, images[:count])
+        assert relative_error(found, expected[:count]) < (1e-5 if recipe == "fp32" else 0.1)
+
+
 def test_nodes_carry_the_names_of_layers(path):
     names = {node.name for node in onnx.load(path).graph.node}
     assert {

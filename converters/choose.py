@@ -74,14 +74,13 @@ def _command(name: str) -> str:
     args, candidate = flags.FLAGS, CANDIDATES[name]
     if args.target == "tf-serving":
         precision = candidate.command.rpartition("=")[2]
-        return (
-            f"python -m serving.export --model={shlex.quote(args.model)} --precision={precision} "
-            "--name=NAME --repository=models"
-        )
-    words = ["python", "-m", *candidate.command.split()]
-    words += [f"--model={args.model}", f"--output={Path(args.model).stem}-{candidate.file}"]
-    if "int8" in candidate.file:
-        words.append(f"--calibration={args.calibration}")
+        words = ["python", "-m", "serving.export", f"--model={args.model}"]
+        words += [f"--precision={precision}", "--name=NAME", "--repository=models"]
+    else:
+        words = ["python", "-m", *candidate.command.split()]
+        words += [f"--model={args.model}", f"--output={Path(args.model).stem}-{candidate.file}"]
+        if "int8" in candidate.file:
+            words.append(f"--calibration={args.calibration}")
     if args.input_range:
         words.append(f"--input_range={args.input_range}")
     return shlex.join(words)

@@ -89,6 +89,20 @@ def test_answers_are_held_against_the_model(model, is_other, tmp_path):
     assert found.bytes == (tmp_path / "fp32.tflite").stat().st_size
 
 
+@pytest.mark.parametrize("target", ["android", "tf-serving"])
+def test_the_recommended_command_says_what_the_model_takes(
+    target, model, tmp_path, monkeypatch, capsys
+):
+    names = choice.names_for(target)
+    monkeypatch.setattr(choice, "measure", lambda *_, **__: [measured(names[0], 1.0)])
+    path = tmp_path / "my model.keras"
+    model.save(path)
+    words = {f"--model={path}", "--input_range=normalized"}
+    assert commands.call(command, [*words, f"--target={target}"]) == 0
+    line = capsys.readouterr().out.rpartition("recommended: ")[2].splitlines()[1]
+    assert words <= set(shlex.split(line))
+
+
 @pytest.mark.slow
 def test_the_command_that_is_recommended_makes_the_file(model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -218,8 +218,8 @@ printf '{{"instances": [{{"b64": "%s"}}]}}' "$(base64 -w0 photo.jpg)" |
 ## Flags for CPUs
 
 - `--tensorflow_intra_op_parallelism`: threads of one operation. 1 gives the highest throughput
-  when requests keep all cores busy; set it to the number of cores for the shortest latency of a
-  single client.
+  when requests keep all cores busy, and the shortest latency of one picture at a time, too. More
+  help requests of many pictures only.
 - `--tensorflow_inter_op_parallelism`: operations at a time, over all requests: the number of cores.
 - `--enable_batching {batching}`: computes requests
   together. It helps under load with spare cores; measure it. Start with as many threads as cores

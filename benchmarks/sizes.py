@@ -3,14 +3,14 @@
     python -m benchmarks.sizes --model=runs/mine/final.keras --data=FOLDER
 
 The tables of attention biases are resized to each size (`levit_tf.transfer_weights`); with windows
-as wide as the grid that the network was trained on, they are used as they are. Pictures are the
-held-out ones of the folder, resized and cropped by the usual preprocessing. Prints top-1 with its
-standard error and the multiply-adds of a picture, and draws the curve.
+as wide as the grid that the network was trained on, or a token less where that is odd, they are
+used as they are, and smaller pictures use a part of them. Pictures are the held-out ones of the
+folder, resized and cropped by the usual preprocessing. Prints top-1 with its standard error and the
+multiply-adds of a picture, and draws the curve.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import keras
@@ -20,6 +20,7 @@ from absl import flags
 import levit_tf
 from benchmarks.support import options, results
 from levit_common import cli
+from levit_common.arrays import spread_indices, standard_error
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.pictures.labelled_pictures import LabelledPictures, labelled_pictures
 from levit_tf.pictures.run_pictures import seen_in_training
@@ -66,13 +67,13 @@ def main() -> None:
     for size in map(int, args.sizes):
         pictures = labelled_pictures(args.data, names, (size, size), seen_in_training(args.model))
         if args.limit:
-            pictures = pictures.only(np.linspace(0, len(pictures) - 1, args.limit).astype(int))
-        for kind, window in ((WHOLE, None), (WINDOWS, grid)):
-            if window is not None and size <= native:
-                continue  # one window, or less: whole attention
+            pictures = pictures.only(spread_indices(len(pictures), args.limit))
+        for kind, window in ((WHOLE, None), (WINDOWS, grid // 2 * 2)):
+            if window == grid and size == native:
+                continue  # one window, as large as the tables: whole attention
             network = resized(model, size, window)
             share = top1(network, pictures)
-            error = math.sqrt(share * (1 - share) / len(pictures))
+            error = standard_error(share, len(pictures))
             megas = levit_tf.count_flops(network) / 1e6
             rows.append((size, kind, 100 * share, 100 * error, len(pictures), megas))
             print(*rows[-1], flush=True)

@@ -8,13 +8,13 @@ Each contender runs in a process of its own, pinned to as many cores as it has t
 turns, so that each has the caches and the cores to itself, and the numbers are medians over the
 turns. Random weights and pictures, on which time does not depend.
 
-ONNX Runtime and OpenVINO run files of `converters.to_onnx`, OpenVINO the one of tokens, from which
-NNCF makes its int8 file with its settings for transformers. `torch_*` is timm's LeViT with
-BatchNorm folded, as the official speed_test.py does it, and traced and frozen, or compiled; `timm`
-and `transformers` are as their users get them, `kecam` (keras_cv_attention_models) is what its own
-tools make for inference. TFLite files take one picture a call, so a batch is so many calls. A
-GFLOP/s counts two operations a multiply-add, and the share is of the float32 matrix product of
-2048x2048 that NumPy reaches on the same cores in the same run.
+ONNX Runtime and OpenVINO run files of `converters.to_onnx`, OpenVINO the one of tokens; NNCF makes
+its int8 file of the one that ONNX Runtime runs, with its settings for transformers. `torch_*` is
+timm's LeViT with BatchNorm folded, as the official speed_test.py does it, and traced and frozen, or
+compiled; `timm` and `transformers` are as their users get them, `kecam` (keras_cv_attention_models)
+is what its own tools make for inference. TFLite files take one picture a call, so a batch is so
+many calls. A GFLOP/s counts two operations a multiply-add, and the share is of the float32 matrix
+product of 2048x2048 that NumPy reaches on the same cores in the same run.
 
 Needs the [bench] extra. All of it takes over an hour, most of it torch.compile.
 """

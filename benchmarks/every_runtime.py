@@ -7,10 +7,11 @@ and zeromodels through TensorFlow's converter and quantiser (static int8 and int
 quicker one counts) and as a SavedModel with frozen weights,
 timm's `levit` and `levit_conv` through PyTorch's exporter, ONNX Runtime's static quantisation
 (convolutions and products with constants, per channel) and OpenVINO's NNCF. Ours are
-`converters.to_tflite`, `to_saved_model` and `to_onnx`, whose file OpenVINO runs too, and normalise
-pictures themselves. PyTorch, where there is none of ours, is in `benchmarks.cpu_inference`. Random
-weights, on which time does not depend; each contender in a process of its own, pinned, in turns;
-medians.
+`converters.to_tflite`, `to_saved_model` and `to_onnx`, whose files OpenVINO runs too, and normalise
+pictures themselves; what NNCF makes of our network counts as another. ONNX files of others are for
+one picture, or for any number if `--batches` has more, as ours always are. PyTorch, where there is
+none of ours, is in `benchmarks.cpu_inference`. Random weights, on which time does not depend; each
+contender in a process of its own, pinned, in turns; medians.
 
 A peer that is not installed is left out, and that is said. Needs the [bench] extra, and zeromodels.
 """
@@ -29,8 +30,9 @@ from benchmarks.networks import ours, peers, published, timm_networks
 from benchmarks.networks.forms import (
     FORMS,
     ONNX,
+    OUR_FILES,
     PEERS_TOO,
-    TENSORFLOW,
+    TFLITE,
     open_form,
     random_pictures,
 )
@@ -55,8 +57,13 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The codebase, and the file if it is not that of the form."""
-        return self.who if self.file == FORMS[self.form] else f"{self.who}, {self.file}"
+        """The codebase, and the file if it is not its own of the form."""
+        is_own = self.file == _file_of(self.form, self.who)
+        return self.who if is_own else f"{self.who}, {self.file}"
+
+
+def _file_of(form: str, who: str) -> str:
+    return OUR_FILES.get(form, FORMS[form]) if who == OURS else FORMS[form]
 
 
 def codebases_of(form: str) -> list[str]:
@@ -69,9 +76,11 @@ def entries(forms: list[str]) -> list[Entry]:
     found = []
     for form in forms:
         present = [who for who in codebases_of(form) if not missing(who, form)]
-        found += [Entry(form, who, FORMS[form]) for who in present]
+        found += [Entry(form, who, _file_of(form, who)) for who in present]
         if form in PEERS_TOO:
             found += [Entry(form, who, PEERS_TOO[form]) for who in present if who != OURS]
+        if form in OUR_FILES and all(map(importlib.util.find_spec, ("openvino", "nncf"))):
+            found.append(Entry(form, OURS, FORMS[form]))
     return found
 
 
@@ -79,18 +88,18 @@ def missing(who: str, form: str) -> list[str]:
     """Packages that a contender needs and that are not installed."""
     needed = ["timm"] if who in TIMM else [who] if who != OURS else []
     if form.startswith("OpenVINO"):
-        needed += ["openvino"] + ["nncf"] * form.endswith("int8")
+        needed += ["openvino"] + ["nncf"] * (form.endswith("int8") and who != OURS)
     return [package for package in needed if importlib.util.find_spec(package) is None]
 
 
-def write_files(variant: str, who: str, forms: list[str], folder: Path) -> None:
-    """The files of one codebase, TFLite's and ONNX files for one picture."""
+def write_files(variant: str, who: str, forms: list[str], folder: Path, batch: int | None) -> None:
+    """The files of one codebase: TFLite's for one picture, ONNX files of others for `batch`."""
     files = [entry.file for entry in entries(forms) if entry.who == who]
     if who == OURS:
         ours.write_files(ours.levit(variant), folder, files)
     elif who in TIMM:
         name = f"{TIMM[who]}_{variant.removeprefix('LeViT').lower()}"
-        timm_networks.write_files(name, SIZE, folder, files)
+        timm_networks.write_files(name, SIZE, folder, files, batch)
     elif who == KECAM:
         model = peers.kecam_levit(variant, classifier_activation=None)
         published.write_files(model, folder, files)
@@ -113,10 +122,10 @@ def _zeromodels(variant: str):
 def measure(
     variant: str, batch: int, threads: int, chosen: list[Entry], folder: Path
 ) -> dict[Entry, float]:
-    """Milliseconds of a picture; only the files of `TENSORFLOW` take more than one."""
+    """Milliseconds of a picture; those of `TFLITE` take one at a time."""
     times = {}
     for form in dict.fromkeys(entry.form for entry in chosen):
-        if batch > 1 and form not in TENSORFLOW:
+        if batch > 1 and form in TFLITE:
             continue
         running = {}
         for entry in (one for one in chosen if one.form == form):
@@ -139,8 +148,9 @@ def rows_of(variant: str, batch: int, threads: int, times: dict[Entry, float]) -
     """Ours beside the best other one, for each form."""
     rows = []
     for form in dict.fromkeys(entry.form for entry in times):
-        own_ms = times[Entry(form, OURS, FORMS[form])]
-        others = {e.name: ms for e, ms in times.items() if e.form == form and e.who != OURS}
+        own = Entry(form, OURS, _file_of(form, OURS))
+        own_ms = times[own]
+        others = {e.name: ms for e, ms in times.items() if e.form == form and e != own}
         best = min(others, key=others.get, default=None)
         ms = others.get(best)
         rows.append((variant, batch, threads, form, own_ms, best, ms, ms and own_ms / ms))
@@ -159,7 +169,8 @@ def main() -> None:
         return
     if args.write:
         (variant,) = args.variants
-        write_files(variant, args.write, args.forms, Path(args.folder))
+        batch = 1 if set(args.batches) == {"1"} else None
+        write_files(variant, args.write, args.forms, Path(args.folder), batch)
         return
     chosen = entries(args.forms)
     codebases = list(dict.fromkeys(entry.who for entry in chosen))
@@ -172,6 +183,7 @@ def main() -> None:
         name = get_variant(variant).name
         with tempfile.TemporaryDirectory() as folder:
             settings = {"variants": name, "forms": ",".join(args.forms)}
+            settings["batches"] = ",".join(args.batches)
             contenders.write_each(codebases, Path(folder), [KECAM], **settings)
             for batch in map(int, args.batches):
                 for threads in map(int, args.threads):
@@ -183,7 +195,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    options.define_grid(ours.VARIANTS, " of TensorFlow")
+    options.define_grid(ours.VARIANTS, "; TFLite takes one")
     options.define_some_of("forms", list(FORMS))
     options.define_race(turns=5)
     options.define_internal("write", "file")

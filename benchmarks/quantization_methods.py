@@ -7,11 +7,11 @@ The folder has train/ and val/ with a folder for each class. 128 training pictur
 held-out ones are classified. Beside top-1 and its standard error stand the share of pictures that
 are put into the class that the float network puts them into, and the mean difference of a logit
 from the float one: they tell files apart that top-1 cannot. `--qat` names runs of
-quantisation-aware training of the same network. The peers quantise the ONNX export with the same
-pictures, ONNX Runtime by its static quantisation (min/max, per channel, QDQ), OpenVINO by NNCF's
-settings for transformers; they are left out where their packages are missing. One thread. Seconds
-are those of the whole export, for TFLite with the comparison of the file with Keras. Writes
-quantization_methods.json.
+quantisation-aware training of the same network. Our int8 ONNX file runs in ONNX Runtime and in
+OpenVINO. The peers quantise the float ONNX export with the same pictures, ONNX Runtime by its
+static quantisation (min/max, per channel, QDQ), OpenVINO by NNCF's settings for transformers. What
+needs packages that are missing is left out. Seconds are those of the whole export, of our files
+with the comparison with Keras. Writes quantization_methods.json.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from absl import flags
 
 from benchmarks.networks import peers
 from benchmarks.support import options, results
-from converters.choices import CALIBRATION_METHODS, RECIPES
+from converters.choices import CALIBRATION_METHODS, DEFAULT_CALIBRATION_METHOD, RECIPES
 from levit_common import cli
 from levit_common.arrays import standard_error
 
@@ -102,22 +102,12 @@ def qat_files(runs: list[str], folder: Path) -> Iterator[tuple[str, str, Path]]:
         yield f"TFLite {about['recipe']}, trained for it", "-", path
 
 
-def tflite_logits(path: Path, images: np.ndarray) -> np.ndarray:
-    """(n, classes) of a file of one picture."""
+def logits_of(path: Path, images: np.ndarray) -> np.ndarray:
+    """(n, classes) of a .tflite or .onnx file, a picture at a time."""
     from levit_tf.prediction.network_files import read_network
 
     network = read_network(path)
     return np.concatenate([network.outputs(image[np.newaxis])["logits"] for image in images])
-
-
-def onnxruntime_logits(path: Path, images: np.ndarray) -> np.ndarray:
-    """(n, classes) of an ONNX file."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    return np.concatenate([session.run(["logits"], {"images": batch})[0] for batch in ones(images)])
 
 
 def openvino_logits(path: Path, images: np.ndarray) -> np.ndarray:
@@ -128,6 +118,24 @@ def openvino_logits(path: Path, images: np.ndarray) -> np.ndarray:
     model = openvino.Core().compile_model(path, "CPU", settings)
     request = model.create_infer_request()
     return np.concatenate([request.infer({0: x})["logits"].copy() for x in ones(images)])
+
+
+def our_onnx_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterator[tuple]:
+    """Rows of our int8 ONNX file in the runtimes that are installed."""
+    from converters.onnx.conversion import to_onnx
+
+    if importlib.util.find_spec("onnxruntime") is None:
+        return
+    path = folder / "ours.onnx"
+    start = time.perf_counter()
+    to_onnx(model, path, recipe="int8", calibration_images=pictures.calibration)
+    seconds = time.perf_counter() - start
+    found = {"ONNX Runtime": logits_of(path, pictures.images)}
+    if importlib.util.find_spec("openvino"):
+        found["OpenVINO"] = openvino_logits(path, pictures.images)
+    for runtime, logits in found.items():
+        name = f"ONNX int8 (ours) in {runtime}"
+        yield row(name, DEFAULT_CALIBRATION_METHOD, logits, path.stat().st_size, seconds)
 
 
 def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterator[tuple]:
@@ -143,7 +151,7 @@ def peer_rows(model, pictures: Pictures, folder: Path, row: Callable) -> Iterato
         "onnxruntime": peers.quantize_for_onnxruntime,
         "openvino": peers.quantize_for_openvino,
     }
-    logits = {"onnxruntime": onnxruntime_logits, "openvino": openvino_logits}
+    logits = {"onnxruntime": logits_of, "openvino": openvino_logits}
     for name, method, file, runtime in found_peers:
         path = folder / f"{runtime}.onnx"
         start = time.perf_counter()
@@ -187,11 +195,12 @@ def rows(model, pictures: Pictures, qat: list[str], folder: Path) -> Iterator[tu
         start = time.perf_counter()
         for recipe, method, path in files:
             seconds = time.perf_counter() - start
-            logits = tflite_logits(path, pictures.images)
+            logits = logits_of(path, pictures.images)
             expected = logits if expected is None else expected
             yield row(recipe, method, logits, path.stat().st_size, seconds)
             start = time.perf_counter()
-    yield from peer_rows(model, pictures, folder, row)
+    for more in (our_onnx_rows, peer_rows):
+        yield from more(model, pictures, folder, row)
 
 
 def main() -> None:

@@ -8,8 +8,9 @@ Speeds are measured here, with random weights; accuracies are the publications' 
 One picture a call, one thread. LeViT is the file of `converters.to_onnx`, which normalises pictures
 itself; the others are exported from timm, their branches fused. OpenVINO int8 is NNCF's of the same
 file for all; LeViT's int8 in ONNX Runtime is our recipe, the others' ONNX Runtime's own static
-quantisation, convolutions and products with constants, per channel. Each contender runs in a
-process of its own, pinned to a core, and they take turns; times are medians.
+quantisation, convolutions and products with constants, per channel. TFLite is left out: timm writes
+no files for it. Each contender runs in a process of its own, pinned to a core, and they take turns;
+times are medians.
 
 Prints for each runtime which networks are on the front (none is both quicker and more accurate),
 and for each LeViT off it the quickest that is at least as accurate. Draws the picture. OpenVINO's

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 
 from levit_common import cli
-from levit_common.files import atomic_path
+from levit_common.json_files import write_json
 
 SIDES = {"ours": "levit_tf", "pytorch": "PyTorch, timm"}
 COLORS = {"ours": "tab:blue", "pytorch": "tab:orange"}
@@ -150,8 +150,7 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, Path(f"{output}.png"))
-    with atomic_path(f"{output}.json", overwrite=True) as temporary:
-        Path(temporary).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(f"{output}.json", results)
 
 
 def main() -> None:

@@ -10,17 +10,18 @@ from converters.speed import runtimes
 
 OPENVINO = "openvino.onnx"  # what OpenVINO runs in float32
 
-# Form -> the name of its file; of PEERS_TOO, a peer's may be the quicker one.
+# Form -> the name of its file; of PEERS_TOO, a peer's may be the quicker one; OUR_FILES are our own
+# recipe's, beside what the runtime's own quantiser makes of our network.
 PEERS_TOO = {"TFLite int8": "dynamic.tflite"}
+OUR_FILES = {"OpenVINO int8": "int8.onnx"}
 TFLITE = {"TFLite fp32": "fp32.tflite", "TFLite int8": "int8.tflite"}
-TENSORFLOW = {"TensorFlow fp32": "saved_model"}
 ONNX = {
     "ONNX Runtime fp32": "fp32.onnx",
     "ONNX Runtime int8": "int8.onnx",
     "OpenVINO fp32": OPENVINO,
     "OpenVINO int8": "int8.xml",
 }
-FORMS = {**TFLITE, **TENSORFLOW, **ONNX}
+FORMS = {**TFLITE, "TensorFlow fp32": "saved_model", **ONNX}
 
 
 def open_form(

@@ -70,17 +70,24 @@ def kecam_levit(variant: str, **options):
     return model_surgery.convert_to_fused_conv_bn_model(model)
 
 
-def export_torch(module, shape: tuple[int, ...], path: Path) -> None:
-    """Writes a PyTorch module as an ONNX file; its input has this shape and is called "images"."""
+def export_torch(module, shape: tuple[int | None, ...], path: Path) -> None:
+    """Writes a PyTorch module as an ONNX file; its input has this shape and is called "images".
+
+    Args:
+      module: takes one input.
+      shape: of the input; None in the first place for any batch.
+      path: the file to write.
+    """
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         torch.onnx.export(
             module,
-            (torch.zeros(shape),),
+            (torch.zeros(shape[0] or 2, *shape[1:]),),  # in 1, batches could be lost
             path,
             input_names=["images"],
+            dynamic_axes={"images": {0: "batch"}} if shape[0] is None else None,
             opset_version=DEFAULT_OPSET,
             dynamo=False,
         )

@@ -95,8 +95,10 @@ def without_batch_norm(module):
     return module
 
 
-def write_files(name: str, size: int, folder: Path, files: Collection[str]) -> None:
-    """Writes files of a network of timm's for one picture, (1, 3, size, size), normalised.
+def write_files(
+    name: str, size: int, folder: Path, files: Collection[str], batch: int | None = 1
+) -> None:
+    """Writes files of a network of timm's for (batch, 3, size, size), normalised.
 
     Args:
       name: timm's.
@@ -104,9 +106,10 @@ def write_files(name: str, size: int, folder: Path, files: Collection[str]) -> N
       folder: that they go to.
       files: fp32.onnx, which is always written, the same as openvino.onnx, int8.onnx, and int8.xml
         for OpenVINO.
+      batch: pictures at a time; None for any number.
     """
     fp32 = folder / "fp32.onnx"
-    peers.export_torch(build(name), (1, 3, size, size), fp32)
+    peers.export_torch(build(name), (batch, 3, size, size), fp32)
     batches = np.split(random_pictures(8, size, channels_first=True, seed=1), 8)
     if OPENVINO in files:
         (folder / OPENVINO).hardlink_to(fp32)

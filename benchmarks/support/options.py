@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,24 @@ def define_output() -> None:
     """`--output` and `--page`, where `results.publish` writes."""
     flags.DEFINE_string("output", FOLDER, "Folder for the JSON and the picture.")
     flags.DEFINE_string("page", None, "Page of docs/ that the table goes into, too.")
+    flags.register_validator("page", _check_page)
+
+
+def _check_page(page: str | None) -> bool:
+    """Whether a page has a place for a table of this benchmark, which is not known too early."""
+    if page is None:
+        return True
+    name = command_name().rpartition(".")[2]  # that of a further table begins with it
+    try:
+        content = Path(page).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise flags.ValidationError(f"cannot be read: {error}") from error
+    if not re.search(rf"<!-- benchmark: {name}\w* -->", content):
+        raise flags.ValidationError(
+            f"has no lines <!-- benchmark: {name} --> and <!-- end: {name} --> for the table to "
+            "stand between"
+        )
+    return True
 
 
 def define_race(turns: int, seconds: float = 0.3) -> None:

@@ -22,7 +22,7 @@ from levit_common.markdown import markdown_table
 
 _PACKAGES = (
     *("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "nncf", "torch"),
-    *("timm", "transformers", "keras-cv-attention-models", "numpy"),
+    *("timm", "transformers", "keras-cv-attention-models", "zeromodels", "numpy"),
 )
 # Those that decide how quick a matrix product is, in each precision.
 _EXTENSIONS = (

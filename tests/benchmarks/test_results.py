@@ -43,6 +43,23 @@ def test_a_table_replaces_the_one_before_in_a_page(tmp_path):
         results.update_page(page, "other", "| c |")
 
 
+def test_a_page_without_a_place_is_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["benchmarks/mine.py"])
+    options.define_output()
+    page = tmp_path / "speed.md"
+    try:
+        with pytest.raises(flags.Error, match=r"cannot be read: .*No such file"):
+            flags.FLAGS.page = str(page)
+        page.write_text("<!-- benchmark: other -->\n<!-- end: other -->\n")
+        with pytest.raises(flags.Error, match="has no lines <!-- benchmark: mine -->"):
+            flags.FLAGS.page = str(page)
+        page.write_text("<!-- benchmark: mine_ratios -->\n<!-- end: mine_ratios -->\n")
+        flags.FLAGS.page = str(page)
+    finally:
+        delattr(flags.FLAGS, "page")
+        delattr(flags.FLAGS, "output")
+
+
 def test_a_flag_that_takes_some_of_a_list_takes_nothing_else():
     options.define_some_of("fruits", ("apple", "pear"))
     try:
@@ -87,9 +104,10 @@ def test_ours_is_beside_the_best_other_of_each_runtime():
         Entry("TFLite int8", OURS, "int8.tflite"): 6.0,
         Entry("TFLite int8", "a", "int8.tflite"): 9.0,
         Entry("TFLite int8", "a", "dynamic.tflite"): 8.0,
-        Entry("OpenVINO int8", OURS, "int8.xml"): 3.0,
+        Entry("OpenVINO int8", OURS, "int8.onnx"): 3.0,
+        Entry("OpenVINO int8", OURS, "int8.xml"): 4.0,
     }
     assert rows_of("LeViT256", 1, 2, times) == [
         ("LeViT256", 1, 2, "TFLite int8", 6.0, "a, dynamic.tflite", 8.0, 0.75),
-        ("LeViT256", 1, 2, "OpenVINO int8", 3.0, None, None, None),
+        ("LeViT256", 1, 2, "OpenVINO int8", 3.0, "levit_tf, int8.xml", 4.0, 0.75),
     ]

@@ -116,13 +116,14 @@ def _multi_worker() -> tf.distribute.Strategy:
     )
     try:
         found = json.loads(os.environ.get("TF_CONFIG", ""))
-        workers, index = found["cluster"]["worker"], found["task"]["index"]
+        workers, task = found["cluster"]["worker"], found["task"]
+        kind, index = task["type"], int(task["index"])  # TensorFlow accepts "0", too
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             "--strategy=multiworker needs the environment variable TF_CONFIG, the same cluster on "
             f"every host: {example}. Received: {os.environ.get('TF_CONFIG')!r}"
         ) from error
-    if found["task"]["type"] == "worker" and not 0 <= index < len(workers):
+    if kind == "worker" and not 0 <= index < len(workers):
         raise ValueError(f"TF_CONFIG: there is no worker {index} among {len(workers)}.")
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation.RING

@@ -29,7 +29,20 @@ def test_a_tpu_for_another_strategy_is_refused():
         make_strategy("mirrored", tpu="local")
 
 
-@pytest.mark.parametrize("text", [None, "no json", json.dumps({"cluster": {}})])
+CLUSTER = {"worker": ["a:1", "b:1"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "no json",
+        json.dumps({"cluster": {}}),
+        json.dumps({"cluster": CLUSTER, "task": {"index": 0}}),
+        json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": "first"}}),
+        json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": None}}),
+    ],
+)
 def test_several_workers_need_a_cluster(monkeypatch, text):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
@@ -38,8 +51,9 @@ def test_several_workers_need_a_cluster(monkeypatch, text):
         make_strategy("multiworker")
 
 
-def test_a_worker_outside_of_the_cluster_is_refused(monkeypatch):
-    config = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}
+@pytest.mark.parametrize("index", [2, "2", -1])
+def test_a_worker_outside_of_the_cluster_is_refused(monkeypatch, index):
+    config = {"cluster": CLUSTER, "task": {"type": "worker", "index": index}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    with pytest.raises(ValueError, match="no worker 2 among 2"):
+    with pytest.raises(ValueError, match=f"no worker {index} among 2"):
         make_strategy("multiworker")

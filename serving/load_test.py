@@ -24,6 +24,7 @@ from pathlib import Path
 from absl import flags
 
 from levit_common import cli
+from levit_common.figures import make_figure
 from levit_common.picture_files import FORMATS, HEAD, format_of, printable, walk
 from levit_common.spelling import shortened
 from serving import signatures
@@ -50,6 +51,8 @@ def main() -> int:
     args = flags.FLAGS
     server = address()
     folder = None if args.output is None else _new_folder(args.output, args.overwrite)
+    if folder is not None:
+        make_figure(1, 1)  # raises before the load is made, if pictures cannot be drawn
     path, bodies = make_requests(
         server,
         Target(args.model, args.version, args.label),
@@ -142,10 +145,13 @@ def make_requests(
       input_name: name of its input, string (batch,).
 
     Returns:
-      (the gRPC method or the path of the URL, as many messages as there are pictures).
+      (the gRPC method or the path of the URL, as many messages as hold every picture once; the
+      last one is filled up with the first pictures).
     """
     count = len(pictures)
-    groups = [[pictures[(start + k) % count] for k in range(batch)] for start in range(count)]
+    groups = [
+        [pictures[(start + k) % count] for k in range(batch)] for start in range(0, count, batch)
+    ]
     names = {"signature_name": signature_name, "input_name": input_name}
     if is_rest(server):
         path = rest_codec.predict_path(target)

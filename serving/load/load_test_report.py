@@ -116,6 +116,9 @@ def to_text(report: Report) -> str:
         lines.append(f"exit {step}      {count:,} pictures, {100 * count / total:.1f} %")
     for code, count in report.errors.items():
         lines.append(f"error       {count:,} x {code}: {report.messages[code]}")
+    if report.errors:
+        failed = report.requests - report.answered
+        lines.append(f"warning: {failed:,} of {report.requests:,} requests failed")
     if not report.kept_up:
         lines.append(
             "warning: the generator sent late, and the latencies count it in; use more --processes,"
@@ -141,8 +144,8 @@ def write_report(report: Report, settings: Mapping[str, object], folder: Path) -
     """
     numbers = asdict(report)
     del numbers["latencies_ms"]
-    draw_latencies(report, folder / PICTURE_FILE)
     write_json(folder / REPORT_FILE, {"settings": dict(settings), "report": numbers})
+    draw_latencies(report, folder / PICTURE_FILE)
 
 
 def draw_latencies(report: Report, path: Path) -> None:

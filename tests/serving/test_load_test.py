@@ -1,6 +1,8 @@
 """The load test measures what it says: against servers whose latency is known."""
 
 import json
+import re
+import sys
 import threading
 import time
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from serving import load_test
+from serving.client import grpc_codec, rest_codec
 from serving.client.calls import Target
 from serving.load.load_test_generator import Load, Samples, arrival_times, generate
 from serving.load.load_test_report import PICTURE_FILE, REPORT_FILE, make_report, to_text
@@ -205,6 +208,41 @@ def test_what_cannot_work_is_told_before_load_is_made(fake, folder, tmp_path, ca
     assert "nowhere: expected pictures (JPEG, " in capsys.readouterr().err
     assert run(fake, folder, "--rate=-1") == 1
     assert "--rate: expected a positive number or max" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(1, 4), (3, 2), (4, 1), (9, 1)])
+@pytest.mark.parametrize("server", ["localhost:1", "http://localhost:1"])
+def test_requests_hold_every_picture_about_once(monkeypatch, server, batch, expected):
+    sent = []
+    for codec, drop in ((grpc_codec, 1), (rest_codec, 0)):
+        keep = lambda *group, drop=drop, **_: sent.append(group[drop]) or b""  # noqa: E731
+        monkeypatch.setattr(codec, "picture_request", keep)
+    pictures = [b"a", b"b", b"c", b"d"]
+    _, bodies = make_requests(server, Target(MODEL), pictures, batch=batch)
+    assert len(bodies) == expected
+    assert {len(group) for group in sent} == {batch}
+    assert {picture for group in sent for picture in group} == set(pictures)
+
+
+def test_without_matplotlib_no_load_is_made(fake, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert run(fake, folder, f"--output={tmp_path / 'out'}") == 1
+    assert "needs matplotlib" in capsys.readouterr().err
+    assert fake.requests == []
+
+
+def test_the_numbers_are_kept_though_the_picture_cannot_be_drawn(fake, folder, tmp_path):
+    output = tmp_path / "out"
+    (output / PICTURE_FILE).mkdir(parents=True)
+    assert run(fake, folder, f"--output={output}", "--overwrite") == 1
+    assert json.loads((output / REPORT_FILE).read_text())["report"]["requests"]
+
+
+def test_failed_requests_are_said_and_all_of_them_end_in_an_error(fake, folder, capsys):
+    fake.script.append(None)  # for the first request, which is no part of the load
+    fake.always = Fail("INVALID_ARGUMENT", "no picture")
+    assert run(fake, folder) == 1
+    assert re.search(r"warning: (\S+) of \1 requests failed", capsys.readouterr().out)
 
 
 def test_pictures_are_drawn_by_the_seed_where_there_are_many(folder):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from training.checkpoints.record import write as write_record
 from training.checkpoints.resume import ROWS, measure_best, print_beginning, restore, save_best
 from training.config import Config
 from training.data import Dataset, load_data, summary
+from training.failures import memory_explained, other_workers_explained
 from training.log import Log
 from training.loop.epochs import NonFiniteLossError, fit
 from training.loop.preemption import stop_on_signals
@@ -35,18 +34,6 @@ from training.pictures import contact_sheet, learning_curve
 from training.strategy import make_strategy, meet, worker_of
 
 CHECKED_IMAGES = 1000
-
-# What gRPC and collective operations raise once another worker is gone.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-)
-
-
-class WorkerLostError(OSError):
-    """Another worker of the same run is gone; the message says how to resume."""
 
 
 def run(
@@ -76,7 +63,8 @@ def run(
       FileExistsError: `output` contains other files, a run of another configuration or of other
         pictures, or a run in progress.
       NonFiniteLossError: the loss is infinite or NaN.
-      OSError: a checkpoint cannot be written, or another worker is gone.
+      OSError: a checkpoint cannot be written, another worker is gone, or there is not enough
+        memory.
       ValueError: an argument is not valid, or pictures cannot be read.
     """
     folder = Path(output)
@@ -90,7 +78,11 @@ def run(
         if worker == 0:
             print(summary(data), flush=True)
         skipped_before = len(data.skipped)
-        with other_workers_explained(replicas, folder), data.failure_explained():
+        with (
+            other_workers_explained(replicas, folder),
+            data.failure_explained(),
+            memory_explained(config),
+        ):
             session = make_session(config, data, replicas, named)
             record = None
             if worker == 0:
@@ -276,18 +268,3 @@ def _advice(config: Config, checkpoints: Checkpoints) -> str:
     advice += "" if config.clip_factor else ", clip_factor=0.01"
     advice += "" if config.precision == "float32" else ", precision=float32"
     return f"{kept} {advice}, in a new folder."
-
-
-@contextlib.contextmanager
-def other_workers_explained(strategy: tf.distribute.Strategy, folder: Path) -> Iterator[None]:
-    """Turns TensorFlow's error about a lost worker into one that says what to do."""
-    try:
-        yield
-    except _LOST as error:
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            raise
-        raise WorkerLostError(
-            "Another worker of this run is gone, so this one stops too. Start all of them again "
-            f"with the same command: they go on from the last checkpoint in {folder}. "
-            f"({str(error).strip().splitlines()[0]})"
-        ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
+
+from converters.saved_model.writing import writing
 
 _SCALAR, _BLOBS = 1, 3  # DataClass of tensorflow/core/framework/summary.proto
 
@@ -20,12 +21,12 @@ class TensorBoard:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        with self._explained():
+        with writing(self._folder):
             self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Writes the figures of a step."""
-        with self._explained(), self._writer.as_default():
+        with writing(self._folder), self._writer.as_default():
             for name, value in values.items():
                 value = tf.constant(value, tf.float32)
                 tf.summary.write(name, value, step, _metadata("scalars", _SCALAR))
@@ -36,16 +37,9 @@ class TensorBoard:
         size = [str(side).encode() for side in (images.shape[2], images.shape[1])]
         pictures = [tf.io.encode_png(image) for image in images]
         content = tf.stack([*map(tf.constant, size), *pictures])
-        with self._explained(), self._writer.as_default():
+        with writing(self._folder), self._writer.as_default():
             tf.summary.write(name, content, step, _metadata("images", _BLOBS))
             self._writer.flush()
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except tf.errors.OpError as error:
-            raise OSError(f"{self._folder}: cannot be written: {error.message}") from error
 
 
 def _metadata(plugin: str, data_class: int) -> tf.compat.v1.SummaryMetadata:

@@ -18,6 +18,7 @@ from converters.deploy import NORMALIZE, core_of, deploy_exits, deploy_graph, la
 from converters.dynamic.graph import check_cascade
 from converters.saved_model.input_checks import checked_batch
 from converters.saved_model.tensorflow_graph import respelled
+from converters.saved_model.writing import write_saved_model
 from levit_common.shipped_names import (
     EXIT,
     INPUT,
@@ -60,7 +61,7 @@ def write_steps(
         return shared(images, thresholds)
 
     signatures = {SIGNATURE: serve, THRESHOLDS_SIGNATURE: serve_with_thresholds}
-    tf.saved_model.save(tf.Module(), os.fspath(path), signatures=signatures)
+    write_saved_model(tf.Module(), path, signatures)
 
 
 def steps_function(

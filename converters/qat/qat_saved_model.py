@@ -12,6 +12,7 @@ import tensorflow as tf
 from converters.deploy import core_of, deploy_graph
 from converters.qat.qat_model import QuantizedModel
 from converters.qat.qat_network import fake_quantize, set_ranges
+from converters.saved_model.writing import write_saved_model
 from levit_common.shipped_names import INPUT, KEYPOINTS, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.keypoints.decoding import read_joints
 from levit_tf.keypoints.network import DECODER
@@ -43,4 +44,4 @@ def write_fake_quantized(quantized: QuantizedModel, path: str | os.PathLike) -> 
     module.saved = network.variables
     images = tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)
     module.serve = tf.function(serve, input_signature=[images], autograph=False)
-    tf.saved_model.save(module, os.fspath(path), signatures={SIGNATURE: module.serve})
+    write_saved_model(module, path, {SIGNATURE: module.serve})

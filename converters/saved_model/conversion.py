@@ -13,6 +13,7 @@ import tensorflow as tf
 from converters.choices import CONSTANTS
 from converters.deploy import deploy_graph
 from converters.saved_model.tensorflow_graph import tensorflow_function
+from converters.saved_model.writing import write_saved_model
 from converters.verification.verify_artefact import BFLOAT16, FLOAT32
 from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import saved_model_artefact
@@ -79,7 +80,7 @@ def save_signatures(
     module = tf.Module()
     read = [one.get_concrete_function().variables for one in signatures.values()]
     module.weights = list({id(v): v for variables in read for v in variables}.values())
-    tf.saved_model.save(module, os.fspath(path), signatures=dict(signatures))
+    write_saved_model(module, path, signatures)
 
 
 def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
@@ -100,7 +101,7 @@ def write_graph(graph: keras.Model, path: str | os.PathLike) -> None:
 
     spec = tf.TensorSpec(graph.input.shape, tf.float32, name=INPUT)
     function = tf.function(serve, input_signature=[spec], autograph=False)
-    tf.saved_model.save(tf.Module(), os.fspath(path), signatures={SIGNATURE: function})
+    write_saved_model(tf.Module(), path, {SIGNATURE: function})
 
 
 def write_labels(path: str | os.PathLike, class_names: Sequence[str]) -> None:

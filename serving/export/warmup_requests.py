@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.core.example.example_pb2 import Example
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
+from converters.saved_model.writing import writing
 from serving.export.signature_pictures import encode, sample_pixels
 from serving.signatures import (
     BOXES,
@@ -130,10 +131,14 @@ def tflite_logs(name: str, size: tuple[int, int], outputs: Sequence[str]) -> lis
 
 
 def write_warmup(version: str | os.PathLike, logs: Sequence[PredictionLog]) -> None:
-    """Writes records to the place in a version where TF Serving looks for them."""
+    """Writes records to the place in a version where TF Serving looks for them.
+
+    Raises:
+      OSError: they cannot be written.
+    """
     path = Path(version, WARMUP_RECORDS)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with writing(path), tf.io.TFRecordWriter(str(path)) as writer:
         for log in logs:
             writer.write(log.SerializeToString())
 

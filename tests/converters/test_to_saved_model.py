@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import levit_tf
 from converters.deploy import deploy_graph
+from converters.saved_model.conversion import save_signatures
 from converters.to_saved_model import to_saved_model
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
@@ -219,3 +220,10 @@ def test_the_command_writes_a_saved_model_with_the_labels_of_a_file(tmp_path, ru
     again = run_command("converters.to_saved_model", *files)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([], tf.float32)])
+    with pytest.raises(OSError, match=r"file/a: cannot be written \(\w+: "):
+        save_signatures({"double": double}, tmp_path / "file" / "a")

@@ -15,7 +15,8 @@ from tests.support.commands import call, run_process
 from tests.support.training.data_cases import broken_png, write_folder
 from training import main as command
 from training.config import load_config, override
-from training.run import WorkerLostError, other_workers_explained, run
+from training.failures import WorkerLostError, other_workers_explained
+from training.run import run
 
 ARTEFACTS = ["final.keras", "fused.keras", "saved_model", "fp32.tflite", "int8.tflite"]
 
@@ -172,3 +173,16 @@ def test_only_errors_of_connections_are_those_of_a_lost_worker(tmp_path, error, 
     strategy = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
     with pytest.raises(expected), other_workers_explained(strategy, tmp_path):
         raise error(None, None, "it says why")
+
+
+def test_a_lack_of_memory_is_one_line_with_settings_that_help(tmp_path, monkeypatch, capsys):
+    def exhausted(*args, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor\nmore")
+
+    monkeypatch.setattr("training.run.fit", exhausted)
+    arguments = [f"--output={tmp_path / 'a'}", "--set=batch_size=64", "--set=accumulate=2"]
+    assert call(command, arguments) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: There is not enough memory for batch_size=64 in 2 parts.")
+    assert "--set=accumulate=4" in last
+    assert last.endswith("(ResourceExhaustedError: OOM when allocating a tensor)")

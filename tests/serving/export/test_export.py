@@ -27,6 +27,7 @@ from serving.export.exporting import Export, export, load_model
 from serving.export.tflite_version import write_tflite_model
 from serving.export.warmup_requests import (
     BATCH_SIZES,
+    WARMUP_RECORDS,
     PredictionLog,
     bytes_request,
     execute,
@@ -48,6 +49,14 @@ def test_warmup_covers_all_signatures_and_batch_sizes_and_was_executed(exported,
         assert execute(session, log)["scores"].shape == (1, 5)
     sizes = {len(log.classify_log.request.input.example_list.examples) for log in logs}
     assert sizes == {0, *BATCH_SIZES}
+
+
+def test_warmup_on_a_full_disk_is_an_error_that_names_the_file(tmp_path, exported):
+    path = tmp_path / WARMUP_RECORDS
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"{WARMUP_RECORDS}: cannot be written"):
+        write_warmup(tmp_path, [*read_warmup(exported.path)])
 
 
 def test_labels_travel_with_the_version(exported):

@@ -12,6 +12,7 @@ from absl import flags
 
 from levit_common import cli
 from training import config, main, run
+from training.failures import other_workers_explained
 from training.loop.session import Session, make_session
 from training.optim.variables import raw, unique_name
 from training.strategy import make_strategy, meet, worker_of
@@ -41,7 +42,7 @@ def train_only() -> None:
     if worker_of(strategy) == 0:
         record = run.prepare(session, path, args.strategy, args.overwrite)
     meet(strategy)
-    with run.other_workers_explained(strategy, path):
+    with other_workers_explained(strategy, path):
         run.train(session, path, record)
     for variable in made.model.variables:
         copies = getattr(raw(variable), "values", [raw(variable)])

@@ -34,9 +34,7 @@ from levit_common.shipped_names import THRESHOLDS_SIGNATURE
 from training.choices import EVALUATION_BATCH
 
 _WORK = "training.evaluation.accuracy"
-__getattr__ = lazy_names(
-    __name__, class_of_output=_WORK, evaluate=_WORK, is_named=_WORK, top1=_WORK
-)
+__getattr__ = lazy_names(__name__, class_of_output=_WORK, evaluate=_WORK, is_named=_WORK)
 
 
 def main() -> None:

@@ -68,6 +68,18 @@ def test_a_notebook_with_an_error_is_refused(tmp_path):
 
 
 @needs_griffe
+def test_the_reference_has_every_command_and_the_lite_predictor():
+    from tools.site.reference import missing_docstrings, reference_pages
+
+    pages = reference_pages()
+    for name in ("edge", "batch", "server", "export"):
+        assert f"\n## python -m serving.{name}\n" in pages["serving"]
+    assert "::: levit_lite.prediction.predictor\n" in pages["levit_lite"]
+    # What a command says that it offers must be there, too.
+    assert list(missing_docstrings({"training": pages["training"]})) == []
+
+
+@needs_griffe
 def test_a_public_object_without_a_docstring_is_named(tmp_path):
     from tools.site.reference import missing_docstrings
 

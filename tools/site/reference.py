@@ -15,7 +15,7 @@ import griffe
 from tools.site.repository import ROOT
 
 LAYERS = ("levit_tf.layers", "levit_tf.attention", "levit_tf.attention_windows")
-LITE = ("levit_lite.images", "levit_lite.class_names", "levit_lite.prediction")
+LITE = ("levit_lite.images", "levit_lite.class_names", "levit_lite.prediction.predictor")
 CONFIG = "training.config.Config"
 # Methods that every layer has, which Keras describes.
 _OF_KERAS = ("build", "call", "compute_output_shape", "get_config", "from_config")
@@ -83,7 +83,11 @@ def _commands(package: str) -> list[Path]:
     """Returns the modules of the commands in a package."""
     folder = ROOT / package
     files = sorted(folder.rglob("*.py")) if folder.is_dir() else []
-    return [file for file in files if "\nCOMMAND = cli.Command(" in file.read_text("utf-8")]
+    return [
+        file
+        for file in files
+        if file.name == "__main__.py" or "\nCOMMAND = cli.Command(" in file.read_text("utf-8")
+    ]
 
 
 def _command(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from levit_lite.cropping import cover
 from levit_tf.preprocessing import InputRange
 from levit_tf.variants import Variant
 
@@ -62,7 +63,7 @@ def timm_config(
             "input_size": [channels, height, width],
             "fixed_input_size": True,
             "interpolation": "bicubic",
-            "crop_pct": 0.9,
+            "crop_pct": height / cover(height, width)[0],
             "mean": list(input_range.mean),
             "std": list(input_range.std),
             "first_conv": "stem.conv1.linear",

@@ -70,6 +70,7 @@ def model_card(
         ]
         for found in figures
     ]
+    plain = " and ".join(f"`{found.name}`" for found in figures if found.name.endswith(".tflite"))
     today = datetime.date.today().isoformat()
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     return f"""---
@@ -82,7 +83,7 @@ def model_card(
 {height}x{width} pixels{f" and {len(names)} classes: {shown}" if names else ""}.
 
 Weights: {properties.origin or "of unknown origin"}. The input is RGB, {properties.input_range};
-`model.tflite` and `model-int8.tflite` take plain RGB 0..255 and have the class names inside.
+that of {plain} is plain RGB 0..255, with the class names inside.
 
 ## Measured
 

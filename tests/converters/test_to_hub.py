@@ -96,6 +96,7 @@ def test_the_folder_comes_back_from_the_hub_as_the_same_network(
         assert load_predictor(output / name).class_names == list(CLASSES)
 
     card = (output / "README.md").read_text()
+    assert ("model-int8.tflite" in card) == ("model-int8.tflite" in files)
     metadata = huggingface_hub.ModelCard(card).data
     assert metadata.library_name == "transformers"
     assert metadata.pipeline_tag == "image-classification"
@@ -139,6 +140,13 @@ def test_timm_loads_what_is_described_for_it(heads, tmp_path):
     with torch.no_grad():
         found = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     np.testing.assert_allclose(found, made(images, training=False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(224, 224 / 256), (32, 1)])
+def test_timm_crops_as_the_card_s_accuracy_is_measured(side, expected):
+    variant = get_variant("LeViT128S")
+    described = timm_config(variant, (side, side, 3), 3, None, RANGE, distilled=True)
+    assert described["pretrained_cfg"]["crop_pct"] == expected
 
 
 @pytest.mark.parametrize("name", ["LeViT512", "LeViT512S8", "LeViT256D", "LeViT512D"])

@@ -116,7 +116,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"levit-{name} = levit_common.scripts:{name}"
+            f"levit-{name} = levit_common.scripts:{name.replace('-', '_')}"
             for name in (
                 "train",
                 "probe",
@@ -127,6 +127,8 @@ setup(
                 "serve",
                 "client",
                 "edge",
+                "batch",
+                "web-app",
             )
         ]
     },

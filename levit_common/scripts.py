@@ -46,6 +46,8 @@ export = functools.partial(_run, "serving.export")
 serve = functools.partial(_run, "serving.server")
 client = functools.partial(_run, "serving.client")
 edge = functools.partial(_run, "serving.edge")
+batch = functools.partial(_run, "serving.batch")
+web_app = functools.partial(_run, "serving.web_app")
 
 
 def classify() -> None:

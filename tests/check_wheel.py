@@ -59,6 +59,8 @@ SCRIPTS = (
     "levit-serve --version",
     "levit-client --help",
     f"levit-edge --model=fp32.tflite {_OUTSIDE}/predictions.png",
+    "levit-batch --help",
+    "levit-web-app --help",
 )
 
 

@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     FileSystems.set_options(pipeline_options)
     _check(options, FileSystems)
     handler = LiteRTModelHandler(options.model, options.threads)
-    network = handler.load_model()
+    network = handler.load_model(run_first=True)  # workers need not, once this one did
     if options.embedding is not None and options.embedding not in network.output_shapes:
         raise ValueError(
             f"--embedding: {options.model} has no output {options.embedding!r}. Found: "

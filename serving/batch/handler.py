@@ -32,17 +32,17 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
         self._path = path
         self._threads = threads
 
-    def load_model(self) -> Network:
-        """Loads the file, once per process."""
+    def load_model(self, run_first: bool = False) -> Network:
+        """Loads the file, once per process; `run_first` as in `open_tflite`."""
         if os.path.isfile(self._path):
-            return self._open(Path(self._path))
+            return self._open(Path(self._path), run_first)
         with tempfile.TemporaryDirectory() as scratch, FileSystems.open(self._path) as remote:
             local = Path(scratch, "model.tflite")
             local.write_bytes(remote.read())
-            return self._open(local)
+            return self._open(local, run_first)
 
-    def _open(self, path: Path) -> Network:
-        return checked(tflite_network(path, self._threads, run_first=False))
+    def _open(self, path: Path, run_first: bool) -> Network:
+        return checked(tflite_network(path, self._threads, run_first))
 
     def run_inference(
         self,

@@ -108,6 +108,16 @@ def test_each_converter_has_its_place_in_the_script(monkeypatch, capsys):
         assert f"\n  {command.removeprefix('converters.').replace('_', '-')} " in listed
 
 
+@pytest.mark.parametrize("name", ["edge", "batch", "web_app"])
+def test_a_script_is_its_command(name):
+    code = f"from levit_common.scripts import {name}; {name}()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python -m serving.{name}" in done.stdout
+
+
 def test_a_script_runs_the_installed_package_where_the_folder_has_one_of_that_name(tmp_path):
     for package in ("training", "serving"):
         (tmp_path / package).mkdir()

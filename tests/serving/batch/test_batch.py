@@ -218,6 +218,28 @@ def test_a_file_system_that_needs_beam_s_options_has_them(model, pictures, tmp_p
     assert names(lines(tmp_path / "out")) == ["00.jpg"]
 
 
+_CRASHING = """
+import sys
+from levit_lite.prediction import tflite_network
+from levit_common.regular_files import ModelFileError
+from serving.batch.__main__ import main
+
+def crash(path):
+    raise ModelFileError("LiteRT crashes")
+
+tflite_network.check_tflite_runs = crash
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_model_is_tried_in_another_process_before_there_are_workers(model, pictures, tmp_path):
+    arguments = command(model, pictures / "00.jpg", tmp_path / "out")[3:]
+    done = run_python("-c", _CRASHING, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: LiteRT crashes"
+    assert not (tmp_path / "out").exists()
+
+
 _FAILING = """
 import builtins, sys
 from apache_beam.io.filesystems import FileSystems

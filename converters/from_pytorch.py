@@ -65,11 +65,7 @@ def define_flags() -> None:
         None,
         "HxW of the pictures that the checkpoint was trained on, if they are not square.",
     )
-    flags.DEFINE_string(
-        "checkpoint_key",
-        None,
-        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
-    )
+    cli.define_checkpoint_key()
     flags.DEFINE_integer(
         "classes", None, "Number of classes; if it is not the checkpoint's, the heads are new."
     )

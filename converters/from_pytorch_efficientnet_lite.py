@@ -48,11 +48,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "input_size", None, "Input size, such as 224 or 224x320; by default the training size."
     )
-    flags.DEFINE_string(
-        "checkpoint_key",
-        None,
-        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
-    )
+    cli.define_checkpoint_key()
     cli.define_overwrite()
     flags.mark_flags_as_required(["checkpoint", "output"])
 

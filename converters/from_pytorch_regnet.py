@@ -39,11 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", None, f"PyTorch checkpoint: {', '.join(PYTORCH_FILES)}.")
     flags.DEFINE_string("output", None, "Keras file to write, ending in .keras.")
     flags.DEFINE_enum("model", REGNETS[0], REGNETS, "RegNetY variant in the checkpoint.")
-    flags.DEFINE_string(
-        "checkpoint_key",
-        None,
-        "Key of the state dict in a checkpoint that holds several, such as model_ema.",
-    )
+    cli.define_checkpoint_key()
     cli.define_overwrite()
     flags.mark_flags_as_required(["checkpoint", "output"])
 

@@ -91,11 +91,7 @@ def define_flags() -> None:
         None,
         "HxW of the pictures that a PyTorch checkpoint was trained on, if they are not square.",
     )
-    flags.DEFINE_string(
-        "checkpoint_key",
-        None,
-        "Key of the state dict in a PyTorch checkpoint that holds several, such as model_ema.",
-    )
+    cli.define_checkpoint_key()
 
 
 def check(a: str, b: str) -> None:

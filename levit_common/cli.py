@@ -125,6 +125,15 @@ def define_trust() -> None:
     flags.DEFINE_bool("trust", False, f"{TRUST_HELP[0].upper()}{TRUST_HELP[1:]}.")
 
 
+def define_checkpoint_key() -> None:
+    """Defines --checkpoint_key, for PyTorch files with several networks."""
+    flags.DEFINE_string(
+        "checkpoint_key",
+        None,
+        "Key of the state dict in a PyTorch checkpoint that holds several, such as model_ema.",
+    )
+
+
 def define_overwrite() -> None:
     """Defines --overwrite."""
     flags.DEFINE_bool("overwrite", False, "Replace an existing output.")

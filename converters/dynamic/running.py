@@ -21,7 +21,8 @@ from levit_common.shipped_names import (
     THRESHOLDS_SIGNATURE,
 )
 from levit_lite.prediction.tflite_network import open_tflite
-from levit_tf.prediction.network_files import open_onnx, open_saved_model
+from levit_tf.prediction.network_files import open_saved_model
+from levit_tf.prediction.onnx_network import open_onnx
 
 _ANSWER = (LOGITS, PROBABILITIES, EXIT)
 

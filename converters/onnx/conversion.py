@@ -30,7 +30,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
 from levit_common.shipped_names import INPUT
 from levit_tf.keras_graph.flatten import flatten
-from levit_tf.prediction.network_files import CLASS_NAMES_KEY
+from levit_tf.prediction.onnx_network import CLASS_NAMES_KEY, fixed_sides
 from levit_tf.prediction.predictor import exported_class_names
 
 # Float32 arithmetic in another order causes differences a hundred times smaller.
@@ -287,7 +287,8 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
                 [batch_size or _BATCH_DIMENSION, *sides, deployed.input.shape[3]]
             )
         for value in graph.outputs:
-            value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *_named(value.shape[1:])])
+            sides = fixed_sides(value.shape[1:])
+            value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *sides])
         return
     first = {
         node: node.inputs[0].shape[0]
@@ -309,11 +310,6 @@ def _set_sizes(model, batch_size: int | None, deployed: keras.Model) -> None:
                 value.shape = None  # it has the old batch size; it is inferred again
     for value in (*graph.inputs, *graph.outputs):
         value.shape = onnx_ir.Shape([batch_size or _BATCH_DIMENSION, *value.shape[1:]])
-
-
-def _named(sides) -> list[int | str | None]:
-    """Returns the sides of an output: integers if they are known, else None."""
-    return [side if isinstance(side, int) else None for side in sides]
 
 
 def _layer_names(graph: keras.Model) -> Iterator[str]:

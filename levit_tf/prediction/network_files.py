@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,14 +26,12 @@ from levit_lite.prediction.tflite_network import tflite_network
 from levit_tf.keras_graph.endings import LINEAR, ending_of, has_two_heads, have_exits, mean_of_heads
 from levit_tf.keras_graph.flatten import flatten, with_float_input
 from levit_tf.keras_graph.properties import known_input_range, model_properties
-from levit_tf.opening.onnx_files import check_onnx_file, session_options
 from levit_tf.opening.saved_models import check_saved_model
+from levit_tf.prediction.onnx_network import onnx_network
 from levit_tf.preprocessing import InputRange
 from levit_tf.weights.keras_files import load_keras_file
 
 EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
-CLASS_NAMES_KEY = "class_names"  # key in the metadata of ONNX files; one name per line
-ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 # Places of the class names in an exported SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
 
@@ -88,7 +86,7 @@ def read_network(
     if path.suffix.lower() == ".tflite":
         return checked(tflite_network(path, threads))
     if path.suffix.lower() == ".onnx":
-        return checked(_onnx(path, threads))
+        return checked(onnx_network(path, threads))
     raise ModelFileError(f"{path}: not a model that can be read. Expected {EXPECTED_FILES}.")
 
 
@@ -249,68 +247,3 @@ def saved_model_labels(path: Path) -> tuple[str, ...] | None:
     """
     labels = next((path / name for name in _LABELS if (path / name).is_file()), None)
     return tuple(read_labels(labels)) if labels else None
-
-
-def open_onnx(path: Path, threads: int | None = None):
-    """Loads an ONNX file.
-
-    Args:
-      path: an existing file.
-      threads: number of threads; by default ONNX Runtime chooses it.
-
-    Returns:
-      ONNX Runtime's `InferenceSession`, on the CPU.
-
-    Raises:
-      ModelFileError: it is damaged, of another kind, or could do harm.
-      ImportError: ONNX Runtime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ImportError(
-            f'{path}: an .onnx file needs ONNX Runtime: pip install "levit_tf[onnx]"'
-        ) from error
-    check_onnx_file(path)
-    try:
-        return onnxruntime.InferenceSession(
-            str(path), session_options(threads), providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # A damaged file can raise many types of errors.
-        raise ModelFileError(
-            f"{path}: cannot be loaded as an ONNX file; truncated, or another kind of file? "
-            f"{first_line(error)}"
-        ) from error
-
-
-def _onnx(path: Path, threads: int | None) -> Network:
-    session = open_onnx(path, threads)
-    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    shapes = {tensor.name: fixed_sides(tensor.shape) for tensor in session.get_outputs()}
-    if list(inputs) != [INPUT]:
-        # An ONNX file has one graph and no names of signatures.
-        raise unexpected_signature({SIGNATURE: (list(inputs), list(shapes))}, path)
-    dtype = ONNX_TYPES.get(inputs[INPUT].type)
-    if dtype is None:
-        raise ModelFileError(
-            f"{path}: expected an input of type {' or '.join(ONNX_TYPES)}. Found: "
-            f"{inputs[INPUT].type}"
-        )
-
-    def outputs(images):
-        found = session.run(list(shapes), {INPUT: images.astype(dtype)})
-        return {name: y.astype(np.float32) for name, y in zip(shapes, found, strict=True)}
-
-    input_shape = image_shape(fixed_sides(inputs[INPUT].shape), path)
-    return Network(str(path), outputs, input_shape, shapes, onnx_labels(session), session)
-
-
-def onnx_labels(session) -> tuple[str, ...] | None:
-    """Reads the class names in the metadata of an opened ONNX file; None without any."""
-    text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
-    return tuple(text.split("\n")) if text else None
-
-
-def fixed_sides(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
-    """Returns a shape with None for the free dimensions, for which ONNX has names."""
-    return tuple(side if isinstance(side, int) else None for side in shape)

@@ -18,7 +18,7 @@ from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
 from levit_lite.prediction.quantized_values import dequantize, quantize, scale_of
 from levit_lite.prediction.tflite_network import open_tflite, packed_labels
-from levit_tf.prediction.network_files import ONNX_TYPES, fixed_sides, onnx_labels, open_onnx
+from levit_tf.prediction.onnx_network import ONNX_TYPES, fixed_sides, onnx_labels, open_onnx
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from training.teachers.reading import Reading, Shape
 from training.teachers.tflite_metadata import noted_range

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from converters.tflite import metadata
 from converters.tflite.tflite_graph import Graph
 from levit_lite.class_names import LABELS_FILE
-from levit_tf.prediction.network_files import CLASS_NAMES_KEY
+from levit_tf.prediction.onnx_network import CLASS_NAMES_KEY
 from levit_tf.preprocessing import preprocess_input
 from tests.support.randomize import random_images
 from training.teachers.teacher import load_teacher, parse_preprocessing

@@ -27,13 +27,14 @@ from benchmarks.support import results
 from benchmarks.support.serving_process import MODEL, Running, export_model, server
 from levit_common import cli
 from levit_common.figures import make_figure, save_figure
-from levit_common.files import atomic_path
+from levit_common.files import atomic_path, check_new
 from serving.client import Client
 from serving.client.calls import Target
 from serving.load.load_test_generator import OK, Load, Samples, generate
 from serving.load_test import make_requests, read_pictures
 
 _SLICE_S = 10.0
+_TABLE = "memory.csv"
 
 
 @dataclass(frozen=True)
@@ -155,9 +156,9 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
     Raises:
       ImportError: Matplotlib is not installed.
     """
-    with atomic_path(folder, flags.FLAGS.overwrite) as temporary:
+    with atomic_path(folder, flags.FLAGS.overwrite, [_TABLE]) as temporary:
         os.mkdir(temporary)
-        with open(Path(temporary, "memory.csv"), "w", newline="", encoding="utf-8") as file:
+        with open(Path(temporary, _TABLE), "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(["phase", "seconds", "requests", "reloads", "resident_mb"])
             for phase, rows in (("load", under_load), ("reload", reloading)):
@@ -182,8 +183,7 @@ def write_results(folder: str, under_load: list[Row], reloading: list[Row]) -> N
 
 def main() -> None:
     args = flags.FLAGS
-    if os.path.exists(args.output) and not args.overwrite:
-        raise FileExistsError(f"{args.output} exists already; --overwrite replaces it.")
+    check_new(args.output, args.overwrite, [_TABLE])
     pictures = read_pictures(args.images, 256, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         version = export_model(args.variant, Path(folder))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from levit_common.choices import PYTORCH_FILES
-from levit_common.shipped_names import LOGITS, PROBABILITIES
+from levit_common.shipped_names import GRAPH_FILE, LOGITS, PROBABILITIES
 from levit_common.spelling import did_you_mean
 
 
@@ -68,6 +68,11 @@ OUTPUTS = {
     LOGITS: (LOGITS,),
     "both": (LOGITS, PROBABILITIES),
 }
+# Files by which the folders that commands write are recognised, before another replaces them.
+RECORD_FILE = "dynamic.json"
+DYNAMIC_FILES = (RECORD_FILE,)
+SAVED_MODEL_FILES = (GRAPH_FILE,)
+UPLOAD_FILES = ("README.md", "config.json", "model.keras")
 # Calibration pictures that are available without files.
 EMBEDDED = ("digits", "photographs")
 FOLDER_PREFIX = "imagefolder:"

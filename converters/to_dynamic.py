@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from converters.choices import FOLDER_PREFIX, STEP_FORMATS
+from converters.choices import DYNAMIC_FILES, FOLDER_PREFIX, STEP_FORMATS
 from levit_common import cli
 from levit_common.files import check_exists, check_new
 
@@ -142,7 +142,7 @@ def check() -> None:
             raise ValueError(f"--formats: some of {', '.join(STEP_FORMATS)}. Received: {name!r}")
     for path in args.models:
         check_exists(path, "a .keras file")
-    check_new(args.output, args.overwrite)
+    check_new(args.output, args.overwrite, DYNAMIC_FILES, args.models)
 
 
 COMMAND = cli.Command(main, define_flags, check)

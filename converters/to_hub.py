@@ -16,7 +16,7 @@ import re
 
 from absl import flags
 
-from converters.choices import CALIBRATION
+from converters.choices import CALIBRATION, UPLOAD_FILES
 from levit_common import cli
 from levit_common.files import check_exists, check_new
 
@@ -64,7 +64,7 @@ def check() -> None:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.name):
         raise ValueError(f"--name: expected OWNER/NAME. Received: {args.name!r}")
     check_exists(args.model, "a .keras file")
-    check_new(args.output, args.overwrite)
+    check_new(args.output, args.overwrite, UPLOAD_FILES, [args.model])
 
 
 COMMAND = cli.Command(main, define_flags, check)

@@ -15,7 +15,14 @@ from pathlib import Path
 
 from absl import flags
 
-from converters.choices import CONSTANTS, LABELS_HELP, PRECISIONS, WEIGHTS, WEIGHTS_HELP
+from converters.choices import (
+    CONSTANTS,
+    LABELS_HELP,
+    PRECISIONS,
+    SAVED_MODEL_FILES,
+    WEIGHTS,
+    WEIGHTS_HELP,
+)
 from levit_common import cli
 from levit_common.files import check_exists, check_new
 from levit_common.lazy import lazy_names
@@ -58,7 +65,7 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     check_exists(args.model, "a .keras file")
-    check_new(args.output, args.overwrite)
+    check_new(args.output, args.overwrite, SAVED_MODEL_FILES, [args.model])
 
 
 COMMAND = cli.Command(main, define_flags, check)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from levit_common.hub_addresses import advice_on_hub
@@ -16,7 +16,12 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[str]:
+def atomic_path(
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    made_of: Sequence[str] = (),
+    reads: Iterable[str | os.PathLike] = (),
+) -> Iterator[str]:
     """Yields a temporary path that is renamed to `path` if the block succeeds, and else removed.
 
     Works for files and directories: the block creates whichever it needs. The temporary path is in
@@ -25,17 +30,19 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
     Args:
       path: path of the output; its folder is created.
       overwrite: whether an existing `path` may be replaced.
+      made_of: see `check_new`.
+      reads: see `check_new`.
 
     Yields:
       The path to write to; nothing exists there yet.
 
     Raises:
-      FileExistsError: `path` exists and `overwrite` is false, raised before the block runs; or
-        `path` is a directory and the block wrote a file, or the other way round.
+      FileExistsError: `path` exists and may not be replaced, raised before the block runs, or
+        after it if `path` has changed meanwhile.
       OSError: the folder cannot be created or written to.
     """
     path = os.path.abspath(os.fspath(path))
-    check_new(path, overwrite)
+    check_new(path, overwrite, made_of, reads)
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -46,9 +53,7 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         temporary = os.path.join(scratch, name)
         with naming(path):
             yield temporary
-        if os.path.exists(path) and os.path.isdir(path) != os.path.isdir(temporary):
-            kind = "directory" if os.path.isdir(path) else "file"
-            raise FileExistsError(f"{path} is a {kind}, which is not what would replace it.")
+        _check_replaceable(path, made_of, reads)
         if os.path.isfile(temporary):
             # Some writers make their files private; give the output the usual permissions.
             os.chmod(temporary, 0o666 & ~_umask())
@@ -57,11 +62,53 @@ def atomic_path(path: str | os.PathLike, overwrite: bool = False) -> Iterator[st
         os.replace(temporary, path)
 
 
-def check_new(path: str | os.PathLike, overwrite: bool = False) -> None:
-    """Raises FileExistsError if the path exists and may not be replaced."""
+def check_new(
+    path: str | os.PathLike,
+    overwrite: bool = False,
+    made_of: Sequence[str] = (),
+    reads: Iterable[str | os.PathLike] = (),
+) -> None:
+    """Raises FileExistsError if an output exists and may not be replaced.
+
+    Args:
+      path: path of the output.
+      overwrite: whether it may be replaced. A directory is replaced only if it is empty or was
+        written by the same command: replacing it deletes everything in it.
+      made_of: for a directory, names of files that all directories of its kind contain; empty for
+        a file.
+      reads: files from which the output is made.
+    """
     path = os.path.abspath(os.fspath(path))
     if os.path.lexists(path) and not overwrite:
         raise FileExistsError(f"{path} exists already; --overwrite replaces it.")
+    _check_replaceable(path, made_of, reads)
+
+
+def _check_replaceable(
+    path: str, made_of: Sequence[str], reads: Iterable[str | os.PathLike]
+) -> None:
+    if not os.path.isdir(path):
+        if os.path.exists(path) and made_of:
+            raise FileExistsError(f"{path} is a file, which is not what would replace it.")
+        return
+    if not made_of:
+        raise FileExistsError(f"{path} is a directory, which is not what would replace it.")
+    missing = [name for name in made_of if not os.path.exists(os.path.join(path, name))]
+    inside = [one for one in reads if _contains(path, one)]
+    if _contains(path, os.curdir):
+        reason = "this command runs in it"
+    elif inside:
+        reason = f"it contains {os.fspath(inside[0])}, which is read"
+    elif missing and os.listdir(path):
+        reason = f"it contains other files, and no {missing[0]}"
+    else:
+        return
+    raise FileExistsError(f"{path}: --overwrite does not delete this folder: {reason}.")
+
+
+def _contains(folder: str, path: str | os.PathLike) -> bool:
+    """Returns whether a path is a folder or lies in it, links followed."""
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
 def check_suffix(path: str | os.PathLike, *suffixes: str) -> None:

@@ -24,6 +24,7 @@ x and y in pixels of the input (the centre of the first pixel is 0) and the conf
 A `.keras` file is different: its model takes normalised pixels, as in keras.applications.
 """
 
+GRAPH_FILE = "saved_model.pb"  # of a SavedModel
 SIGNATURE = "serving_default"
 INPUT = "images"
 LOGITS = "logits"

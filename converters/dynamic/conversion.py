@@ -19,6 +19,7 @@ import levit_tf
 from converters.choices import (
     DEFAULT_CALIBRATION_METHOD,
     DEFAULT_OPSET,
+    DYNAMIC_FILES,
     LEAST_CALIBRATION_IMAGES,
     STEP_FORMATS,
 )
@@ -118,7 +119,7 @@ def to_dynamic(
         choose = functools.partial(undecided, delta=delta)
     # With damaged ones, the pictures for int8 ranges and those that are counted would overlap.
     pictures = pictures.readable()
-    with atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite, DYNAMIC_FILES, sources) as temporary:
         folder = Path(temporary)
         folder.mkdir()
         names = list(class_names or ())

@@ -205,7 +205,7 @@ def _set_in_saved_model(path: Path, values: dict[str, np.ndarray]) -> None:
                     node.attr["value"].tensor.CopyFrom(value)
                     found.add(node.name)
     _check_found(found, values, path)
-    with atomic_path(path, overwrite=True) as temporary:
+    with atomic_path(path, overwrite=True, made_of=[GRAPH_FILE]) as temporary:
         # The fingerprint belongs to the old graph; TensorFlow loads models without one.
         shutil.copytree(path, temporary, ignore=shutil.ignore_patterns("fingerprint.pb"))
         Path(temporary, GRAPH_FILE).write_bytes(saved.SerializeToString(deterministic=True))

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from converters.choices import RECORD_FILE
 from converters.tflite.tflite_files import sha256
 from levit_tf.dynamic.calibration import Calibration, Point
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
-RECORD_FILE = "dynamic.json"
 SAVED_MODEL = "saved_model"  # as the name of a file in the record
 MODELS_SHA256 = "models_sha256"  # a checksum for each file of the record's "models"
 _NO_RECORD = "no record of converters.to_dynamic"

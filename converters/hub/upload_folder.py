@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from converters.choices import UPLOAD_FILES
 from converters.hub.configs import timm_architecture, timm_config, transformers_configs
 from converters.hub.model_card import model_card
 from converters.hub.pictures import labelled_pictures
@@ -23,7 +24,8 @@ from levit_tf.prediction.predictor import load_predictor
 from levit_tf.sizes import fixed_size
 from levit_tf.weights.loading import load_train_form
 
-KERAS, FLOAT, INT8 = "model.keras", "model.tflite", "model-int8.tflite"
+CARD, CONFIG, KERAS = UPLOAD_FILES
+FLOAT, INT8 = "model.tflite", "model-int8.tflite"
 _PICTURES = 2000
 
 
@@ -69,7 +71,7 @@ def write_upload_folder(
     size = (*fixed_size(network, str(model)), found.channels)
     heads = classifier_of(network).heads
     classes = classifier_of(network).classes
-    with atomic_path(output, overwrite) as temporary:
+    with atomic_path(output, overwrite, UPLOAD_FILES, [model]) as temporary:
         folder = Path(temporary)
         folder.mkdir()
         network.save(folder / KERAS)
@@ -81,10 +83,10 @@ def write_upload_folder(
         from_keras.convert(folder / KERAS, folder / "model.safetensors", flavour)
         described = (variant, size, classes, found.class_names, input_range)
         if flavour == "timm":
-            write_json(folder / "config.json", timm_config(*described, heads != "single"))
+            write_json(folder / CONFIG, timm_config(*described, heads != "single"))
         else:
             config, preprocessor = transformers_configs(*described, heads != "single")
-            write_json(folder / "config.json", config)
+            write_json(folder / CONFIG, config)
             write_json(folder / "preprocessor_config.json", preprocessor)
         files = [KERAS, FLOAT]
         to_tflite(network, folder / FLOAT)
@@ -107,7 +109,7 @@ def write_upload_folder(
             network.count_params(),
             heads != "single",
         )
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD).write_text(card, encoding="utf-8")
     return flavour
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from converters.choices import CONSTANTS
+from converters.choices import CONSTANTS, SAVED_MODEL_FILES
 from converters.deploy import deploy_graph
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from converters.saved_model.writing import write_saved_model
@@ -56,11 +56,11 @@ def to_saved_model(
       The largest difference of an output from the model's, relative to the output's largest value.
 
     Raises:
-      FileExistsError: `path` exists and `overwrite` is false.
+      FileExistsError: `path` exists, and `overwrite` is false or it is no SavedModel.
       ValueError: `model` cannot be exported, the number of class names is wrong, or the SavedModel
         computes something else than the model. Then nothing is written.
     """
-    with atomic_path(path, overwrite) as temporary:
+    with atomic_path(path, overwrite, SAVED_MODEL_FILES) as temporary:
         reference = model_artefact(model, f"Model {model.name!r}", input_range, few=True)
         graph = deploy_graph(model, input_range=input_range, is_open=True)
         names = exported_class_names(class_names, reference.network)

@@ -14,11 +14,11 @@ from levit_common.regular_files import (
     check_regular,
     check_regular_tree,
 )
+from levit_common.shipped_names import GRAPH_FILE
 from levit_common.spelling import shortened
 from levit_lite.opening.archives import allowed_bytes
 from levit_tf.opening.operations import READING, WRITING, is_registered, refusal
 
-GRAPH_FILE = "saved_model.pb"
 # Other file formats of the graph, which TensorFlow would read as well.
 OTHER_FORMS = ("saved_model.cpb", "saved_model.pbtxt")
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from levit_common.arrays import softmax
 from levit_common.regular_files import ModelFileError, first_line
-from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
+from levit_common.shipped_names import GRAPH_FILE, INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.class_names import LABELS_FILE, read_labels
 from levit_lite.prediction.network import Network, checked, image_shape, unexpected_signature
 from levit_lite.prediction.tflite_network import tflite_network
@@ -194,9 +194,9 @@ def open_saved_model(path: Path, trust: bool = False, flag: str = "--trust"):
         could do harm.
       ImportError: TensorFlow is not installed.
     """
-    if not (path / "saved_model.pb").is_file():
+    if not (path / GRAPH_FILE).is_file():
         raise ModelFileError(
-            f"{path}: a directory without saved_model.pb, so no SavedModel. Expected "
+            f"{path}: a directory without {GRAPH_FILE}, so no SavedModel. Expected "
             f"{EXPECTED_FILES}."
         )
     try:

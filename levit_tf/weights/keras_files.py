@@ -10,6 +10,7 @@ import keras
 
 from levit_common.files import check_exists
 from levit_common.regular_files import ModelFileError, check_regular, first_line
+from levit_common.shipped_names import GRAPH_FILE
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
 from levit_tf.opening.keras_files import bounded_variables, check_keras_file
 
@@ -27,7 +28,7 @@ def model_path(path: str | os.PathLike) -> str:
       ModelFileError: the run is not finished.
     """
     path = os.fspath(path)
-    if not os.path.isdir(path) or os.path.exists(os.path.join(path, "saved_model.pb")):
+    if not os.path.isdir(path) or os.path.exists(os.path.join(path, GRAPH_FILE)):
         return path
     final, best, config = (os.path.join(path, n) for n in (FINAL_FILE, BEST_FILE, "config.json"))
     if os.path.isfile(final):

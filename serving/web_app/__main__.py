@@ -13,6 +13,7 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.files import check_exists, check_new
+from serving.web_app import FILES
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     check_exists(args.model, "a .tflite file")
-    check_new(args.output, args.overwrite)
+    check_new(args.output, args.overwrite, FILES, [args.model])
 
 
 COMMAND = cli.Command(main, define_flags, check, starts_keras=False)

@@ -17,6 +17,7 @@ from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN, RESIZE_RATIO
 from levit_lite.prediction.predictor import load_tflite_predictor
 from levit_lite.prediction.tflite_network import open_tflite
+from serving.web_app import FILES
 from serving.web_app.packages import LITERT, WASM_UTILS, archive_of, files_in
 
 _PAGE = Path(__file__).parent / "page"
@@ -64,7 +65,7 @@ def write_site(
     """
     model = Path(model)
     config = _config(model, labels)
-    with atomic_path(output, overwrite) as temporary:
+    with atomic_path(output, overwrite, FILES, [model]) as temporary:
         folder = Path(temporary)
         (folder / "litert" / "wasm").mkdir(parents=True)
         shutil.copyfile(model, folder / "model.tflite")

@@ -41,7 +41,7 @@ def write(folder: Path, variant: str = VARIANT) -> None:
     randomize_keras(model)
     images = calibration_images("photographs", model.input_shape[1:3])
     _spread_logits(model, images)
-    with atomic_path(folder, overwrite=True) as temporary:
+    with atomic_path(folder, overwrite=True, made_of=[DONE]) as temporary:
         written = Path(temporary)
         written.mkdir()
         for recipe in RECIPES:

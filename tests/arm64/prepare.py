@@ -80,7 +80,7 @@ def prepare(
             f"{sources}: no such list of Debian mirrors. Name another: make ARM64_SOURCES=FILE"
         )
     with (
-        atomic_path(folder, overwrite=True) as temporary,
+        atomic_path(folder, overwrite=True, made_of=[DONE]) as temporary,
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".apt.") as scratch,
     ):
         machine, apt = Path(temporary), Path(scratch)

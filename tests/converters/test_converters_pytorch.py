@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import levit_tf
-from converters import from_pytorch, to_pytorch
+from converters import from_pytorch, to_dynamic, to_hub, to_pytorch, to_saved_model
 from converters.pytorch import to_keras
 from levit_common import cli
 from levit_common.files import atomic_path
 from levit_tf.weights import pytorch_recognition, pytorch_weights
 from levit_tf.weights.pytorch_weights import to_state_dict
+from serving.web_app import __main__ as web_app
 from tests.support import references
 from tests.support.cases import slow
 from tests.support.commands import call
@@ -265,20 +267,89 @@ def test_what_is_no_size(text):
 def test_atomic_directories_replace_and_vanish(tmp_path):
     target = tmp_path / "export"
     for content in ("first", "second"):
-        with atomic_path(target, overwrite=True) as temporary:
+        with atomic_path(target, overwrite=True, made_of=["mark"]) as temporary:
             os.mkdir(temporary)
-            (tmp_path / os.path.relpath(temporary, tmp_path) / content).touch()
-    assert os.listdir(target) == ["second"]
+            for name in (content, "mark"):
+                Path(temporary, name).touch()
+    assert sorted(os.listdir(target)) == ["mark", "second"]
 
     def fail():
-        with atomic_path(target, overwrite=True) as temporary:
+        with atomic_path(target, overwrite=True, made_of=["mark"]) as temporary:
             os.mkdir(temporary)
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert os.listdir(target) == ["second"]
+    assert sorted(os.listdir(target)) == ["mark", "second"]
     assert os.listdir(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize(
+    ("content", "output", "message"),
+    [
+        (["log.csv"], "run", "run: --overwrite does not delete .* other files, and no mark"),
+        (["mark", "best.keras"], "run", "it contains run/best.keras, which is read"),
+        (["mark", "best.keras"], ".", "this command runs in it"),
+        (["mark"], "..", "this command runs in it"),
+        (["mark"], "run/mark", "is a file, which is not what would replace it"),
+    ],
+)
+def test_folders_with_other_content_are_not_deleted(
+    content, output, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for name in content:
+        Path("run", name).touch()
+    with (
+        pytest.raises(FileExistsError, match=message),
+        atomic_path(
+            output, overwrite=True, made_of=["mark"], reads=[f"run/{name}" for name in content[1:]]
+        ),
+    ):
+        pytest.fail("the block runs")
+    assert sorted(os.listdir("run")) == sorted(content)
+
+
+def test_a_folder_that_is_filled_meanwhile_is_not_deleted(tmp_path):
+    def write():
+        with atomic_path(tmp_path / "export", made_of=["mark"]) as temporary:
+            os.mkdir(temporary)
+            (tmp_path / "export").mkdir()
+            (tmp_path / "export" / "precious").touch()
+
+    with pytest.raises(FileExistsError, match="other files"):
+        write()
+    assert os.listdir(tmp_path / "export") == ["precious"]
+
+
+def test_an_empty_folder_is_replaced(tmp_path):
+    (tmp_path / "export").mkdir()
+    with atomic_path(tmp_path / "export", overwrite=True, made_of=["mark"]) as temporary:
+        os.mkdir(temporary)
+        Path(temporary, "mark").touch()
+    assert os.listdir(tmp_path / "export") == ["mark"]
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (to_saved_model, ["--model=run/model.keras"]),
+        (to_dynamic, ["--models=run/model.keras", "--calibration=imagefolder:pictures"]),
+        (to_hub, ["--model=run/model.keras", "--name=me/flowers"]),
+        (web_app, ["--model=run/model.keras"]),
+    ],
+    ids=["to_saved_model", "to_dynamic", "to_hub", "web_app"],
+)
+def test_commands_do_not_delete_the_folder_of_their_model(
+    command, arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    Path("run/model.keras").touch()
+    assert call(command, [*arguments, "--output=run", "--overwrite"]) == 1
+    assert "it contains run/model.keras, which is read" in capsys.readouterr().err
+    assert Path("run/model.keras").exists()
 
 
 def test_a_file_does_not_replace_a_directory(tmp_path):

@@ -205,6 +205,10 @@ def test_an_existing_output_is_kept(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(FileExistsError, match="--overwrite"):
         to_saved_model(shared_model(), tmp_path / "out")
+    (tmp_path / "out" / "final.keras").touch()
+    with pytest.raises(FileExistsError, match=r"does not delete .* no saved_model\.pb"):
+        to_saved_model(shared_model(), tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "final.keras").exists()
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from converters.verification.export_check import check_export
 from converters.verification.verify_artefact import Artefact, Precision
-from converters.verification.verify_compare import check_export
 from converters.verification.verify_keras import model_artefact
 from levit_common.shipped_names import LOGITS
 from levit_tf.dynamic.calibration import NEVER

@@ -24,7 +24,7 @@ from converters.onnx.token_layout import with_tokens
 from converters.tflite.quantization_ranges import Ranges
 from converters.tflite.tflite_check import compare_with_keras
 from converters.tflite.tflite_graph import Graph
-from converters.verification.verify_compare import check_export
+from converters.verification.export_check import check_export
 from converters.verification.verify_graphs import onnx_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix

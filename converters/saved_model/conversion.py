@@ -14,8 +14,8 @@ from converters.choices import CONSTANTS, SAVED_MODEL_FILES
 from converters.deploy import deploy_graph
 from converters.saved_model.tensorflow_graph import tensorflow_function
 from converters.saved_model.writing import write_saved_model
+from converters.verification.export_check import check_export
 from converters.verification.verify_artefact import BFLOAT16, FLOAT32
-from converters.verification.verify_compare import check_export
 from converters.verification.verify_graphs import saved_model_artefact
 from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path
@@ -45,7 +45,7 @@ def to_saved_model(
       class_names: one name per class, stored as `labels.txt` in the directory; by default those of
         the model.
       input_range: see `converters.deploy.deploy_graph`.
-      images: pictures to compare on, see `converters.verification.verify_compare.check_export`.
+      images: pictures to compare on, see `converters.verification.export_check.check_export`.
       precision: "float32", or "bfloat16" for all arithmetic between float32 pixels and float32
         logits: faster if the processor has such instructions, with a relative error of about 2e-2.
       weights: "constants", or "variables", which start faster and need less memory, but take longer

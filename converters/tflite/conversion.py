@@ -57,7 +57,7 @@ def to_tflite(
       path: the file to write, ending in .tflite.
       recipe: one of `converters.choices.RECIPES`.
       outputs: outputs of a classifier, one of `converters.choices.OUTPUTS`. MediaPipe needs a
-        single output. Other networks keep all their outputs.
+        single output. Networks with other outputs keep all of them.
       io_dtype: type of the input and the outputs, one of the recipe's types; by default the first.
         Joints are always float32.
       calibration_images: pictures (n, height, width, 3), RGB 0..255, like those of the application.
@@ -133,12 +133,12 @@ def chosen_outputs(graph: keras.Model, outputs: str) -> keras.Model:
 
     Args:
       graph: a result of `converters.deploy.deploy_graph`.
-      outputs: one of `OUTPUTS`, for a classifier.
+      outputs: one of `OUTPUTS`, for a classifier without other outputs.
 
     Raises:
       ValueError: the network has no such output, or its logits alone would be taken for others.
     """
-    if class_count(graph) is None:
+    if class_count(graph) is None or set(graph.output) - {LOGITS, PROBABILITIES}:
         return graph
     missing = sorted(set(OUTPUTS[outputs]) - set(graph.output))
     if missing:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.verification.export_check import check_comparable
 from converters.verification.verify_artefact import FLOAT32, Artefact
 from converters.verification.verify_compare import OutputDifferences, compare_outputs
 from converters.verification.verify_graphs import tflite_artefact
@@ -46,7 +47,8 @@ def check(
 
     Raises:
       ImportError: `images` is None, and scikit-learn is not installed.
-      ValueError: the outputs differ by more than `tolerance`, or the predictions do not agree.
+      ValueError: the outputs differ by more than `tolerance`, or the predictions do not agree;
+        or see `converters.verification.export_check.check_comparable`.
     """
     found = compare_with_keras(
         tflite_artefact(Path(path)), Path(path), reference, images, tolerance
@@ -90,6 +92,7 @@ def compare_with_keras(
     images = np.asarray(images, np.float32)
     images = images[:: -(-len(images) // _PICTURES)]
     found = compare_outputs(reference, export, images)
+    check_comparable(found, reference, path.name)
     if not _is_close(found, tolerance, reference):
         raise ValueError(
             f"{path.name}: not written, as it does not compute what the Keras model does. "

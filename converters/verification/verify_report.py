@@ -36,6 +36,8 @@ def as_text(
     ]
     if layers is not None:
         lines += ["", *_layer_lines(layers, tolerance)]
+    if outputs.broken:
+        lines += ["", *(f"{source} returns NaN or infinity." for source in outputs.broken)]
     word = "within" if outputs.within(tolerance) else "NOT within"
     relative = outputs.outputs[outputs.deciding].relative
     lines += ["", f"{outputs.deciding}: {relative:.1e}, {word} the tolerance of {tolerance:.1e}"]
@@ -92,6 +94,7 @@ def as_json(
         },
         "pictures": outputs.pictures,
         "same_top1": outputs.same_top1,
+        "not_finite": list(outputs.broken),
         "outputs": {name: vars(difference) for name, difference in outputs.outputs.items()},
         "tolerance": tolerance,
         "within_tolerance": outputs.within(tolerance),

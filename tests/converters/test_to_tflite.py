@@ -301,6 +301,17 @@ def test_logits_alone_are_refused_if_readers_would_mistake_them(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("recipe", ["fp32", slow("int8")])
+def test_outputs_beside_the_probabilities_are_kept(tmp_path, recipe):
+    x = inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Dense(5, name="embedding")(keras.layers.Flatten()(x))
+    found = {"probabilities": keras.layers.Dense(3, "softmax")(x), "embedding": x}
+    model = levit_tf.with_properties(keras.Model(inputs, found), input_range="unit")
+    images = rgb_images(8, (16, 16))
+    to_tflite(model, tmp_path / "out.tflite", recipe=recipe, calibration_images=images)
+    assert set(outputs_of(tmp_path / "out.tflite", images)) == {"probabilities", "embedding"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["fp32", slow("int8_full")])
 def test_the_same_network_gives_the_same_file(model, files, recipe, tmp_path):

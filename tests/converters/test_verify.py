@@ -1,7 +1,9 @@
 """Comparing two files: equal in every format, a changed weight found, misfits named."""
 
+import dataclasses
 import functools
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +13,8 @@ from PIL import Image
 import levit_tf
 from converters import verify as command
 from converters.layer_names import block_in, layer_in
+from converters.tflite.tflite_check import compare_with_keras
+from converters.verification.export_check import check_export
 from converters.verification.verify_artefact import FLOAT32, INT8, Artefact
 from converters.verification.verify_compare import compare_layers, compare_outputs
 from converters.verification.verify_keras import keras_artefact
@@ -290,6 +294,41 @@ def test_nan_is_never_within_the_tolerance():
     )
     assert layers.first_beyond(1e9) == "x"
     assert (layers.only_a, layers.only_b) == (["y"], ["z"])
+
+
+@pytest.mark.parametrize(
+    ("reference", "export", "message"),
+    [
+        ([np.nan, np.nan], [np.nan, np.nan], "not written: keras itself returns NaN"),
+        ([1.0, 2.0], [np.inf, 2.0], "not written: it returns NaN or infinity where"),
+    ],
+)
+@pytest.mark.parametrize("precision", [FLOAT32, INT8])
+def test_networks_that_answer_nan_are_not_written(reference, export, message, precision):
+    a, b = (fake({"logits": np.array(logits)}) for logits in (reference, export))
+    a, b = dataclasses.replace(a, source="keras"), dataclasses.replace(b, precision=precision)
+    images = np.zeros((2, 2, 2, 3), np.float32)
+    found = compare_outputs(a, b, images)
+    assert not found.is_close(1e9, is_exact=False)
+    with pytest.raises(ValueError, match=message):
+        check_export(a, b, images, 1e9, "out")
+    with pytest.raises(ValueError, match=message):
+        compare_with_keras(b, Path("out"), a, images, None)
+
+
+def test_the_output_that_is_nan_decides():
+    a = fake({"x": np.ones(2), "y": np.array([1.0, np.nan])})
+    found = compare_outputs(a, a, np.zeros((2, 2, 2, 3), np.float32))
+    assert found.deciding == "y"
+    assert not found.within(1e9)
+
+
+def test_an_export_that_lacks_an_output_is_not_written():
+    a = fake({"logits": np.ones(2), "embedding": np.ones(4)})
+    images = np.zeros((2, 2, 2, 3), np.float32)
+    with pytest.raises(ValueError, match="no output 'embedding', which the Keras model has"):
+        check_export(a, fake(PROBABILITIES), images, 1e9, "out")
+    check_export(fake({"logits": np.ones(2)}), fake(PROBABILITIES), images, 1e-4, "out")
 
 
 def test_layers_of_other_shapes_are_where_networks_part():

@@ -7,13 +7,15 @@ Works on numpy arrays by name and does not need torch; `checkpoint_files` reads 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from levit_common.choices import FLAVOURS
 from levit_tf.attention_bias import Grid, attention_bias_index
+from levit_tf.keras_graph.flatten import is_inactive
+from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
 from levit_tf.variants import Variant
 from levit_tf.weights.assignment import (
@@ -33,6 +35,8 @@ from levit_tf.weights.pytorch_names import (
 )
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, canonical, recognise
 
+# Layers behind the heads that a PyTorch LeViT leaves to its user; notes are of type Identity.
+_WITHOUT_COUNTERPART = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Identity)
 _COUNTER = "num_batches_tracked"
 _INDEX = "attention_bias_idxs"
 
@@ -134,9 +138,9 @@ def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:
       Arrays by key in the order of the network, including all buffers that `flavour` registers.
 
     Raises:
-      ValueError: unknown flavour; not a LeViT in train form; or a LeViT that the codebase cannot
-        build: the official code and Hugging Face support only hard-swish, four stem convolutions
-        and square inputs.
+      ValueError: unknown flavour; not a LeViT in train form; a LeViT with attention windows or
+        with more layers than its own; or a LeViT that the codebase cannot build: the official code
+        and Hugging Face support only hard-swish, four stem convolutions and square inputs.
     """
     if flavour not in FLAVOURS:
         raise ValueError(f"Unknown format {flavour!r}. Known: {', '.join(FLAVOURS)}.")
@@ -148,8 +152,10 @@ def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:
         )
     _check_expressible(variant, grids[0], flavour)
     variables = {variable.path: variable for variable in model.weights}
+    table = name_table(variant)
+    _check_plain(model, variables.keys() - {entry.path for entry in table})
     state = {}
-    for entry in name_table(variant):
+    for entry in table:
         if entry.path not in variables:
             continue
         key = entry.key(flavour)
@@ -162,6 +168,34 @@ def to_state_dict(model: keras.Model, flavour: str) -> dict[str, np.ndarray]:
             index = attention_bias_index(grids[entry.stage], entry.stride)
             state[f"{prefix}.{_INDEX}"] = index.astype(np.int64)
     return state
+
+
+def _check_plain(model: keras.Model, unknown: Iterable[str]) -> None:
+    """Raises ValueError for what no PyTorch codebase has: added layers and attention windows.
+
+    Args:
+      model: a LeViT in train form with the top.
+      unknown: paths of variables that a LeViT does not have.
+    """
+    added = sorted({path.partition("/")[0] for path in unknown})
+    makers = {id(x): call for call in calls_of(model) for x in call.outputs}
+    for tensor in model.outputs:
+        call = makers[id(tensor)]
+        while isinstance(call.operation, _WITHOUT_COUNTERPART) or is_inactive(call.operation):
+            call = makers[id(call.inputs[0])]
+        if call.operation is not classifier_of(model):
+            added.append(call.operation.name)
+    if added:
+        raise ValueError(
+            f"Model {model.name!r} is more than a LeViT, and would be written without its layer "
+            f"{added[0]!r}."
+        )
+    for layer in model.layers:
+        if getattr(layer, "window", None) is not None:
+            raise ValueError(
+                f"Model {model.name!r} has attention windows (layer {layer.name!r}), which no "
+                "PyTorch codebase has."
+            )
 
 
 def _check_expressible(variant: Variant, grid: Grid, flavour: str) -> None:

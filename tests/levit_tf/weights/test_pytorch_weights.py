@@ -6,6 +6,8 @@ import pytest
 
 import levit_tf
 from levit_common.choices import FLAVOURS
+from levit_tf.dynamic.exits import add_exits
+from levit_tf.keras_graph.graph_calls import copied
 from levit_tf.weights.pytorch_names import name_table, to_pytorch
 from levit_tf.weights.pytorch_recognition import recognise
 from levit_tf.weights.pytorch_weights import load_state_dict, to_state_dict
@@ -280,6 +282,31 @@ def test_silu_variants_are_for_timm_only():
     assert to_state_dict(model, "timm")
     with pytest.raises(ValueError, match="activation is silu"):
         to_state_dict(model, "hf")
+
+
+def in_front(layer):
+    return copied(nano(), at_input=layer)
+
+
+def behind(layer):
+    model = nano()
+    return keras.Model(model.input, layer(model.output))
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: in_front(keras.layers.Conv2D(3, 1, name="own")), "'own'"),
+        (lambda: behind(keras.layers.Dense(2, name="own")), "'own'"),
+        (lambda: behind(keras.layers.ReLU(name="own")), "'own'"),
+        (lambda: add_exits(nano()), "'exits_0'"),
+        (lambda: nano(attention_window=2), r"attention windows .*'stages_0_blocks_0_attn'"),
+    ],
+    ids=["in front", "behind", "without weights", "exits", "windows"],
+)
+def test_what_pytorch_has_no_place_for_is_named(make, named):
+    with pytest.raises(ValueError, match=named):
+        to_state_dict(make(), "timm")
 
 
 def test_models_that_are_no_train_form_or_have_no_head(trained):

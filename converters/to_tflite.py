@@ -46,20 +46,19 @@ def main() -> None:
     from converters.tflite.conversion import to_tflite
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
-    from levit_tf.weights.keras_files import load_keras_file
+    from levit_tf.weights.keras_files import load_keras_file, model_path
 
     args = flags.FLAGS
-    model = load_keras_file(args.model)
+    path = model_path(args.model)
+    model = load_keras_file(path)
     options = {
         "recipe": args.recipe,
         "outputs": args.outputs,
         "io_dtype": args.io_dtype,
         "calibration_method": args.calibration_method,
-        "class_names": labels_for(
-            args.labels, Path(args.model), model_properties(model).class_names
-        ),
+        "class_names": labels_for(args.labels, Path(path), model_properties(model).class_names),
         "input_range": args.input_range,
-        "source": args.model,
+        "source": path,
     }
     if args.input_sizes:
         from converters.tflite.several_sizes import to_tflite_of_sizes

@@ -1,8 +1,12 @@
 """TFLite export: refusals that help, and the command."""
 
+import json
+from pathlib import Path
+
 import keras
 import pytest
 
+import levit_tf
 from converters import to_tflite as to_tflite_command
 from converters.to_tflite import to_tflite
 from levit_tf.preprocessing import preprocess_input
@@ -83,6 +87,19 @@ def test_the_command_converts_a_network_of_features(model, tmp_path, run_command
     result = run_command("converters.to_tflite", *arguments_for(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "pictures pre_logits differ by" in result.stdout
+
+
+def test_the_command_takes_the_folder_of_a_run(tmp_path, capsys):
+    dense = keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), dense])
+    model = levit_tf.with_properties(model, input_range="unit")
+    run, output = tmp_path / "run", tmp_path / "out.tflite"
+    run.mkdir()
+    model.save(run / "final.keras")
+    assert call(to_tflite_command, [f"--model={run}", f"--output={output}"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count(f"taken: {run / 'final.keras'}") == 1
+    assert json.loads(Path(f"{output}.json").read_text())["source"]["file"] == "final.keras"
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from levit_tf.keras_graph.endings import (
     ending_of,
     has_two_heads,
     have_exits,
+    is_activation,
     last_call,
 )
 from levit_tf.keras_graph.flatten import as_functional, flatten, is_inactive, with_float_input
@@ -33,8 +34,6 @@ from levit_tf.preprocessing import INPUT_RANGES
 
 GRAPH_NAME = "deploy"
 NORMALIZE = "normalize"
-# Last layers whose activation can be separated from the logits.
-_ENDINGS = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dense)
 
 
 def deploy_graph(
@@ -168,13 +167,14 @@ def _core(model: keras.Model, front: frozenset[str]) -> tuple[keras.Model, objec
         logits = keras.layers.Average(name="average_heads")(list(core.output.values()))
         return keras.Model(core.inputs[0], logits, name=model.name), SOFTMAX
     last = None if ending is None else last_call(core)
-    if last is None or (ending != LINEAR and not isinstance(last.operation, _ENDINGS)):
+    is_dense = last is not None and isinstance(last.operation, keras.layers.Dense)
+    if last is None or not (ending == LINEAR or is_dense or is_activation(last.operation)):
         outputs = dict(zip(names, core.outputs, strict=True))
         return keras.Model(core.inputs[0], outputs, name=model.name), None
     (logits,), activation = last.outputs, SOFTMAX if ending == LINEAR else ending
     if isinstance(last.operation, keras.layers.Activation):
         (logits,), activation = last.inputs, last.operation.activation
-    elif isinstance(last.operation, keras.layers.Softmax):
+    elif is_activation(last.operation):
         (logits,) = last.inputs
     elif ending != LINEAR:  # the activation is part of a dense layer, which is a copy
         last.operation.activation = keras.activations.linear

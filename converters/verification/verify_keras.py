@@ -12,7 +12,7 @@ from converters.layer_names import layer_in
 from converters.pytorch.to_keras import convert
 from converters.verification.verify_artefact import BFLOAT16, FLOAT16, FLOAT32, Artefact, Precision
 from levit_common.shipped_names import LOGITS
-from levit_tf.keras_graph.endings import last_call
+from levit_tf.keras_graph.endings import is_activation, last_call
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.layers import Classifier
 from levit_tf.prediction.network_files import float32_of, keras_network, run_of
@@ -100,7 +100,7 @@ def _before_activation(flat: keras.Model) -> keras.Model | None:
     if not keras.utils.is_keras_tensor(flat.output):  # logits of two heads, or of exits
         return None
     last = last_call(flat)
-    if last and isinstance(last.operation, (keras.layers.Activation, keras.layers.Softmax)):
+    if last and is_activation(last.operation):
         return keras.Model(flat.inputs[0], last.inputs[0])
     return None
 

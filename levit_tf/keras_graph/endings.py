@@ -17,6 +17,8 @@ _ACTIVATIONS = {
     keras.activations.softmax: SOFTMAX,
     keras.activations.sigmoid: SIGMOID,
 }
+# Stateless operations, such as keras.ops.softmax or keras.activations.sigmoid of a tensor.
+_OPERATIONS = {"Softmax": SOFTMAX, "Sigmoid": SIGMOID}
 _TRANSPARENT = {"Identity", "Cast", "ConvertToTensor"}
 # Layers that turn logits into logits, and probabilities into probabilities.
 _AVERAGING = {"Average", "Mean"}
@@ -100,6 +102,19 @@ def last_call(model: keras.Model) -> Call | None:
         (tensor,) = call.inputs
 
 
+def is_activation(operation: Any) -> bool:
+    """Returns whether a layer or a stateless operation is only an activation of its input."""
+    layers = keras.layers.Activation, keras.layers.Softmax
+    return isinstance(operation, layers) or operation_ending(operation) is not None
+
+
+def operation_ending(operation: Any) -> str | None:
+    """Returns `SOFTMAX` or `SIGMOID` for stateless operations over classes, None for any other."""
+    if isinstance(operation, keras.layers.Layer) or getattr(operation, "axis", -1) not in (-1, 1):
+        return None
+    return _OPERATIONS.get(type(operation).__name__)
+
+
 def _call_of(tensor: keras.KerasTensor, calls: list[Call]) -> Call | None:
     return next((call for call in calls if any(x is tensor for x in call.outputs)), None)
 
@@ -113,6 +128,8 @@ def _ending(tensor: keras.KerasTensor, calls: list[Call]) -> str | None:
     if call is None:
         return None
     layer, kind = call.operation, type(call.operation).__name__
+    if found := operation_ending(layer):
+        return found
     if isinstance(layer, Classifier):
         return LINEAR
     if kind in _TRANSPARENT or is_inactive(layer):

@@ -39,10 +39,10 @@ def flatten(model: keras.Model) -> keras.Model:
       model: a functional model or a built `keras.Sequential`, whose layers may be such models.
 
     Returns:
-      A functional model for inference that shares the layers of `model`; `model` itself if nothing
-      is nested. `model` is not changed. `layer.output` of a shared layer still belongs to its first
-      graph; use `graph_calls` for the outputs in this one. Nested models whose layers have the
-      same names, such as two networks of an ensemble, are kept.
+      A functional model for inference that shares the layers of `model`; the result of
+      `as_functional` if nothing is nested. `model` is not changed. `layer.output` of a shared layer
+      still belongs to its first graph; use `graph_calls` for the outputs in this one. Nested models
+      whose layers have the same names, such as two networks of an ensemble, are kept.
 
     Raises:
       ValueError: `model` is of another kind, or a Sequential that was never built.
@@ -68,7 +68,10 @@ def flatten(model: keras.Model) -> keras.Model:
 
 
 def as_functional(model: keras.Model) -> keras.Model:
-    """Returns a functional model; a built Sequential becomes one with the same layers.
+    """Returns a functional model that is not compiled, whose only input or output is no list.
+
+    A model of another form becomes one with the same layers: a built Sequential, a model of
+    `inputs=[x], outputs=[y]`, or a compiled one, since its loss and metrics cannot be copied.
 
     Raises:
       ValueError: `model` is of another kind, or a Sequential that was never built.
@@ -85,11 +88,17 @@ def as_functional(model: keras.Model) -> keras.Model:
             "Expected a functional keras.Model or a keras.Sequential, since the graph of other "
             f"models cannot be read. Received: {type(model).__name__}"
         )
+    inputs, outputs = (
+        tensors[0] if isinstance(tensors, (list, tuple)) and len(tensors) == 1 else tensors
+        for tensors in (model.input, model.output)
+    )
+    if model.compiled or inputs is not model.input or outputs is not model.output:
+        return keras.Model(inputs, outputs, name=model.name)
     return model
 
 
 def with_float_input(model: keras.Model) -> keras.Model:
-    """Returns a model of one input that takes floats: `model` itself, or a copy with own weights.
+    """Returns the functional model of one input that takes floats; a copy if `model` does not.
 
     Keras rounds what it gives to an integer input down. Resized pictures lose their fractions, and
     a network without its scaling layers nearly everything.
@@ -99,7 +108,7 @@ def with_float_input(model: keras.Model) -> keras.Model:
     """
     functional = as_functional(model)
     if len(model.inputs) != 1 or keras.backend.is_float_dtype(model.inputs[0].dtype):
-        return model
+        return functional
     return copied(functional, dtype="float32")
 
 

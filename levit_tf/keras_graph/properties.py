@@ -238,12 +238,11 @@ def _class_names(model: keras.Model, calls: Sequence[Call]) -> tuple[str, ...] |
             continue
         if texts:
             names_of[id(call.outputs[0])] = texts
-    found = next((names_of[id(x)] for x in model.outputs if id(x) in names_of), None)
-    if found is None:
+    output = next((x for x in model.outputs if id(x) in names_of), None)
+    if output is None:
         return None
-    imagenet = imagenet_class_names()
-    columns = {x.shape[-1] for x in model.outputs}
-    if found == [_IMAGENET] and columns == {len(imagenet)}:
+    found, imagenet = names_of[id(output)], imagenet_class_names()
+    if found == [_IMAGENET] and output.shape[-1] == len(imagenet):
         return tuple(imagenet)
     return tuple(found)
 

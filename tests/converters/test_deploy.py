@@ -14,6 +14,7 @@ from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from converters.verification.verify_keras import model_artefact
+from levit_tf.keras_graph.flatten import flatten
 from levit_tf.prediction.network_files import read_network
 from tests.support import export_cases, keras_habits
 from tests.support.artefacts import NAMES as GIVEN_NAMES
@@ -95,6 +96,27 @@ def test_a_model_says_what_it_takes(habit):
     channels = model.inputs[0].shape[-1]
     found = levit_tf.model_properties(model).input_range
     assert found == levit_tf.preprocessing.INPUT_RANGES[input_range].of_channels(channels)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        deploy_graph,
+        levit_tf.fuse,
+        lambda model: levit_tf.with_input_size(model, 48),
+        lambda model: levit_tf.with_properties(model, class_names=NAMES),
+        lambda model: flatten(keras.Sequential([keras.Input((32, 32, 3)), model])),
+    ],
+    ids=["deploy_graph", "fuse", "with_input_size", "with_properties", "flatten"],
+)
+def test_a_model_compiled_with_a_loss_of_ones_own_can_be_changed(change):
+    def loss(labels, found):
+        return keras.losses.categorical_crossentropy(labels, found)
+
+    model = keras_habits.levit(classes=3)
+    model.compile(loss=loss, metrics=[loss])
+    change(model)
+    assert model.compiled
 
 
 def test_a_front_of_scaling_layers_becomes_one_layer():

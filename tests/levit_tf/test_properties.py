@@ -147,6 +147,13 @@ def test_imagenet_names_are_noted_by_their_name(tmp_path):
     assert model_properties(levit_tf.LeViT("LeViTTiny")).class_names is None
 
 
+def test_imagenet_names_are_of_the_output_that_is_noted():
+    model = with_properties(levit_tf.LeViT("LeViTTiny"), class_names=imagenet_class_names())
+    outputs = {"scores": model.output, "embedding": model.get_layer("pre_logits").output}
+    found = model_properties(keras.Model(model.input, outputs))
+    assert found.class_names == tuple(imagenet_class_names())
+
+
 def test_a_single_output_has_two_names():
     model = with_properties(keras_habits.yes_or_no(), class_names=["no", "yes"])
     assert model_properties(model).class_names == ("no", "yes")

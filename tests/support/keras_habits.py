@@ -183,6 +183,18 @@ def linear_behind() -> keras.Model:
     return keras.Model(model.input, layers.Activation("linear", dtype="float32")(model.output))
 
 
+def lists_of_one() -> keras.Model:
+    """An input and an output in lists, and the softmax as an operation."""
+    model = levit(classes=3, classifier_activation=None)
+    return keras.Model([model.input], [keras.ops.softmax(model.output)])
+
+
+def operation_behind() -> keras.Model:
+    """Sigmoids by the function of that name."""
+    model = levit(classes=3, classifier_activation=None)
+    return keras.Model(model.input, keras.activations.sigmoid(model.output))
+
+
 def arithmetic_in_front() -> keras.Model:
     """Scaling by operators, the constants first."""
     pixels = keras.Input(SIZE)
@@ -221,12 +233,15 @@ HABITS = {
     "fused": (fused, "normalized", CLASSIFIER),
     "temperature": (temperature, "normalized", CLASSIFIER),
     "linear_behind": (linear_behind, "normalized", CLASSIFIER),
+    "lists_of_one": (lists_of_one, "normalized", CLASSIFIER),
+    "operation_behind": (operation_behind, "normalized", CLASSIFIER),
     "arithmetic_in_front": (arithmetic_in_front, "pixels", CLASSIFIER),
     "bytes_in": (bytes_in, "pixels", CLASSIFIER),
 }
 # Those that end in logits; the other classifiers end in probabilities.
 LOGITS = {"frozen_backbone", "two_heads"}
-SIGMOIDS = {"yes_or_no", "several_labels"}  # the activation of the others' logits is a softmax
+# The activation of the others' logits is a softmax.
+SIGMOIDS = {"yes_or_no", "several_labels", "operation_behind"}
 
 
 def fed(pixels: np.ndarray, input_range: str) -> np.ndarray:
@@ -250,7 +265,7 @@ def fed(pixels: np.ndarray, input_range: str) -> np.ndarray:
 
 def answers(model: keras.Model, pixels: np.ndarray, input_range: str) -> list[np.ndarray]:
     """What the model says, called as its user calls it."""
-    x = fed(pixels.astype(np.float64), input_range).astype(np.float32)
+    x = keras.ops.convert_to_tensor(fed(pixels.astype(np.float64), input_range), "float32")
     return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.keras_graph.endings import has_two_heads, mean_of_heads
-from levit_tf.keras_graph.flatten import flatten
+from levit_tf.keras_graph.flatten import as_functional, flatten
 from levit_tf.keras_graph.properties import model_properties
 from levit_tf.prediction.network_files import open_saved_model, saved_model_labels
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
@@ -98,8 +98,7 @@ def of_keras(model: keras.Model, path: str) -> Reading:
     if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
         raise ValueError(f"teacher {path}: expected a Keras model with one input, the image.")
     model.trainable = False
-    if isinstance(model, keras.Sequential):
-        model = flatten(model)
+    model = flatten(model) if isinstance(model, keras.Sequential) else as_functional(model)
     properties, output = model_properties(model), model.output
     is_probability = False
     if has_two_heads(model):

@@ -207,8 +207,17 @@ class Client(_Base):
         return self._send(self._predict_call(arrays, signature_name, output_filter), deadline)
 
     def model_status(self, *, timeout_s: float | None = None) -> list[VersionStatus]:
-        """Returns the states of the model's versions, or of the one that the client uses."""
-        return self._send(self._codec.model_status(self._target), self._deadline(timeout_s))
+        """Returns the states of the model's versions, or of the one that the client uses.
+
+        Raises:
+          RequestError: see the class; also if the client's label does not exist, or its version is
+            not served.
+        """
+        deadline, target = self._deadline(timeout_s), self._target
+        if target.label is not None:  # which servers ignore when they are asked for states
+            found = self._send(self._codec.metadata(target), deadline)
+            target = Target(target.model, found.version)
+        return self._send(self._codec.model_status(target), deadline)
 
     def metadata(self, *, timeout_s: float | None = None) -> Metadata:
         """Returns the model's signatures."""
@@ -290,7 +299,11 @@ class AsyncClient(_Base):
 
     async def model_status(self, *, timeout_s: float | None = None) -> list[VersionStatus]:
         """See `Client.model_status`."""
-        return await self._send(self._codec.model_status(self._target), self._deadline(timeout_s))
+        deadline, target = self._deadline(timeout_s), self._target
+        if target.label is not None:
+            found = await self._send(self._codec.metadata(target), deadline)
+            target = Target(target.model, found.version)
+        return await self._send(self._codec.model_status(target), deadline)
 
     async def metadata(self, *, timeout_s: float | None = None) -> Metadata:
         """See `Client.metadata`."""

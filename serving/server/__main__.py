@@ -56,7 +56,7 @@ def main() -> None:
         logging.info("Stopping: no new requests, the accepted ones are answered.")
     except _StoppedError:
         pass
-    except (OSError, ValueError, ServingError) as error:
+    except (OSError, ValueError, ImportError, ServingError) as error:
         print(f"error: {error}", file=sys.stderr)
         _end(server, 1)
     _end(server, 0)

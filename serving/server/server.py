@@ -33,6 +33,7 @@ class Server:
 
         Raises:
           OSError, ValueError: a file cannot be read or is malformed; or a port is taken.
+          ImportError: LiteRT is preferred and not installed.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self.core = ServerCore(options)

@@ -43,7 +43,10 @@ class Models:
 
         Raises:
           OSError, ValueError: a file cannot be read or is not valid.
+          ImportError: LiteRT is preferred and not installed.
         """
+        if options.prefer_tflite_model:
+            tflite_session.litert_interpreter()  # now, rather than at every attempt to load
         self._options = options
         self._rules = rules
         self._metrics = metrics

@@ -25,6 +25,21 @@ FILE = "model.tflite"  # in the folder of a version
 _SIGNATURES = b"signature_defs_metadata"
 
 
+def litert_interpreter() -> type:
+    """Returns LiteRT's class of interpreters.
+
+    Raises:
+      ImportError: LiteRT is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError(
+            "--prefer_tflite_model needs LiteRT: pip install 'levit_tf[tflite]'"
+        ) from error
+    return Interpreter
+
+
 class TFLiteSession:
     """A TFLite file with several interpreters, which run in parallel.
 
@@ -43,19 +58,14 @@ class TFLiteSession:
           TensorFlowError: the file is not a TFLite file, or LiteRT cannot run it.
           ImportError: LiteRT is not installed.
         """
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise ImportError(
-                "--prefer_tflite_model needs LiteRT: pip install 'levit_tf[tflite]'"
-            ) from error
+        interpreter_class = litert_interpreter()
         reason = probe(Path(path, FILE).absolute())
         if reason:
             raise TensorFlowError(Code.INVALID_ARGUMENT, f"{path}/{FILE}: {reason}")
         content = Path(path, FILE).read_bytes()
 
         def interpreter():
-            found = Interpreter(model_content=content, num_threads=1)
+            found = interpreter_class(model_content=content, num_threads=1)
             found.allocate_tensors()
             return found
 

@@ -13,7 +13,7 @@ from serving.client import Client, Prediction, RequestError, Tls
 from serving.client.pictures import BATCH_PICTURES
 from tests.support.serving.served_pictures import blank_png
 from tests.support.serving.serving_client_cases import ask
-from tests.support.serving.serving_fakes import MODEL, SCORES, grpc_fake, rest_fake
+from tests.support.serving.serving_fakes import MODEL, SCORES, Fail, grpc_fake, rest_fake
 
 
 def test_pictures_are_sent_as_they_are_and_come_back_with_names(fake, kind, tmp_path):
@@ -48,12 +48,21 @@ def test_no_pictures_need_no_request(fake, kind):
 def test_a_version_or_a_label_is_asked_for(fake, kind):
     ask(kind, fake.address, "classify", [b"x"], options={"version": 7})
     ask(kind, fake.address, "classify", [b"x"], options={"label": "a/b c"})
-    ask(kind, fake.address, "model_status", options={"label": "stable"})
     assert [asked[1:3] for asked, _ in fake.requests] == [
         (7, None),
         (None, "a/b c"),
-        (None, "stable"),
     ]
+
+
+def test_the_status_of_a_label_is_that_of_its_version(fake, kind):
+    options = {"label": "stable"}
+    (found,) = ask(kind, fake.address, "model_status", options=options)
+    assert found.version == 3
+    fake.script.append(Fail("INVALID_ARGUMENT", "Unrecognized servable version label: stable"))
+    with pytest.raises(RequestError, match="Unrecognized servable version label"):
+        ask(kind, fake.address, "model_status", options=options)
+    label, version = (None, "stable"), (3, None)
+    assert [asked[1:3] for asked, *_ in fake.requests] == [label, version, label]
 
 
 def test_status_and_metadata_are_read(fake, kind):

@@ -1,5 +1,6 @@
 """--prefer_tflite_model: a version's model.tflite is served instead of its SavedModel."""
 
+import sys
 import threading
 
 import grpc
@@ -13,6 +14,15 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from tests.support.serving.serving_cases import MODEL, VERSION, running, shared_model, values
 from tests.support.serving.serving_models import copy_version
+
+
+def test_without_litert_the_server_does_not_start(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    preferring = running(
+        model_base_path=str(shared_model()), model_name=MODEL, prefer_tflite_model=True
+    )
+    with pytest.raises(ImportError, match="--prefer_tflite_model needs LiteRT"), preferring:
+        pass
 
 
 def tflite_file():

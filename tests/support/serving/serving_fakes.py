@@ -101,8 +101,9 @@ class GrpcFake(
         self._meet(context, request)
         response = get_model_status_pb2.GetModelStatusResponse()
         response.model_version_status.add(version=3, state=30)
-        old = response.model_version_status.add(version=2, state=50)
-        old.status.error_code, old.status.error_message = 5, "gone"
+        if not request.model_spec.HasField("version"):  # labels are ignored, as by TF Serving
+            old = response.model_version_status.add(version=2, state=50)
+            old.status.error_code, old.status.error_message = 5, "gone"
         return response
 
     def GetModelMetadata(self, request, context):  # noqa: N802, gRPC's name
@@ -159,6 +160,7 @@ class RestFake(Fake):
     async def status(self, request):
         outcome = await self._meet(request)
         rows = [("3", "AVAILABLE", "OK", ""), ("2", "END", "NOT_FOUND", "gone")]
+        rows = rows[:1] if "version" in request.match_info else rows
         found = [
             {"version": v, "state": s, "status": {"error_code": c, "error_message": m}}
             for v, s, c, m in rows
@@ -166,7 +168,9 @@ class RestFake(Fake):
         return outcome or web.json_response({"model_version_status": found})
 
     async def metadata(self, request):
-        await self._meet(request)
+        outcome = await self._meet(request)
+        if outcome is not None:
+            return outcome
         dims = [{"size": "-1", "name": ""}, {"size": "2", "name": ""}]
         x = {"dtype": "DT_UINT8", "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": ""}
         y = {"dtype": "DT_HALF", "tensor_shape": {"dim": [], "unknown_rank": True}, "name": ""}

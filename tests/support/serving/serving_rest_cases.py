@@ -214,9 +214,9 @@ class FakeBackend:
 
     def model_status(self, request):
         spec = request.model_spec
-        chosen = spec.HasField("version") or spec.HasField("version_label")
-        versions = [self._exact(spec).version.value] if chosen else VERSIONS
-        self._exact(spec)
+        spec.ClearField("version_label")  # as TensorFlow Serving ignores it here
+        exact = self._exact(spec).version.value
+        versions = [exact] if spec.HasField("version") else VERSIONS
         response = get_model_status_pb2.GetModelStatusResponse()
         for version in versions:
             status = response.model_version_status.add(version=version)

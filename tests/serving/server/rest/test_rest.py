@@ -177,7 +177,7 @@ def test_status_of_all_versions_or_one(port):
             "status": {"error_code": "OK", "error_message": ""},
         }
 
-    for path, versions in (("", [1, 2]), ("/versions/1", [1]), ("/labels/canary", [2])):
+    for path, versions in (("", [1, 2]), ("/versions/1", [1]), ("/labels/canary", [1, 2])):
         code, headers, reply = call(port, "GET", f"/v1/models/m{path}")
         assert (code, headers["Content-Type"]) == (200, "application/json")
         assert json.loads(reply) == {"model_version_status": [status(v) for v in versions]}

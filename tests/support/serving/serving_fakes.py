@@ -169,7 +169,7 @@ class RestFake(Fake):
 
     async def metadata(self, request):
         outcome = await self._meet(request)
-        if outcome is not None:
+        if isinstance(outcome, web.Response):
             return outcome
         dims = [{"size": "-1", "name": ""}, {"size": "2", "name": ""}]
         x = {"dtype": "DT_UINT8", "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": ""}

@@ -99,7 +99,8 @@ def served_calibration(path: str | os.PathLike) -> tuple[str, Calibration]:
         if "temperatures" not in found:
             raise ValueError(
                 f"the thresholds of {name} were set by hand, and the record has no temperatures "
-                "for them. Calibrate it: python -m converters.recalibrate --calibration="
+                "for them. Calibrate it: python -m converters.recalibrate "
+                f"--file={path.parent / name} --calibration=imagefolder:PATH"
             )
         return name, calibration_of(found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -14,8 +14,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import levit_tf
+from converters.dynamic.conversion import to_dynamic
+from converters.dynamic.paths import forcing
+from converters.dynamic.recalibration import set_by_hand
+from converters.dynamic.running import open_dynamic
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.images import load_cropped
+from levit_tf.pictures.labelled_pictures import labelled_pictures
 from levit_tf.prediction.predictor import load_predictor
 from serving.web_app import __main__ as command
 from serving.web_app.packages import LITERT, WASM_UTILS, Package, archive_of
@@ -24,6 +30,7 @@ from tests.support.artefacts import NAMES, Artefacts
 from tests.support.browser import complaints
 from tests.support.cases import slow
 from tests.support.commands import call
+from tests.support.randomize import randomize_keras, with_random_exits
 from tests.support.shared_folder import SHARED_FOLDER
 from tests.support.static_server import ASK, static_server
 
@@ -126,6 +133,50 @@ def test_the_browser_answers_as_python_does(recipe, artefacts, packages, browser
                 found["scores"], expected, atol=0.02 if recipe == "fp32" else 0.06
             )
         assert complaints(browser) == []
+
+
+@pytest.mark.slow
+def test_the_exit_of_a_dynamic_file_is_the_one_of_python(packages, browser, tmp_path):
+    names, size = ["ant", "bee", "cat"], (64, 64)
+    model = levit_tf.LeViT("LeViTNano", classes=len(names), input_shape=size[0])
+    randomize_keras(model)
+    model = with_random_exits(levit_tf.with_properties(model, class_names=names))
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 4, 4, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    labels = model.predict(levit_tf.preprocess_input(images * 1.0), verbose=0)["head"].argmax(1)
+    for n, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (tmp_path / "pictures" / names[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "pictures" / names[label] / f"{n}.png")
+    to_dynamic(
+        [model],
+        tmp_path / "dynamic",
+        pictures=labelled_pictures(tmp_path / "pictures", names, size),
+        epsilon=0.6,
+        delta=0.5,
+        formats=("tflite",),
+        recipes=("fp32",),
+        class_names=names,
+    )
+    file = tmp_path / "dynamic/fp32.tflite"
+    paths = sorted((tmp_path / "pictures").glob("*/*"))
+    images = np.stack([load_cropped(path, size) for path in paths])
+    opened = open_dynamic(file)
+    forced = forcing(0, opened.steps)
+    first = [opened.answer(image[None], forced).probabilities.max() for image in images]
+    # So that a half leaves at the first exit.
+    set_by_hand(file, [min(float(np.median(first)), 0.999), *[0.99] * (opened.steps - 2)])
+    write_site(file, tmp_path / "site")
+    scores, exits = load_predictor(file).predict_with_exits(images)
+    chosen = [np.flatnonzero(exits == step)[:3] for step in np.unique(exits)]
+    assert len(chosen) > 1
+    with static_server(tmp_path / "site") as address:
+        browser.get(address)
+        browser.set_script_timeout(60)
+        for n in np.concatenate(chosen):
+            encoded = base64.b64encode(paths[n].read_bytes()).decode()
+            found = browser.execute_async_script(ASK, encoded)
+            assert found.get("exit") == exits[n], found
+            np.testing.assert_allclose(found["scores"], scores[n], atol=1e-3)
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_qat_true_is_int8_and_init_is_short_for_init_from():
         (["qat=int4"], "qat must be one of int8, int8_full"),
         (
             ["init=none"],
-            "set init_from to its .keras file, to imagenet or to hf://OWNER/NAME. Received: None",
+            "set init_from to its .keras file or the folder of its run, to imagenet, to LeViTMini",
         ),
         (["init=a.weights.h5"], "Received: 'a.weights.h5'"),
         (["precision=bfloat16"], "precision=bfloat16 does not go with qat='int8'"),

@@ -4,18 +4,20 @@
 
 Each file is a `.keras` file, a SavedModel, a `.tflite` file, an `.onnx` file, or a PyTorch
 checkpoint of any codebase that `converters.from_pytorch` supports; safetensors files need no
-PyTorch. The first file is the reference. Without `--images`, pictures that come with scikit-learn
-are used: digits if the network takes 32x32 pixels, else parts of two photographs. A network for
-every size is compared in the size of the other file, or else in 96x160 pixels.
+PyTorch, as a checkpoint is converted and run in Keras. The first file is the reference. Without
+`--images`, pictures that come with scikit-learn are used: digits if the network takes 32x32 pixels,
+else parts of two photographs. A network for every size is compared in the size of the other file,
+or else in 96x160 pixels.
 
 `--layers` compares the outputs of the stem's convolutions, of each attention and MLP, and of the
 sums after them, which are found by name in both files. It names the first layer that differs;
 `--picture=FILE.png` draws the differences.
 
-The exit code is 0 if the logits differ by at most the tolerance, 1 if they differ by more, and 2 if
-the files cannot be compared. The difference is the largest one, relative to the largest logit of
-the reference. The default tolerance is that of the less precise of the two files, see
-`converters.verification.verify_artefact`. If a file has no logits, probabilities are compared.
+The exit code is 0 if the logits differ by at most the tolerance, 1 if they differ by more or if the
+files name a class differently, and 2 if the files cannot be compared. The difference is the largest
+one, relative to the largest logit of the reference. The default tolerance is that of the less
+precise of the two files, see `converters.verification.verify_artefact`. If a file has no logits,
+probabilities are compared.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ def main(a: str, b: str) -> int:
         common_shape,
         compare_layers,
         compare_outputs,
+        differing_class_names,
     )
     from converters.verification.verify_figure import draw_layers
     from converters.verification.verify_pictures import comparison_pictures
@@ -62,7 +65,8 @@ def main(a: str, b: str) -> int:
     print(as_text(expected, other, outputs, layers, tolerance))
     if args.json:
         write_json(args.json, as_json(expected, other, outputs, layers, tolerance))
-    return 0 if outputs.within(tolerance) else 1
+    is_same = outputs.within(tolerance) and differing_class_names(expected, other) is None
+    return 0 if is_same else 1
 
 
 def _checkpoint_size() -> tuple[int, int] | None:

@@ -147,6 +147,25 @@ def common_shape(a: Artefact, b: Artefact) -> tuple[int | None, int | None, int]
     return tuple(x or y for x, y in zip(*shapes, strict=True))
 
 
+def differing_class_names(a: Artefact, b: Artefact) -> str | None:
+    """Returns a text with the first class that has another name in the other file.
+
+    Returns:
+      The text; None if all names are the same, or a file has none.
+    """
+    names_a, names_b = a.network.class_names, b.network.class_names
+    if a.network.classes is None or not names_a or not names_b:
+        return None
+    # A TFLite file with a single output value has the name of the second class only.
+    shared = min(len(names_a), len(names_b))
+    first = max(len(names_a), len(names_b)) - shared
+    pairs = zip(names_a[-shared:], names_b[-shared:], strict=True)
+    for number, (here, there) in enumerate(pairs, first):
+        if here != there:
+            return f"class {number} is {here!r} in {a.source} and {there!r} in {b.source}"
+    return None
+
+
 @np.errstate(invalid="ignore")  # infinity is in `OutputDifferences.broken`
 def compare_outputs(a: Artefact, b: Artefact, images: np.ndarray) -> OutputDifferences:
     """Runs both networks on pictures and compares their outputs.

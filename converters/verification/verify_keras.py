@@ -42,6 +42,7 @@ def checkpoint_artefact(
     kind = f"PyTorch checkpoint, {report.info.flavour} naming"
     if report.info.prefix:
         kind += f", without the prefix {report.info.prefix!r}"
+    kind += ", converted as by from_pytorch and run in Keras, not in PyTorch"
     return dataclasses.replace(artefact, kind="; ".join([kind, *report.notes]))
 
 

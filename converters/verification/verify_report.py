@@ -7,6 +7,7 @@ from converters.verification.verify_compare import (
     Difference,
     LayerDifferences,
     OutputDifferences,
+    differing_class_names,
 )
 
 _HEADING = f"{'':30} {'largest':>9} {'relative':>9} {'mean':>9} {'cosine':>11}"
@@ -41,6 +42,8 @@ def as_text(
     word = "within" if outputs.within(tolerance) else "NOT within"
     relative = outputs.outputs[outputs.deciding].relative
     lines += ["", f"{outputs.deciding}: {relative:.1e}, {word} the tolerance of {tolerance:.1e}"]
+    if names := differing_class_names(a, b):
+        lines.append(f"class names differ: {names}")
     return "\n".join(lines)
 
 
@@ -97,6 +100,7 @@ def as_json(
         "not_finite": list(outputs.broken),
         "outputs": {name: vars(difference) for name, difference in outputs.outputs.items()},
         "tolerance": tolerance,
+        "class_names_differ": differing_class_names(a, b),
         "within_tolerance": outputs.within(tolerance),
     }
     if layers is not None:

@@ -16,7 +16,11 @@ from converters.layer_names import block_in, layer_in
 from converters.tflite.tflite_check import compare_with_keras
 from converters.verification.export_check import check_export
 from converters.verification.verify_artefact import FLOAT32, INT8, Artefact
-from converters.verification.verify_compare import compare_layers, compare_outputs
+from converters.verification.verify_compare import (
+    compare_layers,
+    compare_outputs,
+    differing_class_names,
+)
 from converters.verification.verify_keras import keras_artefact
 from converters.verification.verify_pictures import comparison_pictures
 from converters.verify import open_artefact
@@ -314,6 +318,38 @@ def test_networks_that_answer_nan_are_not_written(reference, export, message, pr
         check_export(a, b, images, 1e9, "out")
     with pytest.raises(ValueError, match=message):
         compare_with_keras(b, Path("out"), a, images, None)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "found"),
+    [
+        (("ant", "bee"), ("bee", "ant"), "class 0 is 'ant' in fake and 'bee' in fake"),
+        (("no", "yes"), ("maybe",), "class 1 is 'yes' in fake and 'maybe' in fake"),
+        (("no", "yes"), ("yes",), None),
+        (("ant", "bee"), None, None),
+    ],
+)
+def test_the_first_class_of_another_name_is_told(here, there, found):
+    files = [fake(PROBABILITIES), fake(PROBABILITIES)]
+    files = [
+        dataclasses.replace(file, network=dataclasses.replace(file.network, class_names=names))
+        for file, names in zip(files, (here, there), strict=True)
+    ]
+    assert differing_class_names(*files) == found
+
+
+def test_class_names_in_another_order_are_a_difference(verify, tmp_path, capsys):
+    for name, names in (("a", ["ant", "bee"]), ("b", ["bee", "ant"])):
+        model = keras.Sequential(
+            [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+        )
+        model.layers[-1].kernel.assign(keras.ops.ones((32 * 32 * 3, 2)))
+        model = levit_tf.with_properties(model, input_range="unit", class_names=names)
+        model.save(tmp_path / f"{name}.keras")
+    code, report = verify(tmp_path / "a.keras", tmp_path / "b.keras")
+    assert code == 1
+    assert report["class_names_differ"].startswith("class 0 is 'ant' in ")
+    assert "class names differ: class 0 is 'ant'" in capsys.readouterr().out
 
 
 def test_the_output_that_is_nan_decides():

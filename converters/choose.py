@@ -33,7 +33,7 @@ def main() -> None:
 
     args = flags.FLAGS
     model = load_keras_file(args.model)
-    size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
+    size = deploy_graph(model, input_range=args.input_range).input.shape[1:]
     images = calibration_images(args.calibration, size)
     if missing := choice.missing_for(args.target):
         print(f"left out, as not installed: {', '.join(missing)}")

@@ -51,7 +51,7 @@ def main() -> None:
     images = None
     if args.calibration is not None:
         # Raises a readable error for any other kind of model.
-        size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
+        size = deploy_graph(model, input_range=args.input_range).input.shape[1:]
         images = calibration_images(args.calibration, size)
     written = to_onnx(
         model,

@@ -15,7 +15,6 @@ much it differs from Keras.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,11 @@ def main() -> None:
 
         load = None
         if args.calibration is not None:
-            load = functools.partial(calibration_images, args.calibration)
+            channels = model.inputs[0].shape[-1]
+
+            def load(size):
+                return calibration_images(args.calibration, (*size, channels))
+
         about = to_tflite_of_sizes(
             model,
             args.output,
@@ -81,7 +84,7 @@ def main() -> None:
     images = None
     if args.calibration is not None:
         # Raises a readable error for any other kind of model.
-        size = deploy_graph(model, input_range=args.input_range).input.shape[1:3]
+        size = deploy_graph(model, input_range=args.input_range).input.shape[1:]
         images = calibration_images(args.calibration, size)
     about = to_tflite(
         model,

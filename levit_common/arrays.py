@@ -12,6 +12,18 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def luma(images: np.ndarray) -> np.ndarray:
+    """Returns the brightness of RGB pictures as Pillow's mode "L" has it, but not rounded.
+
+    Args:
+      images: (..., 3) of any type, in any range.
+
+    Returns:
+      float32 (..., 1).
+    """
+    return images.astype(np.float32) @ np.float32([[0.299], [0.587], [0.114]])
+
+
 def top1_of(probabilities: np.ndarray) -> np.ndarray:
     """Returns the most probable class of each row: (n, classes) -> (n,).
 

@@ -91,7 +91,7 @@ def write_upload_folder(
         files = [KERAS, FLOAT]
         to_tflite(network, folder / FLOAT)
         if calibration is not None:
-            images = calibration_images(calibration, found.input_size)
+            images = calibration_images(calibration, size)
             to_tflite(network, folder / INT8, recipe="int8", calibration_images=images)
             files.append(INT8)
         # The card contains what these JSON files record.

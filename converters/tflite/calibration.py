@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from converters.choices import CALIBRATION, FOLDER_PREFIX
 from converters.verification.sample_pictures import sample_photographs
-from levit_common.arrays import spread_indices
+from levit_common.arrays import luma, spread_indices
 from levit_tf.pictures import digits
 from levit_tf.pictures.folder_layout import learning_part
 from levit_tf.pictures.picture_folders import load_spread
@@ -20,7 +20,7 @@ CALIBRATION_IMAGES = 128
 _CROPS = ((1.0, 1, 2), (0.7, 2, 3), (0.5, 3, 4))
 
 
-def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
+def calibration_images(source: str, size: Sequence[int]) -> np.ndarray:
     """Loads calibration pictures.
 
     Args:
@@ -29,19 +29,24 @@ def calibration_images(source: str, size: tuple[int, int]) -> np.ndarray:
         folder and its sub-folders. If the folder has a training part, only this part is used, so
         that the result can be measured on other pictures. The numbers of found and skipped files
         are printed.
-      size: (height, width) of the network's input, pixels.
+      size: (height, width) of the network's input, pixels, optionally followed by its number of
+        channels.
 
     Returns:
-      RGB 0..255 of shape (n, *size, 3), with n at most `CALIBRATION_IMAGES`.
+      RGB 0..255 of shape (n, height, width, 3), with n at most `CALIBRATION_IMAGES`; for one
+      channel the brightness, (n, height, width, 1).
 
     Raises:
       ImportError: embedded pictures need scikit-learn, which is not installed.
       ValueError: unknown source, a folder without readable pictures, or digits for another size
         than their own.
     """
+    if tuple(size[2:]) == (1,):
+        return luma(calibration_images(source, size[:2]))
+    size = tuple(size[:2])
     if source == "digits":
         (images, _), _ = digits.load_data()
-        if images.shape[1:3] != tuple(size):
+        if images.shape[1:3] != size:
             side = digits.IMAGE_SIZE
             raise ValueError(
                 f"Calibration on digits is for networks of {side}x{side} pixels; this one takes "

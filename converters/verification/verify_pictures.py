@@ -9,6 +9,7 @@ import numpy as np
 
 from converters.choices import COMPARED_PICTURES
 from converters.verification.sample_pictures import sample_photographs
+from levit_common.arrays import luma
 from levit_tf.pictures import digits
 from levit_tf.pictures.picture_folders import load_spread
 from levit_tf.preprocessing import resize_and_center_crop
@@ -33,8 +34,8 @@ def comparison_pictures(
         are printed. None for embedded pictures: test digits (`levit_tf.digits`) if the size is
         theirs, else parts of scikit-learn's two sample photographs.
       size: (height, width) of the artefacts' input in pixels, optionally followed by the number of
-        channels (default 3). One channel is the mean of the colours; further channels repeat the
-        colours, mirrored each time.
+        channels (default 3). One channel is the brightness; further channels repeat the colours,
+        mirrored each time.
       limit: largest number of pictures, evenly chosen from the folder.
       open_size: (height, width) to use for sides that are None.
 
@@ -59,7 +60,7 @@ def comparison_pictures(
 def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     """Converts (n, height, width, 3) to (n, height, width, channels)."""
     if channels == 1:
-        return images.mean(axis=3, keepdims=True)
+        return luma(images)
     mirrored = [images, images[:, :, ::-1]]
     repeated = [mirrored[n % 2] for n in range(-(-channels // 3))]
     return np.concatenate(repeated, axis=3)[..., :channels]

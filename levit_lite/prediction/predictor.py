@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from levit_common.arrays import luma
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import EXIT
 from levit_lite.class_names import (
@@ -38,6 +39,7 @@ class Predictor:
         self._network = network
         self._batch_size = network.input_shape[0]
         self.input_size = network.input_shape[1:3]
+        self._is_grey = network.input_shape[3] == 1
         self.classes = class_count(network)
         self.class_names = list(class_names)
         self.has_exits = EXIT in network.output_shapes
@@ -47,7 +49,8 @@ class Predictor:
 
         Args:
           images: (n, *input_size, 3), RGB values 0..255 of any integer or floating type, such as
-            `levit_tf.pictures.images.load_images` returns; or a list of n such images.
+            `levit_tf.pictures.images.load_images` returns; or a list of n such images. A network
+            of one channel gets their brightness; it takes (n, *input_size, 1), too.
 
         Returns:
           float32 of shape (n, classes); each row sums to 1 (approximately if the network is
@@ -69,7 +72,8 @@ class Predictor:
         """
         images = np.asarray(images)
         expected = (*self.input_size, 3)
-        if images.ndim != 4 or images.shape[1:] != expected:
+        takes = [expected, (*self.input_size, 1)] if self._is_grey else [expected]
+        if images.ndim != 4 or images.shape[1:] not in takes:
             raise ValueError(
                 f"predict takes images of shape (n, {', '.join(map(str, expected))}). "
                 f"Received: shape {images.shape}"
@@ -79,6 +83,8 @@ class Predictor:
         step = self._batch_size or BATCH_SIZE
         for start in range(0, len(images), step):
             batch = images[start : start + step].astype(np.float32)
+            if self._is_grey and batch.shape[3] == 3:
+                batch = luma(batch)
             count = len(batch)
             if self._batch_size is not None:
                 batch = np.pad(batch, [(0, step - count), (0, 0), (0, 0), (0, 0)])
@@ -185,7 +191,7 @@ def load_tflite_predictor(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ModelFileError: it is damaged, or not a classifier of RGB pictures.
+      ModelFileError: it is damaged, or not a classifier of RGB or grey pictures.
       ValueError: the number of class names is not the number of classes.
       ImportError: LiteRT is not installed.
     """
@@ -197,7 +203,7 @@ def load_tflite_predictor(
 
 
 def check_classifier(network: Network) -> None:
-    """Raises ModelFileError for a network that is not a classifier of RGB pictures."""
+    """Raises ModelFileError for a network that is not a classifier of RGB or grey pictures."""
     if network.classes is None:
         found = ", ".join(f"{name} {tuple(s)}" for name, s in network.output_shapes.items())
         raise ModelFileError(
@@ -205,10 +211,10 @@ def check_classifier(network: Network) -> None:
             "softmax, a sigmoid or a dense layer; levit_tf.reset_classifier gives a LeViT one. "
             f"Found: {found}"
         )
-    if network.input_shape[3] != 3:
+    if network.input_shape[3] not in (1, 3):
         raise ModelFileError(
             f"{network.source}: takes {network.input_shape[3]} channels; pictures from files have "
-            "3."
+            "3, or 1 if they are grey."
         )
     if None in network.input_shape[1:3]:
         raise ModelFileError(

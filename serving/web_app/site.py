@@ -90,6 +90,10 @@ def _config(model: Path, labels: str | os.PathLike | None) -> dict[str, Any]:
         raise ModelFileError(
             f"{model}: takes {inputs[INPUT]['shape'][0]} pictures at a time; the page gives it one."
         )
+    if inputs[INPUT]["shape"][3] != 3:
+        raise ModelFileError(
+            f"{model}: takes {inputs[INPUT]['shape'][3]} channel; the page gives it RGB pictures."
+        )
     name = PROBABILITIES if PROBABILITIES in outputs else LOGITS
     small = max(predictor.input_size) <= LARGEST_SIDE_WITHOUT_MARGIN
     return {

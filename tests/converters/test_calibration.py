@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from converters.tflite.calibration import calibration_images
+from levit_common.arrays import luma
 from levit_tf.pictures import digits
 
 
@@ -40,6 +41,13 @@ def test_held_out_pictures_of_a_folder_are_left_alone(tmp_path, capsys):
     images = calibration_images(f"imagefolder:{tmp_path}", (32, 32))
     np.testing.assert_array_equal(images[:, 5, 5], [[10, 200, 30]] * 2)
     assert f"2 of 2 pictures in {tmp_path / 'Train'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["digits", "photographs"])
+def test_networks_of_one_channel_get_the_brightness(source):
+    colours = calibration_images(source, (32, 32, 3))
+    grey = calibration_images(source, (32, 32, 1))
+    np.testing.assert_array_equal(grey, luma(colours))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import pytest
 import levit_tf
 from converters import to_tflite as to_tflite_command
 from converters.to_tflite import to_tflite
+from levit_common.regular_files import ModelFileError
+from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
+from serving.web_app.site import write_site
 from tests.support.commands import call
 from tests.support.export_cases import CLASSES, rgb_images, shared_model
 
@@ -100,6 +103,18 @@ def test_the_command_takes_the_folder_of_a_run(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.count(f"taken: {run / 'final.keras'}") == 1
     assert json.loads(Path(f"{output}.json").read_text())["source"]["file"] == "final.keras"
+
+
+def test_the_command_calibrates_networks_of_one_channel(tmp_path):
+    dense = keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), dense])
+    levit_tf.with_properties(model, input_range="unit").save(tmp_path / "model.keras")
+    arguments = arguments_for(tmp_path, "--recipe=int8", "--calibration=digits")
+    assert call(to_tflite_command, arguments) == 0
+    predictor = load_predictor(tmp_path / "out.tflite")
+    assert predictor.predict(rgb_images(2)).shape == (2, 3)
+    with pytest.raises(ModelFileError, match="takes 1 channel; the page gives it RGB"):
+        write_site(tmp_path / "out.tflite", tmp_path / "site")
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 
-from levit_common.arrays import softmax, spread_indices
+from levit_common.arrays import luma, softmax, spread_indices
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,11 @@ def test_softmax_of_large_logits_neither_overflows_nor_loses_precision(dtype, ex
     assert found.dtype == expected
     share = 1 / (1 + np.e)
     np.testing.assert_allclose(found, [[share, 1 - share], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_luma_is_that_of_pillow():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]
+    found = luma(pixels)
+    assert (found.shape, found.dtype) == ((5, 7, 1), np.float32)
+    np.testing.assert_allclose(found, expected, atol=0.51)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import levit_tf
+from levit_common.arrays import luma
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_lite.class_names import imagenet_class_names
@@ -367,6 +368,28 @@ def test_models_of_other_tools_are_refused_with_what_they_have(tmp_path):
         load_predictor(tmp_path / "name")
 
 
+def linear_of_channels(channels):
+    dense = keras.layers.Dense(CLASSES, "softmax")
+    model = keras.Sequential([keras.Input((*SIZE, channels)), keras.layers.Flatten(), dense])
+    return levit_tf.with_properties(model, input_range="unit")
+
+
+def test_networks_of_two_channels_are_refused(tmp_path):
+    linear_of_channels(2).save(tmp_path / "two.keras")
+    with pytest.raises(ModelFileError, match=r"two\.keras: takes 2 channels"):
+        load_predictor(tmp_path / "two.keras")
+
+
+def test_a_network_of_one_channel_gets_the_brightness(images, tmp_path):
+    model = linear_of_channels(1)
+    model.save(tmp_path / "grey.keras")
+    predictor = load_predictor(tmp_path / "grey.keras")
+    grey = luma(images)
+    expected = model(grey / 255, training=False)
+    for given in (images, grey):
+        np.testing.assert_allclose(predictor.predict(given), expected, atol=1e-5)
+
+
 def keras_models_that_do_not_classify():
     image = keras.Input((*SIZE, 3))
     flat = keras.layers.Flatten()(image)
@@ -376,10 +399,6 @@ def keras_models_that_do_not_classify():
         "features": (
             levit_tf.LeViT("LeViTTiny", include_top=False),
             no_classifier.format("stages_2"),
-        ),
-        "grey": (
-            keras.Model(grey, keras.layers.Dense(7)(keras.layers.Flatten()(grey))),
-            "takes 1 channels",
         ),
         "pooled": (
             keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)),

@@ -62,6 +62,11 @@ def reset_classifier(
       ValueError: an argument is not valid, or `model` is not a LeViT in train form.
     """
     variant_of(model)  # raises if it is not a LeViT in train form
+    if isinstance(classes, str):
+        raise ValueError(
+            f"classes: expected a number or a list of names. Received the text {classes!r}; "
+            "levit_lite.class_names.read_labels reads the names in a file."
+        )
     names = () if isinstance(classes, Integral) else list(classes)
     if names:
         classes = len(check_class_names(names, len(names), "classes"))

@@ -28,7 +28,16 @@ LITERT_VERSION = "2.3"
 _CPU = 1
 _LOCK_FOR_WRITING = 1
 _OP, _KERNEL = 2, 8
-_ELEMENT_TYPES = {"float32": 1, "uint8": 3, "int16": 7, "int8": 9, "float16": 10}
+_ELEMENT_TYPES = {
+    "float32": 1,
+    "int32": 2,
+    "uint8": 3,
+    "int64": 4,
+    "bool": 6,
+    "int16": 7,
+    "int8": 9,
+    "float16": 10,
+}
 
 _MAXIMUM_RANK = 8
 _WARM_UP_RUNS = 3
@@ -215,7 +224,13 @@ class _Model:
             ctypes.c_size_t(0),
             ctypes.c_size_t(index),
         )
-        tensor = _TensorType(_ELEMENT_TYPES[np.dtype(dtype).name], len(shape))
+        name = np.dtype(dtype).name
+        if name not in _ELEMENT_TYPES:
+            raise ValueError(
+                f"{self._path}: has an {kind.lower()} of type {name}, which cannot be timed. "
+                f"Expected {', '.join(_ELEMENT_TYPES)}."
+            )
+        tensor = _TensorType(_ELEMENT_TYPES[name], len(shape))
         tensor.dimensions[: len(shape)] = [int(side) for side in shape]
         buffer = self._get(
             "CreateManagedTensorBufferFromRequirements",

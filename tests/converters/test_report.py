@@ -115,6 +115,28 @@ def test_times_of_all_kernels_belong_to_ops(files, capsys, name):
     assert found["milliseconds"] > 0
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "complex64"])
+def test_outputs_of_other_types_are_timed_or_named(dtype, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((1, 8))])
+    def network(x):
+        return tf.cast(x, dtype)
+
+    module = tf.Module()
+    module.network = network
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [network.get_concrete_function()], module
+    )
+    path = tmp_path / "cast.tflite"
+    path.write_bytes(converter.convert())
+    arguments = path, [((1, 8), np.float32)], [((1, 8), dtype)]
+    if dtype == "complex64":
+        with pytest.raises(ValueError, match=r"cast\.tflite: has an output of type complex64"):
+            profile(*arguments, runs=1)
+    else:
+        kernels, _ = profile(*arguments, runs=1)
+        assert kernels
+
+
 @pytest.mark.slow
 def test_the_slow_ops_are_the_ones_that_take_the_time(files, capsys):
     found = report(capsys, files["two"], "--time")

@@ -82,6 +82,8 @@ def test_a_distilled_model_is_shipped_with_the_mean_of_its_heads():
 def test_what_the_heads_cannot_do_is_refused():
     with pytest.raises(ValueError, match="classes must be a positive integer"):
         levit_tf.reset_classifier(_model(), 0)
+    with pytest.raises(ValueError, match=r"list of names. Received the text 'labels\.txt'"):
+        levit_tf.reset_classifier(_model(), "labels.txt")
     with pytest.raises(ValueError, match="has no distillation head"):
         levit_tf.with_heads(_model(heads="single"), "average")
     with pytest.raises(ValueError, match="has no classification heads"):

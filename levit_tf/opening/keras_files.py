@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import math
 import os
+import re
 import struct
 import threading
 import zipfile
@@ -18,9 +20,10 @@ from levit_common.regular_files import ModelFileError
 from levit_lite.opening.archives import ALWAYS_ALLOWED, DAMAGE, check_archive
 from levit_tf.opening.weight_files import check_weights
 
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # The description of LeViT-384 has half a megabyte; the parsed objects take ten times as much.
-_LIMITS = {CONFIG: 16 << 20, "metadata.json": 1 << 20}
+_LIMITS = {CONFIG: 16 << 20, METADATA: 1 << 20}
+_VERSION = re.compile(r"[\w.+-]{1,40}")
 _ONE_AT_A_TIME = threading.RLock()
 _LOCAL_HEADER = struct.Struct("<26xHH")
 
@@ -52,6 +55,20 @@ def check_keras_file(path: str | os.PathLike) -> int:
         raise
     except DAMAGE as error:
         raise ModelFileError(f"{path}: {WEIGHTS} in it is damaged ({error}).") from error
+
+
+def keras_version_in(path: str | os.PathLike) -> str | None:
+    """Returns the version of Keras that saved a file; None if the file does not tell.
+
+    Args:
+      path: a file that `check_keras_file` has accepted.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = json.loads(archive.read(METADATA))["keras_version"]
+        return found if _VERSION.fullmatch(found) else None
+    except (KeyError, TypeError, ValueError, *DAMAGE):
+        return None
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from levit_common.files import check_exists
 from levit_common.regular_files import ModelFileError, check_regular, first_line
 from levit_common.shipped_names import GRAPH_FILE
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
-from levit_tf.opening.keras_files import bounded_variables, check_keras_file
+from levit_tf.opening.keras_files import bounded_variables, check_keras_file, keras_version_in
 
 # Files in the folder of a run: the network at its end, and the best one so far.
 FINAL_FILE, BEST_FILE = "final.keras", "best.keras"
@@ -70,7 +70,10 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     except ModelFileError:
         raise
     except Exception as error:  # A damaged file can raise many types of errors.
-        raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}") from error
+        saved_by, hint = keras_version_in(path), ""
+        if saved_by not in (None, keras.__version__):
+            hint = f" It was saved by Keras {saved_by}; this is Keras {keras.__version__}."
+        raise ModelFileError(f"{path}: Keras cannot load it. {first_line(error)}{hint}") from error
 
 
 def ends_in_softmax(model: keras.Model, source: str) -> bool:

@@ -73,6 +73,33 @@ def test_a_saved_model_is_no_folder_of_a_run(tmp_path):
     assert model_path(tmp_path) == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "hint"),
+    [
+        ('{"keras_version": "9.1.0"}', r"saved by Keras 9\.1\.0; this is Keras 3"),
+        (f'{{"keras_version": "{keras.__version__}"}}', None),
+        ('{"keras_version": ["9"]}', None),
+        ("[", None),
+    ],
+)
+def test_a_file_of_another_keras_that_cannot_be_loaded_says_so(tmp_path, metadata, hint):
+    class Own(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    image = keras.Input((2,))
+    keras.Model(image, Own()(image)).save(tmp_path / "own.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "own.keras") as old,
+        zipfile.ZipFile(tmp_path / "other.keras", "w") as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, metadata if name == "metadata.json" else old.read(name))
+    with pytest.raises(ModelFileError, match=f"Keras cannot load it.*{hint or ''}") as found:
+        load_keras_file(tmp_path / "other.keras")
+    assert ("saved by" in str(found.value)) == (hint is not None)
+
+
 def test_code_in_a_file_does_not_run(tmp_path):
     ran = str(tmp_path / "ran")
     image = keras.Input((2,))

@@ -47,8 +47,8 @@ def fuse(model: keras.Model) -> keras.Model:
       (relative difference to `model(x, training=False)` about 1e-6).
 
     Raises:
-      ValueError: `model` has no LeViT layer to fuse, is of another kind, or calls a LeViT layer
-        more than once.
+      ValueError: `model` has no LeViT layer to fuse, is of another kind, calls a LeViT layer more
+        than once, or was quantised by Keras.
     """
     if not has_levit_layers(model):
         raise ValueError(
@@ -74,7 +74,16 @@ def rewritten(
     Args:
       model: see `fuse`; LeViT layers are optional here.
       is_left_out: returns whether a layer is left out of the copy; it must pass on its input as is.
+
+    Raises:
+      ValueError: see `fuse`.
     """
+    integers = [w.path for w in model.weights if keras.backend.standardize_dtype(w.dtype) == "int8"]
+    if integers:
+        raise ValueError(
+            f"Model {model.name!r} was quantised by Keras' model.quantize ({integers[0]} is int8), "
+            "after which it can neither be fused nor exported: take it from before that."
+        )
     flat = flatten(model)
     graph = _Rewriting(is_left_out)
     copy = keras.models.clone_model(

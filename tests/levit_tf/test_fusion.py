@@ -158,3 +158,11 @@ def test_what_cannot_be_fused_says_why():
     shared = levit_layers.MLP(6, 3, name="shared")
     with pytest.raises(ValueError, match="'shared' is called more than once"):
         levit_tf.fuse(keras.Model(image, shared(shared(image))))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_network_that_keras_has_quantised_is_refused():
+    model = levit_tf.LeViT("LeViTTiny", classes=3)
+    model.quantize("int8")
+    with pytest.raises(ValueError, match=r"quantised by Keras' model.quantize \(stages_0.* int8"):
+        levit_tf.fuse(model)

@@ -9,7 +9,11 @@ import keras
 import numpy as np
 
 import levit_tf
-from converters.choices import DEFAULT_CALIBRATION_METHOD, LEAST_CALIBRATION_IMAGES
+from converters.choices import (
+    DEFAULT_CALIBRATION_METHOD,
+    LEAST_CALIBRATION_IMAGES,
+    SAVED_MODEL_FILES,
+)
 from converters.qat.conversion import export
 from converters.qat.qat_model import QuantizedModel
 from converters.reporting.file_figures import FileFigures
@@ -91,7 +95,7 @@ def _write_quantized(
     trained, final, tflite = (folder / name for name in names)
     with atomic_path(folder / LABELS_FILE, overwrite) as temporary:
         write_labels(temporary, class_names)
-    with atomic_path(trained, overwrite) as temporary:
+    with atomic_path(trained, overwrite, SAVED_MODEL_FILES) as temporary:
         write_fake_quantized(model, temporary)
     with atomic_path(final, overwrite) as temporary:
         model.save(temporary)

@@ -181,9 +181,14 @@ def test_what_is_written_answers_as_the_student(pretrained, tmp_path, target):
         if variable.dtype.is_floating:  # as if the average had been trained
             variable.assign(variable * 1.01)
     shipped = session.shipped()
-    names = write_artefacts(
-        shipped, tmp_path, class_names=digits.CLASS_NAMES, calibration_images=None
-    )
+    for overwrite in (False, True):  # again, as a run that was stopped while it wrote them
+        names = write_artefacts(
+            shipped,
+            tmp_path,
+            class_names=digits.CLASS_NAMES,
+            calibration_images=None,
+            overwrite=overwrite,
+        )
     assert names == [FAKE_QUANTIZED, REFERENCE, f"{target}.tflite"]
     images = held_out_images(32)
     logits = session.ema.model(preprocess_input(images), training=False)

@@ -27,7 +27,13 @@ from converters.dynamic import onnx_branches, tflite_branches
 from converters.dynamic.graph import dynamic_graph, step_names
 from converters.dynamic.paths import check_paths, references
 from converters.dynamic.recalibration import recalibrate
-from converters.dynamic.record import MODELS_SHA256, RECORD_FILE, SAVED_MODEL, calibration_json
+from converters.dynamic.record import (
+    NETWORKS,
+    RECORD_FILE,
+    SAVED_MODEL,
+    calibration_json,
+    network_json,
+)
 from converters.dynamic.running import open_dynamic
 from converters.dynamic.saved_model_steps import write_steps
 from converters.dynamic.step_logits import check_steps, keras_logits, some, tflite_logits
@@ -36,7 +42,6 @@ from converters.saved_model.conversion import write_labels
 from converters.tflite.conversion import float32_graph
 from converters.tflite.metadata import with_metadata
 from converters.tflite.quantize import quantize_mixed_int8
-from converters.tflite.tflite_files import sha256
 from converters.tflite.tflite_graph import Graph
 from converters.verification.verify_artefact import FLOAT32, INT8, Precision
 from levit_common.arrays import spread_indices
@@ -136,7 +141,7 @@ def to_dynamic(
         record = {
             "steps": step_names(models),
             "models": [Path(source).name for source in sources],
-            MODELS_SHA256: [sha256(source) for source in sources],
+            NETWORKS: [network_json(model) for model in models],
             "version": levit_tf.__version__,
             "calibration": {
                 recipe: calibration_json(one, pictures) for recipe, one in files.found.items()

@@ -55,10 +55,11 @@ def recalibrate(
 
     Raises:
       FileNotFoundError, ModelFileError: see `converters.dynamic.running.open_dynamic`.
-      ValueError: there are too few pictures, or no threshold keeps to the time limit. Then the file
-        is unchanged.
+      ValueError: there are too few pictures, no threshold keeps to the time limit, or the process
+        runs in the SavedModel. Then the file is unchanged.
     """
     path = Path(path)
+    _check_outside(path)  # before any picture is read
     file = open_dynamic(path, trust, threads=1)
     if budget_ms is None:
         check_enough(len(pictures), epsilon, delta)  # before any picture is read
@@ -78,10 +79,12 @@ def set_by_hand(path: str | os.PathLike, thresholds: Sequence[float], trust: boo
 
     Raises:
       FileNotFoundError, ModelFileError: see `converters.dynamic.running.open_dynamic`.
-      ValueError: a threshold is not a confidence, or their number is wrong.
+      ValueError: a threshold is not a confidence, their number is wrong, or the process runs in the
+        SavedModel.
     """
     check_thresholds(thresholds)
     path = Path(path)
+    _check_outside(path)
     steps = open_dynamic(path, trust).steps
     if len(thresholds) != steps - 1:
         raise ValueError(
@@ -89,6 +92,15 @@ def set_by_hand(path: str | os.PathLike, thresholds: Sequence[float], trust: boo
         )
     set_thresholds(path, thresholds)
     _note(path, {"thresholds": list(thresholds), "promise": "none: set by hand"})
+
+
+def _check_outside(path: Path) -> None:
+    """Raises ValueError if the process runs in a SavedModel, which is replaced as a whole."""
+    if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"{path.resolve()}: this command runs in this folder, which it would replace. Run "
+            "it in another."
+        )
 
 
 def all_logits(

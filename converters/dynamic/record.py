@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from converters.choices import RECORD_FILE
-from converters.tflite.tflite_files import sha256
 from levit_tf.dynamic.calibration import Calibration, Point
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
 SAVED_MODEL = "saved_model"  # as the name of a file in the record
-MODELS_SHA256 = "models_sha256"  # a checksum for each file of the record's "models"
+NETWORKS = "networks"  # what `network_json` returns for each of the record's "models"
 _NO_RECORD = "no record of converters.to_dynamic"
 
 
@@ -107,13 +109,35 @@ def served_calibration(path: str | os.PathLike) -> tuple[str, Calibration]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def check_models(path: str | os.PathLike, files: Sequence[str | os.PathLike]) -> str | None:
+def network_json(model: keras.Model) -> dict[str, Any]:
+    """Returns as JSON what tells a network from others, however often it is saved.
+
+    A checksum of its file would not do: Keras writes the time into it.
+
+    Returns:
+      A checksum of the weights, and whether the network is without batch normalisations, as
+      `levit_tf.fuse` leaves it: weights of one form cannot be compared with those of the other.
+    """
+    digests = []
+    for weight in model.weights:
+        array = keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
+        content = f"{array.shape} ".encode() + array.astype("<f4").tobytes()
+        digests.append(hashlib.sha256(content).digest())
+    # Sorted, since neither the order of layers nor paths are the same in every copy of a network.
+    digest = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+    fused = not any(weight.path.endswith("/moving_variance") for weight in model.weights)
+    return {"weights_sha256": digest, "fused": fused}
+
+
+def check_models(
+    path: str | os.PathLike, models: Sequence[keras.Model], names: Sequence[str]
+) -> str | None:
     """Checks that a record was made of these networks.
 
     Args:
       path: see `read_record`.
-      files: the `.keras` files of the networks, in the order of the steps; or names of variants,
-        which cannot be compared.
+      models: the networks, in the order of the steps.
+      names: their files or variants, for messages.
 
     Returns:
       Why it cannot be checked, for a message; None if it was.
@@ -123,18 +147,27 @@ def check_models(path: str | os.PathLike, files: Sequence[str | os.PathLike]) ->
       ValueError: the file is not a record, or was made of other networks.
     """
     path, content = read_record(path)
-    known = content.get(MODELS_SHA256)
-    if not known or not all(map(os.path.isfile, files)):
-        reason = "a variant has no file" if known else f"{path} has none of its networks"
-        return f"no checksum to compare, {reason}: thresholds of another network are not noticed"
-    if len(known) != len(files):
-        raise ValueError(f"{path}: made of {len(known)} networks. Received: {len(files)}")
-    for file, digest in zip(files, known, strict=True):
-        if sha256(file) != digest:
+    known, unchecked = content.get(NETWORKS), "thresholds of another network are not noticed"
+    if not known:
+        return f"no checksum to compare, {path} has none of its networks: {unchecked}"
+    if len(known) != len(models):
+        raise ValueError(f"{path}: made of {len(known)} networks. Received: {len(models)}")
+    other_forms = []
+    for model, name, recorded in zip(models, names, known, strict=True):
+        found = network_json(model)
+        if found["fused"] != recorded["fused"]:
+            forms = ("is fused", "was not") if found["fused"] else ("is not fused", "was")
+            other_forms.append((name, *forms))
+        elif found != recorded:
             raise ValueError(
-                f"{path}: made of another network than {os.fspath(file)}: their SHA-256 differ. "
-                "Its thresholds hold for its own network only; run converters.to_dynamic on yours."
+                f"{path}: made of another network than {name}: their weights differ. Its "
+                "thresholds hold for its own network only; run converters.to_dynamic on yours."
             )
+    if other_forms:
+        name, here, there = other_forms[0]
+        return (
+            f"{name} {here}, the network of {path} {there}, so they are not compared: {unchecked}"
+        )
     return None
 
 

@@ -41,10 +41,9 @@ def main() -> None:
     calibration = None
     if args.dynamic:
         from converters.dynamic.record import check_models, served_calibration
-        from levit_tf.weights.keras_files import model_path
 
         calibrated, calibration = served_calibration(args.dynamic)
-        unchecked = check_models(args.dynamic, [model_path(name) for name in (*names, last)])
+        unchecked = check_models(args.dynamic, [*quicker, model], [*names, last])
         print(f"{args.dynamic}, {calibrated}: {calibration}")
         if unchecked:
             print(unchecked)

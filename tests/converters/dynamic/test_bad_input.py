@@ -4,13 +4,16 @@ import gzip
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import levit_tf
 from converters import recalibrate, to_dynamic
+from converters.dynamic import recalibration
 from converters.dynamic.record import check_models
+from levit_tf.pictures.labelled_pictures import LabelledPictures
 from levit_tf.pictures.run_pictures import (
     PICTURES_FILE,
     SeenPicture,
@@ -81,7 +84,8 @@ def written(tmp_path_factory, run, folder):
 
 @pytest.mark.slow
 def test_a_budget_needs_no_epsilon_and_is_in_every_record(written, run, capsys):
-    assert check_models(written, [run / "final.keras"]) is None
+    model = keras.models.load_model(run / "final.keras")
+    assert check_models(written, [model], ["final.keras"]) is None
     calibrations = json.loads((written / "dynamic.json").read_text())["calibration"]
     assert set(calibrations) == {"fp32", "model.onnx"}
     assert calibrations["fp32"] == calibrations["model.onnx"]
@@ -130,6 +134,19 @@ def test_the_pictures_of_training_are_listed_beside_what_is_made_of_the_network(
     (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"")
     for name in ("", "int8.tflite", "saved_model"):
         assert seen_in_training(tmp_path / name) == seen
+
+
+def test_a_saved_model_in_which_the_command_runs_is_refused_before_any_work(
+    folder, tmp_path, monkeypatch
+):
+    pictures = LabelledPictures(str(folder), (), np.zeros(0, np.int64), (SIDE, SIDE))
+    monkeypatch.chdir(tmp_path)
+    for start in (
+        lambda: recalibration.recalibrate(".", pictures),
+        lambda: recalibration.set_by_hand(".", [0.5]),
+    ):
+        with pytest.raises(ValueError, match=rf"{tmp_path}: this command runs in this folder"):
+            start()
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import re
 
+import keras
 import pytest
 
-from converters.dynamic.record import MODELS_SHA256, check_models, served_calibration
-from converters.tflite.tflite_files import sha256
+import levit_tf
+from converters.dynamic.record import NETWORKS, check_models, network_json, served_calibration
 from levit_tf.dynamic.calibration import Calibration
+from tests.support.saved_files import tiny
 
 OLD, NEW = (
     dataclasses.asdict(Calibration((1.0,), (threshold,), 0.01, 0.1, 1000, ()))
@@ -58,14 +61,18 @@ def test_a_record_without_them_is_refused(tmp_path, calibration, message):
 
 
 def test_another_network_is_refused_and_what_cannot_be_compared_is_said(tmp_path):
-    own, other = tmp_path / "own.keras", tmp_path / "other.keras"
-    own.write_bytes(b"own")
-    other.write_bytes(b"other")
-    path = write(tmp_path, {"fp32": OLD}, **{MODELS_SHA256: [sha256(own)]})
-    assert check_models(path, [own]) is None
-    with pytest.raises(ValueError, match=r"dynamic.json: made of another network than .*other"):
-        check_models(path, [other])
+    own, other = (tiny(classes=3) for _ in range(2))
+    path = write(tmp_path, {"fp32": OLD}, **{NETWORKS: [network_json(own)]})
+    own.save(tmp_path / "again.keras")  # its bytes differ each time: they have a date
+    for same in (own, keras.models.load_model(tmp_path / "again.keras")):
+        assert check_models(path, [same], ["own"]) is None
+    with pytest.raises(ValueError, match=r"dynamic.json: made of another network than other\.k"):
+        check_models(path, [other], ["other.keras"])
     with pytest.raises(ValueError, match=r"made of 1 networks\. Received: 2"):
-        check_models(path, [own, own])
-    assert "a variant has no file" in check_models(path, ["LeViT128S"])
-    assert "has none of its networks" in check_models(write(tmp_path, {"fp32": OLD}), [other])
+        check_models(path, [own, own], ["own", "own"])
+    assert re.match(
+        r"fused\.keras is fused, the network of .*dynamic.json was not, so they are not compared",
+        check_models(path, [levit_tf.fuse(own)], ["fused.keras"]),
+    )
+    before = write(tmp_path, {"fp32": OLD})
+    assert "has none of its networks" in check_models(before, [other], ["other.keras"])

@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     )
     if options.input_format == "parquet":
         check_columns(patterns)
-    open_output(options.output, settings)
+    open_output(options.output, settings, network.class_names)
     pipeline = beam.Pipeline(options=pipeline_options)
     build(pipeline, handler, settings, options.output)
     result = pipeline.run()

@@ -62,10 +62,17 @@ def write_shard(
 
 
 def counts_of(output: str, name: str, output_format: str) -> dict[str, int] | None:
-    """Returns the counts of a finished shard; None if it is not finished."""
+    """Returns the counts of a finished shard, empty if an earlier version finished it.
+
+    Returns:
+      The counts; None if the shard is not finished.
+    """
     if not FileSystems.exists(shard_path(output, name, output_format)):
         return None
-    with FileSystems.open(counts_path(output, name)) as file:
+    path = counts_path(output, name)
+    if not FileSystems.exists(path):
+        return {}
+    with FileSystems.open(path) as file:
         return json.loads(file.read())
 
 

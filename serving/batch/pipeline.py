@@ -26,6 +26,7 @@ from serving.batch.sources import pictures_of
 
 NAMESPACE = "levit"
 COUNTERS = ("pictures", "bad", "bytes", "shards", "shards_found")
+UNCOUNTED = "shards_uncounted"  # those of an earlier version, whose pictures are not counted
 _BATCH = 32
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class ClassifyShard(beam.DoFn):
         self._settings = settings
         self._output = output
         self._shared = shared.Shared()
-        self._count = {name: Metrics.counter(NAMESPACE, name) for name in COUNTERS}
+        self._count = {name: Metrics.counter(NAMESPACE, name) for name in (*COUNTERS, UNCOUNTED)}
 
     def setup(self):
         # Loaded once per process, for any number of threads.
@@ -61,10 +62,12 @@ class ClassifyShard(beam.DoFn):
             _LOGGER.info("shard %s: %d pictures, %d bad", name, counts["pictures"], counts["bad"])
         else:
             self._count["shards_found"].inc()
+            if not counts:
+                self._count[UNCOUNTED].inc()
         self._count["shards"].inc()
         for key, count in counts.items():
             self._count[key].inc(count)
-        yield name, counts["pictures"], counts["bad"]
+        yield name, counts.get("pictures", 0), counts.get("bad", 0)
 
     def _make(self, name: str, paths: Sequence[str]) -> dict[str, int]:
         """Classifies and writes a shard; returns its counts."""

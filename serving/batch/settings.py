@@ -67,8 +67,13 @@ def digest_of_files(patterns: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def open_output(output: str, settings: Settings) -> None:
+def open_output(output: str, settings: Settings, own_labels: Sequence[str] | None = None) -> None:
     """Creates the output folder, or resumes one with the same settings.
+
+    Args:
+      output: the output folder.
+      settings: the settings.
+      own_labels: class names in the model's file; an earlier version did not write them down.
 
     Raises:
       FileExistsError: the output is finished, has other settings, or is not of this command.
@@ -79,11 +84,14 @@ def open_output(output: str, settings: Settings) -> None:
         raise FileExistsError(f"{output} exists already and is finished; name another --output.")
     if FileSystems.exists(path):
         found = json.loads(_read(path))
+        if found.get("labels") is None and own_labels is not None:
+            found["labels"] = list(own_labels)
         other = [key for key in wanted if found.get(key) != wanted[key]]
         if other:
             raise FileExistsError(
                 f"{output} was begun with another {', '.join(other)}; name another --output."
             )
+        _make_folders(output)  # an earlier version made not all of them
         (left,) = FileSystems.match([FileSystems.join(output, f"{TEMPORARY}*")])
         if left.metadata_list:
             FileSystems.delete([entry.path for entry in left.metadata_list])
@@ -91,10 +99,14 @@ def open_output(output: str, settings: Settings) -> None:
     (found,) = FileSystems.match([FileSystems.join(output, "*")])
     if found.metadata_list:
         raise FileExistsError(f"{output} exists already and is no output of this command.")
+    _make_folders(output)
+    write_json(path, wanted)
+
+
+def _make_folders(output: str) -> None:
     for folder in (output, *(FileSystems.join(output, name) for name in (BAD, COUNTS))):
         if not FileSystems.exists(folder):
             FileSystems.mkdirs(folder)
-    write_json(path, wanted)
 
 
 def write_json(path: str, content: dict) -> None:

@@ -172,6 +172,25 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(model, pictures,
     assert counters["shards_found"] == len(kept)
 
 
+def test_an_output_that_an_earlier_version_began_is_finished(model, pictures, tmp_path):
+    """Which wrote neither counts nor the names in the model's file."""
+    output = tmp_path / "out"
+    assert run(model, pictures / "*.jpg", output).returncode == 0
+    expected = lines(output)
+    (output / "summary.json").unlink()
+    shutil.rmtree(output / "counts")
+    settings = json.loads((output / "settings.json").read_text())
+    (output / "settings.json").write_text(json.dumps(settings | {"labels": None}))
+    first, *others = sorted(output.glob("part-*"))
+    first.unlink()
+    done = run(model, pictures / "*.jpg", output)
+    assert done.returncode == 0, done.stderr
+    assert lines(output) == expected
+    counters = json.loads((output / "summary.json").read_text())
+    assert counters["shards_found"] == counters["shards_uncounted"] == len(others)
+    assert counters["pictures"] == len(lines(output, first.name))
+
+
 def test_a_model_without_names_has_those_beside_it(model, pictures, tmp_path):
     """As with `serving.edge`."""
     plain, content = tmp_path / "plain.tflite", model.read_bytes()

@@ -109,8 +109,8 @@ def make_folder(folder: Path, count: int, part: str, rng: np.random.Generator) -
 
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise FileExistsError(
-            f"{folder}: has other files. Name another --output, or train on them with "
-            f"--data={folder.parent}."
+            f"{folder}: made by an earlier version of this example or not by it. Remove it, choose "
+            f"another --output, or train on what it has with --data={folder.parent}."
         )
     (train, _), (test, _) = digits.load_data()
     images = train if part == "train" else test

@@ -128,7 +128,9 @@ def test_numbers_of_classes_have_no_gap(tmp_path):
 def test_files_of_others_are_not_replaced_by_made_pictures(tmp_path):
     folder = _own_folder(tmp_path)
     (folder / "train/images/a.jpg").rename(folder / "train/images/0001.png")
-    with pytest.raises(FileExistsError, match=rf"train: has other files.* --data={folder}"):
+    with pytest.raises(
+        FileExistsError, match=rf"train: made by an earlier version .*Remove it, .* --data={folder}"
+    ):
         segmentation.make_folder(folder / "train", 1, "train", np.random.default_rng(0))
     assert (folder / "train/images/0001.png").is_file()
 

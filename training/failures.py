@@ -9,7 +9,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from levit_common.regular_files import first_line
-from training.config import Config
 
 # What gRPC and collective operations raise once another worker is gone.
 _LOST = (
@@ -44,15 +43,26 @@ def other_workers_explained(strategy: tf.distribute.Strategy, folder: Path) -> I
 
 
 @contextlib.contextmanager
-def memory_explained(config: Config) -> Iterator[None]:
-    """Turns TensorFlow's error about a lack of memory into one that says what to do."""
+def memory_explained(batch_size: int, accumulate: int | None = None) -> Iterator[None]:
+    """Turns TensorFlow's error about a lack of memory into one that says what to do.
+
+    Args:
+      batch_size: as configured.
+      accumulate: as configured; None for a training that has no such setting.
+    """
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
+        text = f"There is not enough memory for batch_size={batch_size}"
+        if accumulate is None:
+            text += ". A smaller --set=batch_size=... helps. That"
+        else:
+            text += (
+                f" in {accumulate} {'part' if accumulate == 1 else 'parts'}. "
+                f"--set=accumulate={2 * accumulate} passes the same batch in smaller parts; "
+                "a smaller --set=batch_size=... helps, too. Either"
+            )
         raise OutOfMemoryError(
-            f"There is not enough memory for batch_size={config.batch_size} in {config.accumulate} "
-            f"{'part' if config.accumulate == 1 else 'parts'}. --set=accumulate="
-            f"{2 * config.accumulate} passes the same batch in smaller parts; a smaller "
-            "--set=batch_size=... helps, too. Either is another configuration, so it needs another "
-            f"folder, or --overwrite. {first_line(error)}"
+            f"{text} is another configuration, so it needs another folder, or --overwrite. "
+            f"{first_line(error)}"
         ) from error

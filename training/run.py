@@ -78,17 +78,15 @@ def run(
         if worker == 0:
             print(summary(data), flush=True)
         skipped_before = len(data.skipped)
-        with (
-            other_workers_explained(replicas, folder),
-            data.failure_explained(),
-            memory_explained(config),
-        ):
-            session = make_session(config, data, replicas, named)
-            record = None
-            if worker == 0:
-                record = prepare(session, folder, name, overwrite, changed_pictures)
-            meet(replicas)  # no worker looks for checkpoints before the folder is ready
-            is_finished = train(session, folder, record)
+        with other_workers_explained(replicas, folder), data.failure_explained():
+            # Not around the export, which has batches of its own.
+            with memory_explained(config.batch_size, config.accumulate):
+                session = make_session(config, data, replicas, named)
+                record = None
+                if worker == 0:
+                    record = prepare(session, folder, name, overwrite, changed_pictures)
+                meet(replicas)  # no worker looks for checkpoints before the folder is ready
+                is_finished = train(session, folder, record)
             if found_later := data.skipped[skipped_before:]:
                 print(f"\nfound damaged, and skipped: {skipped_text(found_later)}")
             if worker == 0 and is_finished:

@@ -17,6 +17,7 @@ from levit_tf.keras_graph.properties import ModelProperties
 from levit_tf.variants import Variant
 
 _SHOWN_NAMES = 10
+_PIXELS = {1: "brightness", 3: "RGB"}  # by number of channels
 _PAPER = "https://arxiv.org/abs/2104.01136"
 
 
@@ -70,6 +71,7 @@ def model_card(
         ]
         for found in figures
     ]
+    pixels = _PIXELS.get(properties.channels, f"{properties.channels} channels")
     plain = " and ".join(f"`{found.name}`" for found in figures if found.name.endswith(".tflite"))
     today = datetime.date.today().isoformat()
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
@@ -82,8 +84,8 @@ def model_card(
 {variant.name}, a [LeViT]({_PAPER}) of {parameters / 1e6:.1f} million parameters for pictures of
 {height}x{width} pixels{f" and {len(names)} classes: {shown}" if names else ""}.
 
-Weights: {properties.origin or "of unknown origin"}. The input is RGB, {properties.input_range};
-that of {plain} is plain RGB 0..255, with the class names inside.
+Weights: {properties.origin or "of unknown origin"}. The input is {pixels},
+{properties.input_range}; that of {plain} is plain {pixels} 0..255, with the class names inside.
 
 ## Measured
 

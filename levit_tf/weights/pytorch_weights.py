@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from levit_common.choices import FLAVOURS
 from levit_tf.attention_bias import Grid, attention_bias_index
+from levit_tf.keras_graph.endings import is_activation
 from levit_tf.keras_graph.flatten import is_inactive
 from levit_tf.keras_graph.graph_calls import calls_of
 from levit_tf.keras_graph.introspection import classifier_of, grids_of, variant_of
@@ -35,8 +37,6 @@ from levit_tf.weights.pytorch_names import (
 )
 from levit_tf.weights.pytorch_recognition import CheckpointInfo, canonical, recognise
 
-# Layers behind the heads that a PyTorch LeViT leaves to its user; notes are of type Identity.
-_WITHOUT_COUNTERPART = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Identity)
 _COUNTER = "num_batches_tracked"
 _INDEX = "attention_bias_idxs"
 
@@ -181,7 +181,7 @@ def _check_plain(model: keras.Model, unknown: Iterable[str]) -> None:
     makers = {id(x): call for call in calls_of(model) for x in call.outputs}
     for tensor in model.outputs:
         call = makers[id(tensor)]
-        while isinstance(call.operation, _WITHOUT_COUNTERPART) or is_inactive(call.operation):
+        while _is_left_to_the_user(call.operation):
             call = makers[id(call.inputs[0])]
         if call.operation is not classifier_of(model):
             added.append(call.operation.name)
@@ -196,6 +196,12 @@ def _check_plain(model: keras.Model, unknown: Iterable[str]) -> None:
                 f"Model {model.name!r} has attention windows (layer {layer.name!r}), which no "
                 "PyTorch codebase has."
             )
+
+
+def _is_left_to_the_user(operation: Any) -> bool:
+    """Returns whether PyTorch codebases leave to their user what is done behind the heads."""
+    is_note = isinstance(operation, keras.layers.Identity)
+    return is_note or is_inactive(operation) or is_activation(operation)
 
 
 def _check_expressible(variant: Variant, grid: Grid, flavour: str) -> None:

@@ -13,11 +13,13 @@ from safetensors.numpy import save_file
 import levit_tf
 from converters import from_pytorch, to_hub
 from converters.hub.configs import timm_config
-from converters.hub.pictures import labelled_pictures
+from converters.hub.model_card import model_card
+from converters.hub.pictures import LabelledPictures, labelled_pictures
 from converters.to_onnx import to_onnx
 from converters.to_saved_model import to_saved_model
 from converters.to_tflite import to_tflite
 from levit_tf.keras_graph.introspection import variant_of
+from levit_tf.keras_graph.properties import ModelProperties
 from levit_tf.pictures.images import load_images
 from levit_tf.pictures.run_pictures import SeenPicture, picture_key
 from levit_tf.prediction.predictor import load_predictor
@@ -68,6 +70,16 @@ def written(model_file, output, *arguments):
     )
     assert done == 0
     return output
+
+
+@pytest.mark.parametrize(("channels", "pixels"), [(3, "RGB"), (1, "brightness")])
+def test_the_card_names_the_pixels_of_the_network(channels, pixels):
+    variant = levit_tf.get_variant("LeViTNano")
+    properties = ModelProperties(None, (64, 64), channels, None, None)
+    pictures = LabelledPictures(np.zeros((0, 64, 64, 3)), None, "no pictures")
+    card = model_card("me/own", variant, properties, "timm", [], pictures, "mit", 1000, True)
+    assert f"The input is {pixels},\n" in card
+    assert f"plain {pixels} 0..255" in card
 
 
 @pytest.mark.slow

@@ -175,6 +175,16 @@ def test_only_errors_of_connections_are_those_of_a_lost_worker(tmp_path, error, 
         raise error(None, None, "it says why")
 
 
+def test_a_lack_of_memory_in_the_export_is_not_explained_by_the_batch(tmp_path, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor")
+
+    monkeypatch.setattr("training.run.train", lambda *_: True)
+    monkeypatch.setattr("training.run.write_artefacts", exhausted)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        run(load_config("digits"), tmp_path / "a")
+
+
 def test_a_lack_of_memory_is_one_line_with_settings_that_help(tmp_path, monkeypatch, capsys):
     def exhausted(*args, **kwargs):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating a tensor\nmore")

@@ -226,7 +226,7 @@ def _load_classes(
         WHOLE: "all of them (training on this folder holds a tenth out: --split=test)",
     }[split_test]
     return FolderData(
-        _source(parts[split_train or TRAIN]),
+        _source(parts[split_train or TRAIN] if with_train else []),
         _source(parts[split_test]),
         classes,
         Details(_counts(scanned, classes), held_out_from, layout.others),

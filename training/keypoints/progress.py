@@ -57,9 +57,12 @@ def check_same_people(folder: Path, data: JointSet, parts: Mapping[str, Crops], 
         if earlier.get(name) != value
     ]
     if different:
+        fewer = any(now[f"{part}_people"] < earlier.get(f"{part}_people", 0) for part in parts)
         raise DifferentRunError(
             f"{folder}: has a run that began with other data. Different: {', '.join(different)}. "
             "Put the files back as they were, name another folder, or begin anew with --overwrite."
+            + " (This version leaves out people whose boxes have no size or lie outside of their "
+            "pictures; an earlier one did not.)" * fewer
         )
     write_json(path, now)
 

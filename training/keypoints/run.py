@@ -30,6 +30,7 @@ from levit_tf.variants import get_variant
 from training.artefacts import write_artefacts
 from training.checkpoints.folder import locked
 from training.checkpoints.record import RUN_FILE
+from training.failures import memory_explained
 from training.keypoints.batches import CLIP_NORM, Rate, batches, losses_of, steps_of
 from training.keypoints.config import KeypointConfig
 from training.keypoints.evaluation import evaluate, inputs_of
@@ -74,6 +75,7 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
       FileExistsError: `output` has a run of another configuration or with other data, or one in
         progress.
       FileNotFoundError, ValueError: the data set or the initial weights do not fit.
+      OSError: there is not enough memory.
     """
     folder = Path(output)
     # Before anything is written: it may not fit, or not be there.
@@ -105,12 +107,13 @@ def run(config: KeypointConfig, output: str | os.PathLike, *, overwrite: bool = 
         write_json(folder / CONFIG_FILE, _as_written(config))
         images = _calibration_images(parts["train"], size)
         print(config, flush=True)
-        if config.qat is None:
-            _train(config, model, parts, data.skeleton, size, folder)
-        else:
-            from training.keypoints.quantized import train_for_int8  # needs what other runs do not
+        with memory_explained(config.batch_size):
+            if config.qat is None:
+                _train(config, model, parts, data.skeleton, size, folder)
+            else:
+                from training.keypoints.quantized import train_for_int8  # needs what others do not
 
-            model = train_for_int8(config, model, parts, data.skeleton, images, folder)
+                model = train_for_int8(config, model, parts, data.skeleton, images, folder)
         _export(model, parts, data.skeleton, size, images, folder)
 
 

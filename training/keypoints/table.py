@@ -21,7 +21,8 @@ def load_table(path: str | Path) -> JointSet:
 
     The columns: `file`, relative to the CSV; for each joint NAME_x and NAME_y in pixels, the middle
     of the first being 0, empty where it is not labelled; if wanted `left`, `top`, `width` and
-    `height` of the person. Joints whose names differ in left and right are mirror images.
+    `height` of the person, all empty where there is no box; who has only some of them is left out.
+    Joints whose names differ in left and right are mirror images.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -65,7 +66,7 @@ def _person(row, joints, folder: Path, place: str) -> Person:
     box = tuple(number(name) for name in _BOX) if set(_BOX) <= set(row) else None
     if box is None or np.isnan(box).all():
         box = None
-    elif not is_box(box):
+    elif not np.isnan(box).any() and not is_box(box):  # of one partly empty, `usable` tells
         raise ValueError(
             f"{place}: {', '.join(_BOX)} are four numbers, width and height more than 0, or all "
             f"empty. Found: {', '.join(row[name] or '' for name in _BOX)}"

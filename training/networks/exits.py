@@ -169,6 +169,11 @@ def _trained(config: Config, source: Source, data: Dataset) -> keras.Model:
     if classifier is None:
         raise ValueError(f"init_from={config.init_from}: has no classification heads to exit to.")
     size, classes = tuple(model.input_shape[1:3]), classifier.classes
+    if None in size:
+        raise ValueError(
+            f"init_from={config.init_from}: takes pictures of any size. Exits are trained for one: "
+            "save levit_tf.with_input_size(model, (height, width)) and begin with that file."
+        )
     if size != tuple(data.input_size):
         raise ValueError(
             f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels; the data are "

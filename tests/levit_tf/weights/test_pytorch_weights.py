@@ -309,6 +309,13 @@ def test_what_pytorch_has_no_place_for_is_named(make, named):
         to_state_dict(make(), "timm")
 
 
+@pytest.mark.parametrize("softmax", [keras.ops.softmax, keras.activations.softmax])
+def test_a_softmax_behind_the_network_is_left_to_the_user_in_any_notation(softmax):
+    model = nano(classifier_activation=None)
+    ended = keras.Model(model.input, softmax(model.output))
+    assert to_state_dict(ended, "timm").keys() == to_state_dict(model, "timm").keys()
+
+
 def test_models_that_are_no_train_form_or_have_no_head(trained):
     with pytest.raises(ValueError, match="not a LeViT in train form"):
         to_state_dict(levit_tf.fuse(trained), "timm")

@@ -100,6 +100,7 @@ def test_the_summary_says_what_is_held_out_skipped_and_not_looked_at(tmp_path):
         ([""], {}, 0),
         ([""], {"split_train": "all"}, 3),
         ([""], {"split_test": "all"}, 27),
+        ([""], {"with_train": False}, 0),
         (["train", "test"], {}, 0),
         (["train", "test"], {"split_train": "all"}, 30),
     ],

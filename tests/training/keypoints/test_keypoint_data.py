@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import h5py
 import numpy as np
@@ -153,7 +154,7 @@ def test_coco_of_other_joints_has_their_limbs_torso_and_head(skeleton, limbs, tm
     assert found.head == ("neck", "head_top")
 
 
-@pytest.mark.parametrize("box", ["1,2,0,40", "1,2,30,-1", "1,2,inf,40", "1,2,30,"])
+@pytest.mark.parametrize("box", ["1,2,0,40", "1,2,30,-1", "1,2,inf,40"])
 def test_the_line_of_a_table_whose_box_has_no_size_is_named(box, tmp_path):
     path = tmp_path / "joints.csv"
     lines = [f"im{n + 1:05d}.jpg,1,2,{box if n == 4 else '1,2,30,40'}" for n in range(COUNT)]
@@ -162,6 +163,16 @@ def test_the_line_of_a_table_whose_box_has_no_size_is_named(box, tmp_path):
         load_joint_set(f"csv:{path}")
     path.write_text(path.read_text().replace(f"{box}\n", ",,,\n"))
     assert not load_joint_set(f"csv:{path}").skipped
+
+
+def test_a_line_of_a_table_with_a_part_of_a_box_is_skipped_and_named(tmp_path):
+    path = tmp_path / "joints.csv"
+    lines = [f"im{n + 1:05d}.jpg,1,2,{'1,2,30,' if n == 4 else '1,2,30,40'}" for n in range(COUNT)]
+    path.write_text("\n".join(["file,eye_x,eye_y,left,top,width,height", *lines]))
+    (skipped,) = load_joint_set(f"csv:{path}").skipped
+    assert re.search(
+        r"im00005\.jpg: the box is no left, top, width and height .*30.0, nan", skipped
+    )
 
 
 def test_a_table_is_read_and_its_faults_are_named(tmp_path):

@@ -142,6 +142,13 @@ def _without_a_line(table):
     table.write_text(table.read_text().rpartition("\n")[0])
 
 
+def _with_a_part_of_a_box(table):
+    header, *rows = table.read_text().split("\n")
+    boxes = [",2,,,", *[",,,,"] * (len(rows) - 1)]
+    rows = [row + box for row, box in zip(rows, boxes, strict=True)]
+    table.write_text("\n".join([f"{header},left,top,width,height", *rows]))
+
+
 def _with_a_joint_moved(table):
     table.write_text(re.sub(r"\n00\.png,(\d+)", r"\n00.png,\1.5", table.read_text()))
 
@@ -166,6 +173,7 @@ def _with_another_picture(table):
     ("change", "message"),
     [
         (_without_a_line, r"train people \(24 before, 25 now\), train pictures, train joints"),
+        (_with_a_part_of_a_box, r"\(This version leaves out people whose boxes have no size"),
         (_with_a_joint_moved, r"Different: (train|validation|test) joints\. Put"),
         (_with_left_for_right, r"Different: names of joints\. Put the files back as they were"),
         (_with_a_box, "Different: train boxes, validation boxes, test boxes"),
@@ -186,6 +194,18 @@ def test_a_run_does_not_go_on_with_other_data(change, message, config, tmp_path,
     run(config, tmp_path / "run")  # they are as they were
     change(copied / "joints.csv")
     run(config, tmp_path / "run", overwrite=True)
+
+
+def test_a_lack_of_memory_is_explained(config, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr(run_module, "_network", lambda *_: None)
+    monkeypatch.setattr(run_module, "_train", exhausted)
+    with pytest.raises(
+        OSError, match=r"not enough memory for batch_size=8\. A smaller --set=batch"
+    ):
+        run(config, tmp_path / "run")
 
 
 def test_a_left_joint_without_the_right_one_is_not_mirrored(config, tmp_path, monkeypatch, capsys):

@@ -169,6 +169,9 @@ def test_a_network_of_other_classes_or_size_is_refused(digits, tmp_path):
     larger = digits.with_input_size((64, 64))
     with pytest.raises(ValueError, match=r"takes 32x32 .*Set input_size=32x32"):
         exits.prepare(config, find_source(config), larger, 1)
+    levit_tf.LeViT("LeViTTiny", classes=10, input_shape=(None, None, 3), bias_size=32).save(path)
+    with pytest.raises(ValueError, match=r"takes pictures of any size.* levit_tf.with_input_size"):
+        exits.prepare(config, find_source(config), digits, 1)
     model = levit_tf.LeViT("LeViTTiny", classes=10)
     levit_tf.with_properties(model, class_names=digits.class_names[::-1]).save(path)
     with pytest.raises(ValueError, match=r"another order: '9' there, '0' here"):

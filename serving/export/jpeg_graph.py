@@ -13,6 +13,7 @@ import tensorflow as tf
 _SCAN = b"\xff\xda"
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _MAX_SEGMENTS = 1000
+_PART = 1 << 16  # number of bytes that are looked at together
 
 
 def has_more_scans(content: tf.Tensor, limit: int) -> tf.Tensor:
@@ -33,28 +34,32 @@ def has_more_scans(content: tf.Tensor, limit: int) -> tf.Tensor:
 
 def _has_more(content: tf.Tensor, limit: int) -> tf.Tensor:
     """Follows the segments; a file with too many of them counts as one of too many scans."""
-    values = tf.io.decode_raw(content, tf.uint8)
-    second = values[1:]
-    # Other markers have no segment and occur in coded pixels.
-    has_segment = ((second >= 0xC0) & (second <= 0xCF)) | ((second >= 0xD8) & (second <= 0xFE))
-    places = tf.where((values[:-1] == 0xFF) & has_segment)[:, 0]
-    end = tf.size(values, tf.int64)
-    places = tf.concat([places, end[None]], axis=0)
-    padded, following = tf.pad(values, [[0, 4]]), tf.range(1, 4, dtype=tf.int64)
+    size = tf.cast(tf.strings.length(content), tf.int64)
 
-    def step(position, scans, _):
-        place = places[tf.searchsorted(places, tf.minimum(position, end)[None])[0]]
-        marker, high, low = tf.unstack(tf.gather(padded, place + following))
+    def step(position, scans, segments, _):
+        # A part at a time, since the places of a whole file's markers can be ten times its size.
+        part = tf.strings.substr(content, position, _PART + 3)
+        values = tf.io.decode_raw(part, tf.uint8, fixed_length=_PART + 4)
+        second = values[1 : _PART + 1]
+        # Other markers have no segment and occur in coded pixels.
+        has_segment = ((second >= 0xC0) & (second <= 0xCF)) | ((second >= 0xD8) & (second <= 0xFE))
+        places = tf.where((values[:_PART] == 0xFF) & has_segment)[:, 0]
+        is_found = tf.size(places) > 0
+        place = tf.concat([places, [_PART]], axis=0)[0]
+        marker, high, low = tf.unstack(tf.gather(values, place + tf.range(1, 4, dtype=tf.int64)))
         length = 256 * tf.cast(high, tf.int64) + tf.cast(low, tf.int64)
-        scans += tf.cast(marker == _START_OF_SCAN, tf.int32)
-        is_end = (marker == _END_OF_IMAGE) | (place == end)
-        return place + 2 + tf.maximum(length, 2), scans, is_end
+        position += place + tf.where(is_found, 2 + tf.maximum(length, 2), 0)
+        scans += tf.cast(is_found & (marker == _START_OF_SCAN), tf.int32)
+        segments += tf.cast(is_found, tf.int32)
+        is_end = is_found & (marker == _END_OF_IMAGE)
+        return tf.minimum(position, size), scans, segments, is_end
 
-    _, scans, is_end = tf.while_loop(
-        lambda _, scans, is_end: ~is_end & (scans <= limit),
+    _, scans, segments, is_end = tf.while_loop(
+        lambda position, scans, segments, is_end: (
+            ~is_end & (position < size) & (scans <= limit) & (segments < _MAX_SEGMENTS)
+        ),
         step,
-        [tf.constant(2, tf.int64), tf.constant(0), tf.constant(False)],
+        [tf.constant(2, tf.int64), tf.constant(0), tf.constant(0), tf.constant(False)],
         parallel_iterations=1,
-        maximum_iterations=_MAX_SEGMENTS,
     )
-    return (scans > limit) | ~is_end
+    return (scans > limit) | (~is_end & (segments == _MAX_SEGMENTS))

@@ -62,15 +62,15 @@ def define_internal(*names: str) -> None:
         flags.DEFINE_string(name, None, "Used by the benchmark itself.")
 
 
-def define_grid(variants: Sequence[str], of_runtime: str = "") -> None:
+def define_grid(variants: Sequence[str], note: str = "") -> None:
     """`--variants`, `--batches` and `--threads`, all combinations of which are measured.
 
     Args:
       variants: default of `--variants`.
-      of_runtime: the only one that takes batches, such as " of TensorFlow".
+      note: added to the help of `--batches`, such as "; TFLite takes one".
     """
     flags.DEFINE_list("variants", list(variants), "Variants to measure.")
-    flags.DEFINE_list("batches", ["1", "16"], f"Pictures in a call{of_runtime}.")
+    flags.DEFINE_list("batches", ["1", "16"], f"Pictures in a call{note}.")
     flags.DEFINE_list("threads", ["1", "2"], "Threads of each contender.")
 
 

@@ -10,6 +10,7 @@ This module imports only the standard library, because the load test starts with
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ _BEGINNINGS = {
     b"qoif": "QOI",
     b"DDS ": "DDS",
 }
+# Control characters, line and paragraph separators, directions of writing, surrogates.
+_NOT_PRINTED = re.compile(r"[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # possible sizes of BMP's second header, in bytes
 
 
@@ -164,7 +167,9 @@ def distinct_stems(paths: Sequence[str]) -> list[str]:
 
 
 def printable(name: str) -> str:
-    """Escapes line breaks, terminal codes and undecodable bytes in a file name for printing."""
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    """Escapes what a file name must not print: breaks, terminal codes, undecodable bytes.
+
+    Also the codes that turn the direction of writing, which show another name than there is. Other
+    characters that `str.isprintable` has not stay: names of many languages need them.
+    """
+    return _NOT_PRINTED.sub(lambda found: ascii(found[0])[1:-1], name)

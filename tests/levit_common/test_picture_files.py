@@ -49,6 +49,23 @@ def test_what_systems_leave_behind_is_passed_over(name):
 def test_names_are_printed_on_one_line_without_terminal_codes():
     assert printable("Ünïcödé 'x'.jpg") == "Ünïcödé 'x'.jpg"
     assert printable("a\nb\x1b[31m\udcff") == r"a\nb\x1b[31m\udcff"
+    assert printable("a\u2028\u2029\x9b\x7f") == r"a\u2028\u2029\x9b\x7f"
+    assert printable("a\u202egpj.exe\u2066") == r"a\u202egpj.exe\u2066"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0645\u06cc\u200c\u062e.jpg",  # Persian, with a non-joiner
+        "\U0001f469\u200d\U0001f52c.jpg",  # an emoji of two that are joined
+        "\u732b\u3000\u72ac.jpg",  # Japanese, with a wide space
+        "Screenshot at 9.41.00\u202fAM.png",  # as macOS writes it
+        "\u05d0\u200f!.jpg",  # Hebrew, with the mark that keeps its "!" on the left
+    ],
+    ids=range(5),
+)
+def test_names_of_all_languages_are_printed_as_they_are(name):
+    assert printable(name) == name
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ self.addEventListener("install", (event) => {
   event.waitUntil(
     caches
       .open(CACHE)
-      // Not from the browser's other cache, which may have files of an earlier version.
-      .then((cache) => cache.addAll(FILES.map((name) => new Request(name, { cache: "reload" }))))
+      // The browser's other cache may have files of an earlier version, so the server is asked;
+      // those that are unchanged, which the page has just loaded, are not sent again.
+      .then((cache) => cache.addAll(FILES.map((name) => new Request(name, { cache: "no-cache" }))))
       .then(() => self.skipWaiting()),
   );
 });

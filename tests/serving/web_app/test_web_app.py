@@ -80,6 +80,7 @@ def test_nothing_in_the_folder_asks_for_anything_outside(artefacts, packages, tm
     config = json.loads((tmp_path / "site/config.json").read_text())
     assert config["labels"] == list(NAMES)
     worker = (tmp_path / "site/service-worker.js").read_text()
+    assert 'cache: "no-cache"' in worker  # "reload" would send each file twice
     listed = json.loads(re.search(r"const FILES = (\[.*\]);", worker)[1])
     on_disk = {
         p.relative_to(tmp_path / "site").as_posix() for p in (tmp_path / "site").rglob("*.*")

@@ -211,6 +211,11 @@ def check_classifier(network: Network) -> None:
             "softmax, a sigmoid or a dense layer; levit_tf.reset_classifier gives a LeViT one. "
             f"Found: {found}"
         )
+    check_takes_pictures(network)
+
+
+def check_takes_pictures(network: Network) -> None:
+    """Raises ModelFileError for a network of other channels than pictures have, or of any size."""
     if network.input_shape[3] not in (1, 3):
         raise ModelFileError(
             f"{network.source}: takes {network.input_shape[3]} channels; pictures from files have "

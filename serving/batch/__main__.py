@@ -46,7 +46,11 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from levit_lite.prediction.predictor import class_count, class_names_for
+    from levit_lite.prediction.predictor import (
+        check_takes_pictures,
+        class_count,
+        class_names_for,
+    )
     from serving.batch.handler import LiteRTModelHandler
     from serving.batch.pipeline import COUNTERS, NAMESPACE, build
     from serving.batch.settings import (
@@ -67,6 +71,7 @@ def _run(options: argparse.Namespace, others: Sequence[str]) -> int:
     _check(options, FileSystems)
     handler = LiteRTModelHandler(options.model, options.threads)
     network = handler.load_model(run_first=True)  # workers need not, once this one did
+    check_takes_pictures(network)
     if options.embedding is not None and options.embedding not in network.output_shapes:
         raise ValueError(
             f"--embedding: {options.model} has no output {options.embedding!r}. Found: "

@@ -12,7 +12,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler
 
-from levit_common.arrays import softmax
+from levit_common.arrays import luma, softmax
 from levit_common.shipped_names import EXIT, LOGITS, PROBABILITIES
 from levit_lite.prediction.answers import answer_of
 from levit_lite.prediction.network import Network, checked
@@ -21,6 +21,8 @@ from levit_lite.prediction.tflite_network import tflite_network
 
 class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network]):
     """Runs a `.tflite` file: from pictures, uint8 (height, width, 3), to its outputs by name.
+
+    A network of one channel gets their brightness.
 
     Args:
       path: path of the file, on any file system that Beam supports.
@@ -54,6 +56,8 @@ class LiteRTModelHandler(ModelHandler[np.ndarray, dict[str, np.ndarray], Network
         step = model.input_shape[0] or len(batch)
         for start in range(0, len(batch), step):
             images = np.stack(batch[start : start + step]).astype(np.float32)
+            if model.input_shape[3] == 1 and images.shape[3] == 3:
+                images = luma(images)
             count = len(images)
             images = np.pad(images, [(0, step - count), (0, 0), (0, 0), (0, 0)])
             outputs = model.outputs(images)

@@ -11,7 +11,6 @@ from typing import Any
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from levit_common.picture_files import printable
 from levit_common.shipped_names import EXIT
 
 BAD = "bad"  # folder for the lists of unreadable pictures
@@ -114,10 +113,15 @@ def _parquet(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> bytes:
     # Given, since a shard without results must have the same columns as the others.
     schema = pyarrow.schema([(column, types[column]) for column in columns])
     # Parquet's texts are UTF-8, which names of files need not be.
-    rows = [{**row, "name": printable(row["name"])} for row in rows]
+    rows = [{**row, "name": _as_utf8(row["name"])} for row in rows]
     file = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), file)
     return file.getvalue()
+
+
+def _as_utf8(name: str) -> str:
+    """Escapes the undecodable bytes of a name, and nothing else, so that it finds its file."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 _ENCODERS = {"jsonl": _json_lines, "tfrecord": _tfrecord, "parquet": _parquet}

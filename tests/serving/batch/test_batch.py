@@ -12,10 +12,13 @@ import time
 import zlib
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import levit_tf
+from converters.tflite.conversion import to_tflite
 from levit_lite.images import load_cropped
 from levit_tf.prediction.predictor import load_predictor
 from tests.support.artefacts import NAMES, Artefacts
@@ -202,6 +205,38 @@ def test_a_model_without_names_has_those_beside_it(model, pictures, tmp_path):
     (row,) = lines(tmp_path / "out")
     assert all(entry["class"] == given[entry["index"]] for entry in row["top"])
     assert json.loads((tmp_path / "out/settings.json").read_text())["labels"] == given
+
+
+def converted(channels, path):
+    """A .tflite file of a linear network that takes so many channels."""
+    layers = keras.layers
+    network = keras.Sequential(
+        [
+            keras.Input((32, 32, channels)),
+            layers.AveragePooling2D(8),
+            layers.Flatten(),
+            layers.Dense(len(NAMES), "softmax"),
+        ]
+    )
+    to_tflite(levit_tf.with_properties(network, input_range="unit", class_names=NAMES), path)
+    return path
+
+
+def test_a_network_of_one_channel_gets_the_brightness(pictures, tmp_path):
+    """As in `Predictor`."""
+    grey = converted(1, tmp_path / "grey.tflite")
+    done = run(grey, pictures / "0*.jpg", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    rows = lines(tmp_path / "out")
+    assert len(rows) == 10
+    check_answers(grey, rows)
+
+
+def test_a_network_of_two_channels_is_refused_before_anything_is_written(pictures, tmp_path):
+    done = run(converted(2, tmp_path / "two.tflite"), pictures / "*.jpg", tmp_path / "out")
+    assert done.returncode == 1
+    assert "two.tflite: takes 2 channels" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 _REMOTE = """
@@ -412,7 +447,8 @@ def test_every_parquet_shard_has_the_same_columns(model, pictures, tmp_path):
 def test_names_of_files_need_not_be_utf_8(kind, model, pictures, tmp_path):
     folder = os.fsencode(tmp_path) + b"/\xe9"
     os.mkdir(folder)
-    for name in (b"/caf\xe9.jpg", b"/bad\xe9.jpg"):
+    wide = "/\u732b\u3000\u72ac.jpg"  # UTF-8 with a wide space
+    for name in (b"/caf\xe9.jpg", b"/bad\xe9.jpg", wide.encode()):
         content = (pictures / "00.jpg").read_bytes()
         with open(folder + name, "wb") as file:
             file.write(content[:200] if b"bad" in name else content)
@@ -422,12 +458,12 @@ def test_names_of_files_need_not_be_utf_8(kind, model, pictures, tmp_path):
     (bad,) = lines(output, "bad/*.jsonl")
     assert bad["name"] == os.fsdecode(folder + b"/bad\xe9.jpg")
     if kind == "jsonl":
-        (row,) = lines(output)
-        assert row["name"] == os.fsdecode(folder + b"/caf\xe9.jpg")
+        found = [row["name"] for row in lines(output)]
+        assert sorted(found) == [os.fsdecode(folder + b"/caf\xe9.jpg"), os.fsdecode(folder) + wide]
     else:
         parquet = pytest.importorskip("pyarrow.parquet")
-        (name,) = parquet.read_table(next(output.glob("part-*")))["name"].to_pylist()
-        assert name == f"{tmp_path}/\\udce9/caf\\udce9.jpg"
+        found = parquet.read_table(next(output.glob("part-*")))["name"].to_pylist()
+        assert sorted(found) == [f"{tmp_path}/\\udce9{name}" for name in ("/caf\\udce9.jpg", wide)]
 
 
 @pytest.mark.parametrize(

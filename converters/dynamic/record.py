@@ -14,6 +14,7 @@ import keras
 
 from converters.choices import RECORD_FILE
 from levit_tf.dynamic.calibration import Calibration, Point
+from levit_tf.fusion import has_levit_layers
 from levit_tf.pictures.labelled_pictures import LabelledPictures
 
 SAVED_MODEL = "saved_model"  # as the name of a file in the record
@@ -115,8 +116,8 @@ def network_json(model: keras.Model) -> dict[str, Any]:
     A checksum of its file would not do: Keras writes the time into it.
 
     Returns:
-      A checksum of the weights, and whether the network is without batch normalisations, as
-      `levit_tf.fuse` leaves it: weights of one form cannot be compared with those of the other.
+      A checksum of the weights, and whether the network has none of the layers that `levit_tf.fuse`
+      replaces: weights of one form cannot be compared with those of the other.
     """
     digests = []
     for weight in model.weights:
@@ -125,8 +126,7 @@ def network_json(model: keras.Model) -> dict[str, Any]:
         digests.append(hashlib.sha256(content).digest())
     # Sorted, since neither the order of layers nor paths are the same in every copy of a network.
     digest = hashlib.sha256(b"".join(sorted(digests))).hexdigest()
-    fused = not any(weight.path.endswith("/moving_variance") for weight in model.weights)
-    return {"weights_sha256": digest, "fused": fused}
+    return {"weights_sha256": digest, "fused": not has_levit_layers(model)}
 
 
 def check_models(

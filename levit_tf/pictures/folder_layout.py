@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from levit_common.picture_files import is_passed_over
+from levit_common.picture_files import is_passed_over, printable
 from levit_common.spelling import shortened
 
 TRAIN = "train"
@@ -162,7 +162,7 @@ def class_folders(folder: Path) -> list[str]:
         held = f"Found none, but {len(files):,} files." if files else "Found none."
         raise ValueError(f"{folder}: expected a sub-folder for each class. {held} ({_EXAMPLE})")
     for name in names:
-        if not name.isprintable() or name != name.strip():
+        if printable(name) != name or name != name.strip():
             raise ValueError(
                 f"{folder}: the folder {name!r} cannot be the name of a class, which is a line of "
                 "text without spaces around it. Rename it."

@@ -117,6 +117,9 @@ def test_names_that_are_no_line_of_text_are_no_classes(tmp_path, name):
 
 
 def test_classes_are_named_in_every_language(tmp_path):
-    names = ["می\u200cخواهم", "写真\u3000猫"]  # with a zero-width non-joiner, a wide space
+    names = [
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "写真\u3000猫",
+    ]  # with a zero-width non-joiner, a wide space
     make(tmp_path, *(f"{name}/1.jpg" for name in names))
     assert sorted(class_folders(tmp_path)) == sorted(names)

@@ -22,11 +22,14 @@ from training.choices import EVALUATION_BATCH
 
 
 def main() -> None:
+    import numpy as np
+
     from levit_common.arrays import standard_error
     from levit_common.files import atomic_path
     from levit_tf.keras_graph.properties import model_properties
     from training import probe
     from training.data import load_data, summary
+    from training.outcome import warn_of_few_held_out
 
     args = flags.FLAGS
     start = time.monotonic()
@@ -50,6 +53,9 @@ def main() -> None:
         f"top-1: {100 * top1:.1f} % (standard error {100 * standard_error(top1, count):.1f}) of "
         f"{count:,} held-out pictures, {time.monotonic() - start:.0f} s in all"
     )
+    chance = float(np.bincount(features.test_labels).max()) / count
+    if doubt := warn_of_few_held_out(count, chance):
+        print(f"warning: {doubt}")
     fitted = probe.with_head(model, found, data.class_names)
     with atomic_path(args.output, args.overwrite) as temporary:
         fitted.save(temporary)

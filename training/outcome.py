@@ -122,6 +122,21 @@ def warn_of_seen_pictures(seen: int, pictures: int) -> str | None:
     )
 
 
+def warn_of_few_held_out(pictures: int, chance: float) -> str | None:
+    """Returns a warning if all held-out pictures could be right by guessing.
+
+    Args:
+      pictures: number of held-out pictures.
+      chance: share of their most frequent class.
+    """
+    if chance**pictures <= DOUBTFUL:
+        return None
+    return (
+        f"{pictures} held-out pictures are too few to tell a network from guessing. Hold out more: "
+        "put pictures into sub-folders train/CLASS and test/CLASS."
+    )
+
+
 def judge(
     config: Config,
     rows: list[Row],
@@ -145,11 +160,8 @@ def judge(
     """
     row = rows[-1]
     warnings = list(early)
-    if chance**pictures > DOUBTFUL:
-        warnings.append(
-            f"{pictures} held-out pictures are too few to tell a network from guessing. Hold out "
-            "more: put pictures into sub-folders train/CLASS and test/CLASS."
-        )
+    if doubt := warn_of_few_held_out(pictures, chance):
+        warnings.append(doubt)
     # Each by itself: beside a whole network that was trained before, the mean shows nothing.
     scores = exits or {"the network": row.score}
     poor = {

@@ -45,7 +45,10 @@ def check_tflite_file(path: str | os.PathLike) -> None:
     content = Path(path).read_bytes()
     try:
         if content[4:8] != _IDENTIFIER:
-            raise FlatbufferError(f"no {_IDENTIFIER.decode()} at its beginning")
+            raise FlatbufferError(
+                f"no {_IDENTIFIER.decode()} at its beginning; python -m converters.to_tflite makes "
+                "such a file of a .keras one"
+            )
         _Model(content).check()
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None

@@ -62,7 +62,9 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     check_regular(path)
     # Keras judges the format by the suffix, and reads a file without .keras as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
-        raise ModelFileError(f"{path}: truncated, or not a .keras file, which is a zip archive.")
+        raise ModelFileError(
+            f"{path}: not a .keras file, which has this suffix and is a zip archive; or truncated."
+        )
     weights = check_keras_file(path)
     try:
         with bounded_variables(weights, path):

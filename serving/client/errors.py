@@ -18,7 +18,8 @@ class RequestError(OSError):
 
     def __init__(self, code: str, message: str, server: str, model: str, attempts: int = 1):
         self.code = code
-        self.message = " ".join(message.split())
+        # TensorFlow adds where in its graph an operation failed, from " [[" on.
+        self.message = " ".join(message.partition("[[{{")[0].split())
         self.server = server
         self.model = model
         self.attempts = attempts

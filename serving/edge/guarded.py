@@ -6,10 +6,13 @@ first result is not delayed.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def run_guarded(work: Callable[[], int], name: str) -> int:
@@ -22,8 +25,11 @@ def run_guarded(work: Callable[[], int], name: str) -> int:
     Returns:
       The exit code: that of `work`, 130 after an interrupt, 1 if a signal ended the process.
     """
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
+        _end_with(parent)
+        signal.signal(signal.SIGINT, _interrupt_once)
         try:
             status = work()
             sys.stdout.flush()
@@ -39,12 +45,27 @@ def run_guarded(work: Callable[[], int], name: str) -> int:
     return _wait(child, name)
 
 
+def _end_with(parent: int) -> None:
+    """Lets the kernel end this process when its parent is killed, which passes nothing on."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(128 + signal.SIGTERM)
+
+
+def _interrupt_once(number, frame):
+    # A terminal sends its interrupt to both processes, and the parent passes its own on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _wait(child: int, name: str) -> int:
     def pass_on(number, frame):
         os.kill(child, number)
 
-    # A terminal sends its interrupt to both processes; a supervisor sends SIGTERM to this one only.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A supervisor sends its signals to this process only.
+    signal.signal(signal.SIGINT, pass_on)
     signal.signal(signal.SIGTERM, pass_on)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

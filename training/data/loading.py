@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ def parse_dataset_name(dataset: str) -> DatasetName:
     # A version also follows a colon: cifar10:3.0.2.
     if dataset and kind not in (FOLDER, TFDS, "") and not dataset.startswith(("/", ".", "~")):
         return DatasetName(TFDS, dataset)
-    raise ValueError(f"Unknown dataset {dataset!r}. {EXPECTED}.")
+    meant = f" Did you mean {FOLDER}:{dataset}?" if dataset and os.path.isdir(dataset) else ""
+    raise ValueError(f"Unknown dataset {dataset!r}.{meant} {EXPECTED}.")
 
 
 def load_data(

@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool
 from tensorflow_serving.apis import get_model_status_pb2
 
 from serving.client import messages
-from serving.client.errors import ReplyError, TransportError
+from serving.client.errors import ReplyError, RequestError, TransportError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.tensors import as_array, from_proto, to_proto
 from serving.status_codes import Code
@@ -203,3 +203,9 @@ def test_an_attempt_has_what_is_left_of_the_time_or_its_own_limit():
 def test_a_policy_that_makes_no_sense_is_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         RetryPolicy(**arguments)
+
+
+def test_a_message_of_tensorflow_comes_without_places_in_its_graph():
+    text = "Invalid JPEG data.\n\t [[{{function_node switch_1}}{{node switch_case/DecodeJpeg}}]]"
+    error = RequestError("INVALID_ARGUMENT", text, "localhost:8500", "levit")
+    assert error.message == "Invalid JPEG data."

@@ -153,6 +153,26 @@ def test_a_file_that_litert_dies_of_is_named():
     assert "bad.tflite: LiteRT ends the process that runs it (SIGSEGV)" in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_the_command_alone_ends_its_other_process_too(number):
+    script = (
+        "import os, sys, time\n"
+        "from serving.edge.guarded import run_guarded\n"
+        "def work():\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    time.sleep(60)\n"
+        "sys.exit(run_guarded(work, 'a.tflite'))"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        assert process.stdout.readline().strip().isdecimal()
+        process.send_signal(number)
+        process.wait(20)
+        assert process.stdout.read() == ""  # as soon as the other process has closed it, too
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 128 + signal.SIGTERM}
+    assert process.returncode == codes.get(number, -number)
+
+
 def test_a_watched_folder_is_read_when_its_files_are_whole(model, tmp_path):
     content = encoded(picture(5))
     (tmp_path / "first.jpg").write_bytes(content)

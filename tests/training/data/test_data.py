@@ -263,3 +263,8 @@ def test_the_fingerprint_of_pictures_in_memory_is_of_their_pixels_and_labels():
     assert PixelSource(pictures, [0, 2, 1]).fingerprint() != before
     pictures[1, 5, 5, 0] = 1
     assert PixelSource(pictures, [0, 1, 2]).fingerprint() != before
+
+
+def test_a_folder_without_its_prefix_is_explained(tmp_path):
+    with pytest.raises(ValueError, match=f"Did you mean imagefolder:{tmp_path}"):
+        parse_dataset_name(str(tmp_path))

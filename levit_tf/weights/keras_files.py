@@ -63,7 +63,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     # Keras judges the format by the suffix, and reads a file without .keras as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):
         raise ModelFileError(
-            f"{path}: not a .keras file, which has this suffix and is a zip archive; or truncated."
+            f"{path}: truncated, or not a .keras file, which has this suffix and is a zip archive."
         )
     weights = check_keras_file(path)
     try:

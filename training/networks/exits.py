@@ -21,7 +21,7 @@ from levit_tf.preprocessing import preprocess_input
 from training.config import Config
 from training.data import Dataset
 from training.networks import network
-from training.networks.initial import Source, check_classes, trained_network
+from training.networks.initial import Source, check_fits, trained_network
 from training.networks.network import Networks
 from training.notation import parse_exits
 from training.optim.batch_norm import prepare_batch_norm
@@ -174,18 +174,15 @@ def _trained(config: Config, source: Source, data: Dataset) -> keras.Model:
             f"init_from={config.init_from}: takes pictures of any size. Exits are trained for one: "
             "save levit_tf.with_input_size(model, (height, width)) and begin with that file."
         )
-    if size != tuple(data.input_size):
-        raise ValueError(
-            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels; the data are "
-            f"{data.input_size[0]}x{data.input_size[1]}. Set input_size={size[0]}x{size[1]}."
-        )
-    if classes != len(data.class_names):
-        raise ValueError(
-            f"init_from={config.init_from}: knows {classes} classes; the data have "
-            f"{len(data.class_names)}. Exits are put on a network that was trained for them; "
-            "exits_end_to_end=true trains both."
-        )
-    check_classes(model, f"init_from={config.init_from}", data)
+    check_fits(
+        model,
+        f"init_from={config.init_from}",
+        data,
+        size=size,
+        classes=classes,
+        advice="Exits are put on a network that was trained for them; exits_end_to_end=true trains "
+        "both.",
+    )
     return _without_exits(model)
 
 

@@ -124,14 +124,34 @@ def check_input_range(model: keras.Model, name: str) -> None:
     _check_normalized(found.input_range, found.channels, name)
 
 
-def check_classes(model: keras.Model, name: str, data: Dataset) -> None:
-    """Raises ValueError for a network whose head would be shipped under the names of others.
+def check_fits(
+    model: keras.Model,
+    name: str,
+    data: Dataset,
+    *,
+    size: tuple[int, int],
+    classes: int,
+    advice: str,
+) -> None:
+    """Raises ValueError for a network whose head would be shipped for pictures of another kind.
 
     Args:
-      model: a network of as many classes as the pictures have; classes without names may be these.
+      model: a trained network; classes without names may be those of the pictures.
       name: its source, for the error message.
       data: the pictures.
+      size: (height, width) that the network takes, pixels.
+      classes: number of classes that it knows.
+      advice: what to do if the pictures have another number of classes.
     """
+    if tuple(size) != tuple(data.input_size):
+        raise ValueError(
+            f"{name}: takes {size[0]}x{size[1]} pixels; the data are "
+            f"{data.input_size[0]}x{data.input_size[1]}. Set input_size={size[0]}x{size[1]}."
+        )
+    if classes != len(data.class_names):
+        raise ValueError(
+            f"{name}: knows {classes} classes; the data have {len(data.class_names)}. {advice}"
+        )
     known = levit_tf.model_properties(model).class_names
     if known and list(known) not in (list(data.class_names), list(data.class_ids)):
         other = next((a, b) for a, b in zip(known, data.class_names, strict=True) if a != b)

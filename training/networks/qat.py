@@ -33,7 +33,7 @@ from training.config import Config
 from training.data import Dataset
 from training.networks.initial import (
     Source,
-    check_classes,
+    check_fits,
     check_input_range,
     trained_network,
 )
@@ -128,18 +128,14 @@ def float_network(config: Config, source: Source, data: Dataset) -> keras.Model:
             "the train form, or fuse levit_tf.with_heads(model, 'average')."
         )
     size, classes = deploy_graph(model).input.shape[1:3], class_count(model)
-    if size != tuple(data.input_size):
-        raise ValueError(
-            f"init_from={config.init_from}: takes {size[0]}x{size[1]} pixels; the data are "
-            f"{data.input_size[0]}x{data.input_size[1]}. Set input_size={size[0]}x{size[1]}."
-        )
-    if classes != len(data.class_names):
-        raise ValueError(
-            f"init_from={config.init_from}: knows {classes} classes; the data have "
-            f"{len(data.class_names)}. Quantisation-aware training begins with a network that was "
-            "trained for them."
-        )
-    check_classes(model, f"init_from={config.init_from}", data)
+    check_fits(
+        model,
+        f"init_from={config.init_from}",
+        data,
+        size=size,
+        classes=classes,
+        advice="Quantisation-aware training begins with a network that was trained for them.",
+    )
     return model
 
 

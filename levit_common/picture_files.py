@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 # Supported formats, by Pillow's names.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
@@ -137,6 +137,24 @@ def walk(folder: str | os.PathLike) -> tuple[list[str], list[tuple[str, str]]]:
             else:
                 refused.append((entry.path, kind))
     return [os.path.join(*file) for file in sorted(files)], sorted(refused)
+
+
+def expanded(paths: Iterable[str]) -> Iterator[str]:
+    """Yields paths, and for a folder the pictures in it and in its sub-folders.
+
+    A folder without pictures is yielded itself; reading it will report that it is no picture.
+    """
+    for path in paths:
+        files = [file for file in walk(path)[0] if _is_picture(file)] if os.path.isdir(path) else []
+        yield from files or [path]
+
+
+def _is_picture(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return format_of(file.read(HEAD)) is not None
+    except OSError:
+        return True  # reading it will report the reason
 
 
 def _kind(entry: os.DirEntry) -> str:

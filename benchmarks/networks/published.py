@@ -66,7 +66,9 @@ def networks() -> dict[str, Network]:
     return {network.name: network for network in sorted(found, key=lambda n: (n.family, n.top1))}
 
 
-def write_files(model, folder: Path, files: Iterable[str]) -> None:
+def write_files(
+    model, folder: Path, files: Iterable[str], images: np.ndarray | None = None
+) -> None:
     """Writes files of a network as TensorFlow's own tools make them.
 
     Args:
@@ -74,11 +76,12 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
       folder: that they go to.
       files: fp32.tflite; dynamic.tflite, with int8 weights; int8.tflite, with int8 activations,
         too; all of them for one picture. Any other name is a SavedModel for any batch size.
+      images: that int8 is calibrated with, (n, height, width, 3); 16 random ones by default.
     """
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
-    shape = (1, *model.input_shape[1:])
+    if images is None:
+        images = np.random.default_rng(0).uniform(0, 255, (16, *model.input_shape[1:]))
     for path in (folder / file for file in files):
         if path.suffix != ".tflite":
             _write_saved_model(model, path)
@@ -88,7 +91,7 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if path.stem == "int8":
             converter.representative_dataset = lambda: (
-                [rng.uniform(0, 255, shape).astype(np.float32)] for _ in range(16)
+                [one[None].astype(np.float32)] for one in images
             )
         path.write_bytes(converter.convert())
 

@@ -1,6 +1,8 @@
 """Writes a classifier in steps as ONNX: the graph of all steps is split and joined by `If`.
 
-Branches can read earlier tensors by name, so no tensors must be passed to them.
+Branches can read earlier tensors by name, so no tensors must be passed to them. The weights of a
+step lie in its own branch nevertheless: ONNX Runtime blocks the channels of a convolution
+(NCHWc, on which its speed depends) only where the weights are in the same graph.
 """
 
 from __future__ import annotations
@@ -47,11 +49,15 @@ def with_branches(model, sharpness: Sequence[float], thresholds: Sequence[float]
         answers,
         {constant.name for constant in graph.initializer},
     )
+    weights = _weights_of_steps(parts, graph.initializer)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del graph.initializer[:]
+    graph.initializer.extend(weights[0])
     for name, value in ((SHARPNESS, sharpness), (THRESHOLDS, thresholds)):
         graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
     constants = {f"index_{step}": np.int64(step) for step in range(len(thresholds))}
-    constants |= {"last_axis": np.int64([1])}
+    if opset >= _AXES_AS_INPUT:
+        constants["last_axis"] = np.int64([1])
     for name, value in constants.items():
         graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     graph.input.append(
@@ -62,7 +68,7 @@ def with_branches(model, sharpness: Sequence[float], thresholds: Sequence[float]
         PROBABILITIES: (TensorProto.FLOAT, [1, classes]),
         EXIT: (TensorProto.INT32, [1]),
     }
-    nodes, names = _nodes(parts, 0, types, opset)
+    nodes, names = _nodes(parts, weights, 0, types, opset)
     last = [
         helper.make_node("Identity", [inner], [name])
         for name, inner in zip(types, names, strict=True)
@@ -73,7 +79,16 @@ def with_branches(model, sharpness: Sequence[float], thresholds: Sequence[float]
     return model
 
 
-def _nodes(parts: Sequence[Part], step: int, types: dict, opset: int):
+def _weights_of_steps(parts: Sequence[Part], weights) -> list[list]:
+    """Returns the weights whose first reader is each step; later steps see them, too."""
+    by_name = {weight.name: weight for weight in weights}
+    return [
+        [by_name.pop(name) for node in part.operations for name in node.input if name in by_name]
+        for part in parts
+    ]
+
+
+def _nodes(parts: Sequence[Part], weights: Sequence[list], step: int, types: dict, opset: int):
     """Returns (nodes of the steps from `step` on, names of their outputs)."""
     from onnx import helper, numpy_helper
 
@@ -110,8 +125,9 @@ def _nodes(parts: Sequence[Part], step: int, types: dict, opset: int):
         [],
         _infos(types, leaving),
     )
-    inner, later = _nodes(parts, step + 1, types, opset)
-    go_on = helper.make_graph(inner, f"from_step_{step + 1}", [], _infos(types, later))
+    inner, later = _nodes(parts, weights, step + 1, types, opset)
+    outputs = _infos(types, later)
+    go_on = helper.make_graph(inner, f"from_step_{step + 1}", [], outputs, weights[step + 1])
     found = [f"{name}_from_{step}" for name in types]
     nodes.append(helper.make_node("If", [is_sure], found, then_branch=leave, else_branch=go_on))
     return nodes, found

@@ -3,10 +3,11 @@
     python -m serving.client PICTURE... [--server=localhost:8500] [--model=levit256] [--rest]
         [--version=N | --label=NAME] [--top=5] [--joints]
 
-It prints the name of each picture (for a dynamic classifier also the exit that was used), then the
-most probable classes with their probabilities. With --joints, for a model that predicts joints, it
-prints their positions in pixels of the picture and their confidences. An unreadable picture is
-reported on stderr, and the others are sent nevertheless.
+A PICTURE is a file, or a folder of them. It prints the name of each picture (for a dynamic
+classifier also the exit that was used), then the most probable classes with their probabilities.
+With --joints, for a model that predicts joints, it prints their positions in pixels of the picture
+and their confidences. An unreadable picture is reported on stderr, and the others are sent
+nevertheless.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from absl import flags
 
 from levit_common import cli
-from levit_common.picture_files import printable
+from levit_common.picture_files import expanded, printable
 from serving.client.client import DEFAULT_TIMEOUT_S, Client
 from serving.client.errors import RequestError
 from serving.client.options import (
@@ -47,7 +48,8 @@ def main(picture: str, *pictures: str) -> int:
         )
         with client:
             ask = _find_joints if args.joints else functools.partial(_classify, top=args.top)
-            all_classified = [_answered(client, path, ask) for path in (picture, *pictures)]
+            files = expanded((picture, *pictures))
+            all_classified = [_answered(client, path, ask) for path in files]
     except (ValueError, OSError, ImportError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 1

@@ -146,6 +146,12 @@ def _channel(kind: Any, address: str, tls: Tls | None) -> Any:
 def _grpc_failure(error: Any) -> TransportError:
     code = error.code().name
     message = error.details() or "the server said nothing"
+    if "http1.x server" in message:  # gRPC's words for the answer of a server that speaks HTTP
+        message = (
+            "this port speaks HTTP, as TensorFlow Serving's REST port does, mostly 8501. Give "
+            "http://HOST:PORT (on the command line, --rest), or the gRPC port, mostly 8500."
+        )
+        return TransportError(code, message, is_retryable=False)
     # RESOURCE_EXHAUSTED means a too large request as often as a busy server.
     return TransportError(code, message, is_retryable=code == "UNAVAILABLE")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from levit_common.picture_files import HEAD, format_of, is_passed_over, walk
+from levit_common.picture_files import expanded, is_passed_over
 from levit_lite.cropping import resize_and_center_crop
 from levit_lite.images import ImageError, load_cropped
 
@@ -28,14 +28,11 @@ def of_files(paths: Sequence[str], size: tuple[int, int]) -> Iterator[Found]:
       paths: paths of files and folders.
       size: (height, width) of the network's input, pixels.
     """
-    for path in paths:
-        files = [path]
+    for path in expanded(paths):
         if os.path.isdir(path):
-            files = [file for file in walk(path)[0] if _is_picture(file)]
-            if not files:
-                yield {"name": path}, ImageError(f"{path}: no pictures in this folder.")
-        for file in files:
-            yield {"name": file}, _loaded(file, size)
+            yield {"name": path}, ImageError(f"{path}: no pictures in this folder.")
+        else:
+            yield {"name": path}, _loaded(path, size)
 
 
 def of_watched_folder(
@@ -129,14 +126,6 @@ def _loaded(path: str, size: tuple[int, int]) -> np.ndarray | ImageError:
         return load_cropped(path, size)
     except ImageError as error:
         return error
-
-
-def _is_picture(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return format_of(file.read(HEAD)) is not None
-    except OSError:
-        return True  # reading it will report the reason
 
 
 def _states(folder: str) -> dict[str, tuple[int, int]]:

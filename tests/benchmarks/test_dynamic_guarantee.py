@@ -13,10 +13,11 @@ def test_the_promise_is_kept_on_all_pictures_and_pictures_leave():
         evidence = rng.normal(size=(3000, 10)) * (1 + rng.exponential(1.5, (3000, 1)))
         evidence[np.arange(3000), labels] += sharp
         logits.append(evidence.astype(np.float32))
-    cells = split_row("made up", logits, labels, [1.0, 4.0], 0.02, 0.1, 20)
+    single = (logits[-1].argmax(axis=1) == labels, 5.0)
+    cells = split_row("made up", logits, labels, [1.0, 4.0], single, 0.02, 0.1, 20)
     row = dict(zip(COLUMNS, cells, strict=True))
     assert row["on all, %"] <= 10 + 3 * row["standard error"]
     assert row["leaving, %"] > 1
-    share = row["mean time, share of the whole's"]
-    np.testing.assert_allclose(share, 1 - 0.75 * row["leaving, %"] / 100, atol=1e-6)
-    assert row["top-1, %"] >= row["of the whole, %"] - 2
+    np.testing.assert_allclose(row["mean ms"], 4 - 3 * row["leaving, %"] / 100, atol=1e-6)
+    assert row["of the single network's"] == row["mean ms"] / 5
+    assert row["top-1, %"] >= row["of the single network, %"] - 2

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -380,3 +381,20 @@ def test_the_report_shows_one_xnnpack_partition_in_each_branch(written):
         assert all(one.taken >= one.ops - 6 for one in steps)  # what decides is LiteRT's own
         assert branches["leave_at_0"].ops == 0
         assert "branch from_step_1: XNNPACK runs" in as_text(read_tflite(written[0] / name))
+
+
+@pytest.mark.slow
+def test_the_weights_of_each_onnx_branch_lie_in_it(written):
+    """ONNX Runtime's fastest convolutions take no others."""
+    graph, counts = onnx.load(written[0] / "model.onnx").graph, []
+    while True:
+        convolutions = [node for node in graph.node if node.op_type == "Conv"]
+        weights = {weight.name for weight in graph.initializer}
+        counts.append(sum(node.input[1] in weights for node in convolutions))
+        assert counts[-1] == len(convolutions)
+        branches = [node for node in graph.node if node.op_type == "If"]
+        if not branches:
+            break
+        graph = next(a.g for a in branches[0].attribute if a.name == "else_branch")
+    assert len(counts) == 3
+    assert min(counts) > 0

@@ -9,6 +9,8 @@ from levit_common.picture_files import printable
 from serving.client import __main__ as command
 from tests.support.commands import call
 from tests.support.serving.serving_fakes import MODEL, Fail, grpc_fake, rest_fake
+from tests.support.training.data_cases import encoded
+from tests.support.training.data_cases import picture as picture_of
 
 
 @pytest.fixture(scope="module", params=["grpc", "rest"])
@@ -67,6 +69,24 @@ def test_a_picture_that_cannot_be_read_does_not_stop_the_others(fake, picture, c
     assert refused.startswith(f"error: {picture}: {fake.address}, model {MODEL}: ")
     assert refused.endswith("INVALID_ARGUMENT: no picture at all")
     assert missing == "error: missing.jpg: cannot be read: No such file or directory."
+
+
+def test_a_folder_stands_for_its_pictures(fake, tmp_path, capsys):
+    for name in ("b/2.jpg", "1.jpg"):
+        path = tmp_path / "my pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(picture_of(0), "JPEG"))
+    (tmp_path / "my pictures" / "notes.txt").write_text("no picture")
+    assert run(fake, "--top=1", str(tmp_path / "my pictures")) == 0
+    named = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert sorted(named) == [str(tmp_path / "my pictures" / name) for name in ("1.jpg", "b/2.jpg")]
+
+
+def test_grpc_to_a_rest_port_is_told_once(picture, capsys):
+    with rest_fake() as fake:
+        address = fake.address.removeprefix("http://")
+        assert call(command, [f"--server={address}", f"--model={MODEL}", picture]) == 1
+    assert "this port speaks HTTP" in capsys.readouterr().err
 
 
 def test_a_picture_that_is_too_large_for_the_server_does_not_stop_the_others(fake, picture, capsys):

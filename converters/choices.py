@@ -37,8 +37,8 @@ RECIPES = {
         "int8 weights, per channel; float32 activations, quantised dynamically at run time"
     ),
     "int8": RecipeChoice(
-        "int8 convolutions and dense layers, per channel; attention core in float32; float32 "
-        "input and outputs; the fastest on CPUs",
+        "int8 convolutions and dense layers, per channel, and products of attention; its softmax, "
+        "hard-swish, input and outputs in float32; the fastest on CPUs",
         calibrated=True,
     ),
     "int8_full": RecipeChoice(

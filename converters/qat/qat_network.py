@@ -150,9 +150,7 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
         raise ValueError(f"Unknown target {target!r}. Known: {', '.join(TARGETS)}.")
     is_full = target == "int8_full"
     # XNNPACK multiplies integer matrices whose second one has the zero point 0.
-    symmetric = _sources(twin, MatMul, operand=1) if is_full else set()
-    # Attention's result where an int8 op follows, as a sigmoid is and hard-swish is not.
-    rounded = _sources(twin, Sigmoid)
+    symmetric = _sources(twin, MatMul, operand=1)
     notes = {}
     for layer in twin.layers:
         match layer:
@@ -163,6 +161,7 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
                 tf_keras.layers.Add()
                 | tf_keras.layers.Multiply()
                 | tf_keras.layers.GlobalAveragePooling2D()
+                | MatMul()
             ):
                 note = FakeQuantization(output=LEARNED)
             case tf_keras.layers.Resizing():
@@ -171,8 +170,10 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
                 note = FakeQuantization(output=_normalized_pixels(layer))
             case Sigmoid():
                 note = FakeQuantization(output=_BELOW_ONE)
-            case MatMul() if layer.name in rounded:
-                note = FakeQuantization(output=LEARNED)
+            case tf_keras.layers.Activation():
+                # Of a softmax. Over many keys its values are far below 1, and floats can have steps
+                # of their own; those of an integer softmax are fixed.
+                note = FakeQuantization(output=_BELOW_ONE if is_full else LEARNED)
             case _:
                 note = _annotation_of_core(layer) if is_full else None
         if note is not None:
@@ -181,16 +182,14 @@ def _annotations(twin: tf_keras.Model, target: str) -> dict[str, FakeQuantizatio
 
 
 def _annotation_of_core(layer) -> FakeQuantization | None:
-    """Returns what is rounded in the fully quantised file only, by name of layer."""
+    """Returns how a layer rounds in the fully quantised file only; None if it does not."""
     match layer:
-        case MatMul() | AddBias():
+        case AddBias():
             return FakeQuantization(output=LEARNED)
         case AttentionBias():
             return FakeQuantization("attention_biases")
         case HardGate():
             return FakeQuantization(output=(0.0, 1.0))
-        case tf_keras.layers.Activation():  # softmax
-            return FakeQuantization(output=_BELOW_ONE)
     return None
 
 

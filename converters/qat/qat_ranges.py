@@ -13,7 +13,7 @@ from converters.tflite.tflite_graph import Graph
 
 # Operations of Keras that are no layers: TensorFlow's names, which it numbers, and the twin's.
 _OPERATIONS = {"MatMul": "matmul", "Add": "add"}
-# Always that of its integer kernel; the last one of a network is not in the twin.
+# That of its integer kernel, for the last one of a network, which is not in the twin.
 _SOFTMAX = {"min": np.float32(0), "max": np.float32(255 / 256)}
 _WITH_KERNEL = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D")
 _ACTIVATIONS = ("HARD_SWISH", "LOGISTIC", "MUL")
@@ -43,11 +43,11 @@ def tensor_ranges(graph: Graph, ranges: Mapping[str, tuple[float, float]]) -> Ra
         ]
         layers = (_layer_of(name, graph.kind(operator), ranges) for name in (output, *constants))
         layer = next(filter(None, layers), None)
-        if graph.kind(operator) == "SOFTMAX":
-            found[output] = _SOFTMAX
-        elif layer is not None:
+        if layer is not None:
             low, high = np.float32(ranges[layer])
             found[output] = {"min": low, "max": high}
+        elif graph.kind(operator) == "SOFTMAX":
+            found[output] = _SOFTMAX
     return found
 
 

@@ -7,7 +7,7 @@ x86-64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -57,12 +57,22 @@ def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarra
     return scaled
 
 
-def symmetric_tensors(graph: Graph) -> list[str]:
+def products(graph: Graph) -> list[str]:
+    """Returns the outputs of attention's matrix products."""
+    return [
+        graph.outputs_of(operator)[0]
+        for operator in graph.operators
+        if graph.kind(operator) == "BATCH_MATMUL"
+    ]
+
+
+def symmetric_tensors(graph: Graph, products_in_float: Container[str] = ()) -> list[str]:
     """Returns tensors that need zero point 0 in XNNPACK: second operands of products (k and v)."""
     return [
         graph.inputs_of(operator)[1]
         for operator in graph.operators
         if graph.kind(operator) == "BATCH_MATMUL"
+        and graph.outputs_of(operator)[0] not in products_in_float
     ]
 
 

@@ -1,8 +1,8 @@
 """Quantises a float32 TFLite LeViT: after training, or with the ranges that training learned.
 
-Mixed int8 is the fastest on CPUs: convolutions and dense layers are int8 (per channel); attention's
-matrix products, their softmax and bias, and hard-swish stay in float32. So nearly all arithmetic
-and all weights are int8, and the file is a single XNNPACK partition.
+Mixed int8 is the fastest on CPUs: convolutions, dense layers (per channel) and attention's matrix
+products are int8; attention's bias and softmax, and hard-swish stay in float32. So nearly all
+arithmetic and all weights are int8, and the file is a single XNNPACK partition.
 
 Full int8 is for accelerators that only support integers: every op, the input and the outputs are
 integers. `converters.tflite.integer_graph` prepares the network for it.
@@ -27,7 +27,12 @@ from converters.choices import (
     check_calibration_method,
 )
 from converters.tflite.calibration_methods import measure_ranges
-from converters.tflite.integer_graph import integer_graph, make_interface_uint8, symmetric_tensors
+from converters.tflite.integer_graph import (
+    integer_graph,
+    make_interface_uint8,
+    products,
+    symmetric_tensors,
+)
 from converters.tflite.quantization_ranges import Ranges, combine
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import KEYPOINTS
@@ -42,13 +47,15 @@ def quantize_mixed_int8(
     ranges: Ranges | None = None,
     method: str = DEFAULT_CALIBRATION_METHOD,
 ) -> Graph:
-    """Quantises convolutions and dense layers, and keeps attention's core in float.
+    """Quantises convolutions, dense layers and attention's matrix products.
 
     Args:
       graph: float32 graph from `converters.tflite.conversion.float32_graph`, with batch size 1.
       images: calibration pictures (n, height, width, 3), RGB 0..255.
       ranges: known ranges by names of tensors in `graph`, see
         `converters.tflite.quantization_ranges.Ranges`; they have priority over calibrated ones.
+        Those of the second operands of matrix products (k and v) are widened so that their zero
+        point is 0: min = -128/127 max. Without `images`, products without a range stay in float.
       method: one of `converters.choices.CALIBRATION_METHODS`.
 
     Returns:
@@ -61,8 +68,11 @@ def quantize_mixed_int8(
         `images`, a range is missing.
     """
     _check_arguments(images, ranges, method)
-    recipe = _mixed_recipe(graph)
-    return _quantize(graph, recipe, _all_ranges(graph, recipe, images, ranges, method), images)
+    # A network that an earlier version trained for int8 has no ranges for its products.
+    in_float = [x for x in products(graph) if images is None and x not in (ranges or {})]
+    recipe, symmetric = _mixed_recipe(graph, in_float), symmetric_tensors(graph, in_float)
+    ranges = _all_ranges(graph, recipe, images, ranges, method, symmetric)
+    return _quantize(graph, recipe, ranges, images)
 
 
 def quantize_full_int8(
@@ -77,9 +87,8 @@ def quantize_full_int8(
     Args:
       graph: as in `quantize_mixed_int8`; it is changed.
       images: as in `quantize_mixed_int8`.
-      ranges: as in `quantize_mixed_int8`. The range of the input is always 0..255. The range of the
-        second operand of a matrix product (k and v) is widened so that its zero point is 0: min =
-        -128/127 max.
+      ranges: as in `quantize_mixed_int8`, for all products. The range of the input is always
+        0..255.
       io_dtype: type of the input and the outputs, "uint8" or "int8". A uint8 input has plain
         pixels.
       method: as in `quantize_mixed_int8`.
@@ -185,12 +194,13 @@ def _static_recipe(graph: Graph):
     return manager
 
 
-def _mixed_recipe(graph: Graph):
+def _mixed_recipe(graph: Graph, products_in_float: Iterable[str]):
     """Returns the quantiser's static int8 recipe, without the ops that stay in float."""
     manager = _static_recipe(graph)
-    for kind in ("INPUT", "OUTPUT", "BATCH_MATMUL", "SOFTMAX", "HARD_SWISH"):
+    for kind in ("INPUT", "OUTPUT", "SOFTMAX", "HARD_SWISH"):
         no_quantization(manager, kind)
-    for kind, output in _float_ops_by_place(graph):
+    by_place = [("BATCH_MATMUL", output) for output in products_in_float]
+    for kind, output in (*by_place, *_float_ops_by_place(graph)):
         no_quantization(manager, kind, f"^{re.escape(output)};$")
     return manager
 

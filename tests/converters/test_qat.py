@@ -166,10 +166,10 @@ def test_ranges_of_activations_follow_the_batches_and_zero_is_exact(symmetric):
 
 
 @pytest.mark.slow
-def test_the_mixed_target_leaves_the_core_of_attention_in_float(networks):
+def test_the_mixed_target_leaves_the_sums_of_attention_in_float(networks):
     outputs = outputs_of(networks["int8"], rgb_images(8))
     for name, y in outputs.items():
-        is_float = name.startswith(("matmul", "add_")) or name.endswith(("softmax", "bias"))
+        is_float = name.startswith("add_") or name.endswith("bias")
         passes_on = name.endswith(("_heads", "_transpose", "_pad")) or name.startswith("stages_")
         levels = len(np.unique(y))
         if is_float and y.size > 1000:

@@ -30,6 +30,7 @@ def without_hard_swish(content):
 
 
 QUANTIZERS = [mixed_int8, slow(full_int8)]
+PRODUCT = "BATCH_MATMUL"
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +100,11 @@ def test_pixels_are_normalised_over_whole_rows_and_once(content):
     assert kinds_of(content)[:3] == ["RESHAPE", "DEPTHWISE_CONV_2D", "RESHAPE"]
 
 
-def test_second_operands_of_matrix_products_have_the_zero_point_0(content, images):
-    graph = quantize_full_int8(Graph(content), images)
+@pytest.mark.parametrize("quantize", QUANTIZERS)
+def test_second_operands_of_matrix_products_have_the_zero_point_0(quantize, content, images):
+    graph = Graph(quantize(content, images))
     operands = symmetric_tensors(graph)
-    assert len(operands) == 2 * kinds_of(content).count("SOFTMAX") - 2
+    assert len(operands) == 2 * softmaxes(content)
     for name in operands:
         assert list(graph.tensors[name].quantization.zeroPoint) == [0]
 
@@ -118,21 +120,46 @@ def test_given_ranges_come_before_calibrated_ones(quantize, content, images):
 
 def test_ranges_of_every_activation_replace_pictures(content, images):
     calibrated = mixed_int8(content, images)
+    learned = mixed_int8(content, ranges=ranges_of_every_activation(content, calibrated))
+    assert int8_products(learned) == int8_products(calibrated) == 2 * softmaxes(content)
+    assert relative_error(logits_of(learned, images), logits_of(calibrated, images)) < 1e-2
+
+
+def test_products_without_a_range_stay_in_float(content, images):
+    """Networks that were trained for int8 before products were have none."""
+    calibrated = mixed_int8(content, images)
+    ranges = ranges_of_every_activation(content, calibrated)
+    for name in activations(content, [PRODUCT]):
+        del ranges[name]
+    learned = mixed_int8(content, ranges=ranges)
+    assert int8_products(learned) == 0
+    assert relative_error(logits_of(learned, images), logits_of(calibrated, images)) < 0.2
+
+
+def ranges_of_every_activation(content, calibrated):
     names = {
         name
-        for name in activations(content, ["CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN"])
+        for name in activations(content, ["CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", PRODUCT])
         if name in {d["name"] for d in _int8_tensors(calibrated)}
     }
     graph = Graph(calibrated)
     for operator in graph.operators:  # hard-swish is float: its range is that of the QUANTIZE
         if graph.kind(operator) == "QUANTIZE":
             names.add(graph.outputs_of(operator)[0])
-    ranges = {
+    return {
         name.removesuffix("_quantized"): values
         for name, values in ranges_in(calibrated, names).items()
     }
-    learned = mixed_int8(content, ranges=ranges)
-    assert relative_error(logits_of(learned, images), logits_of(calibrated, images)) < 1e-2
+
+
+def int8_products(content):
+    graph = Graph(content)
+    return sum(graph.is_int8(name) for name in activations(content, [PRODUCT]))
+
+
+def softmaxes(content):
+    """Those of attention; the last one makes the probabilities."""
+    return kinds_of(content).count("SOFTMAX") - 1
 
 
 def _int8_tensors(content):

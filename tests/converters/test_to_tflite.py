@@ -118,7 +118,7 @@ def test_fp32_answers_are_those_of_keras(model, files):
 @pytest.mark.parametrize(
     ("recipe", "mean_error", "agreement"),
     [
-        ("int8", 0.05, 0.85),
+        ("int8", 0.06, 0.85),
         slow("fp16", 2e-3, 0.95),
         slow("dynamic", 0.05, 0.85),
         slow("int8_full", 0.1, 0.7),
@@ -165,12 +165,12 @@ def test_the_whole_network_is_one_xnnpack_partition(files, recipe):
     assert names[-1] == "DELEGATE"
 
 
-def test_int8_has_all_convolutions_in_int8_and_the_attention_core_in_float(files):
+def test_int8_has_all_products_in_int8_and_softmax_and_hard_swish_in_float(files):
     types = {}
     for name, outputs in ops_of(files["int8"]):
         types.setdefault(name, set()).update(outputs)
-    assert types["CONV_2D"] == types["FULLY_CONNECTED"] == {"int8"}
-    for name in ("BATCH_MATMUL", "SOFTMAX", "HARD_SWISH", "DEPTHWISE_CONV_2D"):
+    assert types["CONV_2D"] == types["FULLY_CONNECTED"] == types["BATCH_MATMUL"] == {"int8"}
+    for name in ("SOFTMAX", "HARD_SWISH", "DEPTHWISE_CONV_2D"):
         assert types[name] == {"float32"}
 
 

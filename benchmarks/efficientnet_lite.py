@@ -20,6 +20,7 @@ from absl import flags
 from benchmarks.networks.published import write_files
 from converters.tflite.calibration import calibration_images
 from converters.tflite.metadata import with_labels
+from converters.tflite.tflite_graph import Graph
 from levit_common import cli
 from levit_common.shipped_names import INPUT, PROBABILITIES
 from levit_tf.pictures.folder_layout import class_folders, learning_part
@@ -55,7 +56,10 @@ def main() -> None:
     write_files(for_classes(model, [one for (one,) in found.members]), folder, FILES, images)
     for file in FILES:
         path = folder / file
-        path.write_bytes(with_labels(path.read_bytes(), names))
+        graph = Graph(path.read_bytes())
+        signature = graph.model.signatureDefs[0]
+        signature.inputs[0].name, signature.outputs[0].name = INPUT, PROBABILITIES
+        path.write_bytes(with_labels(graph.content(), names))
         print(f"written: {path}")
 
 

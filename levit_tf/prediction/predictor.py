@@ -20,6 +20,7 @@ from levit_tf.applications import from_hub, with_default_weights
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
 from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import ModelFileError, model_path
+from levit_tf.weights.packaged import has_default_weights
 
 
 def load_predictor(
@@ -116,8 +117,9 @@ def _released(name: str, input_range: str | None) -> Network:
     except ValueError:
         variant = None
     if variant is None:
+        no_variant = ", and no variant" if is_plain else ""
         raise ModelFileError(
-            f"{name}: no such file, and no variant. Expected {EXPECTED_FILES}, or for released "
-            f"weights one of {', '.join(list_variants())}."
+            f"{name}: no such file{no_variant}. Expected {EXPECTED_FILES}, or for released weights "
+            f"one of {', '.join(filter(has_default_weights, list_variants()))}."
         )
     return keras_network(with_default_weights(variant), name, input_range)

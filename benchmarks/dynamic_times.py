@@ -13,7 +13,6 @@ dynamic_times.json.
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -46,7 +45,7 @@ def plain_networks(model, images: np.ndarray, folder: Path, names: Sequence[str]
             yield name, tflite_network(path, threads=1)
         elif name.endswith(".onnx"):
             to_onnx(model, path, batch_size=1)
-            yield name, read_network(path)
+            yield name, read_network(path, threads=1)
         else:
             to_saved_model(model, path)
             yield name, read_network(path)
@@ -76,17 +75,11 @@ def rows(model, folder: Path, images: np.ndarray, count: int):
 
 
 def main() -> None:
-    import tensorflow as tf
-
+    from converters.dynamic.running import use_one_thread
     from converters.tflite.calibration import calibration_images
-    from levit_tf.opening.onnx_files import session_options
     from levit_tf.weights.keras_files import load_keras_file
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    if importlib.util.find_spec("onnxruntime"):
-        session_options().intra_op_num_threads = 1  # of all sessions of this process
-
+    use_one_thread()
     args = flags.FLAGS
     model = load_keras_file(args.model)
     images = calibration_images(args.calibration, model.inputs[0].shape[1:3])

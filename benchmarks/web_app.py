@@ -1,6 +1,7 @@
 """The page of serving.web_app beside Keras and LiteRT, on photographs.
 
     python -m benchmarks.web_app --model=LeViTMini --images=FOLDER [--count=100]
+    python -m benchmarks.web_app --model=final.keras --images=FOLDER
 
 The network in float32 and in mixed int8, in Chromium without a window: how often its likeliest
 class is that of Keras on the same file, and the milliseconds of one picture beside LiteRT's in
@@ -18,10 +19,14 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from benchmarks.support import options, results
 from levit_common import cli
-from levit_common.markdown import markdown_table
 
 RECIPES = ("fp32", "int8")
+COLUMNS = (
+    *("file", "photographs", "top-1 as LiteRT in Python", "as Keras", "in the browser, ms"),
+    *("LiteRT in Python, ms", "console"),
+)
 
 
 def main() -> None:
@@ -34,6 +39,7 @@ def main() -> None:
     from levit_tf.pictures.images import load_images
     from levit_tf.pictures.picture_folders import pictures_in
     from levit_tf.prediction.predictor import load_predictor
+    from levit_tf.weights.loading import load_train_form
     from serving.web_app.site import write_site
     from tests.support.browser import complaints, running_browser
     from tests.support.static_server import ASK, static_server
@@ -41,13 +47,14 @@ def main() -> None:
     args = flags.FLAGS
     paths, _ = pictures_in(args.images, "--images")
     chosen = [paths[index] for index in spread_indices(len(paths), args.count)]
-    model = with_default_weights(args.model)
+    is_file = Path(args.model).exists()
+    model = load_train_form(args.model) if is_file else with_default_weights(args.model)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model.save(folder / "model.keras")
         keras = load_predictor(folder / "model.keras")
         expected = keras.predict(load_images(chosen, keras.input_size)).argmax(axis=1)
-        rows = [["file", "top-1 as Keras", "in the browser, ms", "LiteRT in Python, ms", "console"]]
+        rows = []
         with running_browser(folder / "chromium") as browser:
             browser.set_script_timeout(120)
             for recipe in RECIPES:
@@ -73,28 +80,25 @@ def main() -> None:
                     start = time.perf_counter()
                     own.append(lite.predict(image).argmax())
                     python.append(1000 * (time.perf_counter() - start))
-                print(
-                    f"{recipe}: as LiteRT in Python {np.sum(answers == np.array(own))} of "
-                    f"{len(chosen)}; LiteRT in Python as Keras "
-                    f"{np.sum(expected == np.array(own))}",
-                    flush=True,
-                )
                 rows.append(
-                    [
+                    (
                         recipe,
-                        f"{np.sum(answers == expected)} of {len(chosen)}",
-                        f"{np.median([one['ms'] for one in found]):.1f}",
-                        f"{np.median(python):.1f}",
+                        len(chosen),
+                        int(np.sum(answers == np.array(own))),
+                        int(np.sum(answers == expected)),
+                        float(np.median([one["ms"] for one in found])),
+                        float(np.median(python)),
                         "; ".join(sorted(set(said))) or "nothing",
-                    ]
+                    )
                 )
-    print(markdown_table(rows, right=(2, 3)))
+    results.publish("web_app", COLUMNS, rows, args.output)
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", "LeViTMini", "A variant that has weights.")
+    flags.DEFINE_string("model", "LeViTMini", "A variant that has weights, or a .keras file.")
     flags.DEFINE_string("images", None, "A folder of photographs.")
     flags.DEFINE_integer("count", 100, "How many of them.", lower_bound=1)
+    options.define_output()
     flags.mark_flag_as_required("images")
 
 

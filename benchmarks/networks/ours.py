@@ -13,6 +13,8 @@ from converters.onnx.recipes import TOKENS
 from levit_tf.variants import list_variants
 
 VARIANTS = tuple(list_variants()[:5])  # the paper's
+# Of calibration. Time does not depend on ranges; the default's search for the best takes minutes.
+_METHOD, _IMAGES = "min_max", 8
 
 
 def levit(variant: str, **options):
@@ -54,15 +56,17 @@ def write_files(model, folder: Path, files: Iterable[str]) -> None:
     recipes = [RECIPES[path.stem] for path in paths if path.stem in RECIPES]
     images = None
     if any(recipe.calibrated for recipe in recipes):
-        images = calibration_images("photographs", model.input_shape[1:3])
+        images = calibration_images("photographs", model.input_shape[1:3])[:_IMAGES]
     for path in paths:
         recipe = path.stem if path.stem in RECIPES else "fp32"
+        learning = {"calibration_images": images}
+        learning["calibration_method"] = _METHOD if RECIPES[recipe].calibrated else None
         if path.suffix == ".tflite":
             # Logits: of an untrained network, probabilities are all nearly the same.
-            to_tflite(model, path, recipe=recipe, outputs="logits", calibration_images=images)
+            to_tflite(model, path, recipe=recipe, outputs="logits", **learning)
         elif path.suffix == ".onnx":
             layout = TOKENS if path.name == OPENVINO else None
-            to_onnx(model, path, recipe=recipe, layout=layout, calibration_images=images)
+            to_onnx(model, path, recipe=recipe, layout=layout, **learning)
         elif path.suffix == ".xml":
             source = folder / ONNX["ONNX Runtime fp32"]
             if not source.exists():

@@ -108,14 +108,12 @@ def stand_in_command(repository: Path, base: str, name: str) -> str:
 
 
 def batching_config(cores: int) -> str:
-    sizes = "\n".join(f"allowed_batch_sizes: {size}" for size in BATCH_SIZES)
     return f"""\
 # BatchingParameters of TensorFlow Serving: --enable_batching --batching_parameters_file=THIS.
 # Requests that wait at the same time are computed together. A picture that cannot be decoded then
-# makes all requests of its batch fail. The sizes are those that warm-up has prepared; the last one
-# must be max_batch_size, and smaller batches are filled up to the next size.
+# makes all requests of its batch fail. Without allowed_batch_sizes, a batch is computed as it is;
+# with them, it would be filled up to the next size, which costs a CPU as much as more pictures.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
-{sizes}
 # Longest wait for others, in microseconds: 0 for the shortest latency, up to 10000 for throughput.
 batch_timeout_micros {{ value: {_BATCH_TIMEOUT_MICROS} }}
 # One thread per core.

@@ -14,7 +14,7 @@ from levit_tf.variants import list_variants
 
 VARIANTS = tuple(list_variants()[:5])  # the paper's
 # Of calibration. Time does not depend on ranges; the default's search for the best takes minutes.
-_METHOD, _IMAGES = "min_max", 8
+_METHOD, _IMAGES = "min_max", 2
 
 
 def levit(variant: str, **options):

@@ -35,7 +35,9 @@ PARTS = ("batch", "resolution", "windows", "startup")
 BATCHES = (1, 4, 16, 64, 256)
 SIDES = (128, 192, 224, 256, 384, 512)
 LARGE_SIDES = (448, 672, 1024)
-WINDOW = 14  # tokens, the first grid of the released tables
+# Of attention: the grid of the released tables, in tokens; None for the whole map.
+WINDOWS = {"whole": None, "windows": 14}
+TFLITE_FILES = ("fp32.tflite", "int8.tflite")
 RUNTIMES = ("tflite", "tensorflow", "tensorflow_bf16")
 STARTS = (
     "fused.keras",
@@ -130,17 +132,15 @@ def measure(folder: Path, side: int, batches: tuple[int, ...], threads: int) -> 
 
 def measure_windows(variant: str, side: int) -> list[tuple]:
     """(side, recipe, attention, ms, MB) of the files of one side, one picture, one thread."""
-    recipes = ("fp32", "int8")
     with tempfile.TemporaryDirectory() as root:
         running = {}
-        for kind, window in (("whole", None), ("windows", WINDOW)):
-            folder = Path(root, kind)
-            folder.mkdir()
-            files = [f"{recipe}.tflite" for recipe in recipes]
-            write_files(folder, variant, side, files, window)
-            for recipe in recipes:
+        for kind in WINDOWS:
+            # One process after the other: calibration keeps all tensors, and needs half a machine.
+            contenders.write_each([kind], Path(root), variant=variant, side=side)
+            for file in TFLITE_FILES:
+                recipe = Path(file).stem
                 running[recipe, kind] = contenders.start(
-                    1, worker=f"tflite_{recipe}", folder=folder, side=side
+                    1, worker=f"tflite_{recipe}", folder=Path(root, kind), side=side
                 )
         found = contenders.race(running)
     return [(side, *key, one.ms, round(one.memory / 1e6)) for key, one in found.items()]
@@ -184,6 +184,10 @@ def main() -> None:
     args = flags.FLAGS
     if args.worker:
         work(args.worker, Path(args.folder))
+        return
+    if args.write:
+        window = WINDOWS[args.write]
+        write_files(Path(args.folder), args.variant, args.side, TFLITE_FILES, window)
         return
     files = ("fp32.tflite", "saved_model", "saved_model_bf16")
     if "batch" in args.parts:
@@ -242,6 +246,7 @@ def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Variant to measure.")
     options.define_some_of("parts", PARTS)
     options.define_race(turns=3)
+    options.define_internal("write")
     flags.DEFINE_integer("side", 224, "Side of the pictures, pixels.", lower_bound=16)
     flags.DEFINE_integer("batch", 1, "Used by the benchmark itself.")
     flags.DEFINE_integer("threads", 1, "Used by the benchmark itself.")

@@ -46,6 +46,8 @@ class _Rewriting:
 
     def call(self, layer, *args, **kwargs):
         """Calls the replacement of a layer; see `copied`."""
+        if not isinstance(layer, keras.layers.Layer):
+            return _renamed(layer)(*args, **kwargs)
         if isinstance(layer, keras.layers.Conv2D) and _is_pointwise(layer):
             return self._dense(layer, args[0])
         if layer.name == NORMALIZE:
@@ -77,6 +79,15 @@ class _Rewriting:
         x = ops.reshape(tokens, (-1, *shape))
         self._tokens[id(x)] = tokens, x
         return x
+
+
+def _renamed(operation: keras.Operation) -> keras.Operation:
+    """Returns the same operation under a new name.
+
+    Keras numbers operations by process, so one from a file may have the next name that it gives.
+    """
+    config = operation.get_config()
+    return type(operation).from_config({key: config[key] for key in config if key != "name"})
 
 
 def _is_pointwise(layer: keras.layers.Conv2D) -> bool:

@@ -2,6 +2,7 @@
 
 import collections
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ from levit_tf.prediction.predictor import load_predictor
 from levit_tf.preprocessing import preprocess_input
 from tests.support.artefacts import NAMES
 from tests.support.cases import slow
-from tests.support.commands import call
+from tests.support.commands import call, run_process
 from tests.support.export_cases import (
     CLASSES,
     answers,
@@ -35,6 +36,7 @@ from tests.support.export_cases import (
     shared_model,
 )
 
+SAVED = Path(__file__).parents[1] / "saved_files"
 INTEGER_OPERATORS = ("QLinearConv", "QGemm")
 FLOAT_OPERATORS = ("Conv", "Gemm")
 
@@ -312,3 +314,13 @@ def test_the_command_calibrates_and_says_how_much_is_int8(tmp_path, capsys, arte
     out = capsys.readouterr().out
     found = re.search(r"in int8: (\d+) of (\d+) convolutions and dense layers", out)
     assert found[1] == found[2] == str(len(onnx_layers(tmp_path / "model.onnx")))
+
+
+@pytest.mark.slow
+def test_operations_of_a_file_may_have_the_names_that_keras_gives_next(tmp_path):
+    """Keras numbers operations by process, so this needs one that has made none."""
+    source, output = SAVED / "fused.keras", tmp_path / "fused.onnx"
+    flags = [f"--model={source}", f"--output={output}", "--layout=tokens"]
+    done = run_process("converters.to_onnx", *flags)
+    assert done.returncode == 0, done.stderr
+    assert output.exists()

@@ -124,7 +124,6 @@ def split_row(
 
 def rows(files: Sequence[str], plain: Sequence[str], folder: str, delta: float, splits: int):
     """Cells of `COLUMNS` of all files and epsilons."""
-    from converters.dynamic.paths import forcing
     from converters.dynamic.recalibration import all_logits
     from converters.dynamic.running import open_dynamic
     from levit_lite.prediction.tflite_network import tflite_network
@@ -140,7 +139,7 @@ def rows(files: Sequence[str], plain: Sequence[str], folder: str, delta: float, 
         )
         logits, labels = all_logits(file, pictures)
         one = np.float32(next(pictures.batches())[0][:1])
-        calls = {n: partial(file.answer, one, forcing(n, file.steps)) for n in range(file.steps)}
+        calls: dict = file.calls_of_paths(one)
         answered = logits[-1]
         if plain:
             network = tflite_network(plain[number], threads=1)

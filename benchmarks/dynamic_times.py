@@ -53,7 +53,6 @@ def plain_networks(model, images: np.ndarray, folder: Path, names: Sequence[str]
 
 def rows(model, folder: Path, images: np.ndarray, count: int):
     """Cells of `COLUMNS`."""
-    from converters.dynamic.paths import forcing
     from converters.dynamic.running import open_dynamic
 
     names = ("fp32.tflite", "int8.tflite", "model.onnx", "saved_model")
@@ -64,10 +63,10 @@ def rows(model, folder: Path, images: np.ndarray, count: int):
             for size in (1, BATCH) if name == "saved_model" else (1,):
                 batch = np.float32(images[:size])
                 calls = {"plain network": partial(plain.outputs, batch)}
-                for step in range(file.steps):
+                for step, call in file.calls_of_paths(batch).items():
                     is_last = step + 1 == file.steps
                     path = "nothing leaves" if is_last else f"all leave at exit {step}"
-                    calls[path] = partial(file.answer, batch, forcing(step, file.steps))
+                    calls[path] = call
                 found = in_turns(calls, count)
                 whole = found["plain network"].cpu_ms
                 for path, times in found.items():

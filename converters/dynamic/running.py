@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from converters.dynamic.paths import Answer, AnswerOne
+from converters.dynamic.paths import Answer, AnswerOne, forcing
 from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import (
     EXIT,
@@ -45,6 +46,13 @@ class DynamicFile:
     input_size: tuple[int, int]
     answer: AnswerOne
     plain: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    def calls_of_paths(self, images: np.ndarray) -> dict[int, Callable[[], Answer]]:
+        """Returns a call for each step, in which all of these pictures leave at it; to be timed."""
+        return {
+            step: partial(self.answer, images, forcing(step, self.steps))
+            for step in range(self.steps)
+        }
 
 
 def open_dynamic(

@@ -166,11 +166,10 @@ def evaluate_dynamic(
         for (name, one), of_one in zip(beside, of_beside, strict=True)
     }
     # Paths and single networks take turns: in a pass over the pictures, caches would be cold.
-    image = np.float32(first[:1])
     calls: dict[Hashable, Callable] = {
-        step: partial(file.answer, image, forcing(step, file.steps)) for step in range(file.steps)
+        **file.calls_of_paths(np.float32(first[:1])),
+        **{name: single.call for name, single in singles.items()},
     }
-    calls |= {name: single.call for name, single in singles.items()}
     ms = {name: found.ms for name, found in in_turns(calls, _TURNS).items()}
     of_paths = [ms[step] for step in range(file.steps)]
     exits = []

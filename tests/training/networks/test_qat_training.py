@@ -235,11 +235,11 @@ def test_two_mirrored_replicas_equal_one_device(pretrained, tmp_path):
     assert "replicas differ" not in found.stdout
     # The order of sums decides some roundings, of attention's products, too, and steps add up.
     np.testing.assert_allclose(losses(found)[:3], losses(expected)[:3], rtol=1e-4)
-    np.testing.assert_allclose(losses(found), losses(expected), rtol=1e-2)
+    np.testing.assert_allclose(losses(found), losses(expected), rtol=2e-3)
     ranges = workers.checkpoint(two)
     for name, value in workers.checkpoint(one).items():
         if "output_m" in name:
-            np.testing.assert_allclose(ranges[name], value, rtol=5e-2, atol=5e-3, err_msg=name)
+            np.testing.assert_allclose(ranges[name], value, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.slow

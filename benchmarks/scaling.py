@@ -8,11 +8,14 @@ Each measurement is a process of its own, pinned; those of a part take turns, an
 medians. TFLite files take one picture a call, so a batch is so many calls. Memory is the most that
 the process ever had, its Python and libraries included. A start begins with an interpreter that has
 imported nothing and ends with the first answer. "windows" is TFLite with whole attention and with
-windows of 14 tokens. Random weights. Takes half an hour on two cores.
+windows of 14 tokens; a file that needs more memory to be written than there is has no figures.
+Random weights. Takes half an hour on two cores.
 """
 
 from __future__ import annotations
 
+import itertools
+import signal
 import statistics
 import subprocess
 import sys
@@ -132,18 +135,27 @@ def measure(folder: Path, side: int, batches: tuple[int, ...], threads: int) -> 
 
 def measure_windows(variant: str, side: int) -> list[tuple]:
     """(side, recipe, attention, ms, MB) of the files of one side, one picture, one thread."""
+    running, rows = {}, []
     with tempfile.TemporaryDirectory() as root:
-        running = {}
-        for kind in WINDOWS:
-            # One process after the other: calibration keeps all tensors, and needs half a machine.
-            contenders.write_each([kind], Path(root), variant=variant, side=side)
-            for file in TFLITE_FILES:
-                recipe = Path(file).stem
-                running[recipe, kind] = contenders.start(
-                    1, worker=f"tflite_{recipe}", folder=Path(root, kind), side=side
-                )
+        # One process after the other: calibration keeps all tensors, and needs half a machine.
+        for file, kind in itertools.product(TFLITE_FILES, WINDOWS):
+            recipe = Path(file).stem
+            folder = Path(root, recipe)
+            folder.mkdir(exist_ok=True)
+            try:
+                contenders.write_each([kind], folder, variant=variant, side=side, file=file)
+            except subprocess.CalledProcessError as error:
+                if error.returncode != -signal.SIGKILL:  # how the system ends who takes too much
+                    raise
+                print(f"{file}, {kind}, {side}: needs more memory than there is", file=sys.stderr)
+                rows.append((side, recipe, kind, None, None))
+                continue
+            running[recipe, kind] = contenders.start(
+                1, worker=f"tflite_{recipe}", folder=folder / kind, side=side
+            )
         found = contenders.race(running)
-    return [(side, *key, one.ms, round(one.memory / 1e6)) for key, one in found.items()]
+    rows += [(side, *key, one.ms, round(one.memory / 1e6)) for key, one in found.items()]
+    return sorted(rows, key=lambda row: row[:3])
 
 
 def start(file: str, folder: Path, side: int) -> dict[str, float]:
@@ -187,7 +199,7 @@ def main() -> None:
         return
     if args.write:
         window = WINDOWS[args.write]
-        write_files(Path(args.folder), args.variant, args.side, TFLITE_FILES, window)
+        write_files(Path(args.folder), args.variant, args.side, [args.file], window)
         return
     files = ("fp32.tflite", "saved_model", "saved_model_bf16")
     if "batch" in args.parts:
@@ -209,8 +221,10 @@ def main() -> None:
         folder = results.publish("scaling_resolution", COLUMNS, rows, args.output)
         _draw(rows, "side", 1, folder / "scaling_resolution.png")
     if "windows" in args.parts:
-        rows = [row for side in LARGE_SIDES for row in measure_windows(args.variant, side)]
-        columns = ("side", "recipe", "attention", "ms", "MB")
+        columns, rows = ("side", "recipe", "attention", "ms", "MB"), []
+        for side in LARGE_SIDES:
+            rows += measure_windows(args.variant, side)
+            results.write("scaling_windows", columns, rows, args.output)
         folder = results.publish("scaling_windows", columns, rows, args.output)
         _draw_windows(rows, folder / "scaling_windows.png")
     if "startup" in args.parts:
@@ -235,7 +249,8 @@ def _draw_windows(rows: list[tuple], path: Path) -> None:
     """Time over the side, beside what it would be if it grew with the area."""
     lines = {}
     for side, recipe, kind, ms, _ in rows:
-        lines.setdefault(f"{recipe}, {kind}", []).append((side, ms))
+        if ms is not None:
+            lines.setdefault(f"{recipe}, {kind}", []).append((side, ms))
     first = next(row for row in rows if row[2] == "windows")
     lines["as the area"] = [(side, first[3] * (side / first[0]) ** 2) for side in LARGE_SIDES]
     styles = {"as the area": {"marker": "", "ls": ":", "color": "0.5"}}
@@ -246,7 +261,7 @@ def define_flags() -> None:
     flags.DEFINE_string("variant", "LeViT256", "Variant to measure.")
     options.define_some_of("parts", PARTS)
     options.define_race(turns=3)
-    options.define_internal("write")
+    options.define_internal("write", "file")
     flags.DEFINE_integer("side", 224, "Side of the pictures, pixels.", lower_bound=16)
     flags.DEFINE_integer("batch", 1, "Used by the benchmark itself.")
     flags.DEFINE_integer("threads", 1, "Used by the benchmark itself.")

@@ -219,7 +219,9 @@ def at_half_rate(loads: dict[str, tuple[Load, Running]], highest: dict[str, floa
 
 def main() -> None:
     args = flags.FLAGS
-    pictures = read_pictures(args.images, args.pictures, seed=0)
+    # What it prints is not for the process that reads the loop's answers.
+    with contextlib.redirect_stdout(sys.stderr):
+        pictures = read_pictures(args.images, args.pictures, seed=0)
     if args.worker:
         work(args.worker, pictures)
         return

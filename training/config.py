@@ -80,7 +80,8 @@ class Config:
       ema_warmup: whether the first steps keep less, at most (1 + step) / (10 + step), so that the
         initial weights do not stay in the average of a short run.
       distillation: "none", "soft" or "hard": how the distillation head learns from the teacher.
-        With "none" the network has one head, as in the official code.
+        With "none" the network has one head, as in the official code. "soft" divides by the number
+        of classes, as the official code does; not with `teacher_head`, where little would remain.
       distillation_alpha: weight of the teacher in the loss; the labels have the remaining weight.
       distillation_tau: temperature of soft distillation.
       teacher: file of the teacher, or a LeViT on the Hugging Face hub, "hf://OWNER/NAME", with
@@ -89,6 +90,9 @@ class Config:
         `levit_tf.preprocessing.INPUT_RANGES`, or MEAN/STD of pixels 0..255, such as "127/128".
       teacher_classes: file that maps the teacher's classes to the student's, if their names do not;
         see `training.teachers.classes.class_map`.
+      teacher_head: whether to learn all classes of the teacher, whatever they are, in a head of
+        their own that is left behind when training ends: the network for use has one head, which
+        learns from the labels. Otherwise the distillation head learns the student's classes.
       teacher_top: number of the teacher's highest logits that count; the other classes share the
         remaining probability evenly. None for all logits.
       teacher_cache: folder with the teacher's answers: before training, it is asked once about each
@@ -159,6 +163,7 @@ class Config:
     teacher: str | None = None
     teacher_preprocessing: str | None = None
     teacher_classes: str | None = None
+    teacher_head: bool = False
     teacher_top: int | None = None
     teacher_cache: str | None = None
     distinct_epochs: int | None = None

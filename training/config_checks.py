@@ -177,6 +177,8 @@ def check_combinations(config: Any) -> None:
     given = [name for name in _OF_TEACHER_FILES if getattr(config, name) is not None]
     if given and config.teacher is None:
         raise ValueError(f"{given[0]} is about the teacher's file: set teacher to it too.")
+    if config.teacher_head:
+        _check_teacher_head(config)
     if config.distillation != "soft" and config.distillation_tau != 1:
         raise ValueError(
             "distillation_tau is for distillation=soft. Received: "
@@ -218,6 +220,21 @@ def _check_qat(config: Any) -> None:
                 f"{name}={value} does not go with qat={config.qat!r}: {reason}. Set "
                 f"{name}={str(wanted).lower()}."
             )
+
+
+def _check_teacher_head(config: Any) -> None:
+    if config.teacher is None:
+        raise ValueError(
+            "teacher_head is a head of the teacher's classes: set teacher to its file."
+        )
+    for name in ("teacher_classes", "exits", "qat"):
+        if (value := getattr(config, name)) is not None:
+            why = (
+                "a head of all the teacher's classes needs no map of them"
+                if name == "teacher_classes"
+                else "it leaves its head behind, and these networks learn with the heads they have"
+            )
+            raise ValueError(f"{name}={value} does not go with teacher_head: {why}. Leave one out.")
 
 
 def _names_network(source: str | None) -> bool:

@@ -92,6 +92,15 @@ def test_a_wrong_value_is_refused(setting, message):
             ["distillation=hard", "teacher=a.keras", "distillation_tau=2"],
             "distillation_tau is for distillation=soft",
         ),
+        (["teacher_head=true"], "teacher_head is a head of the teacher's classes: set teacher"),
+        (
+            ["distillation=hard", "teacher=a.onnx", "teacher_head=true", "teacher_classes=a.txt"],
+            "teacher_classes=a.txt does not go with teacher_head: .* needs no map",
+        ),
+        (
+            ["distillation=hard", "teacher=a.onnx", "teacher_head=true", "exits=1:pool"],
+            "exits=1:pool does not go with teacher_head: it leaves its head behind",
+        ),
         (["freeze_batch_norm=true"], "init_from=none has none: set init_from=FILE"),
         (
             ["freeze_batch_norm=true", "init_from=imagenet", "drop_path=0.1"],

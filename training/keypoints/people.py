@@ -35,6 +35,10 @@ class Person:
     read: Callable[[], np.ndarray] | None = None
     file: str | None = None
 
+    def picture(self) -> np.ndarray:
+        """Returns the picture, uint8 RGB (height, width, 3); raises ImageError or OSError."""
+        return self.read() if self.read else load_image(self.source)
+
 
 @dataclasses.dataclass(frozen=True)
 class JointSet:
@@ -141,7 +145,7 @@ def cut_out(people: Sequence[Person], size: tuple[int, int]) -> tuple[Crops, lis
     kept, skipped = [], []
     for person in people:
         try:
-            picture = person.read() if person.read else load_image(person.source)
+            picture = person.picture()
         except ImageError as error:
             skipped.append(str(error))
             continue

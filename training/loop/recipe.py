@@ -33,7 +33,12 @@ def make_rates(config: Config, steps_per_epoch: int) -> WarmupCosine | StepCosin
 
 def make_loss(config: Config) -> Distillation | ExitsLoss:
     """Makes the loss of a run's networks."""
-    base = Distillation(config.distillation, config.distillation_alpha, config.distillation_tau)
+    base = Distillation(
+        config.distillation,
+        config.distillation_alpha,
+        config.distillation_tau,
+        is_mean_of_classes=not config.teacher_head,
+    )
     if config.exits is None:
         return base
     if config.exits_end_to_end:

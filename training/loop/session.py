@@ -19,7 +19,12 @@ from training.loop.batches import test_batches, train_batches
 from training.loop.epochs import Evaluators, Schedule
 from training.loop.recipe import augmentation, make_loss, make_rates, mixing
 from training.loop.step import StepOptions, make_train_step
-from training.loop.teaching import load_configured_teacher, make_cache, with_top
+from training.loop.teaching import (
+    load_configured_teacher,
+    make_cache,
+    taught_classes,
+    with_top,
+)
 from training.loop.validation import make_validator
 from training.networks import exits, network
 from training.networks.named import NamedNetworks, find_networks
@@ -195,7 +200,7 @@ class Session:
             )
 
         def of(model):
-            return make_validator(model, self.strategy, batches)
+            return make_validator(network.without_teacher_head(model), self.strategy, batches)
 
         return Evaluators(of(self.model), of(self.ema.model) if self.ema else None)
 
@@ -279,7 +284,7 @@ def make_session(
         )
     steps_per_epoch = data.steps_per_epoch(config.batch_size, config.fill_batches)
     rates = make_rates(config, steps_per_epoch)
-    classes = len(data.class_names)
+    classes = config.teacher and taught_classes(config, named.teacher, data, strategy)
     keras.utils.set_random_seed(config.seed)
     if config.qat:
         from training.networks import qat  # needs packages that no other run needs
@@ -289,7 +294,7 @@ def make_session(
         make_networks = exits.prepare(config, source, data, replicas)
     else:
         make_networks = functools.partial(
-            network.make_networks, config, source, data.class_names, replicas
+            network.make_networks, config, source, data.class_names, replicas, classes
         )
     with strategy.scope(), precision(config.precision):
         networks = make_networks()
@@ -308,13 +313,11 @@ def make_session(
     teacher, cache = networks.teacher, None
     if config.teacher_cache:
         cache = make_cache(
-            config, named.teacher, data, strategy, augmentation(config), mixing(config)
+            config, named.teacher, data, strategy, augmentation(config), mixing(config), classes
         )
     elif config.teacher:
         with strategy.scope():
-            teacher = with_top(
-                config, load_configured_teacher(config, named.teacher, data), classes
-            )
+            teacher = with_top(config, load_configured_teacher(config, named.teacher, data))
         if teacher.in_python and (config.jit_compile or is_tpu(strategy)):
             raise ValueError(
                 f"teacher {teacher.source}: runs outside of TensorFlow, where XLA cannot compile "

@@ -31,7 +31,7 @@ def load_configured_teacher(config: Config, source: TeacherSource, data: Dataset
     return load_teacher(
         source,
         data.input_size,
-        len(data.class_names),
+        None if config.teacher_head else len(data.class_names),
         trust=config.trust_teacher,
         class_names=list(zip(data.class_ids, data.class_names, strict=True)),
         class_file=config.teacher_classes,
@@ -39,13 +39,33 @@ def load_configured_teacher(config: Config, source: TeacherSource, data: Dataset
     )
 
 
-def with_top(config: Config, teacher: Teacher, classes: int) -> Teacher:
+def taught_classes(
+    config: Config,
+    source: TeacherSource | None,
+    data: Dataset,
+    strategy: tf.distribute.Strategy,
+) -> int:
+    """Returns the number of classes that the student learns from its teacher.
+
+    With `teacher_head` they are the teacher's own, which only the loaded teacher knows.
+
+    Raises:
+      FileNotFoundError, ImportError, ValueError: see `load_teacher`.
+    """
+    if not config.teacher_head:
+        return len(data.class_names)
+    with strategy.scope():
+        return load_configured_teacher(config, source, data).classes
+
+
+def with_top(config: Config, teacher: Teacher) -> Teacher:
     """Returns a teacher that keeps only the highest logits, as the configuration says."""
-    kept = TopLogits(classes, config.teacher_top)
+    kept = TopLogits(teacher.classes, config.teacher_top)
     if kept.top is None:
         return teacher
     return Teacher(
         teacher.source,
+        teacher.classes,
         teacher.network,
         lambda images: kept(teacher(images)),
         teacher.notes,
@@ -60,11 +80,21 @@ def make_cache(
     strategy: tf.distribute.Strategy,
     augmentation: AugmentationSettings,
     mixing: MixingSettings,
+    classes: int,
 ) -> TeacherCache:
     """Opens the teacher cache of a configuration, for the pictures of its steps.
 
     If answers are missing, the teacher is loaded and released again, so that one that does not fit
     is refused before anything is written.
+
+    Args:
+      config: the configuration.
+      source: the result of `find_teacher` for `config.teacher`.
+      data: the pictures of the run.
+      strategy: the distribution strategy.
+      augmentation: the settings of the run's augmentation.
+      mixing: those of its mixing.
+      classes: the result of `taught_classes`.
 
     Raises:
       TeacherCacheError: it contains answers about other pictures.
@@ -95,10 +125,12 @@ def make_cache(
         "mixing": mixed,
         "workers": workers_of(strategy),
     }
+    if config.teacher_head:
+        made_with["teacher_head"] = True
     cache = TeacherCache(
         config.teacher_cache,
         made_with,
-        TopLogits(len(data.class_names), config.teacher_top),
+        TopLogits(classes, config.teacher_top),
         steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
         epochs=min(config.distinct_epochs or config.total_epochs, config.total_epochs),
     )

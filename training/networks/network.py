@@ -12,7 +12,8 @@ import numpy as np
 
 import levit_tf
 from converters.qat.qat_model import QuantizedModel
-from levit_tf.names import CLASSIFIER
+from levit_tf.layers import Classifier
+from levit_tf.names import CLASSIFIER, PRE_LOGITS
 from levit_tf.variants import get_variant
 from levit_tf.weights.loading import load_weights
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Number of pictures examined to decide whether the pictures have colours, and the limit for the
 # mean difference between their channels, 0..255.
 LOOKED_AT, GREY = 16, 2.0
+TEACHER_HEAD = "teacher_head"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,11 @@ class Networks:
 
 
 def make_networks(
-    config: Config, source: Source, class_names: Sequence[str], replicas: int
+    config: Config,
+    source: Source,
+    class_names: Sequence[str],
+    replicas: int,
+    taught: int | None = None,
 ) -> Networks:
     """Builds the networks of a float run, in the scope of its strategy.
 
@@ -68,21 +74,22 @@ def make_networks(
       source: its initial weights.
       class_names: names of the classes.
       replicas: number of replicas.
+      taught: number of classes that a teacher's head learns.
 
     Raises:
       ValueError: the initial weights do not fit.
       OSError: the initial weights cannot be read.
     """
     classes = len(class_names)
-    model = student(config, classes)
-    average = student(config, classes) if config.ema_decay else None
+    model = student(config, classes, taught)
+    average = student(config, classes, taught) if config.ema_decay else None
     in_use = functools.cache(lambda: _in_use(config, classes))
 
     def shipped(trained: keras.Model) -> keras.Model:
-        levit_tf.transfer_weights(trained, in_use())
+        levit_tf.transfer_weights(without_teacher_head(trained), in_use())
         return in_use()
 
-    beginning, is_head_fresh = initialise(source, model, class_names)
+    beginning, is_head_fresh = initialise(source, without_teacher_head(model), class_names)
     prepare_batch_norm(model, replicas, config.batch_norm_momentum)
     return Networks(
         model,
@@ -98,15 +105,36 @@ def input_size(config: Config) -> tuple[int, int]:
     return config.input_size or (get_variant(config.variant).input_size,) * 2
 
 
-def student(config: Config, classes: int) -> keras.Model:
-    """Builds a network that returns logits, of both heads if there is a teacher, else of one."""
-    heads = "single" if config.distillation == "none" else "both"
-    return _build(config, classes, heads, classifier_activation=None)
+def student(config: Config, classes: int, taught: int | None = None) -> keras.Model:
+    """Builds a network that returns logits, of both heads if there is a teacher, else of one.
+
+    Args:
+      config: the configuration.
+      classes: number of classes.
+      taught: number of classes of the second head, with `teacher_head`.
+    """
+    has_one = config.distillation == "none" or config.teacher_head
+    model = _build(config, classes, "single" if has_one else "both", classifier_activation=None)
+    if not config.teacher_head:
+        return model
+    pooled = model.get_layer(PRE_LOGITS).output  # (batch, channels)
+    learner = Classifier(taught, "single", name=TEACHER_HEAD)(pooled)
+    return keras.Model(model.input, {"head": model.output, "head_dist": learner}, name=model.name)
+
+
+def without_teacher_head(model: keras.Model) -> keras.Model:
+    """Returns a `student` without the head that learns a teacher's classes; it shares the layers.
+
+    Any other network is returned as it is.
+    """
+    if TEACHER_HEAD not in {layer.name for layer in model.layers}:
+        return model
+    return keras.Model(model.input, model.output["head"], name=model.name)
 
 
 def _in_use(config: Config, classes: int) -> keras.Model:
     """Builds the network for use, with new weights: it returns probabilities, heads averaged."""
-    heads = "single" if config.distillation == "none" else "average"
+    heads = "single" if config.distillation == "none" or config.teacher_head else "average"
     return _build(config, classes, heads, classifier_activation="softmax")
 
 

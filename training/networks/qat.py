@@ -158,4 +158,9 @@ def _float_teacher(source: keras.Model) -> Teacher:
     network = keras.models.clone_model(keras.Model(source.input, logits))
     network.set_weights(source.get_weights())
     network.trainable = False
-    return Teacher("the float network", network, lambda images: network(images, training=False))
+    return Teacher(
+        "the float network",
+        logits.shape[-1],
+        network,
+        lambda images: network(images, training=False),
+    )

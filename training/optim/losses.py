@@ -41,21 +41,23 @@ def hard_distillation(teacher: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return cross_entropy(decision, logits)
 
 
-def soft_distillation(teacher: tf.Tensor, logits: tf.Tensor, tau: float) -> tf.Tensor:
+def soft_distillation(
+    teacher: tf.Tensor, logits: tf.Tensor, tau: float, is_mean_of_classes: bool = True
+) -> tf.Tensor:
     """Kullback-Leibler divergence from the teacher at temperature `tau`, times tau ** 2 / classes.
-
-    The division by the number of classes is that of the official code, whose mean is over all
-    elements.
 
     Args:
       teacher: (batch, classes), the teacher's logits.
       logits: (batch, classes), the student's.
       tau: temperature.
+      is_mean_of_classes: whether to divide by the number of classes. The official code does so, as
+        its mean is over all elements; Hinton et al. (arXiv 1503.02531) do not.
 
     Returns:
       (batch,), float32.
     """
-    return divergence(teacher, logits, tau) * tau**2 / teacher.shape[1]
+    found = divergence(teacher, logits, tau) * tau**2
+    return found / teacher.shape[1] if is_mean_of_classes else found
 
 
 def divergence(expected: tf.Tensor, logits: tf.Tensor, tau: float = 1.0) -> tf.Tensor:
@@ -79,11 +81,13 @@ class Distillation:
       kind: one of `training.choices.DISTILLATIONS`.
       alpha: weight of the teacher; the labels have weight 1 - alpha.
       tau: temperature of soft distillation.
+      is_mean_of_classes: see `soft_distillation`.
     """
 
     kind: str = "none"
     alpha: float = 0.5
     tau: float = 1.0
+    is_mean_of_classes: bool = True
 
     def __call__(
         self,
@@ -96,7 +100,8 @@ class Distillation:
         Args:
           targets: (batch, classes), see `cross_entropy`.
           outputs: logits (batch, classes) without a teacher; otherwise a dict of "head", which
-            learns from the targets, and "head_dist", which learns from the teacher.
+            learns from the targets, and "head_dist", which learns from the teacher and has as many
+            classes as it.
           teacher: (batch, classes), the teacher's logits for the same images.
 
         Returns:
@@ -108,7 +113,9 @@ class Distillation:
         if self.kind == "hard":
             taught = hard_distillation(teacher, outputs["head_dist"])
         else:
-            taught = soft_distillation(teacher, outputs["head_dist"], self.tau)
+            taught = soft_distillation(
+                teacher, outputs["head_dist"], self.tau, self.is_mean_of_classes
+            )
         return base * (1 - self.alpha) + taught * self.alpha
 
 

@@ -20,6 +20,7 @@ from levit_lite.class_names import (
 
 # All names of each student class: that of its folder, and a human-readable one.
 Names = Sequence[Sequence[str]]
+_OR_ALL = "Or learn all of its classes in a head of their own: --set=teacher_head=true."
 
 
 class ClassMap:
@@ -95,7 +96,7 @@ def class_map(
         raise ValueError(
             f"{teacher}: {classes} classes; the student has {len(names)}. Say which they are: "
             "--set=teacher_classes=FILE, the names of the teacher's classes one a line, or a .json "
-            'as {"a class of the student": "a class of the teacher"}.'
+            f'as {{"a class of the student": "a class of the teacher"}}. {_OR_ALL}'
         )
     places = _Places(own)
     found = [places.find(one) for one in names]
@@ -105,7 +106,7 @@ def class_map(
         raise ValueError(
             f"{teacher}: has no class {missing[0]!r}{_and_more(missing)}.{hint} Say which of its "
             "classes are the student's: --set=teacher_classes=FILE, their names one a line, or a "
-            '.json as {"a class of the student": "a class of the teacher"}.'
+            f'.json as {{"a class of the student": "a class of the teacher"}}. {_OR_ALL}'
         )
     members = [[place] for place in found]
     if members == [[n] for n in range(classes)]:

@@ -46,6 +46,7 @@ class Teacher:
 
     Attributes:
       source: path of its file, or its address on the hub with the commit.
+      classes: number of classes that it returns logits of.
       network: the Keras model or the loaded file, kept because it owns the variables.
       notes: facts about it, for messages.
       in_python: whether it runs outside of TensorFlow, so that XLA cannot compile it.
@@ -54,12 +55,14 @@ class Teacher:
     def __init__(
         self,
         source: str,
+        classes: int,
         network: Any,
         logits: Callable[[tf.Tensor], tf.Tensor],
         notes: Sequence[str] = (),
         in_python: bool = False,
     ):
         self.source = source
+        self.classes = classes
         self.network = network
         self.notes = tuple(notes)
         self.in_python = in_python
@@ -118,7 +121,7 @@ def find_teacher(
 def load_teacher(
     spec: str | os.PathLike | HubCheckpoint,
     input_size: tuple[int, int],
-    classes: int,
+    classes: int | None,
     channels: int = 3,
     trust: bool = False,
     *,
@@ -138,7 +141,7 @@ def load_teacher(
         `.weights.h5` file, too. Or a LeViT on the Hugging Face hub, "hf://OWNER/NAME", optionally
         followed by "@REVISION"; or the result of `find_teacher`.
       input_size: (height, width) of the student's images, pixels.
-      classes: number of the student's classes.
+      classes: number of the student's classes; None for logits of all the teacher's own.
       channels: number of channels of the student's images.
       trust: whether a SavedModel may contain operations that access files or run Python.
       class_names: all names of each class of the student; empty if unknown.
@@ -179,7 +182,9 @@ def load_teacher(
         raise ValueError(f"teacher {path}: not a kind of file that is known. {_EXPECTED}.")
     size = _check(found, path, (*input_size, channels))
     takes = _range_of(found, path, channels, preprocessing)
-    chosen, which = _classes_of(found, path, classes, class_names, class_file)
+    chosen, which = None, f"all of its {found.answers[1]} classes"
+    if classes is not None:
+        chosen, which = _classes_of(found, path, classes, class_names, class_file)
     to_range = _to_range(takes)
 
     def logits(images: tf.Tensor) -> tf.Tensor:
@@ -193,7 +198,8 @@ def load_teacher(
         f"takes {takes}" + (f", resized to {size[0]}x{size[1]}" if size else ""),
         f"gives {'probabilities' if found.is_probability else 'logits'} of {which}",
     ]
-    return Teacher(path, found.network, logits, notes, found.in_python)
+    count = found.answers[1] if classes is None else classes
+    return Teacher(path, count, found.network, logits, notes, found.in_python)
 
 
 def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:

@@ -47,9 +47,11 @@ def test_soft_distillation_is_the_divergence_that_pytorch_computes(logits, tau):
         reduction="sum",
         log_target=True,
     )
-    expected = divergence * tau**2 / found.numel()
+    expected = float(divergence * tau**2 / found.numel())
     mean = np.mean(losses.soft_distillation(logits[2], logits[1], tau))
-    assert mean == pytest.approx(float(expected), rel=1e-5)
+    assert mean == pytest.approx(expected, rel=1e-5)
+    undivided = losses.soft_distillation(logits[2], logits[1], tau, is_mean_of_classes=False)
+    assert np.mean(undivided) == pytest.approx(expected * found.shape[1], rel=1e-5)
 
 
 def test_no_gradient_of_soft_distillation_is_left_where_both_agree(logits):

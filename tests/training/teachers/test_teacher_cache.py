@@ -47,7 +47,11 @@ def assert_equal_to_the_bit(found, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("teacher_top=3", "accumulate=2")], ids=["all", "top"])
+@pytest.mark.parametrize(
+    "more",
+    [(), ("teacher_top=3", "accumulate=2"), ("teacher_head=true",)],
+    ids=["all", "top", "head"],
+)
 def test_answers_of_a_cache_train_as_those_of_the_teacher_to_the_bit(
     digits, teacher, tmp_path, more
 ):
@@ -129,6 +133,7 @@ def test_a_torn_file_is_found_and_asked_again(digits, teacher, tmp_path, capsys)
         ("crop_padding=1", "augmentation was "),
         ("batch_size=256", "batch_size was 512 and is 256"),
         ("teacher_top=2", "teacher_top was None and is 2"),
+        ("teacher_head=true", "teacher_head was None and is True"),
     ],
 )
 def test_answers_about_other_pictures_are_refused(digits, teacher, tmp_path, setting, message):

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 from converters.dynamic.paths import forcing
 from converters.dynamic.record import RECORD_FILE, calibration_json, check_thresholds
 from converters.dynamic.running import DynamicFile, open_dynamic
+from converters.speed.turns import in_turns
 from levit_common.files import atomic_path
 from levit_common.json_files import write_json
 from levit_common.regular_files import ModelFileError
@@ -67,7 +66,9 @@ def recalibrate(
     if budget_ms is None:
         found = calibrate(logits, labels, epsilon=epsilon, delta=delta)
     else:
-        times = path_times(file, next(pictures.batches())[0])
+        # The paths take turns, so that other load on the machine affects all of them equally.
+        paths = in_turns(file.calls_of_paths(next(pictures.batches())[0][:1]), _TIMED)
+        times = [found.ms for found in paths.values()]
         found = within_budget(logits, labels, times, budget_ms, statistic=statistic, delta=delta)
     set_thresholds(path, found.thresholds, found.temperatures)
     _note(path, calibration_json(found, pictures))
@@ -115,22 +116,6 @@ def all_logits(
             thresholds = forcing(step, file.steps)
             rows[step] += [file.answer(image[None], thresholds).logits.copy() for image in images]
     return [np.concatenate(of_step) for of_step in rows], np.concatenate(labels)
-
-
-def path_times(file: DynamicFile, images: np.ndarray, calls: int = _TIMED) -> list[float]:
-    """Returns, for each step, the median time in milliseconds of a picture that leaves there.
-
-    The paths take turns, so that other load on the machine affects all of them equally.
-    """
-    times: list[list[float]] = [[] for _ in range(file.steps)]
-    for number in range(calls + 1):
-        image = images[number % len(images)][None]
-        for step in range(file.steps):
-            thresholds = forcing(step, file.steps)
-            start = time.perf_counter()
-            file.answer(image, thresholds)
-            times[step].append(1000 * (time.perf_counter() - start))
-    return [statistics.median(one[1:]) for one in times]
 
 
 def set_thresholds(

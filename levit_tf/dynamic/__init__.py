@@ -1,5 +1,6 @@
 """A classifier in steps: the next step runs only if the one before was not confident enough.
 
+    confidence    how sure a step is, and the temperature that makes it a probability
     calibration   chooses confidence thresholds with a statistical guarantee
     budget        chooses confidence thresholds that keep to a time budget
     exits         adds classification branches inside one LeViT

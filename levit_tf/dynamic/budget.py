@@ -11,6 +11,7 @@ from levit_tf.dynamic.calibration import (
     SEQUENCE,
     Calibration,
     Point,
+    outcomes_of,
     split_and_fit,
     top1_of,
     try_threshold,
@@ -56,9 +57,10 @@ def within_budget(
     temperatures, part, counted = split_and_fit(logits, labels, seed)
     # The threshold is chosen on the pictures that the bound counts: bound all thresholds at once.
     each = delta / (len(SEQUENCE) + 1)
+    outcomes = outcomes_of(part, counted, temperatures)
     curve, fastest = [], np.inf
     for threshold in (NEVER, *SEQUENCE):
-        point = try_threshold(part, counted, temperatures, threshold, each)
+        point = try_threshold(outcomes, threshold, each)
         curve.append(point)
         taken = time_of(point, times, statistic)
         fastest = min(fastest, taken)

@@ -17,15 +17,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
-from levit_common.arrays import softmax
+from levit_tf.dynamic.confidence import confidence, fit_temperature
 
 # Confidences to try, in this order. The order is fixed because it must not depend on the pictures.
 # The values are dense near 1, where most confidences of networks are.
 SEQUENCE = tuple(1 - 0.75 * (step / 200) ** 2 for step in range(1, 201))
 NEVER = 2.0  # a threshold that no confidence reaches
-_TEMPERATURES = (0.05, 20.0)
 _FOR_TEMPERATURES = 0.2  # share of the calibration pictures that the guarantee does not use
 
 
@@ -113,9 +112,10 @@ def calibrate(
     """
     check_enough(len(labels), epsilon, delta)
     temperatures, part, counted = split_and_fit(logits, labels, seed)
+    outcomes = outcomes_of(part, counted, temperatures)
     curve, threshold = [], NEVER
     for candidate in SEQUENCE:
-        point = try_threshold(part, counted, temperatures, candidate, delta)
+        point = try_threshold(outcomes, candidate, delta)
         curve.append(point)
         if point.bound > epsilon:
             break
@@ -194,36 +194,22 @@ def fitted_and_counted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     return tuple(np.split(order, [int(_FOR_TEMPERATURES * count)]))
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the temperature with the highest likelihood of the labels (arXiv 1706.04599)."""
-    if len(labels) == 0:
-        return 1.0
-    logits = logits.astype(np.float64)
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / math.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        normaliser = np.log(np.exp(scaled).sum(axis=1))
-        return float(np.mean(normaliser - scaled[np.arange(len(labels)), labels]))
-
-    bounds = tuple(map(math.log, _TEMPERATURES))
-    return math.exp(optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x)
-
-
-def confidence(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Returns the highest class probability, (n,), for logits (n, classes)."""
-    return softmax(logits.astype(np.float32) / np.float32(temperature)).max(axis=1)
-
-
 def leaving_step(
     logits: Sequence[np.ndarray], temperatures: Sequence[float], thresholds: Sequence[float]
 ) -> np.ndarray:
     """Returns the step at which each picture leaves, (n,), given the logits of all steps."""
-    found = np.full(len(logits[0]), len(logits) - 1)
-    for step in reversed(range(len(logits) - 1)):
-        is_sure = confidence(logits[step], temperatures[step]) >= thresholds[step]
-        found[is_sure] = step
-    return found
+    return _first_sure(_confidences(logits, temperatures), thresholds)
+
+
+def _confidences(logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> list[np.ndarray]:
+    """Returns the confidences (n,) of each step except the last."""
+    return [confidence(*pair) for pair in zip(logits[:-1], temperatures, strict=True)]
+
+
+def _first_sure(sure: Sequence[np.ndarray], thresholds: Sequence[float]) -> np.ndarray:
+    """Returns the first step (n,) whose confidence reaches its threshold, else the last step."""
+    reached = [one >= threshold for one, threshold in zip(sure, thresholds, strict=True)]
+    return np.argmax([*reached, np.ones(len(sure[0]), bool)], axis=0)
 
 
 def answers(logits: Sequence[np.ndarray], steps: np.ndarray) -> np.ndarray:
@@ -243,31 +229,34 @@ def fewest_pictures(epsilon: float, delta: float) -> int:
     return math.ceil(math.log(delta) / math.log1p(-epsilon))
 
 
-def expected_calibration_error(
-    logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0, bins: int = 15
-) -> float:
-    """Returns the mean difference of confidence and accuracy over equal confidence bins, 0..1."""
-    sure = confidence(logits, temperature)
-    right = logits.argmax(axis=1) == labels
-    places = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs((sure - right)[places == place].sum()) for place in range(bins)]
-    return float(sum(gaps) / len(labels))
+@dataclasses.dataclass(frozen=True)
+class Outcomes:
+    """What each step would answer to each picture, computed once for all thresholds.
+
+    Attributes:
+      sure: confidences (n,) of each step except the last.
+      is_right: (steps, n), whether the answer of each step is the label.
+    """
+
+    sure: Sequence[np.ndarray]
+    is_right: np.ndarray
 
 
-def try_threshold(
-    logits: Sequence[np.ndarray],
-    labels: np.ndarray,
-    temperatures: Sequence[float],
-    threshold: float,
-    delta: float,
-) -> Point:
+def outcomes_of(
+    logits: Sequence[np.ndarray], labels: np.ndarray, temperatures: Sequence[float]
+) -> Outcomes:
+    """Computes `Outcomes` from the logits (n, classes) of each step."""
+    is_right = np.stack([one.argmax(axis=1) == labels for one in logits])
+    return Outcomes(_confidences(logits, temperatures), is_right)
+
+
+def try_threshold(outcomes: Outcomes, threshold: float, delta: float) -> Point:
     """Evaluates one threshold for all steps; see `Point`."""
-    steps = leaving_step(logits, temperatures, [threshold] * len(temperatures))
-    is_right = answers(logits, steps).argmax(axis=1) == labels
-    is_whole_right = logits[-1].argmax(axis=1) == labels
-    errors = int(np.count_nonzero((steps < len(logits) - 1) & is_whole_right & ~is_right))
-    count = len(labels)
-    leaving = np.bincount(steps, minlength=len(logits)) / count
+    last, count = len(outcomes.sure), outcomes.is_right.shape[1]
+    steps = _first_sure(outcomes.sure, [threshold] * last)
+    is_right = outcomes.is_right[steps, np.arange(count)]
+    errors = int(np.count_nonzero((steps < last) & outcomes.is_right[-1] & ~is_right))
+    leaving = np.bincount(steps, minlength=last + 1) / count
     return Point(
         threshold,
         tuple(leaving),

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from levit_tf.dynamic.calibration import NEVER, confidence
+from levit_tf.dynamic.calibration import NEVER
+from levit_tf.dynamic.confidence import confidence
 from levit_tf.names import WHOLE, exit_features, exit_names
 
 LOGITS, STATE = "logits", "state"  # names of the outputs of a step

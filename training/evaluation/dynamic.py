@@ -22,9 +22,9 @@ from levit_tf.dynamic.calibration import (
     NEVER,
     SEQUENCE,
     answers,
-    expected_calibration_error,
     leaving_step,
 )
+from levit_tf.dynamic.confidence import expected_calibration_error
 from training.data import Dataset
 from training.evaluation.accuracy import class_of_output
 

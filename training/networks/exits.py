@@ -13,7 +13,7 @@ import numpy as np
 import levit_tf
 from levit_common.json_files import write_json
 from levit_common.markdown import markdown_table
-from levit_tf.dynamic.calibration import expected_calibration_error
+from levit_tf.dynamic.confidence import expected_calibration_error
 from levit_tf.dynamic.exits import add_exits, exit_layers
 from levit_tf.keras_graph.introspection import classifier_of
 from levit_tf.names import WHOLE

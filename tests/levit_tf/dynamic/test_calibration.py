@@ -11,13 +11,12 @@ from levit_tf.dynamic.calibration import (
     NEVER,
     answers,
     calibrate,
-    expected_calibration_error,
     fewest_pictures,
-    fit_temperature,
     leaving_step,
     split_and_fit,
     upper_bound,
 )
+from levit_tf.dynamic.confidence import expected_calibration_error, fit_temperature
 
 CLASSES = 10
 

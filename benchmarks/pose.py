@@ -12,6 +12,7 @@ are wrong. Needs the package mediapipe, and its file.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,7 @@ def mediapipes(path: str) -> Find:
 
     settings = vision.PoseLandmarkerOptions(BaseOptions(model_asset_path=path))
     landmarker = vision.PoseLandmarker.create_from_options(settings)
+    atexit.register(landmarker.close)  # it cannot close itself once the interpreter ends
 
     def find(picture: np.ndarray) -> np.ndarray | None:
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))

@@ -11,7 +11,7 @@ from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import KEYPOINTS
 from levit_tf.keypoints.regions import Box, cut, is_box
 from levit_tf.keypoints.skeletons import Skeleton, skeleton_of
-from levit_tf.keypoints.whole_picture import fit_whole, to_picture
+from levit_tf.keypoints.whole_picture import fit_picture, to_picture
 from levit_tf.prediction.network_files import read_network
 
 
@@ -49,7 +49,7 @@ class KeypointFinder:
                 f"{width}x{height}. Received: {box}"
             )
         if box is None:
-            found = self._run_on(fit_whole(picture, self.input_size))
+            found = self._run_on(fit_picture(picture, self.input_size))
             x, y = to_picture(found[:, 0], found[:, 1], height, width, self.input_size)
             return np.column_stack([x, y, found[:, 2]]).astype(np.float32)
         pixels, (scale, x, y) = cut(picture, box, self.input_size)

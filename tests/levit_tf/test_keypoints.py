@@ -15,6 +15,7 @@ from levit_tf.keypoints.finding import load_finder
 from levit_tf.keypoints.measures import measure
 from levit_tf.keypoints.network import keypoint_network, logits_of
 from levit_tf.keypoints.skeletons import COCO, DHP19, LSP, Skeleton, skeleton_of
+from levit_tf.keypoints.whole_picture import fit_picture, fit_whole
 from tests.support.cases import slow
 from tests.support.parity import relative_error
 from tests.support.randomize import random_images, randomize_keras
@@ -269,6 +270,15 @@ def test_joints_are_found_in_pixels_of_the_picture_by_every_file(tmp_path):
         finder = load_finder(tmp_path / name)
         assert finder.skeleton == LSP
         np.testing.assert_allclose(finder.find(picture, (30, 20, 60, 50)), expected, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(105, 157), (368, 349), (40, 300), (1, 7), (64, 64)])
+def test_a_whole_picture_is_fitted_by_pillow_as_in_a_graph(shape):
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    expected = np.asarray(fit_whole(picture, (64, 96)))
+    found = fit_picture(picture, (64, 96))
+    assert np.abs(found - expected).max() <= 1  # Pillow rounds between its two passes
+    assert np.mean(found != expected) < 0.05
 
 
 @pytest.mark.slow

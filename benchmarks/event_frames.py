@@ -60,17 +60,12 @@ def main() -> None:
     args = flags.FLAGS
     data = load_joint_set(args.data)
     draws = np.random.default_rng(args.seed)
-    folder = Path(args.output)
-    (folder / "frames").mkdir(parents=True)
     people = [*data.train, *data.validation, *data.test][: args.people]
     joints = data.skeleton.joints
-    with (
-        atomic_path(folder / "joints.csv") as path,
-        path.open("w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(["file", *(f"{name}_{axis}" for name in joints for axis in "xy")])
-        written = 0
+    rows = [["file", *(f"{name}_{axis}" for name in joints for axis in "xy")]]
+    with atomic_path(args.output) as temporary:
+        folder = Path(temporary)
+        (folder / "frames").mkdir(parents=True)
         for number, person in enumerate(people):
             angle, far = draws.uniform(0, 2 * np.pi), draws.uniform(0.02, 0.06)
             try:
@@ -83,9 +78,11 @@ def main() -> None:
             name = f"frames/{number:05d}.png"
             Image.fromarray(frame).convert("RGB").save(folder / name)
             places = [(x, y) if there else ("", "") for x, y, there in person.joints]
-            table.writerow([name, *(value for place in places for value in place)])
-            written += 1
-    print(f"{written} frames of {len(people)} people: {folder / 'joints.csv'}")
+            rows.append([name, *(value for place in places for value in place)])
+        with open(folder / "joints.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+    written = len(rows) - 1
+    print(f"{written} frames of {len(people)} people: {Path(args.output, 'joints.csv')}")
 
 
 def define_flags() -> None:

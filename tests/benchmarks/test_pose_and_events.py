@@ -1,12 +1,17 @@
 """Synthetic frames of events, and the comparison with MediaPipe's landmarks."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.event_frames import event_frame
 from benchmarks.pose import LANDMARKS, quality
 from levit_tf.keypoints.skeletons import LSP
 from training.keypoints.people import Person
+from training.keypoints.sources import load_joint_set
 
 
 def edge():
@@ -41,3 +46,19 @@ def test_a_person_who_is_not_found_counts_as_wrong():
     assert share == 0.5
     assert pck == 0.5
     assert compared == 2 * len(LANDMARKS)
+
+
+@pytest.mark.slow
+def test_frames_and_joints_of_a_data_set_are_a_data_set(tmp_path):
+    lines = ["file,neck_x,neck_y"]
+    for number in range(20):
+        Image.fromarray(edge() + np.uint8(number)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number}.0,5.0")
+    (tmp_path / "joints.csv").write_text("\n".join(lines))
+    output = tmp_path / "events"
+    command = [sys.executable, "-m", "benchmarks.event_frames", f"--output={output}"]
+    subprocess.run([*command, f"--data=csv:{tmp_path / 'joints.csv'}"], check=True)
+    found = load_joint_set(f"csv:{output / 'joints.csv'}")
+    people = [*found.train, *found.validation, *found.test]
+    assert sorted(person.joints[0, 0] for person in people) == list(range(20))
+    assert people[0].picture().shape == (20, 40, 3)

@@ -82,10 +82,17 @@ def read_checkpoint_teacher(
     return of_keras(model, path)
 
 
-def read_named_teacher(path: str, name: str, shape: tuple[int, int, int], classes: int) -> Reading:
+def read_named_teacher(
+    path: str, name: str, shape: tuple[int, int, int], classes: int | None
+) -> Reading:
     """Reads a Keras file of a RegNetY and rebuilds it, so that it accepts images of any size."""
     if name not in REGNETS:
         return of_keras(load_keras_file(path), path)
+    if classes is None:
+        raise ValueError(
+            f"teacher {path}: with teacher_head, nothing says how many classes a {name} in this "
+            "file has. Take its PyTorch checkpoint, or leave teacher_head out."
+        )
     return of_keras(RegNetY(REGNETS[name], shape, classes, weights=path), path)
 
 

@@ -22,16 +22,6 @@ TEN = [str(n) for n in range(10)]
 DIGITS = ("warmup_epochs=0", "batch_size=64", "epochs=1")
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    """A LeViT of five classes and two heads."""
-    path = tmp_path_factory.mktemp("weights") / "pretrained.keras"
-    model = levit_tf.LeViT("LeViTTiny", classes=5)
-    randomize_keras(model)
-    model.save(path)
-    return path
-
-
 def config_of(*settings):
     return override(load_config("digits"), (*DIGITS, *settings))
 

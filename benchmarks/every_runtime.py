@@ -104,19 +104,7 @@ def write_files(variant: str, who: str, forms: list[str], folder: Path, batch: i
         model = peers.kecam_levit(variant, classifier_activation=None)
         published.write_files(model, folder, files)
     else:
-        published.write_files(_zeromodels(variant), folder, files)
-
-
-def _zeromodels(variant: str):
-    from zeromodels.models.levit import LevitImageClassify
-
-    network = get_variant(variant)
-    return LevitImageClassify(
-        hidden_sizes=network.embed_dim,
-        num_attention_heads=network.num_heads,
-        depths=network.depth,
-        key_dim=(network.key_dim,) * len(network.depth),
-    )
+        published.write_files(peers.zeromodels_levit(variant), folder, files)
 
 
 def measure(
@@ -178,20 +166,25 @@ def main() -> None:
         lacking = {name for who in codebases_of(form) for name in missing(who, form)}
         if lacking:
             print(f"{form}: without {', '.join(sorted(lacking))}: not installed", file=sys.stderr)
-    rows = []
+    rows = {int(batch): [] for batch in args.batches}
     for variant in args.variants:
         name = get_variant(variant).name
         with tempfile.TemporaryDirectory() as folder:
             settings = {"variants": name, "forms": ",".join(args.forms)}
             settings["batches"] = ",".join(args.batches)
             contenders.write_each(codebases, Path(folder), [KECAM], **settings)
-            for batch in map(int, args.batches):
+            for batch, of_batch in rows.items():
                 for threads in map(int, args.threads):
                     times = measure(name, batch, threads, chosen, Path(folder))
-                    rows += rows_of(name, batch, threads, times)
+                    of_batch += rows_of(name, batch, threads, times)
                     # What was measured is there, however the rest ends.
-                    results.write("every_runtime", COLUMNS, rows, args.output)
-    results.publish("every_runtime", COLUMNS, rows, args.output)
+                    results.write(_table(batch), COLUMNS, of_batch, args.output)
+    for batch, of_batch in rows.items():
+        results.publish(_table(batch), COLUMNS, of_batch, args.output)
+
+
+def _table(batch: int) -> str:
+    return f"every_runtime_batch_{batch}"
 
 
 def define_flags() -> None:

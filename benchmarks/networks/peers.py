@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.choices import DEFAULT_OPSET
 from converters.speed.runtimes import Run
+from levit_tf.variants import get_variant
 
 
 def quantize_for_openvino(path: Path, output: Path, batches: Sequence[np.ndarray]) -> None:
@@ -68,6 +69,19 @@ def kecam_levit(variant: str, **options):
 
     model = getattr(levit, variant)(pretrained=None, **options).switch_to_deploy()
     return model_surgery.convert_to_fused_conv_bn_model(model)
+
+
+def zeromodels_levit(variant: str):
+    """The LeViT of zeromodels: normalised images to the mean of both heads' logits."""
+    from zeromodels.models.levit import LevitImageClassify
+
+    network = get_variant(variant)
+    return LevitImageClassify(
+        hidden_sizes=network.embed_dim,
+        num_attention_heads=network.num_heads,
+        depths=network.depth,
+        key_dim=(network.key_dim,) * len(network.depth),
+    )
 
 
 def export_torch(module, shape: tuple[int | None, ...], path: Path) -> None:

@@ -31,12 +31,10 @@ class Bounds:
         self._options = options
         self._metrics = metrics
         self.max_tensor_bytes = options.max_request_bytes
-        self.bytes_under_way = Budget(
-            options.max_bytes_under_way, lambda taken: metrics.under_way("bytes", taken)
-        )
-        self._pixels = Budget(
-            options.max_pixels_under_way, lambda taken: metrics.under_way("pixels", taken)
-        )
+        self.bytes_under_way = Budget(options.max_bytes_under_way)
+        self._pixels = Budget(options.max_pixels_under_way)
+        metrics.watch("bytes", self.bytes_under_way.taken)
+        metrics.watch("pixels", self._pixels.taken)
 
     def refuse(
         self, bound: str, message: str, code: StatusCode = StatusCode.INVALID_ARGUMENT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 
 class Budget:
@@ -14,15 +14,9 @@ class Budget:
       limit: largest amount that may be taken in total.
     """
 
-    def __init__(self, limit: int, on_change: Callable[[int], None] = lambda taken: None):
-        """Makes a budget of which nothing is taken.
-
-        Args:
-          limit: largest amount that may be taken in total.
-          on_change: called with the amount taken, when it changes.
-        """
+    def __init__(self, limit: int):
+        """Makes a budget of which nothing is taken."""
         self.limit = limit
-        self._on_change = on_change
         self._taken = self._times = 0
         self._changed = threading.Condition()
 
@@ -33,15 +27,17 @@ class Budget:
             if fits:
                 self._taken += size
                 self._times += 1
-                self._on_change(self._taken)
             return fits
 
     def give(self, size: int) -> None:
         """Gives `size` back."""
         with self._changed:
             self._taken -= size
-            self._on_change(self._taken)
             self._changed.notify_all()
+
+    def taken(self) -> int:
+        """Returns the amount that is taken."""
+        return self._taken
 
     def times_taken(self) -> int | None:
         """Returns how often something was taken so far; None while something is taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -131,9 +131,9 @@ class Metrics:
         """Counts a request that a limit refused, by the name of its flag."""
         self._refused.labels(bound).inc()
 
-    def under_way(self, what: str, amount: int) -> None:
-        """Records the amount held by all requests in progress, of "bytes" or "pixels"."""
-        self._under_way.labels(what).set(amount)
+    def watch(self, what: str, taken: Callable[[], int]) -> None:
+        """Shows what requests in progress hold of "bytes" or "pixels": `taken`, at each reading."""
+        self._under_way.labels(what).set_function(taken)
 
     def given_back(self, size: int) -> None:
         """Counts bytes of memory returned to the operating system."""

@@ -94,13 +94,11 @@ def test_gzip_bodies_are_inflated_up_to_the_limit(small):
 
 
 def test_the_bodies_of_all_requests_together_are_limited():
-    taken = []
-    options = RestOptions(
-        max_body_bytes=MEBIBYTE, bytes_under_way=Budget(MEBIBYTE, on_change=taken.append)
-    )
+    budget = Budget(MEBIBYTE)
+    options = RestOptions(max_body_bytes=MEBIBYTE, bytes_under_way=budget)
     with rest_server(FakeBackend(), options) as port, raw(port) as holder:
         holder.sendall(head(MEBIBYTE) + b" " * (MEBIBYTE - 1))
-        until(lambda: taken and taken[-1] == MEBIBYTE - 1)
+        until(lambda: budget.taken() == MEBIBYTE - 1)
         assert post(port, PATH, GOOD)[0] == 503
         holder.sendall(b" ")
         assert holder.recv(65536).startswith(b"HTTP/1.1 400 ")  # blank is no JSON

@@ -1,14 +1,15 @@
 """A LeViT that finds joints: a neck that joins its three maps, and one of two heads.
 
-SimCC (arXiv 2107.03332) tells x and y apart: a joint's map is flattened, and two linear layers say
-how likely each of many places on a side is. A heatmap says it of each cell of a grid, which the
-neck enlarges first. Both are trained towards a Gaussian around the joint and read in the same way,
-see `levit_tf.keypoints.decoding`.
+Both heads have a map for each joint, which the neck enlarges. SimCC (arXiv 2107.03332) tells x and
+y apart: a joint's map is flattened, and two linear layers say how likely each of many places on a
+side is. A heatmap is larger and says it of each of its cells. Both are trained towards a Gaussian
+around the joint and read in the same way, see `levit_tf.keypoints.decoding`.
 """
 
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from levit_common.shipped_names import KEYPOINTS
 from levit_tf.heads import feature_extractor
@@ -21,9 +22,12 @@ from levit_tf.variants import STAGES
 HEADS = ("simcc", "heatmap")
 DECODER = "decode"
 NECK_CHANNELS = 128
-HIDDEN = 256  # between a joint's map and its places
 BINS_PER_PIXEL = 2
-HEATMAP_STRIDE = 4  # pixels
+STRIDES = {"simcc": 8, "heatmap": 4}  # of a joint's map, pixels
+# The layer behind which a joint's map is flat; a heatmap is made of its logits.
+JOINTS_FIRST = {"simcc": "joints_first", "heatmap": "heatmap"}
+# Of the logits of a fresh SimCC head, over the map's: a mean over rows is too faint to learn from.
+_GAIN = 4.0
 
 
 def keypoint_network(
@@ -64,24 +68,20 @@ def keypoint_network(
     grid = maps[stage_name(0)].shape[1:3]
     x = _neck([maps[stage_name(stage)] for stage in range(STAGES)], grid, activation)
     count = len(skeleton.joints)
+    cells = tuple(side // STRIDES[head] for side in size)
+    while x.shape[1] < cells[0]:
+        larger = [min(2 * side, most) for side, most in zip(x.shape[1:3], cells, strict=True)]
+        x = _convolved(_resized(x, larger, f"enlarge_{larger[0]}"), activation, larger[0])
+    cells = tuple(x.shape[1:3])
+    x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
+    x = keras.layers.Reshape((cells[0] * cells[1], count), name="joints_flat")(x)
+    joints_first = keras.layers.Permute((2, 1), name=JOINTS_FIRST[head])
+    x = joints_first(x)  # (batch, joints, cells)
     if head == "simcc":
-        x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
-        x = keras.layers.Reshape((grid[0] * grid[1], count), name="joints_flat")(x)
-        x = keras.layers.Permute((2, 1), name="joints_first")(x)  # (batch, joints, tokens)
-        x = keras.layers.Dense(HIDDEN, activation=activation, name="joints_hidden")(x)
-        logits = {
-            axis: keras.layers.Dense(side * BINS_PER_PIXEL, name=axis)(x)
-            for axis, side in (("x", size[1]), ("y", size[0]))
-        }
+        logits = {axis: _axis_logits(x, axis, cells, size) for axis in ("x", "y")}
         decode = DecodeSimCC(size, sigma, skeleton.joints, name=DECODER, dtype="float32")
     else:
-        cells = tuple(side // HEATMAP_STRIDE for side in size)
-        while x.shape[1] < cells[0]:
-            larger = [min(2 * side, most) for side, most in zip(x.shape[1:3], cells, strict=True)]
-            x = _convolved(_resized(x, larger, f"enlarge_{larger[0]}"), activation, larger[0])
-        x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
-        x = keras.layers.Reshape((cells[0] * cells[1], count), name="joints_flat")(x)
-        logits = keras.layers.Permute((2, 1), name="heatmap")(x)  # (batch, joints, cells)
+        logits = x
         decode = DecodeHeatmap(size, cells, sigma, skeleton.joints, name=DECODER, dtype="float32")
     return keras.Model(backbone.input, {KEYPOINTS: decode(logits)}, name=f"{backbone.name}_{head}")
 
@@ -108,6 +108,25 @@ def _neck(maps, grid, activation):
     x = keras.layers.Add(name="neck")(parts)
     x = keras.layers.Activation(activation, name="neck_act")(x)
     return _convolved(x, activation, grid[0])
+
+
+def _axis_logits(x, axis: str, cells, size):
+    """(batch, joints, cells) to the logits of one side, (batch, joints, bins).
+
+    The linear layer begins as the mean of the map's rows or columns, interpolated: what the map
+    says of a place counts there from the first step on. With random weights a head first has to
+    learn where its cells lie, and finds fewer joints after as many epochs (docs/keypoints.md).
+    """
+    of_axis, other = (1, 0) if axis == "x" else (0, 1)
+    bins = size[of_axis] * BINS_PER_PIXEL
+    logits = keras.layers.Dense(bins, name=axis)
+    x = logits(x)
+    count = cells[of_axis]
+    at = (np.arange(bins) + 0.5) * count / bins - 0.5  # of each bin, in cells
+    along = np.stack([np.interp(at, np.arange(count), row) for row in np.eye(count)])
+    kernel = np.repeat(np.expand_dims(along, other), cells[other], other)  # (rows, columns, bins)
+    logits.kernel.assign(_GAIN * kernel.reshape(-1, bins) / cells[other])
+    return x
 
 
 def _resized(x, size, name: str):

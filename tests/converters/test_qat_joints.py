@@ -97,7 +97,7 @@ def test_the_file_has_the_weights_and_ranges_of_training(head, target, tmp_path)
     weights = quantized_weights(network)
     kernels = {layer: (q, scales) for layer, q, scales in tensors if q is not None}
     assert kernels.keys() >= {"neck_0", "neck_2", "joints", "neck_conv_4"}
-    assert (kernels.keys() >= {"joints_hidden", "x", "y"}) == (head == "simcc")
+    assert (kernels.keys() >= {"x", "y"}) == (head == "simcc")
     for layer, (integers, scales) in kernels.items():
         kernel = weights[layer][0]
         scale = np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / 127

@@ -94,6 +94,19 @@ def test_a_network_finds_all_joints_and_keeps_its_answers_when_fused_and_saved(h
         assert relative_error(pair[1], pair[0]) <= 1e-5
 
 
+def test_a_fresh_simcc_head_reads_a_joint_where_its_map_has_a_peak():
+    backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=(64, 96, 3))
+    model = keypoint_network(backbone, LSP, "simcc")
+    head = keras.Model(model.get_layer("joints").output, model.output)
+    maps = np.zeros((1, 8, 12, len(LSP.joints)), np.float32)  # cells of 8 x 8 pixels
+    maps[0, 2, 9, 0] = maps[0, 7, 0, 5] = 50
+    found = keras.ops.convert_to_numpy(head(maps)["keypoints"])[0]
+    np.testing.assert_allclose(found[0, :2], [9.5 * 8 - 0.5, 2.5 * 8 - 0.5], atol=1)
+    # At the border the map says the same from the middle of the last cell on.
+    assert found[5, 0] < 4
+    assert found[5, 1] > 60
+
+
 def test_the_backbone_of_an_open_size_is_refused():
     backbone = levit_tf.LeViT("LeViTNano", include_top=False, input_shape=(None, None, 3))
     with pytest.raises(ValueError, match="with_input_size fixes it"):
@@ -135,7 +148,7 @@ def test_int8_files_read_places_and_confidence_off_in_float(head, recipe, tmp_pa
     found = np.concatenate([network.outputs(image[None])["keypoints"] for image in images])
     difference = np.abs(found - expected)
     assert np.median(difference[..., :2]) < 0.1
-    assert difference[..., 2].mean() < 0.01
+    assert difference[..., 2].mean() < 0.02
 
 
 @pytest.mark.slow
@@ -281,7 +294,6 @@ def test_a_whole_picture_is_fitted_by_pillow_as_in_a_graph(shape):
     assert np.mean(found != expected) < 0.05
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_maps_of_odd_sides_are_joined_in_onnx_too(tmp_path):
     from converters.onnx.conversion import to_onnx

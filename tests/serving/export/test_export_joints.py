@@ -57,7 +57,7 @@ def expected(tmp_path_factory):
 
 def test_a_version_is_compared_with_keras_and_knows_its_joints(exported):
     assert exported.checks.keras < 1e-5
-    assert exported.checks.bytes < 1e-3
+    assert exported.checks.bytes < 5e-3  # pixels
     assert exported.checks.requests == 3 * len(BATCH_SIZES)
     assert (exported.path / "assets/labels.txt").read_text().split() == list(LSP.joints)
 

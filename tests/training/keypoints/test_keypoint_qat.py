@@ -77,7 +77,7 @@ def test_a_run_begins_with_the_answers_of_its_float_network(config, trained):
     found = quantized.runner(student, source.get_layer(DECODER))(images[:16])
     expected = read_network(trained).outputs(images[:16])["keypoints"]
     difference = np.abs(found - expected)
-    assert 0 < np.median(difference[..., :2]) < 0.25
+    assert 0 < np.median(difference[..., :2]) < 1  # pixels; rounding moves the likeliest place
     assert difference[..., 2].mean() < 0.02
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from levit_common.shipped_names import KEYPOINTS
 from levit_tf.heads import feature_extractor
-from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC
+from levit_tf.keypoints.decoding import DecodeHeatmap, DecodeSimCC, places
 from levit_tf.keypoints.skeletons import Skeleton
 from levit_tf.layers import DenseBN
 from levit_tf.names import stage_name
@@ -24,10 +24,7 @@ DECODER = "decode"
 NECK_CHANNELS = 128
 BINS_PER_PIXEL = 2
 STRIDES = {"simcc": 8, "heatmap": 4}  # of a joint's map, pixels
-# The layer behind which a joint's map is flat; a heatmap is made of its logits.
-JOINTS_FIRST = {"simcc": "joints_first", "heatmap": "heatmap"}
-# Of the logits of a fresh SimCC head, over the map's: a mean over rows is too faint to learn from.
-_GAIN = 4.0
+_GAIN = 4.0  # of a fresh SimCC head's logits over the means of its map; the only one tried
 
 
 def keypoint_network(
@@ -75,8 +72,8 @@ def keypoint_network(
     cells = tuple(x.shape[1:3])
     x = keras.layers.Conv2D(count, 1, name="joints")(x)  # (batch, height, width, joints)
     x = keras.layers.Reshape((cells[0] * cells[1], count), name="joints_flat")(x)
-    joints_first = keras.layers.Permute((2, 1), name=JOINTS_FIRST[head])
-    x = joints_first(x)  # (batch, joints, cells)
+    name = "joints_first" if head == "simcc" else "heatmap"
+    x = keras.layers.Permute((2, 1), name=name)(x)  # (batch, joints, cells)
     if head == "simcc":
         logits = {axis: _axis_logits(x, axis, cells, size) for axis in ("x", "y")}
         decode = DecodeSimCC(size, sigma, skeleton.joints, name=DECODER, dtype="float32")
@@ -122,7 +119,7 @@ def _axis_logits(x, axis: str, cells, size):
     logits = keras.layers.Dense(bins, name=axis)
     x = logits(x)
     count = cells[of_axis]
-    at = (np.arange(bins) + 0.5) * count / bins - 0.5  # of each bin, in cells
+    at = places(count, bins)  # of each bin, in cells
     along = np.stack([np.interp(at, np.arange(count), row) for row in np.eye(count)])
     kernel = np.repeat(np.expand_dims(along, other), cells[other], other)  # (rows, columns, bins)
     logits.kernel.assign(_GAIN * kernel.reshape(-1, bins) / cells[other])

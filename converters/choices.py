@@ -54,7 +54,7 @@ CALIBRATION_METHODS = {
     "mse": "the lowest mean squared error of the rounded values",
     "similarity": "outputs of layers most similar to the float model's, order of attention kept",
 }
-DEFAULT_CALIBRATION_METHOD = "similarity"
+DEFAULT_CALIBRATION_METHOD = "mse"
 LEAST_CALIBRATION_IMAGES = 8  # enough pictures for statistics other than the extremes
 # Recipes that support quantisation-aware training.
 TARGETS = ("int8", "int8_full")

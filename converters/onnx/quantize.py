@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converters.onnx.quantized_layers import Grid, QuantizedLayer
+from converters.onnx.quantized_layers import QuantizedLayer
+from converters.tflite.integer_grid import Grid
 
 _UINT8_OFFSET = 128
 # In steps of the grid: kernels that differ by more than this cannot be the rounded ones.

@@ -8,21 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from converters.tflite.integer_grid import Grid, grid_of, integers_of, scales_of
+from converters.tflite.quantization_ranges import LINEAR
 from converters.tflite.tflite_graph import Graph
-
-_LINEAR = ("CONV_2D", "FULLY_CONNECTED")
-
-
-class Grid(NamedTuple):
-    """The quantisation of an activation: value = (integer - zero_point) * scale.
-
-    Attributes:
-      scale: size of one step.
-      zero_point: int8 zero point.
-    """
-
-    scale: float
-    zero_point: int
 
 
 class QuantizedLayer(NamedTuple):
@@ -56,27 +44,27 @@ def quantized_layers(graph: Graph, names: Collection[str]) -> dict[str, Quantize
     """
     found, several = {}, set()
     for operator in graph.operators:
-        if graph.kind(operator) not in _LINEAR:
+        if graph.kind(operator) not in LINEAR:
             continue
         inputs, (output,) = graph.inputs_of(operator), graph.outputs_of(operator)
-        source = _grid(graph, inputs[0])
-        scales = _scales(graph, inputs[1])
+        source = grid_of(graph, inputs[0])
+        scales = scales_of(graph, inputs[1])
         layer = next(_layers_in(";".join((*inputs[1:], output)), names), None)
         if source is None or scales is None or layer is None:
             continue
         if layer in found:
             several.add(layer)
-        kernel = _values(graph, inputs[1], np.int8)
+        kernel = integers_of(graph, inputs[1], np.int8)
         bias = np.zeros(len(kernel), np.int32)  # the file may omit a bias of zeros
         if len(inputs) > 2:
-            bias = _values(graph, inputs[2], np.int32)
+            bias = integers_of(graph, inputs[2], np.int32)
         if not bias.any():
             # This is the case for keys. Without a bias, OpenVINO (2026.4, open batch) moves the
             # scales of channels after the reshape to heads, and applies them to tokens if there are
             # as many tokens as channels. A bias of one step, the smallest possible, prevents this.
             # For keys it has no effect: it adds the same number to all scores of a query.
             bias = np.ones_like(bias)
-        found[layer] = QuantizedLayer(source, _grid(graph, output), kernel, scales, bias)
+        found[layer] = QuantizedLayer(source, grid_of(graph, output), kernel, scales, bias)
     return {name: layer for name, layer in found.items() if name not in several}
 
 
@@ -86,25 +74,3 @@ def _layers_in(tensors: str, names: Collection[str]) -> Iterator[str]:
         for name in (part, re.sub(r"_\d+$", "", part)):  # TensorFlow numbers repeated scopes
             if name in names:
                 yield name
-
-
-def _grid(graph: Graph, name: str) -> Grid | None:
-    quantization = graph.tensors[name].quantization
-    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
-        return None
-    return Grid(np.float32(quantization.scale[0]), int(quantization.zeroPoint[0]))
-
-
-def _scales(graph: Graph, name: str) -> np.ndarray | None:
-    """Returns one scale per filter; None for tensors that are not quantised."""
-    tensor = graph.tensors[name]
-    if tensor.quantization is None or tensor.quantization.scale is None:
-        return None
-    scales = np.asarray(tensor.quantization.scale, np.float32)
-    return np.broadcast_to(scales, tensor.shape[:1]).copy()
-
-
-def _values(graph: Graph, name: str, dtype: type) -> np.ndarray:
-    tensor = graph.tensors[name]
-    data = memoryview(graph.model.buffers[tensor.buffer].data)
-    return np.frombuffer(data, dtype).reshape(tensor.shape)

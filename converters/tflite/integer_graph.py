@@ -11,14 +11,13 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
-from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.quantization_ranges import LINEAR, Ranges
 from converters.tflite.tflite_graph import PASSING_ON, Graph
 
 _RELU6 = 3  # value in the schema's ActivationFunctionType
 _SUM_SUFFIX = "/plus_three"
 # x * relu6(x + 3) is six times hard-swish.
 _FACTOR = 6
-_LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def integer_graph(graph: Graph, ranges: Ranges) -> dict[str, dict[str, np.ndarray]]:
@@ -93,7 +92,7 @@ def _kernels_after(graph: Graph, name: str) -> Iterator[str | None]:
     for operator in graph.consumers(name):
         if graph.kind(operator) in PASSING_ON:
             yield from _kernels_after(graph, graph.outputs_of(operator)[0])
-        elif graph.kind(operator) in _LINEAR:
+        elif graph.kind(operator) in LINEAR:
             kernel = graph.inputs_of(operator)[1]
             own = graph.is_constant(kernel) and len(list(graph.consumers(kernel))) == 1
             yield kernel if own else None

@@ -1,8 +1,12 @@
-"""Rounds values to int8 with the same arithmetic as the quantiser."""
+"""int8 and the numbers it stands for: rounding as the quantiser does it, and reading from files."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+
+from converters.tflite.tflite_graph import Graph
 
 # With zero point 0: the value of the smallest integer, relative to that of the largest.
 SYMMETRIC_MIN = np.float32(-128 / 127)
@@ -37,3 +41,39 @@ def rounded(values: np.ndarray, low: np.ndarray | float, high: np.ndarray | floa
     np.clip(steps, _LOWEST - zero_point, _HIGHEST - zero_point, out=steps)
     steps *= scale
     return steps
+
+
+class Grid(NamedTuple):
+    """The quantisation of an activation: value = (integer - zero_point) * scale.
+
+    Attributes:
+      scale: size of one step.
+      zero_point: int8 zero point.
+    """
+
+    scale: float
+    zero_point: int
+
+
+def grid_of(graph: Graph, name: str) -> Grid | None:
+    """Returns the grid of a tensor in a file; None if it has none, or one for each channel."""
+    quantization = graph.tensors[name].quantization
+    if quantization is None or quantization.scale is None or len(quantization.scale) != 1:
+        return None
+    return Grid(np.float32(quantization.scale[0]), int(quantization.zeroPoint[0]))
+
+
+def scales_of(graph: Graph, name: str) -> np.ndarray | None:
+    """Returns one scale per filter of a kernel; None for tensors that are not quantised."""
+    tensor = graph.tensors[name]
+    if tensor.quantization is None or tensor.quantization.scale is None:
+        return None
+    scales = np.asarray(tensor.quantization.scale, np.float32)
+    return np.broadcast_to(scales, tensor.shape[:1]).copy()
+
+
+def integers_of(graph: Graph, name: str, dtype: type) -> np.ndarray:
+    """Returns the integers of a constant."""
+    tensor = graph.tensors[name]
+    data = memoryview(graph.model.buffers[tensor.buffer].data)
+    return np.frombuffer(data, dtype).reshape(tensor.shape)

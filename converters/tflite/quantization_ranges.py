@@ -15,6 +15,12 @@ from levit_common.shipped_names import INPUT, SIGNATURE
 # kernels that are not named, the largest absolute value of each channel is used.
 Ranges = Mapping[str, Mapping[str, np.ndarray]]
 
+LINEAR = ("CONV_2D", "FULLY_CONNECTED")
+# In steps: leaves room in int32 for the products that are added to a bias.
+LARGEST_BIAS = 2**30
+# Steps in the range of an activation, and on either side of 0 in that of a kernel.
+_STEPS, _HALF = 255, 127
+
 
 def calibrate(content: bytes, recipe, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """Measures the smallest and largest values of the tensors that a recipe quantises.
@@ -71,6 +77,39 @@ def combine(
                 if end in ("min", "max")
             }
     return ranges
+
+
+def with_room_for_biases(graph: Graph, ranges: Ranges) -> Ranges:
+    """Widens the ranges of kernels so near to zero that their biases would not fit into int32.
+
+    A bias counts in steps of its kernel times those of the input, and the quantiser lets it wrap
+    around. Training leaves such filters behind: weight decay takes the kernel to 0, and the bias
+    alone remains.
+
+    Args:
+      graph: the float32 graph.
+      ranges: ranges of its tensors.
+
+    Returns:
+      `ranges`, with those of such kernels.
+    """
+    wider = dict(ranges)
+    for operator in graph.operators:
+        source, *constants = graph.inputs_of(operator)
+        if graph.kind(operator) not in LINEAR or len(constants) < 2 or source not in ranges:
+            continue
+        kernel, bias = constants
+        step = np.ptp([np.squeeze(ranges[source][end]) for end in ("min", "max")]) / _STEPS
+        values = graph.constant(kernel)
+        high = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        if kernel in wider:
+            high = np.maximum(np.abs(wider[kernel]["min"]), wider[kernel]["max"])
+        # (filters,) -> (filters, 1, ..) like the kernel's
+        least = (np.abs(graph.constant(bias)) / (LARGEST_BIAS * step)).reshape(high.shape)
+        if (least * _HALF > high).any():
+            high = np.maximum(high, least * _HALF).astype(np.float32)
+            wider[kernel] = {"min": -high, "max": high}
+    return wider
 
 
 def _checked(name: str, values: Mapping[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:

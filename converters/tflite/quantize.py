@@ -26,6 +26,7 @@ from converters.choices import (
     IO_DTYPES,
     check_calibration_method,
 )
+from converters.tflite.bias_correction import correct_biases
 from converters.tflite.calibration_methods import measure_ranges
 from converters.tflite.integer_graph import (
     integer_graph,
@@ -33,7 +34,11 @@ from converters.tflite.integer_graph import (
     products,
     symmetric_tensors,
 )
-from converters.tflite.quantization_ranges import Ranges, combine
+from converters.tflite.quantization_ranges import (
+    Ranges,
+    combine,
+    with_room_for_biases,
+)
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import KEYPOINTS
 
@@ -168,13 +173,17 @@ def _quantize(graph: Graph, recipe, ranges: Ranges, images: np.ndarray | None) -
     with quiet():
         worker = quantizer.Quantizer(graph.content(), recipe.get_quantization_recipe())
         try:
-            result = worker.quantize(ranges, enable_progress_report=False)
+            result = worker.quantize(
+                with_room_for_biases(graph, ranges), enable_progress_report=False
+            )
         except ValueError as error:
             if images is not None:
                 raise
             raise ValueError(f"A range is missing, and there are no images. {error}") from error
     quantized = Graph(result.quantized_model)
     _restore_signature_outputs(quantized, graph)
+    if images is not None:
+        correct_biases(graph, quantized, images)
     return quantized
 
 

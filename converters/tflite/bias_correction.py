@@ -93,8 +93,7 @@ def _float_means(
 def _parts(graph: Graph, layers: dict) -> Iterator[tuple[list, set[str]]]:
     """Yields (ops, names of the tensors that later ops read), in execution order.
 
-    No op of a part, except those that are not corrected, reads what another corrected layer of the
-    same part has computed.
+    No layer to correct reads anything that another one of the same part has computed.
     """
     parts, behind = [[]], set()
     for operator in graph.operators:

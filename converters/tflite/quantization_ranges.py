@@ -100,14 +100,16 @@ def with_room_for_biases(graph: Graph, ranges: Ranges) -> Ranges:
             continue
         kernel, bias = constants
         step = np.ptp([np.squeeze(ranges[source][end]) for end in ("min", "max")]) / _STEPS
+        if not step or not all(map(graph.is_constant, constants)):
+            continue
         values = graph.constant(kernel)
         high = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        # (filters,) -> (filters, 1, ..)
+        least = (np.abs(graph.constant(bias)) / (LARGEST_BIAS * step) * _HALF).reshape(high.shape)
         if kernel in wider:
             high = np.maximum(np.abs(wider[kernel]["min"]), wider[kernel]["max"])
-        # (filters,) -> (filters, 1, ..) like the kernel's
-        least = (np.abs(graph.constant(bias)) / (LARGEST_BIAS * step)).reshape(high.shape)
-        if (least * _HALF > high).any():
-            high = np.maximum(high, least * _HALF).astype(np.float32)
+        if (least > high).any():
+            high = np.maximum(high, least).astype(np.float32)
             wider[kernel] = {"min": -high, "max": high}
     return wider
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from converters.tflite.integer_grid import Grid, grid_of, integers_of, scales_of
-from converters.tflite.quantization_ranges import LINEAR
-from converters.tflite.tflite_graph import Graph
+from converters.tflite.tflite_graph import LINEAR, Graph
 
 
 class QuantizedLayer(NamedTuple):

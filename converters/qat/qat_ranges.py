@@ -9,13 +9,13 @@ import numpy as np
 
 from converters.deploy import NORMALIZE
 from converters.tflite.quantization_ranges import Ranges
-from converters.tflite.tflite_graph import Graph
+from converters.tflite.tflite_graph import LINEAR, Graph
 
 # Operations of Keras that are no layers: TensorFlow's names, which it numbers, and the twin's.
 _OPERATIONS = {"MatMul": "matmul", "Add": "add"}
 # That of its integer kernel, for the last one of a network, which is not in the twin.
 _SOFTMAX = {"min": np.float32(0), "max": np.float32(255 / 256)}
-_WITH_KERNEL = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D")
+_WITH_KERNEL = (*LINEAR, "DEPTHWISE_CONV_2D")
 _ACTIVATIONS = ("HARD_SWISH", "LOGISTIC", "MUL")
 
 

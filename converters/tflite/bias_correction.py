@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from converters.tflite.integer_grid import grid_of, integers_of, scales_of
-from converters.tflite.quantization_ranges import LARGEST_BIAS, LINEAR
+from converters.tflite.quantization_ranges import LARGEST_BIAS
 from converters.tflite.tapped_network import TappedNetwork
-from converters.tflite.tflite_graph import Graph
+from converters.tflite.tflite_graph import LINEAR, Graph
 
 _NO_ACTIVATION = 0  # value in the schema's ActivationFunctionType
 
@@ -43,11 +43,10 @@ def correct_biases(graph: Graph, quantized: Graph, images: np.ndarray) -> None:
     for operators, later in _parts(quantized, layers):
         own = [name for operator in operators for name in quantized.outputs_of(operator)]
         corrected = [name for name in own if name in layers]
-        kept = [name for name in own if name in later or name in corrected]
-        found = _run(quantized, operators, kept, held)
+        found = _run(quantized, operators, corrected, held)
         for name in corrected:
             _correct(quantized, layers[name], expected[name] - _mean(quantized, name, found[name]))
-        held |= _run(quantized, operators, [name for name in kept if name in later], held)
+        held |= _run(quantized, operators, [name for name in own if name in later], held)
         held = {name: values for name, values in held.items() if name in later}
 
 
@@ -69,8 +68,7 @@ def _limits(graph: Graph, name: str) -> tuple[float, float]:
     """The smallest and largest number that a tensor can hold."""
     if not graph.is_int8(name):
         return -np.inf, np.inf
-    low, high = ((limit - grid_of(graph, name).zero_point) for limit in (-128, 127))
-    return low * grid_of(graph, name).scale, high * grid_of(graph, name).scale
+    return grid_of(graph, name).limits()
 
 
 def _float_means(
@@ -134,8 +132,7 @@ def _run(graph: Graph, operators: list, outputs: list[str], held: dict) -> dict[
 def _mean(graph: Graph, name: str, values: list[np.ndarray]) -> np.ndarray:
     """(channels,) of a tensor of the integer network, as numbers of the float one."""
     mean = np.mean([_channel_means(value) for value in values], axis=0)
-    grid = grid_of(graph, name) if graph.is_int8(name) else None
-    return mean if grid is None else (mean - grid.zero_point) * grid.scale
+    return grid_of(graph, name).numbers(mean) if graph.is_int8(name) else mean
 
 
 def _correct(graph: Graph, operator, shift: np.ndarray) -> None:
@@ -151,8 +148,7 @@ def _integers(graph: Graph, name: str, values: np.ndarray) -> np.ndarray:
     """Pixels as the graph takes them."""
     if not graph.is_int8(name):
         return values.astype(np.float32)
-    grid = grid_of(graph, name)
-    return np.rint(values / grid.scale + grid.zero_point).clip(-128, 127).astype(np.int8)
+    return grid_of(graph, name).integers(values)
 
 
 def _channel_means(values: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
-from converters.tflite.quantization_ranges import LINEAR, Ranges
-from converters.tflite.tflite_graph import PASSING_ON, Graph
+from converters.tflite.quantization_ranges import Ranges
+from converters.tflite.tflite_graph import LINEAR, PASSING_ON, Graph
 
 _RELU6 = 3  # value in the schema's ActivationFunctionType
 _SUM_SUFFIX = "/plus_three"

@@ -54,6 +54,19 @@ class Grid(NamedTuple):
     scale: float
     zero_point: int
 
+    def numbers(self, integers: np.ndarray | int) -> np.ndarray:
+        """Returns what integers, or means of them, stand for."""
+        return (integers - self.zero_point) * self.scale
+
+    def integers(self, numbers: np.ndarray) -> np.ndarray:
+        """Rounds numbers to int8."""
+        steps = np.rint(numbers / self.scale + self.zero_point)
+        return steps.clip(_LOWEST, _HIGHEST).astype(np.int8)
+
+    def limits(self) -> tuple[float, float]:
+        """Returns the smallest and the largest number."""
+        return self.numbers(_LOWEST), self.numbers(_HIGHEST)
+
 
 def grid_of(graph: Graph, name: str) -> Grid | None:
     """Returns the grid of a tensor in a file; None if it has none, or one for each channel."""

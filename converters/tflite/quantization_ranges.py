@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from converters.tflite.integer_grid import SYMMETRIC_MIN
-from converters.tflite.tflite_graph import Graph
+from converters.tflite.tflite_graph import LINEAR, Graph
 from levit_common.shipped_names import INPUT, SIGNATURE
 
 # Name of a tensor -> {"min", "max"}: float32 arrays with the values of the smallest and the largest
@@ -15,7 +15,6 @@ from levit_common.shipped_names import INPUT, SIGNATURE
 # kernels that are not named, the largest absolute value of each channel is used.
 Ranges = Mapping[str, Mapping[str, np.ndarray]]
 
-LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 # In steps: leaves room in int32 for the products that are added to a bias.
 LARGEST_BIAS = 2**30
 # Steps in the range of an activation, and on either side of 0 in that of a kernel.

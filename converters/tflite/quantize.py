@@ -34,11 +34,7 @@ from converters.tflite.integer_graph import (
     products,
     symmetric_tensors,
 )
-from converters.tflite.quantization_ranges import (
-    Ranges,
-    combine,
-    with_room_for_biases,
-)
+from converters.tflite.quantization_ranges import Ranges, combine, with_room_for_biases
 from converters.tflite.tflite_graph import Graph
 from levit_common.shipped_names import KEYPOINTS
 

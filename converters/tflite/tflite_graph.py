@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+# Ops with a kernel for all channels.
+LINEAR = ("CONV_2D", "FULLY_CONNECTED")
 # Ops that only pass on values of their first input, or add zeros to them.
 PASSING_ON = ("PAD", "RESHAPE", "TRANSPOSE")
 _ALIGNMENT = 16  # alignment of constants in bytes, as the schema requires

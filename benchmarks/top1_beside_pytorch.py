@@ -8,9 +8,9 @@ The folder has train/CLASS/* and test/ or val/CLASS/*. Both sides train the netw
 by default `cifar10_scratch`, by its recipe but for the moving average, each from random weights by
 its own rules, on the very same batches of augmented pictures. The PyTorch side is timm's LeViT with
 timm's optimizer and the same learning rate at each step. Writes a JSON file and a PNG; `--side`
-trains one of them only, so that both can run at the same time, and a later call with `--compare`
-puts two JSON files into one table and picture. CIFAR-10 costs about 3 minutes an epoch and seed on
-one core for both sides.
+trains one of them only, so that both can run at the same time, `--first_seed` continues with more
+seeds, and a later call with `--compare` puts all of these JSON files into one table and picture.
+CIFAR-10 costs about 3 minutes an epoch and seed on one core for both sides.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
     figure = make_figure(7, 4.5)
     axes = figure.subplots()
     for side, curves in sorted(results.items()):
+        if not curves:
+            continue
         finals = [curve[-1] for curve in curves]
         deviation = statistics.stdev(finals) if len(finals) > 1 else float("nan")
         shown = ", ".join(f"{final:.2f}" for final in finals)
@@ -157,17 +159,20 @@ def main() -> None:
     args = flags.FLAGS
     if args.compare:
         files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in args.compare]
-        write({side: curves for found in files for side, curves in found.items()}, args.output)
+        write(
+            {side: [curve for found in files for curve in found.get(side, [])] for side in SIDES},
+            args.output,
+        )
         return
     if args.images is None:
-        raise ValueError("--images: name the folder of pictures, or two files with --compare.")
+        raise ValueError("--images: name the folder of pictures, or earlier files with --compare.")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(args.threads)
     tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     train = {"ours": train_ours, "pytorch": train_pytorch}
     results = {}
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         for side in SIDES if args.side == "both" else [args.side]:
             print(f"{SIDES[side]}, seed {seed}", flush=True)
             curve = train[side](session_of(args.images, args.epochs, seed))
@@ -185,6 +190,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", "cifar10", "Where to write, without the suffix.")
     flags.DEFINE_integer("epochs", 6, "Epochs to train for.", lower_bound=2)
     flags.DEFINE_integer("seeds", 3, "Runs of each side.", lower_bound=1)
+    flags.DEFINE_integer("first_seed", 0, "Seed of the first run.", lower_bound=0)
     flags.DEFINE_integer("threads", 2, "Threads of every side.", lower_bound=1)
     flags.DEFINE_enum("side", "both", ["both", *SIDES], "What to train.")
     flags.DEFINE_list("compare", [], "JSON files of earlier runs, to be put together.")

@@ -21,6 +21,7 @@ from absl import flags
 
 from benchmarks.support import options, results
 from levit_common import cli
+from levit_common.model_sources import MODEL_HELP
 
 RECIPES = ("fp32", "int8")
 COLUMNS = (
@@ -35,11 +36,10 @@ def main() -> None:
     from levit_common.arrays import spread_indices
     from levit_lite.images import load_cropped
     from levit_lite.prediction.predictor import load_tflite_predictor
-    from levit_tf.applications import with_default_weights
+    from levit_tf.applications import load_by_name
     from levit_tf.pictures.images import load_images
     from levit_tf.pictures.picture_folders import pictures_in
     from levit_tf.prediction.predictor import load_predictor
-    from levit_tf.weights.loading import load_train_form
     from serving.web_app.site import write_site
     from tests.support.browser import complaints, running_browser
     from tests.support.static_server import ASK, static_server
@@ -47,8 +47,7 @@ def main() -> None:
     args = flags.FLAGS
     paths, _ = pictures_in(args.images, "--images")
     chosen = [paths[index] for index in spread_indices(len(paths), args.count)]
-    is_file = Path(args.model).exists()
-    model = load_train_form(args.model) if is_file else with_default_weights(args.model)
+    model = load_by_name(args.model)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model.save(folder / "model.keras")
@@ -95,7 +94,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", "LeViTMini", "A variant that has weights, or a .keras file.")
+    flags.DEFINE_string("model", "LeViTMini", MODEL_HELP)
     flags.DEFINE_string("images", None, "A folder of photographs.")
     flags.DEFINE_integer("count", 100, "How many of them.", lower_bound=1)
     options.define_output()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from levit_common.choices import PYTORCH_FILES
+from levit_common.model_sources import NAMES
 from levit_common.shipped_names import GRAPH_FILE, LOGITS, PROBABILITIES
 from levit_common.spelling import did_you_mean
 
@@ -88,8 +89,8 @@ WEIGHTS_HELP = (
 )
 # Files that `converters.verify` compares.
 VERIFIED = (
-    "a .keras file, a SavedModel directory, a .tflite file, an .onnx file, or a PyTorch checkpoint "
-    f"({', '.join(PYTORCH_FILES)})"
+    "a .keras file, a SavedModel directory, a .tflite file, an .onnx file, a PyTorch checkpoint "
+    f"({', '.join(PYTORCH_FILES)}), {NAMES}"
 )
 COMPARED_PICTURES = 500  # largest number of pictures from a folder: 300 MB at 224x224 pixels
 # ONNX: from the first opset with HardSwish to the last that tf2onnx 1.17 writes.

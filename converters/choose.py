@@ -21,7 +21,7 @@ from absl import flags
 
 from converters.choices import CALIBRATION, PLACES
 from levit_common import cli
-from levit_common.files import check_exists
+from levit_common.model_sources import KERAS_SOURCES, check_source
 
 
 def main() -> None:
@@ -29,10 +29,10 @@ def main() -> None:
     from converters.speed import choice
     from converters.tflite.calibration import calibration_images
     from levit_common.markdown import markdown_table
-    from levit_tf.weights.keras_files import load_keras_file
+    from levit_tf.applications import load_by_name
 
     args = flags.FLAGS
-    model = load_keras_file(args.model)
+    model = load_by_name(args.model)
     size = deploy_graph(model, input_range=args.input_range).input.shape[1:]
     images = calibration_images(args.calibration, size)
     if missing := choice.missing_for(args.target):
@@ -87,7 +87,7 @@ def _command(name: str) -> str:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, ".keras file of a classifier that contains a LeViT.")
+    flags.DEFINE_string("model", None, f"Classifier that contains a LeViT: {KERAS_SOURCES}.")
     flags.DEFINE_enum("target", PLACES[0], PLACES, "Where the model will run.")
     flags.DEFINE_integer(
         "threads", 1, "Number of CPU threads that each candidate may use.", lower_bound=1
@@ -109,7 +109,7 @@ def define_flags() -> None:
 
 
 def check() -> None:
-    check_exists(flags.FLAGS.model, "a .keras file")
+    check_source(flags.FLAGS.model)
 
 
 COMMAND = cli.Command(main, define_flags, check)

@@ -30,6 +30,7 @@ from converters.choices import VERIFIED
 from levit_common import cli
 from levit_common.files import check_exists
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import check_source
 
 if TYPE_CHECKING:
     from converters.verification.verify_compare import LayerDifferences
@@ -91,7 +92,7 @@ def check(file: str) -> None:
         raise ValueError("--images: pictures are for --against, which names no file.")
     check_exists(file, "a .tflite file")
     if flags.FLAGS.against:
-        check_exists(flags.FLAGS.against, VERIFIED)
+        check_source(flags.FLAGS.against, VERIFIED)
 
 
 COMMAND = cli.Command(main, define_flags, check)

@@ -18,7 +18,8 @@ from absl import flags
 
 from converters.choices import CALIBRATION, UPLOAD_FILES
 from levit_common import cli
-from levit_common.files import check_exists, check_new
+from levit_common.files import check_new
+from levit_common.model_sources import TRAIN_FORM_HELP, check_source
 
 _FORMATS = ("timm", "hf")
 
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "Keras file of a LeViT in train form, ending in .keras.")
+    flags.DEFINE_string("model", None, TRAIN_FORM_HELP)
     flags.DEFINE_string("output", None, "Folder to write.")
     flags.DEFINE_string("name", None, "Name of the repository: OWNER/NAME.")
     flags.DEFINE_enum(
@@ -63,7 +64,7 @@ def check() -> None:
     args = flags.FLAGS
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", args.name):
         raise ValueError(f"--name: expected OWNER/NAME. Received: {args.name!r}")
-    check_exists(args.model, "a .keras file")
+    check_source(args.model)
     check_new(args.output, args.overwrite, UPLOAD_FILES, [args.model])
 
 

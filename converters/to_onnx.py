@@ -32,8 +32,9 @@ from converters.choices import (
 )
 from converters.onnx.recipes import LAYOUTS, ONNX_RECIPES, check_layout, check_onnx_recipe
 from levit_common import cli
-from levit_common.files import check_exists, check_new, check_suffix
+from levit_common.files import check_new, check_suffix
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import MODEL_HELP, check_source
 
 __getattr__ = lazy_names(__name__, to_onnx="converters.onnx.conversion")
 
@@ -42,12 +43,12 @@ def main() -> None:
     from converters.deploy import deploy_graph
     from converters.onnx.conversion import to_onnx
     from converters.tflite.calibration import calibration_images
+    from levit_tf.applications import load_by_name
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
-    from levit_tf.weights.keras_files import load_keras_file
 
     args = flags.FLAGS
-    model = load_keras_file(args.model)
+    model = load_by_name(args.model)
     images = None
     if args.calibration is not None:
         # Raises a readable error for any other kind of model.
@@ -81,7 +82,7 @@ def _parse_batch(text: str) -> int | None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
+    flags.DEFINE_string("model", None, MODEL_HELP)
     flags.DEFINE_string("output", None, "File to write, ending in .onnx.")
     known = "; ".join(f"{name}: {RECIPES[name].description}" for name in ONNX_RECIPES)
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
@@ -115,7 +116,7 @@ def check() -> None:
     check_onnx_recipe(args.recipe, args.calibration is not None)
     check_layout(args.layout, args.recipe)
     check_calibration_method(args.calibration_method, args.recipe)
-    check_exists(args.model, "a .keras file")
+    check_source(args.model)
     check_new(args.output, args.overwrite)
 
 

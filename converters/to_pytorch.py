@@ -11,8 +11,9 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.choices import FLAVOURS, PYTORCH_FILES
-from levit_common.files import check_exists, check_new, check_suffix
+from levit_common.files import check_new, check_suffix
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import TRAIN_FORM_HELP, check_source
 
 __getattr__ = lazy_names(__name__, convert="converters.pytorch.from_keras")
 
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, "Keras file of a LeViT in train form, ending in .keras.")
+    flags.DEFINE_string("model", None, TRAIN_FORM_HELP)
     flags.DEFINE_string("output", None, f"File to write: {', '.join(PYTORCH_FILES)}.")
     flags.DEFINE_enum("format", "official", FLAVOURS, "Codebase whose names and layout to use.")
     cli.define_overwrite()
@@ -36,7 +37,7 @@ def define_flags() -> None:
 def check() -> None:
     args = flags.FLAGS
     check_suffix(args.output, *PYTORCH_FILES)
-    check_exists(args.model, "a .keras file")
+    check_source(args.model)
     check_new(args.output, args.overwrite)
 
 

@@ -24,20 +24,21 @@ from converters.choices import (
     WEIGHTS_HELP,
 )
 from levit_common import cli
-from levit_common.files import check_exists, check_new
+from levit_common.files import check_new
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import MODEL_HELP, check_source
 
 __getattr__ = lazy_names(__name__, to_saved_model="converters.saved_model.conversion")
 
 
 def main() -> None:
     from converters.saved_model.conversion import to_saved_model
+    from levit_tf.applications import load_by_name
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
-    from levit_tf.weights.keras_files import load_keras_file
 
     args = flags.FLAGS
-    model = load_keras_file(args.model)
+    model = load_by_name(args.model)
     own = model_properties(model).class_names
     error = to_saved_model(
         model,
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
+    flags.DEFINE_string("model", None, MODEL_HELP)
     flags.DEFINE_string("output", None, "Directory to write.")
     flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
@@ -64,7 +65,7 @@ def define_flags() -> None:
 
 def check() -> None:
     args = flags.FLAGS
-    check_exists(args.model, "a .keras file")
+    check_source(args.model)
     check_new(args.output, args.overwrite, SAVED_MODEL_FILES, [args.model])
 
 

@@ -32,8 +32,9 @@ from converters.choices import (
     check_recipe,
 )
 from levit_common import cli
-from levit_common.files import check_exists, check_new, check_suffix
+from levit_common.files import check_new, check_suffix
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import MODEL_HELP, check_source
 from levit_common.shipped_names import LOGITS, PROBABILITIES
 
 __getattr__ = lazy_names(__name__, to_tflite="converters.tflite.conversion")
@@ -43,13 +44,14 @@ def main() -> None:
     from converters.deploy import deploy_graph
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
+    from levit_tf.applications import load_by_name
     from levit_tf.keras_graph.properties import model_properties
     from levit_tf.prediction.predictor import labels_for
-    from levit_tf.weights.keras_files import load_keras_file, model_path
+    from levit_tf.weights.keras_files import model_path
 
     args = flags.FLAGS
     path = model_path(args.model)
-    model = load_keras_file(path)
+    model = load_by_name(path)
     options = {
         "recipe": args.recipe,
         "outputs": args.outputs,
@@ -116,7 +118,7 @@ def _comparison(found: Mapping[str, Any], about: Mapping[str, Any]) -> str:
 
 def define_flags() -> None:
     known = "; ".join(f"{name}: {choice.description}" for name, choice in RECIPES.items())
-    flags.DEFINE_string("model", None, ".keras file of a LeViT, or of a model that contains one.")
+    flags.DEFINE_string("model", None, MODEL_HELP)
     flags.DEFINE_string("recipe", "fp32", f"One of {known}.")
     flags.DEFINE_string("output", None, "File to write, ending in .tflite.")
     flags.DEFINE_enum("outputs", PROBABILITIES, OUTPUTS, "Outputs of a classifier's file.")
@@ -154,7 +156,7 @@ def check() -> None:
     _sizes(args.input_sizes or [])
     check_recipe(args.recipe, args.io_dtype, args.calibration is not None)
     check_calibration_method(args.calibration_method, args.recipe)
-    check_exists(args.model, "a .keras file")
+    check_source(args.model)
     check_new(args.output, args.overwrite)
 
 

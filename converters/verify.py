@@ -4,7 +4,8 @@
 
 Each file is a `.keras` file, a SavedModel, a `.tflite` file, an `.onnx` file, or a PyTorch
 checkpoint of any codebase that `converters.from_pytorch` supports; safetensors files need no
-PyTorch, as a checkpoint is converted and run in Keras. The first file is the reference. Without
+PyTorch, as a checkpoint is converted and run in Keras. A repository on the hub or the name of a
+variant stands for its Keras model. The first file is the reference. Without
 `--images`, pictures that come with scikit-learn are used: digits if the network takes 32x32 pixels,
 else parts of two photographs. A network for every size is compared in the size of the other file,
 or else in 96x160 pixels.
@@ -28,9 +29,9 @@ from absl import flags
 
 from converters.choices import COMPARED_PICTURES, VERIFIED
 from levit_common import cli
-from levit_common.files import check_exists
 from levit_common.json_files import write_json
 from levit_common.lazy import lazy_names
+from levit_common.model_sources import check_source
 
 __getattr__ = lazy_names(__name__, open_artefact="converters.verification.artefact_files")
 
@@ -103,7 +104,7 @@ def check(a: str, b: str) -> None:
         raise ValueError(f"--limit: expected at least 1. Received: {flags.FLAGS.limit}")
     _checkpoint_size()
     for path in (a, b):
-        check_exists(path, VERIFIED)
+        check_source(path, VERIFIED)
 
 
 COMMAND = cli.Command(main, define_flags, check, error_code=2)

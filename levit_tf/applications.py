@@ -12,10 +12,15 @@ from collections.abc import Callable
 import keras
 
 from levit_common.hub_addresses import is_hub_address
+from levit_common.model_sources import KERAS_SOURCES, is_plain_name
+from levit_common.regular_files import ModelFileError
+from levit_common.spelling import did_you_mean
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
-from levit_tf.weights.packaged import default_weights
+from levit_tf.weights.keras_files import load_keras_file
+from levit_tf.weights.loading import load_train_form
+from levit_tf.weights.packaged import default_weights, variants_with_weights
 
 
 def with_default_weights(variant: str | Variant) -> keras.Model:
@@ -43,6 +48,43 @@ def from_hub(source: str | os.PathLike | HubCheckpoint) -> keras.Model:
     heads = "average" if found.info.has_head_dist else "single"
     has_top = found.info.classes is not None
     return LeViT(found.info.variant, include_top=has_top, weights=found, heads=heads)
+
+
+def load_by_name(
+    source: str | os.PathLike, train_form: bool = False, expected: str = KERAS_SOURCES
+) -> keras.Model:
+    """Loads the Keras model that a user names in a command.
+
+    Args:
+      source: a `.keras` file; the folder of a run, for its final network; a repository on the hub,
+        "hf://OWNER/NAME"; or the name of a variant, for its default weights. A file of this name
+        has priority.
+      train_form: whether it must be a LeViT in train form.
+      expected: what the caller accepts, for the error message.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged or of another kind, or there is neither a file nor a variant
+        with weights of this name.
+      ImportError, PermissionError, ConnectionError: see `from_hub`; or released weights are
+        neither cached nor reachable.
+    """
+    if is_hub_address(source):
+        return from_hub(source)
+    if not is_plain_name(source):
+        return load_train_form(source) if train_form else load_keras_file(source)
+    name, known = os.fspath(source), variants_with_weights()
+    try:
+        variant = get_variant(name)
+    except ValueError:
+        variant = None
+    if variant is None or variant.name not in known:
+        which = "a variant without weights" if variant else "no variant"
+        hint = "" if variant else did_you_mean(name, known)
+        raise ModelFileError(
+            f"{name}: no such file, and {which}.{hint} Expected {expected}: {', '.join(known)}."
+        )
+    return with_default_weights(variant)
 
 
 def _application(variant_name: str) -> Callable[..., keras.Model]:

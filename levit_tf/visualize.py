@@ -19,16 +19,14 @@ from absl import flags
 
 from levit_common import cli
 from levit_common.figures import make_figure, save_figure
-from levit_common.hub_addresses import is_hub_address
+from levit_common.model_sources import TRAIN_FORM_HELP
 from levit_common.picture_files import distinct_stems
-from levit_tf.applications import from_hub, with_default_weights
+from levit_tf.applications import load_by_name
 from levit_tf.drawing.attention_maps import attention_layers, attention_maps, bias_picture
 from levit_tf.drawing.network_diagram import draw_network
 from levit_tf.keras_graph.properties import known_input_range
 from levit_tf.pictures.images import load_images
 from levit_tf.sizes import fixed_size
-from levit_tf.variants import list_variants
-from levit_tf.weights.keras_files import load_keras_file
 
 
 def draw_attention_biases(model: keras.Model, path: Path) -> None:
@@ -100,11 +98,7 @@ def _name_row(axes, layer: keras.layers.Layer) -> None:
 def main(*pictures: str) -> None:
     args = flags.FLAGS
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    named = args.model in list_variants()
-    if is_hub_address(args.model):
-        model = from_hub(args.model)
-    else:
-        model = with_default_weights(args.model) if named else load_keras_file(args.model)
+    model = load_by_name(args.model)
     attention_layers(model)  # refuses other models before anything is written
     images = load_images(pictures, fixed_size(model, args.model))
     folder = Path(args.output)
@@ -132,12 +126,7 @@ def _point(text: str) -> tuple[float, float]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
-        "model",
-        None,
-        "A .keras file of the train form, hf://OWNER/NAME, or the name of a variant, for its "
-        "default weights.",
-    )
+    flags.DEFINE_string("model", None, TRAIN_FORM_HELP)
     flags.DEFINE_string("output", None, "Folder to write the PNG files to.")
     flags.DEFINE_string(
         "point", "0.5,0.5", "Y,X of the point whose attention is drawn, as fractions of the size."

@@ -21,14 +21,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from levit_common.files import atomic_path
-from levit_common.hub_addresses import is_hub_address
 from levit_lite.opening.archives import DAMAGE
-from levit_tf.applications import from_hub, with_default_weights
+from levit_tf.applications import load_by_name
 from levit_tf.heads import pooled_features, reset_classifier
 from levit_tf.keras_graph.introspection import classifier_of
-from levit_tf.variants import list_variants
-from levit_tf.weights.keras_files import model_path
-from levit_tf.weights.loading import load_train_form
 from training.data import Dataset
 from training.networks.initial import check_input_range
 
@@ -88,21 +84,13 @@ def load_backbone(model: str) -> keras.Model:
     """Loads a LeViT in train form: from a file, a run's folder or the hub, or by variant.
 
     Raises:
-      FileNotFoundError: there is neither such a file nor such a variant.
+      FileNotFoundError, ImportError, PermissionError, ConnectionError: see
+        `levit_tf.applications.load_by_name`.
       ValueError: it is not a LeViT in train form, or takes pictures that are normalised otherwise.
-      ImportError, PermissionError, ConnectionError: see `levit_tf.applications.from_hub`.
     """
-    path = Path(model_path(model))
-    if is_hub_address(model) or path.exists():
-        found = from_hub(model) if is_hub_address(model) else load_train_form(path)
-        check_input_range(found, model)
-        return found
-    if Path(model).name != model or Path(model).suffix:
-        raise FileNotFoundError(
-            f"{model}: no such file. Expected a .keras file of a LeViT in train form, the folder "
-            f"of a run, hf://OWNER/NAME, or one of {', '.join(list_variants())} for its weights."
-        )
-    return with_default_weights(model)
+    found = load_by_name(model, train_form=True)
+    check_input_range(found, model)
+    return found
 
 
 def feature_model(model: keras.Model) -> keras.Model:

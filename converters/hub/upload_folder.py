@@ -17,12 +17,12 @@ from converters.tflite.calibration import calibration_images
 from converters.to_tflite import to_tflite
 from levit_common.files import atomic_path
 from levit_common.json_files import write_json
+from levit_tf.applications import load_by_name
 from levit_tf.keras_graph.introspection import classifier_of, variant_of
 from levit_tf.keras_graph.properties import known_input_range, model_properties
 from levit_tf.pictures.run_pictures import seen_in_training
 from levit_tf.prediction.predictor import load_predictor
 from levit_tf.sizes import fixed_size
-from levit_tf.weights.loading import load_train_form
 
 CARD, CONFIG, KERAS = UPLOAD_FILES
 FLOAT, INT8 = "model.tflite", "model-int8.tflite"
@@ -43,7 +43,7 @@ def write_upload_folder(
     """Writes the folder.
 
     Args:
-      model: a `.keras` file of a LeViT in train form, with a head.
+      model: a LeViT in train form with a head, as in `levit_tf.applications.load_by_name`.
       output: the folder.
       name: name of the repository, "owner/name".
       flavour: "timm" or "hf" (transformers); by default timm if it has the variant.
@@ -60,7 +60,7 @@ def write_upload_folder(
       ValueError: the flavour does not support the model, or it takes pictures of every size. Then
         nothing is written.
     """
-    network = load_train_form(model)
+    network = load_by_name(model, train_form=True)
     variant, flavour = variant_of(network), flavour or _flavour(network)
     if classifier_of(network) is None:
         raise ValueError(f"{model}: has no classification head, which the hub's formats need.")

@@ -8,8 +8,8 @@ import numpy as np
 
 from levit_common.choices import PYTORCH_FILES, PYTORCH_PICKLES
 from levit_common.files import atomic_path, check_suffix
+from levit_tf.applications import load_by_name
 from levit_tf.weights.checkpoint_files import check_finite
-from levit_tf.weights.loading import load_train_form
 from levit_tf.weights.pytorch_weights import to_state_dict
 
 
@@ -23,7 +23,7 @@ def convert(
     """Writes the state dict of a saved Keras LeViT.
 
     Args:
-      model: a `.keras` file in train form.
+      model: a LeViT in train form, as in `levit_tf.applications.load_by_name`.
       output: a `.safetensors`, `.pth`, `.pt` or `.bin` file. A pickle in official naming contains
         {"model": state dict}, as the official code expects; all other files contain only the state
         dict.
@@ -43,7 +43,7 @@ def convert(
     model, output = os.fspath(model), os.fspath(output)
     check_suffix(output, *PYTORCH_FILES)
     with atomic_path(output, overwrite) as temporary:
-        state = to_state_dict(load_train_form(model), flavour)
+        state = to_state_dict(load_by_name(model, train_form=True), flavour)
         check_finite(model, state)
         if output.endswith(PYTORCH_PICKLES):
             _save_torch(state, temporary, wrapped=flavour == "official")

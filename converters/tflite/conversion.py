@@ -70,7 +70,7 @@ def to_tflite(
       class_names: class names in the order of the outputs; by default those of the model; else
         ImageNet's for 1000 classes, else "class 0", "class 1" and so on.
       input_range: see `converters.deploy.deploy_graph`.
-      source: the file of `model`, for the JSON.
+      source: the file of `model`, or the name that it was loaded by, for the JSON.
       overwrite: whether an existing `path` is replaced.
 
     Returns:
@@ -102,7 +102,7 @@ def to_tflite(
             "recipe": recipe,
             "description": chosen.description,
             "input_and_output_type": io_dtype,
-            "source": source and {"file": Path(source).name, "sha256": sha256(source)},
+            "source": _record_of(source),
         }
         if KEYPOINTS in graph.output:
             about["output_type"] = "float32"  # of whichever recipe
@@ -217,3 +217,11 @@ def checked_images(images, graph: keras.Model) -> np.ndarray | None:
     if not (np.isfinite(images).all() and images.min() >= 0 and 1 < images.max() <= 255):
         raise ValueError("Calibration pictures must be plain pixels 0..255, not normalised ones.")
     return images
+
+
+def _record_of(source: str | os.PathLike | None) -> dict[str, str] | None:
+    if source is None:
+        return None
+    if not os.path.exists(source):
+        return {"name": os.fspath(source)}
+    return {"file": Path(source).name, "sha256": sha256(source)}

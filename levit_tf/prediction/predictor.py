@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from levit_common.hub_addresses import is_hub_address
+from levit_common.model_sources import NAMES, is_plain_name
 from levit_lite.class_names import check_class_names, read_labels
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import (
@@ -16,11 +17,12 @@ from levit_lite.prediction.predictor import (
     class_names_for,
     names_beside,
 )
-from levit_tf.applications import from_hub, with_default_weights
+from levit_tf.applications import load_by_name
 from levit_tf.prediction.network_files import EXPECTED_FILES, keras_network, read_network
-from levit_tf.variants import get_variant, list_variants
 from levit_tf.weights.keras_files import ModelFileError, model_path
-from levit_tf.weights.packaged import has_default_weights
+from levit_tf.weights.packaged import variants_with_weights
+
+_EXPECTED = f"{EXPECTED_FILES}; or {NAMES}"
 
 
 def load_predictor(
@@ -56,13 +58,15 @@ def load_predictor(
         `.keras` model is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
-    if is_hub_address(path):
-        path = os.fspath(path)
-        network, folders = keras_network(from_hub(path), path, input_range), ()
-    elif (path := Path(model_path(path))).exists():
-        network, folders = read_network(path, input_range, trust, threads), (path, path.parent)
+    if is_hub_address(path) or is_plain_name(path):
+        path, folders = os.fspath(path), ()
+        network = keras_network(load_by_name(path, expected=_EXPECTED), path, input_range)
     else:
-        network, folders = _released(str(path), input_range), ()
+        path = Path(model_path(path))
+        if not path.exists():
+            known = ", ".join(variants_with_weights())
+            raise ModelFileError(f"{path}: no such file. Expected {_EXPECTED}: {known}.")
+        network, folders = read_network(path, input_range, trust, threads), (path, path.parent)
     check_classifier(network)
     names = class_names_for(class_names, folders, class_count(network), network.class_names)
     return Predictor(network, names, os.fspath(path))
@@ -106,20 +110,3 @@ def labels_for(
     if given is not None:
         return read_labels(given)
     return names_beside([model if model.is_dir() else model.parent], None, own)
-
-
-def _released(name: str, input_range: str | None) -> Network:
-    # Only a plain name: get_variant() ignores folders and suffixes, but a mistyped
-    # runs/levit256.keras must not start a download.
-    is_plain = Path(name).name == name and not Path(name).suffix
-    try:
-        variant = get_variant(name) if is_plain else None
-    except ValueError:
-        variant = None
-    if variant is None:
-        no_variant = ", and no variant" if is_plain else ""
-        raise ModelFileError(
-            f"{name}: no such file{no_variant}. Expected {EXPECTED_FILES}, or for released weights "
-            f"one of {', '.join(filter(has_default_weights, list_variants()))}."
-        )
-    return keras_network(with_default_weights(variant), name, input_range)

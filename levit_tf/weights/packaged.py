@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from levit_common.files import atomic_path
-from levit_tf.variants import Variant, get_variant
+from levit_tf.variants import Variant, get_variant, list_variants
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 
 CLASS_NAMES = "class_names"  # key in the file, next to the arrays
@@ -59,10 +59,10 @@ def default_weights(variant: Variant) -> str:
     return next(names, "imagenet")
 
 
-def has_default_weights(variant: str) -> bool:
-    """Whether there are weights of a variant in the package, or released ones."""
-    found = get_variant(variant)
-    return found.published is not None or default_weights(found) in PACKAGED
+def variants_with_weights() -> list[str]:
+    """Returns the names of the variants of which weights are released or in the package."""
+    variants = map(get_variant, list_variants())
+    return [v.name for v in variants if v.published is not None or default_weights(v) in PACKAGED]
 
 
 def read_packaged(weights: str) -> tuple[dict[str, np.ndarray], list[str], str]:

@@ -23,6 +23,7 @@ from absl import flags
 
 from converters.choices import CONSTANTS, PRECISIONS, WEIGHTS, WEIGHTS_HELP
 from levit_common import cli
+from levit_common.model_sources import KERAS_SOURCES, check_source
 from serving.repository import Repository, check_name
 from serving.signatures import TOP_K
 
@@ -112,12 +113,7 @@ def notes_on_serving(done: Export, repository: Path, name: str) -> list[str]:
 
 
 def define_flags() -> None:
-    flags.DEFINE_string(
-        "model",
-        None,
-        "A .keras file of a LeViT in either form, or of a joint predictor; or a variant, for "
-        "its released weights.",
-    )
+    flags.DEFINE_string("model", None, f"LeViT, or a joint predictor: {KERAS_SOURCES}.")
     flags.DEFINE_string(
         "dynamic",
         None,
@@ -148,7 +144,10 @@ def define_flags() -> None:
 
 
 def check() -> None:
-    check_name(flags.FLAGS.name)
+    args = flags.FLAGS
+    check_name(args.name)
+    for source in args.model.split(",") if args.dynamic else [args.model]:
+        check_source(source)
 
 
 COMMAND = cli.Command(main, define_flags, check)

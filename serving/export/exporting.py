@@ -19,11 +19,9 @@ from converters.dynamic.saved_model_steps import steps_function
 from converters.saved_model.conversion import write_labels
 from converters.verification.verify_keras import model_artefact
 from levit_lite.prediction.predictor import class_names_for
+from levit_tf.applications import load_by_name
 from levit_tf.dynamic.calibration import Calibration
-from levit_tf.model import LeViT
 from levit_tf.sizes import side_stride, table_size, with_input_size
-from levit_tf.variants import get_variant
-from levit_tf.weights.keras_files import load_keras_file
 from serving.export import deployment
 from serving.export.export_check import Checks, check_version
 from serving.export.export_graph import Dynamic, serving_signatures, write_saved_model
@@ -228,19 +226,14 @@ def _check_served(graph: keras.Model) -> None:
 
 
 def load_model(source: str) -> tuple[keras.Model, list[Path]]:
-    """Loads a `.keras` file, a run's folder, or a variant with its released ImageNet weights.
+    """Loads a Keras model as `levit_tf.applications.load_by_name` does.
 
     Returns:
       The model, and the folders to search for its `labels.txt`.
-
-    Raises:
-      ValueError: there is neither such a file nor such a variant, or the file cannot be loaded.
-      ConnectionError: the released weights cannot be downloaded.
     """
     path = Path(source)
-    if path.suffix or path.exists() or path.name != source:
-        return load_keras_file(path), [path if path.is_dir() else path.parent]
-    return LeViT(get_variant(source), weights="imagenet"), []
+    folders = [path if path.is_dir() else path.parent] if path.exists() else []
+    return load_by_name(source), folders
 
 
 def _checked_base(base: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import levit_tf
 from converters import to_tflite as to_tflite_command
+from converters import verify as verify_command
 from converters.to_tflite import to_tflite
 from levit_common.regular_files import ModelFileError
 from levit_tf.prediction.predictor import load_predictor
@@ -103,6 +104,14 @@ def test_the_command_takes_the_folder_of_a_run(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.count(f"taken: {run / 'final.keras'}") == 1
     assert json.loads(Path(f"{output}.json").read_text())["source"]["file"] == "final.keras"
+
+
+def test_the_command_converts_a_variant_with_the_weights_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(to_tflite_command, ["--model=LeViTMini", "--output=mini.tflite"]) == 0
+    assert json.loads(Path("mini.tflite.json").read_text())["source"] == {"name": "LeViTMini"}
+    assert "tench" in load_predictor("mini.tflite").class_names
+    assert call(verify_command, ["LeViTMini", "mini.tflite", "--limit=2"]) == 0
 
 
 def test_the_command_calibrates_networks_of_one_channel(tmp_path):

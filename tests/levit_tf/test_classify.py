@@ -135,7 +135,10 @@ def test_more_pictures_than_a_batch_with_repetitions(model, pictures, capsys):
         (["--model=nothing"], "error: nothing: no such file, and no variant. Expected a .keras"),
         (["--model=nothing"], "LeViT384, LeViTMini."),  # those with weights
         (["--model=x.tflite"], "error: x.tflite: no such file. Expected a .keras"),
-        (["--model=LeViTTiny"], 'weights="imagenet": none were released for LeViTTiny'),
+        (
+            ["--model=LeViTTiny"],
+            "error: LeViTTiny: no such file, and a variant without weights. Expected",
+        ),
         (["--model={model}", "--labels=nowhere.txt"], "error: nowhere.txt: cannot be read"),
         (["--model={model}", "--labels={two}"], "2 class names for a model of 4 classes"),
     ],

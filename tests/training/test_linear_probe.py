@@ -145,7 +145,7 @@ def test_a_file_of_others_is_not_replaced_by_features(network, tmp_path, kind):
 def test_what_is_no_backbone_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x.keras: no such file. Expected a .keras"):
         probe.load_backbone(str(tmp_path / "x.keras"))
-    with pytest.raises(ValueError, match="Unknown LeViT variant"):
+    with pytest.raises(ValueError, match="LeViT9: no such file, and no variant"):
         probe.load_backbone("LeViT9")
 
 

@@ -16,6 +16,7 @@ from converters.deploy import deploy_graph
 from converters.verification.verify_artefact import BFLOAT16
 from converters.verification.verify_keras import model_artefact
 from levit_lite.class_names import read_labels
+from levit_tf.keras_graph.properties import model_properties
 from levit_tf.preprocessing import resize_and_center_crop
 from serving.export import export_check as check_module
 from serving.export import exporting as export_module
@@ -273,6 +274,12 @@ def test_the_folder_of_a_run_stands_for_its_final_network_with_its_labels(tmp_pa
     model, folders = load_model(str(tmp_path))
     assert model.output_shape == (None, len(CLASS_NAMES))
     assert folders == [tmp_path]
+
+
+def test_a_variant_is_served_with_the_weights_of_the_package():
+    model, folders = load_model("LeViTMini")
+    assert model_properties(model).origin == "LeViTMini trained on Imagenette"
+    assert folders == []
 
 
 def test_files_that_the_user_has_changed_are_kept(tmp_path):

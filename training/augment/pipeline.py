@@ -94,14 +94,7 @@ def augment_image(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) 
     Returns:
       (*settings.size, 3) float32, (x / 255 - mean) / std.
     """
-    seeds = _split(seed)
-    if not settings.crops:
-        image = tf.ensure_shape(image, [*settings.size, 3])
-        image = crop.padded_crop(image, seeds["crop"], settings.padding)
-        image = tf.where(crop.draw_flip(seeds["flip"], settings.flip), image[:, ::-1], image)
-        return _finish(image, seeds, settings)
-    box = _choose_box(seeds, settings)(*crop.size_of(image))
-    return _finish(_resize(crop.cut(image, box), seeds, settings), seeds, settings)
+    return finish(crop_image(image, seed, settings), seed, settings)
 
 
 def augment_encoded(contents: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
@@ -118,12 +111,54 @@ def augment_encoded(contents: tf.Tensor, seed: Seed, settings: AugmentationSetti
     Returns:
       The same as `augment_image`.
     """
+    return finish(crop_encoded(contents, seed, settings), seed, settings)
+
+
+def crop_image(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
+    """Does the first half of `augment_image`: crops and flips, to (*settings.size, 3) uint8."""
+    seeds = _split(seed)
+    if not settings.crops:
+        image = tf.ensure_shape(image, [*settings.size, 3])
+        image = crop.padded_crop(image, seeds["crop"], settings.padding)
+        return tf.where(crop.draw_flip(seeds["flip"], settings.flip), image[:, ::-1], image)
+    box = _choose_box(seeds, settings)(*crop.size_of(image))
+    return _resize(crop.cut(image, box), seeds, settings)
+
+
+def crop_encoded(contents: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
+    """Decodes a picture and does the first half of `augment_encoded`, as `crop_image` does."""
     if not settings.crops:
         image = crop.decode_box(contents, lambda height, width: tf.stack([0, 0, height, width]))
-        return augment_image(image, seed, settings)
+        return crop_image(image, seed, settings)
     seeds = _split(seed)
-    image = crop.decode_box(contents, _choose_box(seeds, settings))
-    return _finish(_resize(image, seeds, settings), seeds, settings)
+    return _resize(crop.decode_box(contents, _choose_box(seeds, settings)), seeds, settings)
+
+
+def finish(image: tf.Tensor, seed: Seed, settings: AugmentationSettings) -> tf.Tensor:
+    """Does the second half of `augment_image`: RandAugment, normalisation and random erasing.
+
+    Args:
+      image: a result of `crop_image` or `crop_encoded` with the same seed and settings.
+      seed: see `augment_image`.
+      settings: the `AugmentationSettings`.
+
+    Returns:
+      The same as `augment_image`.
+    """
+    seeds = _split(seed)
+    if settings.operations:
+        draws = rand_augment.draw(
+            seeds["operations"],
+            count=settings.operations,
+            probability=settings.operation_probability,
+            magnitude=settings.magnitude,
+            magnitude_std=settings.magnitude_std,
+        )
+        image = rand_augment.apply(image, draws)
+    image = _normalize(image, settings.size)
+    if settings.erasing:
+        image = erasing.random_erasing(image, seeds["erasing"], settings.erasing)
+    return tf.ensure_shape(image, [*settings.size, 3])
 
 
 def _split(seed: Seed) -> dict[str, Seed]:
@@ -140,23 +175,6 @@ def _choose_box(seeds: dict[str, Seed], settings: AugmentationSettings):
 
 def _resize(part: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSettings) -> tf.Tensor:
     return crop.resize(part, settings.size, flip=crop.draw_flip(seeds["flip"], settings.flip))
-
-
-def _finish(image: tf.Tensor, seeds: dict[str, Seed], settings: AugmentationSettings) -> tf.Tensor:
-    """Applies the steps after crop and flip: RandAugment, normalisation, random erasing."""
-    if settings.operations:
-        draws = rand_augment.draw(
-            seeds["operations"],
-            count=settings.operations,
-            probability=settings.operation_probability,
-            magnitude=settings.magnitude,
-            magnitude_std=settings.magnitude_std,
-        )
-        image = rand_augment.apply(image, draws)
-    image = _normalize(image, settings.size)
-    if settings.erasing:
-        image = erasing.random_erasing(image, seeds["erasing"], settings.erasing)
-    return tf.ensure_shape(image, [*settings.size, 3])
 
 
 def _normalize(image: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

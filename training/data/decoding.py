@@ -2,7 +2,9 @@
 
 `tf.io` decodes without Python, and of a JPEG only the needed part. But it stops the pipeline at a
 damaged file, ignores the EXIF orientation and lacks some formats. So each picture gets a small data
-set of two attempts, and the first one that succeeds is used.
+set of two attempts, and the first one that succeeds is used. What needs no file is done after it:
+for each of these data sets TensorFlow prepares the functions in it anew, and for the operations of
+RandAugment that takes several times as long as running them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from levit_lite.cropping import LARGEST_SIDE_WITHOUT_MARGIN
 from levit_lite.images import ImageError, load_image
 from levit_tf.pictures.picture_folders import reason_of
 from levit_tf.preprocessing import resize_and_center_crop
-from training.augment import AugmentationSettings, augment_encoded, augment_image
+from training.augment import AugmentationSettings, crop_encoded, crop_image, finish
 from training.data.sources import Fetched, Source
 
 # This many unreadable pictures in a row have a common cause: a missing disk, a lost connection.
@@ -71,16 +73,20 @@ class Augmentation:
         self._settings = settings
 
     def of_pixels(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Augments pixels: (height, width, 3) uint8 -> (*size, 3) float32, normalised."""
+        """Crops and flips pixels: (height, width, 3) uint8 -> (*size, 3) uint8."""
         if not self._settings.crops:
             image = _fit(image, self._settings.size)
-        return augment_image(image, seed, self._settings)
+        return crop_image(image, seed, self._settings)
 
     def of_encoded(self, contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Augments the picture in the bytes of a file."""
+        """Crops and flips the picture in the bytes of a file."""
         if not self._settings.crops:
             return self.of_pixels(decode(contents), seed)
-        return augment_encoded(contents, seed, self._settings)
+        return crop_encoded(contents, seed, self._settings)
+
+    def finish(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Does the rest of the augmentation: (*size, 3) uint8 -> float32, normalised."""
+        return finish(image, seed, self._settings)
 
 
 class Evaluation:
@@ -103,6 +109,11 @@ class Evaluation:
     def of_encoded(self, contents: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Prepares the picture in the bytes of a file."""
         return self.of_pixels(decode(contents), seed)
+
+    def finish(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the image; nothing is left to do."""
+        del seed
+        return image
 
 
 def decode(contents: tf.Tensor) -> tf.Tensor:
@@ -176,7 +187,8 @@ class Loader:
           The image and its label.
         """
         if self._source.has_pixels:
-            return self._transform.of_pixels(fetched.contents, seed), fetched.labels
+            image = self._transform.of_pixels(fetched.contents, seed)
+            return self._transform.finish(image, seed), fetched.labels
 
         def by_tf(contents, label, plain):
             del plain
@@ -191,7 +203,8 @@ class Loader:
         first = tf.data.Dataset.from_tensors(tuple(fetched))
         first = first.filter(lambda contents, label, plain: plain).map(by_tf).ignore_errors()
         second = tf.data.Dataset.from_tensors(index).map(by_pillow)
-        return first.concatenate(second).take(1).get_single_element()
+        image, label = first.concatenate(second).take(1).get_single_element()
+        return self._transform.finish(image, seed), label
 
     def _load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Loads pixels and label of the first readable picture from `index` on."""

@@ -139,8 +139,6 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
     figure = make_figure(7, 4.5)
     axes = figure.subplots()
     for side, curves in sorted(results.items()):
-        if not curves:
-            continue
         finals = [curve[-1] for curve in curves]
         deviation = statistics.stdev(finals) if len(finals) > 1 else float("nan")
         shown = ", ".join(f"{final:.2f}" for final in finals)
@@ -158,11 +156,11 @@ def write(results: dict[str, list[Curve]], output: str) -> None:
 def main() -> None:
     args = flags.FLAGS
     if args.compare:
-        files = [json.loads(Path(name).read_text(encoding="utf-8")) for name in args.compare]
-        write(
-            {side: [curve for found in files for curve in found.get(side, [])] for side in SIDES},
-            args.output,
-        )
+        results = {}
+        for name in args.compare:
+            for side, curves in json.loads(Path(name).read_text(encoding="utf-8")).items():
+                results.setdefault(side, []).extend(curves)
+        write(results, args.output)
         return
     if args.images is None:
         raise ValueError("--images: name the folder of pictures, or earlier files with --compare.")

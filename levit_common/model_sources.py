@@ -27,6 +27,11 @@ def is_plain_name(source: str | os.PathLike) -> bool:
     return Path(text).name == text and not Path(text).suffix and not os.path.exists(text)
 
 
+def is_name(source: str | os.PathLike) -> bool:
+    """Whether a model is named by an address on the hub or as a variant, not by its file."""
+    return is_hub_address(source) or is_plain_name(source)
+
+
 def check_source(source: str | os.PathLike, expected: str = KERAS_SOURCES) -> None:
     """Raises FileNotFoundError if a file is named that does not exist.
 
@@ -36,5 +41,5 @@ def check_source(source: str | os.PathLike, expected: str = KERAS_SOURCES) -> No
       source: what a user gave.
       expected: what the caller accepts, for the error message.
     """
-    if not is_hub_address(source) and not is_plain_name(source):
+    if not is_name(source):
         check_exists(source, expected)

@@ -9,8 +9,7 @@ from converters.choices import VERIFIED
 from converters.verification import verify_graphs, verify_keras
 from converters.verification.verify_artefact import Artefact
 from levit_common.choices import PYTORCH_FILES
-from levit_common.hub_addresses import is_hub_address
-from levit_common.model_sources import is_plain_name
+from levit_common.model_sources import is_name
 from levit_tf.applications import load_by_name
 from levit_tf.weights.keras_files import model_path
 
@@ -38,7 +37,7 @@ def open_artefact(
       ValueError: it is damaged, or not of the formats in `converters.choices.VERIFIED`.
       ImportError: the package that reads this format is not installed.
     """
-    if is_hub_address(path) or is_plain_name(path):
+    if is_name(path):
         model = load_by_name(path, expected=VERIFIED)
         return verify_keras.model_artefact(model, os.fspath(path), input_range)
     path = Path(model_path(path))

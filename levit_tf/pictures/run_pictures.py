@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from levit_common.files import atomic_path
+from levit_common.model_sources import is_name
 from levit_tf.opening.saved_models import GRAPH_FILE
 
 PICTURES_FILE = "pictures.json.gz"  # each line is [part, path, label, size]
@@ -42,14 +43,15 @@ def seen_in_training(*models: str | os.PathLike) -> Seen:
 
     Args:
       *models: each a file or SavedModel in the folder of a run or of `write_seen`, or the folder
-        itself.
+        itself; or a variant or an address on the hub, whose pictures nothing lists.
 
     Returns:
       The pictures; empty if no model is from a run, or if the runs' lists cannot be read.
     """
     found: dict[tuple[str, int], list[SeenPicture]] = {}
     for model in models:
-        folder: Path | None = Path(model)
+        # The name of a variant is no file in the working folder, which may be that of a run.
+        folder = None if is_name(model) else Path(model)
         for _ in range(_MOST_RUNS):
             if folder is None:
                 break

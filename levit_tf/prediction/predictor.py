@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from levit_common.hub_addresses import is_hub_address
-from levit_common.model_sources import NAMES, is_plain_name
+from levit_common.model_sources import NAMES, is_name
 from levit_lite.class_names import check_class_names, read_labels
 from levit_lite.prediction.network import Network
 from levit_lite.prediction.predictor import (
@@ -58,7 +57,7 @@ def load_predictor(
         `.keras` model is not known, or `input_range` contradicts it.
       ImportError: the package that reads this kind of file is not installed.
     """
-    if is_hub_address(path) or is_plain_name(path):
+    if is_name(path):
         path, folders = os.fspath(path), ()
         network = keras_network(load_by_name(path, expected=_EXPECTED), path, input_range)
     else:
@@ -91,6 +90,13 @@ def exported_class_names(given: Sequence[str] | None, network: Network) -> list[
     return names and list(names)
 
 
+def label_folders(model: Path) -> list[Path]:
+    """Returns where the `labels.txt` of a model may be; nowhere if it is no file but a name."""
+    if not model.exists():
+        return []
+    return [model if model.is_dir() else model.parent]
+
+
 def labels_for(
     given: str | os.PathLike | None, model: Path, own: Sequence[str] | None
 ) -> list[str] | None:
@@ -98,7 +104,7 @@ def labels_for(
 
     Args:
       given: the file given by `--labels`; None without the flag.
-      model: the model's file; `labels.txt` is looked for in the same folder.
+      model: the model's file; `labels.txt` is looked for in the same folder. Or its name.
       own: the model's own class names; None if it has none.
 
     Returns:
@@ -109,4 +115,4 @@ def labels_for(
     """
     if given is not None:
         return read_labels(given)
-    return names_beside([model if model.is_dir() else model.parent], None, own)
+    return names_beside(label_folders(model), None, own)

@@ -21,6 +21,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_lite.prediction.predictor import class_names_for
 from levit_tf.applications import load_by_name
 from levit_tf.dynamic.calibration import Calibration
+from levit_tf.prediction.predictor import label_folders
 from levit_tf.sizes import side_stride, table_size, with_input_size
 from serving.export import deployment
 from serving.export.export_check import Checks, check_version
@@ -231,9 +232,7 @@ def load_model(source: str) -> tuple[keras.Model, list[Path]]:
     Returns:
       The model, and the folders to search for its `labels.txt`.
     """
-    path = Path(source)
-    folders = [path if path.is_dir() else path.parent] if path.exists() else []
-    return load_by_name(source), folders
+    return load_by_name(source), label_folders(Path(source))
 
 
 def _checked_base(base: str) -> str:

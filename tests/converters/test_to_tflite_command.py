@@ -155,3 +155,11 @@ def test_the_command_reports_errors_in_one_line(model, content, options, message
     assert line.startswith("error: ")
     assert message in line
     assert not (tmp_path / "out.tflite").exists()
+
+
+def test_labels_in_the_working_folder_are_not_those_of_a_variant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("\n".join(f"other {n}" for n in range(10)))
+    assert call(to_tflite_command, ["--model=LeViTMini", "--output=mini.tflite"]) == 0
+    Path("labels.txt").unlink()
+    assert "tench" in load_predictor("mini.tflite").class_names

@@ -93,6 +93,15 @@ def test_a_picture_named_like_one_of_training_is_not_that_one(tmp_path, trained)
         assert "cannot be compared" not in str(error.value)
 
 
+def test_a_variant_has_not_seen_the_pictures_of_the_run_in_the_working_folder(
+    tmp_path, trained, monkeypatch
+):
+    data = tmp_path / "data"
+    monkeypatch.chdir(trained(data, draw(data / "train", 1)))
+    assert len(seen_in_training("final.keras")) == len(CLASSES)
+    assert seen_in_training("LeViTMini", "hf://timm/levit_128s.fb_dist_in1k") == {}
+
+
 @pytest.mark.parametrize("is_changed", [False, True])
 def test_one_that_cannot_be_compared_counts_as_seen_and_it_is_said(tmp_path, trained, is_changed):
     data = tmp_path / "data"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from converters import to_tflite
+from converters import to_dynamic
 from levit_common.files import check_exists
 from tests.support.commands import call
 
@@ -19,9 +19,13 @@ def test_where_a_file_is_expected_an_address_is_told_how_to_become_one():
     assert str(error.value) == "flowers.keras: no such file. Expected a .keras file."
 
 
-def test_a_converter_says_so_in_one_line(tmp_path, capsys):
-    arguments = ["--model=hf://me/flowers", f"--output={tmp_path / 'a.tflite'}"]
-    assert call(to_tflite, arguments) == 1
+def test_a_converter_of_files_says_so_in_one_line(tmp_path, capsys):
+    arguments = [
+        "--models=hf://me/flowers",
+        f"--calibration=imagefolder:{tmp_path}",
+        f"--output={tmp_path / 'dynamic'}",
+    ]
+    assert call(to_dynamic, arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: hf://me/flowers: no such file.")
     assert "--checkpoint=hf://me/flowers" in line

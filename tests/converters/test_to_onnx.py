@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import onnx
 import onnx_ir
-import onnxruntime
 import pytest
 
 import levit_tf
@@ -26,6 +25,7 @@ from tests.support.export_cases import (
     rgb_images,
     shared_model,
 )
+from tests.support.onnx_files import onnx_logits, onnx_session
 from tests.support.randomize import randomize_keras
 
 
@@ -45,11 +45,6 @@ def two(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "two.onnx"
     assert to_onnx(model, path, opset=OPSETS[0], batch_size=2) < 1e-5
     return path
-
-
-def logits_of(path, images):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(["logits"], {"images": images})[0]
 
 
 def ops_of(path):
@@ -74,7 +69,7 @@ def test_with_tokens_every_pointwise_convolution_is_a_matrix_product(model, path
     assert to_onnx(model, tokens, layout="tokens") < 1e-5
     images = rgb_images(3)
     expected = answers(model, preprocess_input(images))
-    assert relative_error(logits_of(tokens, images), expected) < 1e-5
+    assert relative_error(onnx_logits(tokens, images), expected) < 1e-5
     maps, found = ops_of(path), ops_of(tokens)
     stem = get_variant("LeViTTiny").stem_convs
     assert found["Conv"] == stem
@@ -93,11 +88,11 @@ def test_tokens_need_pictures_of_one_size(model, tmp_path):
 def test_answers_are_those_of_keras_for_any_batch(model, path, count):
     images = rgb_images(count)
     expected = answers(model, preprocess_input(images))
-    assert relative_error(logits_of(path, images), expected) < 1e-5
+    assert relative_error(onnx_logits(path, images), expected) < 1e-5
 
 
 def test_names_and_shapes_are_the_documented_ones(path):
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     (image,) = session.get_inputs()
     assert (image.name, image.shape, image.type) == (
         "images",
@@ -110,7 +105,7 @@ def test_names_and_shapes_are_the_documented_ones(path):
 
 @pytest.mark.slow
 def test_a_fixed_batch_is_part_of_the_file(model, two):
-    session = onnxruntime.InferenceSession(str(two))
+    session = onnx_session(two)
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
     predictor = load_predictor(two)
     images = rgb_images(3)
@@ -167,7 +162,7 @@ def test_windows_of_a_fixed_size_answer_as_keras_for_any_batch(recipe, tmp_path)
     to_onnx(model, path, recipe=recipe, calibration_images=images)
     expected = answers(model, preprocess_input(images[:3]))
     for count in (1, 3):
-        found = logits_of(path, images[:count])
+        found = onnx_logits(path, images[:count])
         assert relative_error(found, expected[:count]) < (1e-5 if recipe == "fp32" else 0.1)
 
 

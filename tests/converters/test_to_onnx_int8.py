@@ -36,6 +36,7 @@ from tests.support.export_cases import (
     rgb_images,
     shared_model,
 )
+from tests.support.onnx_files import onnx_logits, onnx_session
 
 SAVED = Path(__file__).parents[1] / "saved_files"
 INTEGER_OPERATORS = ("QLinearConv", "QGemm")
@@ -47,21 +48,10 @@ def path(artefacts):
     return artefacts["int8.onnx"]
 
 
-def session_of(path, **options):
-    settings = onnxruntime.SessionOptions()
-    for name, value in options.items():
-        setattr(settings, name, value)
-    return onnxruntime.InferenceSession(str(path), settings, ["CPUExecutionProvider"])
-
-
-def logits_of(path, images, **options):
-    return session_of(path, **options).run(["logits"], {"images": images})[0]
-
-
 def optimized_operators(path, folder):
     """The operators that ONNX Runtime makes of a file."""
     optimized = folder / "optimized.onnx"
-    session_of(path, optimized_model_filepath=str(optimized), log_severity_level=4)
+    onnx_session(path, optimized_model_filepath=str(optimized), log_severity_level=4)
     return collections.Counter(node.op_type for node in onnx.load(optimized).graph.node)
 
 
@@ -166,7 +156,7 @@ def test_layers_are_those_of_the_tflite_file_within_a_step_of_rounding(path, art
 def test_answers_are_those_of_keras_nearly(path):
     images = rgb_images(32)
     expected = answers(shared_model(classifier_activation=None), preprocess_input(images))
-    found = logits_of(path, images)
+    found = onnx_logits(path, images)
     assert relative_error(found, expected) < 0.15
     assert np.mean(found.argmax(1) == expected.argmax(1)) >= 0.9
 
@@ -175,15 +165,15 @@ def test_integer_operators_compute_what_the_graph_means_in_floats(path):
     """As ONNX defines it: without fusion every value is dequantised, and products are float32."""
     images = rgb_images(8)
     plain = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    expected = logits_of(path, images, graph_optimization_level=plain)
+    expected = onnx_logits(path, images, graph_optimization_level=plain)
     # A value between two steps may be rounded to either.
-    assert relative_error(logits_of(path, images), expected) < 0.03
+    assert relative_error(onnx_logits(path, images), expected) < 0.03
 
 
 def test_a_picture_is_answered_alike_in_every_batch(path):
     images = rgb_images(5)
-    alone = np.concatenate([logits_of(path, image[None]) for image in images])
-    np.testing.assert_allclose(logits_of(path, images), alone, atol=1e-5)
+    alone = np.concatenate([onnx_logits(path, image[None]) for image in images])
+    np.testing.assert_allclose(onnx_logits(path, images), alone, atol=1e-5)
 
 
 def test_a_file_is_small_and_knows_its_classes(path, artefacts):
@@ -202,7 +192,7 @@ def test_the_oldest_opset_and_a_fixed_batch(tmp_path):
     written = to_onnx(shared_model(), path, recipe="int8", calibration_images=images, **options)
     assert written < INT8.tolerance
     assert len(written.int8) == written.layers == len(onnx_layers(path))
-    session = session_of(path)
+    session = onnx_session(path)
     assert session.get_inputs()[0].shape == [2, 32, 32, 3]
     assert onnx.load(path).opset_import[0].version == OPSETS[0]
 

@@ -5,8 +5,8 @@ pictures per step, hardly moves a fresh head in the fifty steps that a small fol
 AUTO fields are chosen by the number of pictures and steps and by the initial weights. A run prints
 the reason of each choice. Fields that the user has set stay unchanged.
 
-The choices are based on the figures of `python -m benchmarks.finetuning`, in docs/finetuning.md,
-and for random weights on those of `imagenette_mini`, in docs/levit_mini.md.
+The choices are based on the figures of `python -m benchmarks.train.finetuning`, in
+docs/finetuning.md, and for random weights on those of `imagenette_mini`, in docs/levit_mini.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     python -m training.main --config=cifar10_scratch --output=DIR
 
 Needs the TFDS set cifar10, prepared. Cost: 30 epochs of 195 steps, 40 s per epoch on 2 cores.
-Nobody has run it to its end yet; 6 epochs give 54 % (`python -m benchmarks.top1_beside_pytorch`).
+Nobody has run it to its end yet; 6 epochs give 54 %
+(`python -m benchmarks.train.top1_beside_pytorch`).
 """
 
 from training.config import Config

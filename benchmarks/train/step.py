@@ -1,6 +1,6 @@
 """Seconds of a training step here and in PyTorch, side by side, as a Markdown table.
 
-    python -m benchmarks.training_step --variant=LeViT128S --batch=32
+    python -m benchmarks.train.step --variant=LeViT128S --batch=32
 
 The whole step of the recipe, given a batch and the teacher's answers: forward and backward pass in
 float32, distillation loss, adaptive gradient clipping, AdamW, moving average. The PyTorch sides
@@ -130,10 +130,10 @@ def main() -> None:
         rows.append((args.variant, args.batch, side, *ms, 1e3 * args.batch / times.ms, first[side]))
     columns = ("variant", "batch", "step", "ms, median", "lowest", "highest", "images/s")
     columns += ("build and first step, s",)
-    output = results.publish("training_step", columns, rows, args.output)
+    output = results.publish("step", columns, rows, args.output)
     ms = {row[2]: row[3] for row in rows}
     label = f"ms a step, {args.variant}, batch {args.batch}"
-    draw_bars(output / "training_step.png", ms, label)
+    draw_bars(output / "step.png", ms, label)
     peers = [ms[side] for side in ms if side.startswith("pytorch")]
     mine = [ms[side] for side in ms if side.startswith("ours")]
     if peers and mine:

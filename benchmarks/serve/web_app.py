@@ -1,7 +1,7 @@
 """The page of serving.web_app beside Keras and LiteRT, on photographs.
 
-    python -m benchmarks.web_app --model=LeViTMini --images=FOLDER [--count=100]
-    python -m benchmarks.web_app --model=final.keras --images=FOLDER
+    python -m benchmarks.serve.web_app --model=LeViTMini --images=FOLDER [--count=100]
+    python -m benchmarks.serve.web_app --model=final.keras --images=FOLDER
 
 The network in float32 and in mixed int8, in Chromium without a window: how often its likeliest
 class is that of Keras on the same file, and the milliseconds of one picture beside LiteRT's in

@@ -1,6 +1,6 @@
 """Top-1 after fine-tuning on a folder of pictures, beside plain Keras with Adam(1e-3).
 
-    python -m benchmarks.finetuning --images=FOLDER --init_from=FILE --variant=LeViTTiny \\
+    python -m benchmarks.train.finetuning --images=FOLDER --init_from=FILE --variant=LeViTTiny \\
         --epochs=3,10,30 --seeds=3
 
 Ours is `training.main --config=imagefolder` with that folder, network and number of epochs, and

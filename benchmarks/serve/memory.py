@@ -1,6 +1,6 @@
 """The stand-in's memory under load and over reloads: a CSV file, a picture, and slopes.
 
-    python -m benchmarks.serving_memory --images=FOLDER --output=memory --minutes=60
+    python -m benchmarks.serve.memory --images=FOLDER --output=memory --minutes=60
 
 First only load, then reloads under load: each time the version is published again under the next
 number, the server swaps, and the one before is deleted. Slopes are those of a straight line through
@@ -237,7 +237,7 @@ def main() -> None:
         counts = (last.requests, last.reloads, str(failed or "none"))
         summary.append((phase, *counts, first.resident_mb, last.resident_mb, text))
     columns = ("phase", "requests", "reloads", "errors", "first, MB", "last, MB", "slope")
-    results.publish("serving_memory", columns, summary, args.output)
+    results.publish("memory", columns, summary, args.output)
     if rows[-1].reloads < args.reloads:
         raise ValueError(f"only {rows[-1].reloads} of {args.reloads} reloads were done; see above")
 

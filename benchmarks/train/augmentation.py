@@ -1,6 +1,6 @@
 """Images per second of the training augmentation against timm's, as a Markdown table.
 
-    python -m benchmarks.augmentation --images=FOLDER
+    python -m benchmarks.train.augmentation --images=FOLDER
 
 From JPEG files to normalised batches of 224x224 pixels with the official recipe: decoding, random
 resized crop, flip, RandAugment, normalisation, random erasing. Both sides run in this process on

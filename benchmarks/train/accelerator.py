@@ -1,7 +1,7 @@
 """LeViT on a GPU: Keras' JAX backend against PyTorch with torch.compile, bfloat16.
 
-    KERAS_BACKEND=jax python -m benchmarks.accelerator
-    KERAS_BACKEND=jax python -m benchmarks.accelerator --platform=cpu --batches=8 --side=1024
+    KERAS_BACKEND=jax python -m benchmarks.train.accelerator
+    KERAS_BACKEND=jax python -m benchmarks.train.accelerator --platform=cpu --batches=8 --side=1024
 
 Two measurements: inference with BatchNorm folded and both heads averaged, and a training step:
 forward and backward pass, half of the cross-entropy of each head, AdamW. Here these are a

@@ -1,6 +1,6 @@
 """The pipeline of serving.batch beside a plain loop, and what is left after it was killed.
 
-    python -m benchmarks.batch --model=levit.tflite --images=FOLDER [--count=20000]
+    python -m benchmarks.serve.batch --model=levit.tflite --images=FOLDER [--count=20000]
 
 The loop is `serving.edge` over one half of the pictures in each of two processes; the pipeline has
 two processes, too, and both have one thread of LiteRT in each. Whole commands are timed, starts

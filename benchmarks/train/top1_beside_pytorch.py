@@ -1,8 +1,8 @@
 """Top-1 after the same training here and in PyTorch, epoch by epoch.
 
-    python -m benchmarks.top1_beside_pytorch --images=CIFAR10 --output=cifar10
-    python -m benchmarks.top1_beside_pytorch --images=IMAGENETTE --output=imagenette --epochs=10 \
-        --seeds=2 --config=imagefolder_scratch
+    python -m benchmarks.train.top1_beside_pytorch --images=CIFAR10 --output=cifar10
+    python -m benchmarks.train.top1_beside_pytorch --images=IMAGENETTE --output=imagenette \
+        --epochs=10 --seeds=2 --config=imagefolder_scratch
 
 The folder has train/CLASS/* and test/ or val/CLASS/*. Both sides train the network of the config,
 by default `cifar10_scratch`, by its recipe but for the moving average, each from random weights by

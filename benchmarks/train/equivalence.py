@@ -1,6 +1,6 @@
 """Trains a LeViT here and in PyTorch side by side, and prints how far the losses are apart.
 
-    python -m benchmarks.training_equivalence --variant=LeViT128S --steps=50 --batch=8
+    python -m benchmarks.train.equivalence --variant=LeViT128S --steps=50 --batch=8
 
 Same initial weights with random statistics and attention biases, same pictures, targets and
 teacher; the optimizer, clipping, schedule and moving average of the other side are timm's.
@@ -32,9 +32,9 @@ def main() -> None:
     for step, (theirs, ours) in enumerate(zip(expected.losses, found.losses, strict=True)):
         rows.append((step + 1, float(theirs), float(ours), float(abs(ours - theirs) / abs(theirs))))
     columns = ("step", "PyTorch", "here", "relative difference")
-    output = results.publish("training_equivalence", columns, rows, args.output)
+    output = results.publish("equivalence", columns, rows, args.output)
     lines = {"relative difference of the loss": [(row[0], row[3]) for row in rows]}
-    draw_lines(output / "training_equivalence.png", {"": lines}, "step", yscale="log")
+    draw_lines(output / "equivalence.png", {"": lines}, "step", yscale="log")
     largest = max(difference for *_, difference in rows)
     print(
         f"\nlargest relative difference of a loss {largest:.1e}, of a final variable "

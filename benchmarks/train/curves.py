@@ -1,6 +1,6 @@
 """Time, accuracy and curves of runs of `training.main`, each begun with the network of the last.
 
-    python -m benchmarks.training_curves --chain=runs/a,runs/b --chain=runs/a,runs/taught
+    python -m benchmarks.train.curves --chain=runs/a,runs/b --chain=runs/a,runs/taught
 
 Reads the logs of the runs, also of those that were stopped; nothing is trained. The table has a row
 for each run: its epochs, its input, the hours that its steps took, and the top-1 of the last
@@ -60,7 +60,7 @@ def main() -> None:
     columns = ("run", "epochs", "input", "hours", "top-1, %", "of the average", "standard error")
     rows = [row_of(run, log) for run, log in logs.items()]
     shown = [[f"{x:.2f}" if isinstance(x, float) else x for x in row] for row in rows]
-    folder = results.publish("training_curves", columns, rows, args.output, shown)
+    folder = results.publish("curves", columns, rows, args.output, shown)
     _draw(chains, logs, folder / "training-curves.png")
 
 

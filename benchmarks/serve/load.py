@@ -1,6 +1,6 @@
 """The stand-in under load, beside an in-process loop that does the same work, as Markdown tables.
 
-    python -m benchmarks.serving_load --images=FOLDER --variant=LeViT128S
+    python -m benchmarks.serve.load --images=FOLDER --variant=LeViT128S
 
 The loop decodes and classifies the pictures one by one in --threads threads through TensorFlow's C
 API, as the server does, without a server; its throughput is what could be reached. It and the
@@ -112,7 +112,7 @@ def loop_process(version: Path) -> Iterator[Callable[[], Turn]]:
       OSError: the process has failed.
     """
     args = flags.FLAGS
-    command = [sys.executable, "-m", "benchmarks.serving_load", f"--worker={version}"]
+    command = [sys.executable, "-m", "benchmarks.serve.load", f"--worker={version}"]
     command += [f"--images={args.images}", f"--pictures={args.pictures}"]
     command += [f"--threads={args.threads}", f"--intra_op_threads={args.intra_op_threads}"]
     command += [f"--seconds={args.seconds}"]
@@ -190,8 +190,8 @@ def saturated(sides: dict[str, Callable[[], Turn]]) -> dict[str, float]:
         rows.append((side, medians[side], min(values), max(values), share, *cpu))
     columns = ("side", "images/s", "lowest", "highest", "share of loop, %", "CPU, ms")
     columns += ("generator, ms",)
-    output = results.publish("serving_load_throughput", columns, rows, flags.FLAGS.output)
-    draw_bars(output / "serving_load_throughput.png", medians, "images/s")
+    output = results.publish("load_throughput", columns, rows, flags.FLAGS.output)
+    draw_bars(output / "load_throughput.png", medians, "images/s")
     return medians
 
 
@@ -214,7 +214,7 @@ def at_half_rate(loads: dict[str, tuple[Load, Running]], highest: dict[str, floa
         rows.append((side, rate, *latencies, turn.cpu_ms, turn.generator_ms))
     columns = ("side", "rate", "p50, ms", "p90", "p99", "p99.9", "p99/p50", "late, p99", "CPU")
     print()
-    results.publish("serving_load_latency", (*columns, "generator"), rows, args.output)
+    results.publish("load_latency", (*columns, "generator"), rows, args.output)
 
 
 def main() -> None:

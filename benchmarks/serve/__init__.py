@@ -1,0 +1,1 @@
+"""Benchmarks of `serving`: under load, over a folder of pictures, in a browser."""

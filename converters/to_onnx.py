@@ -40,7 +40,7 @@ __getattr__ = lazy_names(__name__, to_onnx="converters.onnx.conversion")
 
 
 def main() -> None:
-    from converters.deploy import deploy_graph
+    from converters.deploy import class_count, deploy_graph
     from converters.onnx.conversion import to_onnx
     from converters.tflite.calibration import calibration_images
     from levit_tf.applications import load_by_name
@@ -49,6 +49,7 @@ def main() -> None:
 
     args = flags.FLAGS
     model = load_by_name(args.model)
+    own = model_properties(model).class_names
     images = None
     if args.calibration is not None:
         # Raises a readable error for any other kind of model.
@@ -61,7 +62,7 @@ def main() -> None:
         layout=args.layout,
         opset=args.opset,
         batch_size=_parse_batch(args.batch),
-        class_names=labels_for(args.labels, Path(args.model), model_properties(model).class_names),
+        class_names=labels_for(args.labels, Path(args.model), own, class_count(model)),
         input_range=args.input_range,
         calibration_images=images,
         calibration_method=args.calibration_method,

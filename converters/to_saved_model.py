@@ -32,6 +32,7 @@ __getattr__ = lazy_names(__name__, to_saved_model="converters.saved_model.conver
 
 
 def main() -> None:
+    from converters.deploy import class_count
     from converters.saved_model.conversion import to_saved_model
     from levit_tf.applications import load_by_name
     from levit_tf.keras_graph.properties import model_properties
@@ -43,7 +44,7 @@ def main() -> None:
     error = to_saved_model(
         model,
         args.output,
-        class_names=labels_for(args.labels, Path(args.model), own),
+        class_names=labels_for(args.labels, Path(args.model), own, class_count(model)),
         input_range=args.input_range,
         precision=args.precision,
         weights=args.weights,

@@ -41,7 +41,7 @@ __getattr__ = lazy_names(__name__, to_tflite="converters.tflite.conversion")
 
 
 def main() -> None:
-    from converters.deploy import deploy_graph
+    from converters.deploy import class_count, deploy_graph
     from converters.tflite.calibration import calibration_images
     from converters.tflite.conversion import to_tflite
     from levit_tf.applications import load_by_name
@@ -52,12 +52,13 @@ def main() -> None:
     args = flags.FLAGS
     path = model_path(args.model)
     model = load_by_name(path)
+    own = model_properties(model).class_names
     options = {
         "recipe": args.recipe,
         "outputs": args.outputs,
         "io_dtype": args.io_dtype,
         "calibration_method": args.calibration_method,
-        "class_names": labels_for(args.labels, Path(path), model_properties(model).class_names),
+        "class_names": labels_for(args.labels, Path(path), own, class_count(model)),
         "input_range": args.input_range,
         "source": path,
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging as standard_logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -86,6 +87,8 @@ class Command:
     def _run(self, argv: list[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # libraries report their progress as INFO
+        # It prints its messages itself; absl would print them again.
+        standard_logging.getLogger("huggingface_hub").propagate = False
         try:
             self._check_positional(argv[1:])
             self.check(*argv[1:])

@@ -54,6 +54,14 @@ def top_classes(scores: np.ndarray, top: int) -> np.ndarray:
     return np.argsort(-scores, axis=1, kind="stable")[:, :top]
 
 
+def composed(name: str) -> str:
+    """Returns a name with "u" and its dots as one letter, as macOS' folders do not have it (NFC).
+
+    Without that, names that look the same would be different ones.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def read_labels(path: str | os.PathLike, several: bool = False) -> list[str]:
     """Reads a labels file: UTF-8 text, one class name per line, in the order of the outputs.
 
@@ -78,7 +86,7 @@ def read_labels(path: str | os.PathLike, several: bool = False) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ValueError(f"{path}: cannot be read as class names, one a line: {reason}.") from error
-    names = [line.strip() for line in text.rstrip().splitlines()]
+    names = [composed(line.strip()) for line in text.rstrip().splitlines()]
     if not names:
         raise ValueError(f"{path}: holds no class names; expected one a line.")
     if "" in names:

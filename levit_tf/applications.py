@@ -13,14 +13,12 @@ import keras
 
 from levit_common.hub_addresses import is_hub_address
 from levit_common.model_sources import KERAS_SOURCES, is_plain_name
-from levit_common.regular_files import ModelFileError
-from levit_common.spelling import did_you_mean
 from levit_tf.model import LeViT
 from levit_tf.variants import Variant, get_variant
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file
 from levit_tf.weights.loading import load_train_form
-from levit_tf.weights.packaged import default_weights, variants_with_weights
+from levit_tf.weights.packaged import default_weights, variant_with_weights
 
 
 def with_default_weights(variant: str | Variant) -> keras.Model:
@@ -73,18 +71,7 @@ def load_by_name(
         return from_hub(source)
     if not is_plain_name(source):
         return load_train_form(source) if train_form else load_keras_file(source)
-    name, known = os.fspath(source), variants_with_weights()
-    try:
-        variant = get_variant(name)
-    except ValueError:
-        variant = None
-    if variant is None or variant.name not in known:
-        which = "a variant without weights" if variant else "no variant"
-        hint = "" if variant else did_you_mean(name, known)
-        raise ModelFileError(
-            f"{name}: no such file, and {which}.{hint} Expected {expected}: {', '.join(known)}."
-        )
-    return with_default_weights(variant)
+    return with_default_weights(variant_with_weights(os.fspath(source), expected))
 
 
 def _application(variant_name: str) -> Callable[..., keras.Model]:

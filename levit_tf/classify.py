@@ -43,9 +43,10 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "A .keras file, a .tflite file, a SavedModel directory, hf://OWNER/NAME for a repository "
-        "on the Hugging Face hub, or the name of a variant: LeViT256 for its released ImageNet "
-        "weights, LeViTMini for the weights that come with the package.",
+        "A .keras, .tflite or .onnx file, a SavedModel directory, the folder of a run, "
+        "hf://OWNER/NAME for a repository on the Hugging Face hub, or the name of a variant: "
+        "LeViT256 for its released ImageNet weights, LeViTMini for the weights that come with the "
+        "package.",
     )
     flags.DEFINE_integer("top", 5, "How many classes to print per picture.", lower_bound=1)
     flags.DEFINE_string(

@@ -136,6 +136,8 @@ def define_flags() -> None:
 
 def check(*pictures: str) -> None:
     _point(flags.FLAGS.point)
+    if os.path.exists(flags.FLAGS.output) and not os.path.isdir(flags.FLAGS.output):
+        raise ValueError(f"--output={flags.FLAGS.output}: a file; expected a folder.")
 
 
 COMMAND = cli.Command(main, define_flags, check)

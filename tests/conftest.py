@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # PyTorch's threads wait for each other by spinning: on busy cores that takes three times as long.
@@ -36,6 +37,14 @@ def _seed():
     import keras  # not at the top: the process that hands out tests needs none, and all wait for it
 
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def artefacts():
+    """One network in every format, made once for all processes of a run of tests."""
+    from tests.support.artefacts import Artefacts
+
+    return Artefacts(Path(os.environ[SHARED_FOLDER]) / "artefacts")
 
 
 @pytest.fixture

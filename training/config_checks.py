@@ -14,6 +14,7 @@ from typing import Any
 from converters.choices import TARGETS
 from levit_common.cli import parse_size
 from levit_common.hub_addresses import is_hub_address, parse_address
+from levit_common.model_sources import is_plain_name
 from levit_common.spelling import did_you_mean
 from training.choices import DISTILLATIONS, PRECISIONS
 from training.notation import parse_exits, parse_rand_augment
@@ -240,7 +241,7 @@ def _check_teacher_head(config: Any) -> None:
 def _names_network(source: str | None) -> bool:
     """Whether `init_from` is of a network, not of weights alone."""
     return source is not None and (
-        source in (RELEASED, PACKAGED)
+        is_plain_name(source)  # of a variant
         or source.endswith(".keras")
         or is_hub_address(source)
         or os.path.isdir(source)  # of a run

@@ -30,7 +30,7 @@ from converters.verification.verify_keras import model_artefact
 from levit_common.files import atomic_path, check_suffix
 from levit_common.shipped_names import INPUT
 from levit_tf.keras_graph.flatten import flatten
-from levit_tf.prediction.onnx_network import CLASS_NAMES_KEY, fixed_sides
+from levit_tf.prediction.onnx_network import CLASS_NAMES_KEY, INPUT_RANGE_KEY, fixed_sides
 from levit_tf.prediction.predictor import exported_class_names
 
 # Float32 arithmetic in another order causes differences a hundred times smaller.
@@ -221,11 +221,13 @@ def onnx_of(graph: keras.Model, opset: int, batch_size: int | None):
 
 
 def save(model, path: str | os.PathLike, class_names: Sequence[str] | None) -> None:
-    """Writes an ONNX model with its class names, and checks the file."""
+    """Writes an ONNX model with its class names and its input range, and checks the file."""
     import onnx
 
+    properties = {INPUT_RANGE_KEY: "pixels"}  # as `levit_common.shipped_names` says
     if class_names:
-        onnx.helper.set_model_props(model, {CLASS_NAMES_KEY: "\n".join(class_names)})
+        properties[CLASS_NAMES_KEY] = "\n".join(class_names)
+    onnx.helper.set_model_props(model, properties)
     onnx.save_model(model, os.fspath(path))
     onnx.checker.check_model(os.fspath(path), full_check=True)
 

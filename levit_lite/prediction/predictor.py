@@ -141,7 +141,10 @@ def class_names_for(
 
 
 def names_beside(
-    folders: Sequence[Path], classes: int | None, own: Sequence[str] | None
+    folders: Sequence[Path],
+    classes: int | None,
+    own: Sequence[str] | None,
+    setting: str = "class_names (--labels=FILE)",
 ) -> list[str] | None:
     """Returns the class names of a `labels.txt` beside a network that has none of its own.
 
@@ -149,6 +152,7 @@ def names_beside(
       folders: folders in which it is looked for.
       classes: number of classes; None if unknown.
       own: class names stored in the network; None if there are none.
+      setting: what the caller takes a file of names by, for the error message.
 
     Returns:
       The names; None if there is no such file, or the network has its own names.
@@ -168,7 +172,7 @@ def names_beside(
         if len(names) == len(own) and (other := next(differing, None)) is not None:
             raise ValueError(
                 f"{labels}: class {other} is {names[other]!r}, and {own[other]!r} in the network's "
-                "own names. Remove the file, or choose by class_names (--labels=FILE)."
+                f"own names. Remove the file, or choose by {setting}."
             )
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from levit_common.regular_files import ModelFileError, first_line
 from levit_common.shipped_names import INPUT, SIGNATURE
-from levit_lite.class_names import LABELS_FILE, MAX_LABELS_BYTES
+from levit_lite.class_names import LABELS_FILE, MAX_LABELS_BYTES, composed
 from levit_lite.opening.archives import DAMAGE, check_archive
 from levit_lite.opening.tflite_files import check_tflite_file
 from levit_lite.opening.tflite_probe import check_tflite_runs
@@ -92,6 +92,7 @@ def packed_labels(path: Path) -> tuple[str, ...] | None:
     check_archive(path, {LABELS_FILE: MAX_LABELS_BYTES})
     try:
         with zipfile.ZipFile(path) as archive:
-            return tuple(archive.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n"))
+            names = archive.read(LABELS_FILE).decode("utf-8").rstrip("\n").split("\n")
+            return tuple(map(composed, names))
     except (*DAMAGE, KeyError):
         return None

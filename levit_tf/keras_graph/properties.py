@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import keras
 
-from levit_lite.class_names import check_class_names, imagenet_class_names
+from levit_lite.class_names import check_class_names, composed, imagenet_class_names
 from levit_tf.keras_graph.flatten import as_functional, flatten
 from levit_tf.keras_graph.front import image_shape, input_range_of, input_range_texts, range_in
 from levit_tf.keras_graph.graph_calls import Call, calls_of, copied
@@ -244,7 +244,7 @@ def _class_names(model: keras.Model, calls: Sequence[Call]) -> tuple[str, ...] |
     found, imagenet = names_of[id(output)], imagenet_class_names()
     if found == [_IMAGENET] and output.shape[-1] == len(imagenet):
         return tuple(imagenet)
-    return tuple(found)
+    return tuple(map(composed, found))
 
 
 def _checked_names(model: keras.Model, names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from levit_common.picture_files import is_passed_over, printable
 from levit_common.spelling import shortened
+from levit_lite.class_names import composed
 
 TRAIN = "train"
 TEST = "test"
@@ -166,6 +167,14 @@ def class_folders(folder: Path) -> list[str]:
             raise ValueError(
                 f"{folder}: the folder {name!r} cannot be the name of a class, which is a line of "
                 "text without spaces around it. Rename it."
+            )
+    spellings = {}
+    for name in names:
+        other = spellings.setdefault(composed(name), name)
+        if other != name:
+            raise ValueError(
+                f"{folder}: two folders look alike, {name!a} and {other!a}: one letter is written "
+                "as two characters in one of them. Put their pictures into one folder."
             )
     # The folders of ImageNet-V2 are named by class number, 0..999, which must not sort as text.
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names

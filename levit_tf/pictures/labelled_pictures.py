@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from levit_common.picture_files import printable
-from levit_lite.class_names import imagenet_class_names, imagenet_classes
+from levit_lite.class_names import composed, imagenet_class_names, imagenet_classes
 from levit_lite.images import ImageError, load_image
 from levit_tf.pictures.folder_layout import TEST, TRAIN, VALIDATION, class_folders, find_layout
 from levit_tf.pictures.picture_folders import reason_of, scan_folders, skipped_text
@@ -190,7 +190,7 @@ def class_label(name: str, class_names: Sequence[str]) -> int | None:
     Raises:
       ValueError: several classes have this name.
     """
-    names = list(class_names)
+    name, names = composed(name), list(map(composed, class_names))
     ids = [identifier for identifier, _ in imagenet_classes()]
     if name in ids and names == imagenet_class_names():
         return ids.index(name)  # not by name: ImageNet has two cranes, and maillots

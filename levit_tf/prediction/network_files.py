@@ -31,7 +31,9 @@ from levit_tf.prediction.onnx_network import onnx_network
 from levit_tf.preprocessing import InputRange
 from levit_tf.weights.keras_files import load_keras_file
 
-EXPECTED_FILES = "a .keras file, a .tflite file, an .onnx file, or a SavedModel directory"
+EXPECTED_FILES = (
+    "a .keras file, a .tflite file, an .onnx file, a SavedModel directory, or the folder of a run"
+)
 # Places of the class names in an exported SavedModel.
 _LABELS = (Path(LABELS_FILE), Path("assets", LABELS_FILE))
 

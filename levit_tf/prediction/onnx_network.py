@@ -9,10 +9,13 @@ import numpy as np
 
 from levit_common.regular_files import ModelFileError, first_line
 from levit_common.shipped_names import INPUT, SIGNATURE
+from levit_lite.class_names import composed
 from levit_lite.prediction.network import Network, image_shape, unexpected_signature
 from levit_tf.opening.onnx_files import check_onnx_file, session_options
+from levit_tf.preprocessing import INPUT_RANGES, InputRange
 
-CLASS_NAMES_KEY = "class_names"  # key in the metadata; one name per line
+# Keys in the metadata: one name per line; a name in `levit_tf.preprocessing.INPUT_RANGES`.
+CLASS_NAMES_KEY, INPUT_RANGE_KEY = "class_names", "input_range"
 ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -83,7 +86,12 @@ def open_onnx(path: Path, threads: int | None = None):
 def onnx_labels(session) -> tuple[str, ...] | None:
     """Reads the class names in the metadata of an opened ONNX file; None without any."""
     text = session.get_modelmeta().custom_metadata_map.get(CLASS_NAMES_KEY)
-    return tuple(text.split("\n")) if text else None
+    return tuple(map(composed, text.split("\n"))) if text else None
+
+
+def onnx_input_range(session) -> InputRange | None:
+    """Returns what the metadata of an opened ONNX file say of its images; None if nothing."""
+    return INPUT_RANGES.get(session.get_modelmeta().custom_metadata_map.get(INPUT_RANGE_KEY))
 
 
 def fixed_sides(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:

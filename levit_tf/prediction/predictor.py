@@ -98,7 +98,10 @@ def label_folders(model: Path) -> list[Path]:
 
 
 def labels_for(
-    given: str | os.PathLike | None, model: Path, own: Sequence[str] | None
+    given: str | os.PathLike | None,
+    model: Path,
+    own: Sequence[str] | None,
+    classes: int | None = None,
 ) -> list[str] | None:
     """Reads class names from `--labels`, or for a model without names from `labels.txt`.
 
@@ -106,6 +109,7 @@ def labels_for(
       given: the file given by `--labels`; None without the flag.
       model: the model's file; `labels.txt` is looked for in the same folder. Or its name.
       own: the model's own class names; None if it has none.
+      classes: number of values of the model's output, one for two classes; None if unknown.
 
     Returns:
       The class names; None if there is no such file, or the model's own names are to be used.
@@ -113,6 +117,8 @@ def labels_for(
     Raises:
       ValueError: see `levit_lite.prediction.predictor.names_beside`.
     """
-    if given is not None:
-        return read_labels(given)
-    return names_beside(label_folders(model), None, own)
+    classes = 2 if classes == 1 else classes
+    if given is None:
+        return names_beside(label_folders(model), classes, own)
+    names = read_labels(given)
+    return names if classes is None else check_class_names(names, classes, os.fspath(given))

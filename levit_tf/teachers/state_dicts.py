@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import keras
 import numpy as np
 
+from levit_common.spelling import shortened
 from levit_tf.weights.assignment import listed
 
 Shape = tuple[int, ...]
@@ -69,8 +70,15 @@ def check_arrays(
       complaint: beginning of the error message.
 
     Raises:
-      ValueError: arrays are missing, unexpected or of another shape.
+      ValueError: arrays are missing, unexpected or of another shape; all of them are listed, unless
+        most are missing, as in the file of another network.
     """
+    known = [name for name in stored if name in arrays]
+    if len(known) < len(stored) / 2:
+        raise ValueError(
+            f"{complaint}: probably another network. Of {len(stored)} arrays, {len(known)} are "
+            f"there. The file has {shortened(list(arrays)) or 'none'}."
+        )
     problems = {
         "missing": [f"{n}, shape {shape}" for n, shape in stored.items() if n not in arrays],
         "unexpected": [f"{n}, shape {a.shape}" for n, a in arrays.items() if n not in stored],

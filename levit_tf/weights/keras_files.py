@@ -9,6 +9,7 @@ import zipfile
 import keras
 
 from levit_common.files import check_exists
+from levit_common.model_sources import KERAS_SOURCES
 from levit_common.regular_files import ModelFileError, check_regular, first_line
 from levit_common.shipped_names import GRAPH_FILE
 from levit_tf.keras_graph.endings import LINEAR, SOFTMAX, ending_of
@@ -58,7 +59,7 @@ def load_keras_file(path: str | os.PathLike) -> keras.Model:
     path = model_path(path)
     check_exists(path, "a .keras file")
     if os.path.isdir(path):
-        raise ModelFileError(f"{path}: a folder, and none of a run. Expected a .keras file.")
+        raise ModelFileError(f"{path}: a folder, and none of a run. Expected {KERAS_SOURCES}.")
     check_regular(path)
     # Keras judges the format by the suffix, and reads a file without .keras as HDF5.
     if not path.lower().endswith(".keras") or not zipfile.is_zipfile(path):

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from levit_common.files import atomic_path
+from levit_common.regular_files import ModelFileError
+from levit_common.spelling import did_you_mean
 from levit_tf.variants import Variant, get_variant, list_variants
 from levit_tf.weights.pytorch_names import HEAD_PREFIXES
 
@@ -63,6 +65,32 @@ def variants_with_weights() -> list[str]:
     """Returns the names of the variants of which weights are released or in the package."""
     variants = map(get_variant, list_variants())
     return [v.name for v in variants if v.published is not None or default_weights(v) in PACKAGED]
+
+
+def variant_with_weights(name: str, expected: str, label: str = "") -> Variant:
+    """Returns the variant that a user names for its weights.
+
+    Args:
+      name: its name, in any spelling that `get_variant` takes.
+      expected: what the caller accepts, for the error message.
+      label: what the error message begins with, such as "init_from=".
+
+    Raises:
+      ModelFileError: there is no such variant, or no weights for it.
+    """
+    known = variants_with_weights()
+    try:
+        variant = get_variant(name)
+    except ValueError:
+        variant = None
+    if variant is not None and variant.name in known:
+        return variant
+    which = "a variant without weights" if variant else "no variant"
+    hint = "" if variant else did_you_mean(name, known)
+    raise ModelFileError(
+        f"{label}{name or repr(name)}: no such file, and {which}.{hint} Expected {expected}: "
+        f"{', '.join(known)}."
+    )
 
 
 def read_packaged(weights: str) -> tuple[dict[str, np.ndarray], list[str], str]:

@@ -129,6 +129,15 @@ def canonical(
     return state
 
 
+def is_levit(state: Mapping[str, np.ndarray]) -> bool:
+    """Returns whether a state dict has the first convolution of a LeViT of a known codebase."""
+    return any(
+        prefixes_before(key, state)
+        for signature in _SIGNATURES.values()
+        for key in (signature, signature.removeprefix(_HF_PREFIX))
+    )
+
+
 def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
     """Returns the flavour, and the prefix of its keys."""
     for flavour, signature in _SIGNATURES.items():

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from converters.choices import CONSTANTS, PRECISIONS, WEIGHTS, WEIGHTS_HELP
+from converters.choices import CONSTANTS, LABELS_HELP, PRECISIONS, WEIGHTS, WEIGHTS_HELP
 from levit_common import cli
 from levit_common.model_sources import KERAS_SOURCES, check_source
 from serving.repository import Repository, check_name
@@ -129,7 +129,7 @@ def define_flags() -> None:
     flags.DEFINE_string("name", None, "Name of the served model.")
     flags.DEFINE_string("repository", None, "Folder of models.")
     flags.DEFINE_integer("version", None, "Number of the version; by default the next one.")
-    flags.DEFINE_string("labels", None, "Class names, one per line; by default the model's.")
+    flags.DEFINE_string("labels", None, LABELS_HELP)
     cli.define_input_range()
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Precision that the network computes in.")
     flags.DEFINE_enum("weights", CONSTANTS, WEIGHTS, WEIGHTS_HELP)

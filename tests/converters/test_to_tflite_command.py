@@ -7,6 +7,7 @@ import keras
 import pytest
 
 import levit_tf
+from converters import to_onnx, to_saved_model
 from converters import to_tflite as to_tflite_command
 from converters import verify as verify_command
 from converters.to_tflite import to_tflite
@@ -104,6 +105,21 @@ def test_the_command_takes_the_folder_of_a_run(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.count(f"taken: {run / 'final.keras'}") == 1
     assert json.loads(Path(f"{output}.json").read_text())["source"]["file"] == "final.keras"
+
+
+@pytest.mark.parametrize("command", [to_tflite_command, to_onnx, to_saved_model])
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_file_of_too_few_class_names_is_named(tmp_path, capsys, command, is_given):
+    stack = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *stack])
+    levit_tf.with_properties(model, input_range="unit").save(tmp_path / "model.keras")
+    labels = tmp_path / ("names.txt" if is_given else "labels.txt")
+    labels.write_text("ant\nbee\n")
+    suffix = {to_tflite_command: ".tflite", to_onnx: ".onnx"}.get(command, "")
+    arguments = [f"--model={tmp_path / 'model.keras'}", f"--output={tmp_path / 'out'}{suffix}"]
+    assert call(command, arguments + [f"--labels={labels}"] * is_given) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: {labels}: 2 class names for a model of 3 classes.\n"
 
 
 def test_the_command_converts_a_variant_with_the_weights_of_the_package(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from levit_lite.class_names import imagenet_class_names
+from levit_lite.class_names import composed, imagenet_class_names
 from levit_tf.class_names import decode_predictions
 from levit_tf.pictures import digits
 from training.data.dataset import Dataset
@@ -100,7 +100,7 @@ def load_data(
         ids, size = digits.CLASS_NAMES, (digits.IMAGE_SIZE, digits.IMAGE_SIZE)
     elif kind == FOLDER:
         found = load_folder(source, split_train, split_test, skipped, with_train)
-        train, test, ids = found.train, found.test, found.classes
+        train, test, ids = found.train, found.test, list(map(composed, found.classes))
         details = found.details
     else:
         train, test, ids, own_size = load_tfds(source, split_train, split_test, with_train)

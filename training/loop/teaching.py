@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from training.config import Config
 from training.data import Dataset
 from training.strategy import anywhere, worker_of, workers_of
 from training.teachers.cache import TeacherCache, TopLogits, digest_of
+from training.teachers.labels import digest_of_teacher
 from training.teachers.teacher import Teacher, load_teacher, teacher_file
 
 TeacherSource = str | HubCheckpoint  # a result of `find_teacher`
@@ -102,9 +104,10 @@ def make_cache(
     """
     if isinstance(source, HubCheckpoint):
         teacher, name = str(source.address), None  # with the commit
+        shown = teacher
     else:
         path, name = teacher_file(source)
-        teacher = digest_of(path)
+        teacher, shown = digest_of_teacher(path, config.teacher_classes), Path(path).name
     mixed = dataclasses.asdict(mixing)
     mixed.pop("label_smoothing")  # affects the targets, not the images
     made_with = {
@@ -133,6 +136,7 @@ def make_cache(
         TopLogits(classes, config.teacher_top),
         steps=data.steps_per_epoch(config.batch_size, config.fill_batches),
         epochs=min(config.distinct_epochs or config.total_epochs, config.total_epochs),
+        teacher_file=shown,
     )
     worker, workers = worker_of(strategy), workers_of(strategy)
     stored = [cache.path(epoch, worker, workers).exists() for epoch in range(cache.epochs)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from keras.layers import Identity
 
 import levit_tf
 from levit_common.hub_addresses import is_hub_address
-from levit_lite.class_names import LABELS_FILE, imagenet_class_names, read_labels
+from levit_common.model_sources import is_plain_name
+from levit_lite.class_names import LABELS_FILE, composed, imagenet_class_names, read_labels
 from levit_lite.opening.archives import DAMAGE
 from levit_tf.applications import from_hub
 from levit_tf.keras_graph.notes import CLASSES, note_kind, read_note
@@ -25,7 +27,7 @@ from levit_tf.variants import get_variant
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from levit_tf.weights.loading import load_train_form
-from levit_tf.weights.packaged import default_weights, read_packaged
+from levit_tf.weights.packaged import default_weights, read_packaged, variant_with_weights
 from training.config_checks import INIT_FROM, PACKAGED, RELEASED
 from training.data import Dataset
 
@@ -71,17 +73,26 @@ def find_source(config: Beginning, address: str | None = None) -> Source:
         this variant, or one with another input range.
     """
     source = config.init_from
-    if source == PACKAGED and get_variant(config.variant).name != PACKAGED:
-        raise ValueError(f"init_from={source}: set variant={PACKAGED}, too.")
-    if source in (None, RELEASED, PACKAGED):
+    if source is None or source == RELEASED:
         return Source(source, config.variant)
+    if is_plain_name(source):
+        return Source(_named_weights(source, config.variant), config.variant)
     if is_hub_address(source):
         found = _open_on_hub(address or source, config.variant)
         return Source(str(found.address), config.variant, found)
     path = model_path(source)
     if not Path(path).exists():
         raise FileNotFoundError(f"init_from={path}: no such file. Expected {INIT_FROM}.")
-    return Source(path, config.variant)
+    # A file or folder of this name is not what the name alone stands for.
+    return Source(os.path.join(".", path) if path == PACKAGED else path, config.variant)
+
+
+def _named_weights(name: str, variant: str) -> str:
+    """Returns RELEASED or PACKAGED for the name of a variant, in any of its spellings."""
+    named = variant_with_weights(name, f"{INIT_FROM}, or the name of a variant", "init_from=")
+    if named.name != get_variant(variant).name:
+        raise ValueError(f"init_from={name}: set variant={named.name}, too.")
+    return RELEASED if default_weights(named) == RELEASED else PACKAGED
 
 
 def trained_network(source: Source, takes_deploy_form: bool = False) -> keras.Model:
@@ -217,7 +228,7 @@ def _shipped_names(source: str) -> list[str]:
 
 
 def _are_same(known: Sequence[str] | None, names: Sequence[str]) -> bool:
-    return not known or list(known) == list(names)
+    return not known or list(map(composed, known)) == list(names)
 
 
 def _saved_classes(source: str, classes: int) -> int | None:

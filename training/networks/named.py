@@ -6,6 +6,7 @@ What a branch of a repository on the hub stands for may change at any time, and 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 from levit_tf.weights.hub.checkpoints import HubCheckpoint
@@ -13,6 +14,7 @@ from training.config import Config
 from training.config_checks import PACKAGED, RELEASED
 from training.networks.initial import Source, find_source
 from training.teachers.cache import digest_of
+from training.teachers.labels import digest_of_teacher
 from training.teachers.teacher import find_teacher, teacher_file
 
 
@@ -47,14 +49,15 @@ class NamedNetworks:
         Args:
           config: the configuration that names the networks.
         """
-        files = {"teacher_classes": config.teacher_classes}
+        files, found = {"teacher_classes": config.teacher_classes}, {}
         if self.teacher is not None and not isinstance(self.teacher, HubCheckpoint):
-            files["teacher"], _ = teacher_file(self.teacher)
+            path, _ = teacher_file(self.teacher)
+            found["teacher"] = digest_of_teacher(path, config.teacher_classes)
         stays = config.qat or (config.exits and not config.exits_end_to_end)
         is_shipped = self.source.path in (RELEASED, PACKAGED)
         if stays and self.source.on_hub is None and not is_shipped:
             files["init_from"] = self.source.path
-        return {field: digest_of(path) for field, path in files.items() if path}
+        return found | {field: digest_of(path) for field, path in files.items() if path}
 
 
 def find_networks(config: Config, on_hub: Mapping[str, str] | None = None) -> NamedNetworks:
@@ -72,4 +75,9 @@ def find_networks(config: Config, on_hub: Mapping[str, str] | None = None) -> Na
     source = find_source(config, on_hub.get("init_from"))
     if config.teacher is None:
         return NamedNetworks(source, None)
+    if config.teacher_classes is not None and not os.path.isfile(config.teacher_classes):
+        raise FileNotFoundError(
+            f"teacher_classes={config.teacher_classes}: no such file. Expected the names of the "
+            "teacher's classes, one a line, or a .json that gives those of each class."
+        )
     return NamedNetworks(source, find_teacher(config.teacher, on_hub.get("teacher")))

@@ -26,6 +26,7 @@ from levit_lite.opening.archives import DAMAGE
 
 DESCRIPTION_FILE = "teacher_cache.json"
 _FORMAT = 1
+_TEACHER_FILE = "teacher_file"  # in the description, for messages
 _READ_AHEAD = 2  # epochs in memory
 
 
@@ -84,6 +85,7 @@ class TeacherCache:
     Args:
       folder: the folder; it is created.
       made_with: everything that the answers depend on, as JSON values.
+      teacher_file: name of the teacher's file, for messages.
       kept: the logits to store.
       steps: number of steps per epoch.
       epochs: number of stored epochs; a longer run repeats their pictures.
@@ -97,11 +99,15 @@ class TeacherCache:
         *,
         steps: int,
         epochs: int,
+        teacher_file: str = "",
     ):
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise TeacherCacheError(f"teacher_cache={folder}: a file; expected a folder.")
         self.kept = kept
         self.epochs = epochs
         self._made_with = {"format": _FORMAT, **json.loads(json.dumps(made_with))}
+        self._teacher_file = teacher_file
         self._steps = steps
 
     def prepare(self) -> None:
@@ -121,16 +127,18 @@ class TeacherCache:
                         f"{DESCRIPTION_FILE}, so nobody knows what they are made with. Choose "
                         "another folder."
                     )
-                write_json(path, self._made_with)
+                write_json(path, {**self._made_with, _TEACHER_FILE: self._teacher_file})
                 return
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            here = self._made_with
+            before, here = found.pop(_TEACHER_FILE, ""), self._made_with
             different = [key for key in {**found, **here} if found.get(key) != here.get(key)]
         except (OSError, ValueError, TypeError) as error:
             raise TeacherCacheError(f"{path}: cannot be read: {error}") from error
         if different:
-            listed = "; ".join(
+            files = (before, self._teacher_file) if "teacher" in different else ("", "")
+            named = "the teacher was {} and is {}; ".format(*files) if all(files) else ""
+            listed = named + "; ".join(
                 f"{key} was {found.get(key)!r} and is {here.get(key)!r}" for key in different
             )
             raise TeacherCacheError(

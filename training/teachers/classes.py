@@ -13,6 +13,7 @@ import tensorflow as tf
 from levit_common.spelling import did_you_mean
 from levit_lite.class_names import (
     check_class_names,
+    composed,
     imagenet_class_names,
     imagenet_classes,
     read_labels,
@@ -76,20 +77,22 @@ def class_map(
     Raises:
       ValueError: some classes cannot be found, or the file does not have one name for each.
     """
-    is_table = file is not None and Path(file).suffix.lower() == ".json"
-    if own is not None and (file is None or is_table):
+    by_table = file is not None and is_table(file)
+    if own is not None and (file is None or by_table):
         check_class_names(own, classes, teacher)
     if classes == len(imagenet_classes()) and (own is None or _are_imagenets(own)):
         own = ["\t".join(both) for both in imagenet_classes()]
-    if is_table:
+    if by_table:
         return _map_of_json(names, classes, file, own)
+    of_file = ""
     if file is not None:
-        own = _labels(file)
+        others, own = own, _labels(file)
+        if others is not None and list(map(_fold, others)) != list(map(_fold, own)):
+            of_file = f", by {file}, although the teacher itself has others"
         if len(own) != classes:
             raise ValueError(
                 f"teacher_classes={file}: {len(own)} names for a teacher of {classes} classes."
             )
-    same = "the same classes"
     if own is None and classes == len(names):
         return None, "as many classes, taken in the order of the student's: the file names none"
     if own is None:
@@ -110,8 +113,13 @@ def class_map(
         )
     members = [[place] for place in found]
     if members == [[n] for n in range(classes)]:
-        return None, same
-    return ClassMap(members), f"{len(names)} of its {classes} classes, by name"
+        return None, f"the same classes{of_file}"
+    return ClassMap(members), f"{len(names)} of its {classes} classes, by name{of_file}"
+
+
+def is_table(file: str) -> bool:
+    """Returns whether a file of `teacher_classes` maps classes, and does not list the teacher's."""
+    return Path(file).suffix.lower() == ".json"
 
 
 def _map_of_json(
@@ -193,7 +201,7 @@ def _unique(own: Sequence[str]) -> dict[str, int]:
 
 def _fold(name: str) -> str:
     """Removes what differs between spellings of a name: "Golf ball", "golf-ball", "golf_ball"."""
-    return re.sub("[ _-]+", "_", name.casefold())
+    return re.sub("[ _-]+", "_", composed(name).casefold())
 
 
 def _are_imagenets(own: Sequence[str]) -> bool:

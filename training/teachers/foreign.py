@@ -1,8 +1,8 @@
 """Reads teachers of any framework: ONNX and TFLite files, run by their own runtimes.
 
 Such a file specifies the shape of its images, but seldom their range of values: TFLite metadata do,
-and the quantisation of an input. If that is missing, the user must give it
-(`teacher_preprocessing`); it is never guessed.
+the quantisation of an input, and the metadata of ONNX files of this package. If that is missing,
+the user must give it (`teacher_preprocessing`); it is never guessed, not from names either.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from levit_common.regular_files import ModelFileError
 from levit_common.shipped_names import INPUT, LOGITS
 from levit_lite.prediction.quantized_values import dequantize, quantize, scale_of
 from levit_lite.prediction.tflite_network import open_tflite, packed_labels
-from levit_tf.prediction.onnx_network import ONNX_TYPES, fixed_sides, onnx_labels, open_onnx
+from levit_tf.prediction.onnx_network import (
+    ONNX_TYPES,
+    fixed_sides,
+    onnx_input_range,
+    onnx_labels,
+    open_onnx,
+)
 from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from training.teachers.reading import Reading, Shape
 from training.teachers.tflite_metadata import noted_range
@@ -60,9 +66,7 @@ def read_onnx(path: str, size: tuple[int, int]) -> Reading:
         images = images.transpose(0, 3, 1, 2) if is_first else images
         return session.run([name], {inputs[0].name: images.astype(dtype)})[0]
 
-    is_ours = inputs[0].name == INPUT and name == LOGITS
-    takes = INPUT_RANGES["pixels"] if is_ours else None
-    names = onnx_labels(session)
+    takes, names = onnx_input_range(session), onnx_labels(session)
     return _reading(path, session, run, (batch, *sides), size, takes, _SUM_TOLERANCE, names)
 
 
@@ -88,8 +92,7 @@ def read_tflite(path: str, size: tuple[int, int]) -> Reading:
     details = {one["name"]: one for one in interpreter.get_output_details()}
     outputs = {name: tuple(map(int, one["shape"])) for name, one in details.items()}
     signature = next(iter(interpreter.get_signature_list().values()), {})
-    is_ours = list(signature.get("inputs", ())) == [INPUT]
-    if is_ours and LOGITS in signature["outputs"]:
+    if list(signature.get("inputs", ())) == [INPUT] and LOGITS in signature["outputs"]:
         runner = interpreter.get_signature_runner()
         answer = runner.get_output_details()[LOGITS]
 
@@ -110,7 +113,7 @@ def read_tflite(path: str, size: tuple[int, int]) -> Reading:
         run,
         tuple(map(int, image["shape"])),
         size,
-        INPUT_RANGES["pixels"] if is_ours else _range_of(Path(path), image),
+        _range_of(Path(path), image),
         _QUANTIZED_SUM_TOLERANCE if is_quantized else _SUM_TOLERANCE,
         packed_labels(Path(path)),
     )

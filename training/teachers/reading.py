@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from levit_tf.teachers.efficientnet_lite import FIRST_KEY as EFFICIENTNET_KEY
 from levit_tf.teachers.regnet import REGNETS, REGNETY_160, RegNetY, regnet_from_state_dict
 from levit_tf.weights.checkpoint_files import read_checkpoint
 from levit_tf.weights.keras_files import ends_in_softmax, load_keras_file
+from levit_tf.weights.pytorch_recognition import is_levit
 
 Shape = tuple[int | None, ...]
 NAMES = (*REGNETS, *EFFICIENTNET_LITES)
@@ -75,6 +77,11 @@ def read_checkpoint_teacher(
     ):
         model = efficientnet_lite_from_state_dict(
             state, config=EFFICIENTNET_LITES.get(name), source=path
+        )
+    elif name is None and is_levit(state):
+        raise ValueError(
+            f"teacher {path}: a checkpoint of a LeViT. python -m converters.from_pytorch "
+            f"--checkpoint={shlex.quote(path)} --output=FILE.keras makes a file that can teach."
         )
     else:
         config = REGNETS.get(name, REGNETY_160)

@@ -10,7 +10,6 @@ logits.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,15 +17,16 @@ import numpy as np
 import tensorflow as tf
 
 from levit_common.hub_addresses import is_hub_address
+from levit_common.model_sources import is_plain_name
 from levit_tf.applications import from_hub
-from levit_tf.preprocessing import INPUT_RANGES, InputRange
 from levit_tf.weights.hub.checkpoints import HubCheckpoint, open_hub_checkpoint
 from levit_tf.weights.keras_files import load_keras_file, model_path
 from training.teachers import foreign, reading
 from training.teachers.classes import ClassMap, Names, class_map
+from training.teachers.input_range import range_of, to_range
+from training.teachers.labels import labels_beside, with_names
 from training.teachers.reading import NAMES, Reading
 
-_NORMALIZED = INPUT_RANGES["normalized"]  # the range of the student's input
 _CHECKPOINTS = (".safetensors", ".pth", ".pt", ".bin")
 _EXPECTED = (
     "Expected a .keras classifier or the folder of a run; an .onnx or .tflite classifier of any "
@@ -181,16 +181,19 @@ def load_teacher(
     else:
         raise ValueError(f"teacher {path}: not a kind of file that is known. {_EXPECTED}.")
     size = _check(found, path, (*input_size, channels))
-    takes = _range_of(found, path, channels, preprocessing)
+    takes = range_of(found, path, channels, preprocessing)
     chosen, which = None, f"all of its {found.answers[1]} classes"
     if classes is not None:
+        labels = None if on_hub else labels_beside(path, class_file)
+        found, named_by = with_names(found, labels)
         chosen, which = _classes_of(found, path, classes, class_names, class_file)
-    to_range = _to_range(takes)
+        which += named_by
+    in_range = to_range(takes)
 
     def logits(images: tf.Tensor) -> tf.Tensor:
         if size is not None:
             images = tf.image.resize(images, size, "bicubic", antialias=True)
-        y = found.scores(to_range(images))
+        y = found.scores(in_range(images))
         y = _log(y) if found.is_probability else tf.cast(y, tf.float32)
         return y if chosen is None else chosen(y)
 
@@ -215,33 +218,12 @@ def teacher_file(spec: str | os.PathLike) -> tuple[str, str | None]:
     name = name if rest and name in NAMES else None
     path = rest if name else os.fspath(spec)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}.")
-    return path, name
-
-
-def parse_preprocessing(text: str) -> InputRange:
-    """Parses the value of `teacher_preprocessing`.
-
-    Args:
-      text: a name of `levit_tf.preprocessing.INPUT_RANGES`, or "MEAN/STD" of pixels 0..255, each
-        one number or one per channel: "127/128", "123.7,116.3,103.5/58.4,57.1,57.4".
-
-    Raises:
-      ValueError: the text has neither form.
-    """
-    if text in INPUT_RANGES:
-        return INPUT_RANGES[text]
-    number = r"\d+(?:\.\d+)?"
-    numbers = rf"{number}(?:,{number})*"
-    if not re.fullmatch(rf"{numbers}/{numbers}", text):
-        raise ValueError(
-            f"teacher_preprocessing must be one of {', '.join(INPUT_RANGES)}, or MEAN/STD of "
-            f"pixels 0..255, such as 127/128. Received: {text!r}"
+        advice = " To learn from the weights of a variant, save its network and give its file."
+        raise FileNotFoundError(
+            f"teacher {os.fspath(spec)!r}: no such file. {_EXPECTED}."
+            f"{advice if is_plain_name(path) else ''}"
         )
-    mean, std = ([float(n) / 255 for n in part.split(",")] for part in text.split("/"))
-    count = max(len(mean), len(std), 3)
-    mean, std = (tuple(part * count if len(part) == 1 else part) for part in (mean, std))
-    return InputRange(mean, std)
+    return path, name
 
 
 def _classes_of(
@@ -287,42 +269,6 @@ def _check(found: Reading, path: str, shape: tuple[int, int, int]) -> tuple[int,
         )
     size = tuple(side or own for side, own in zip(images[1:3], shape, strict=False))
     return None if size == shape[:2] else size
-
-
-def _range_of(found: Reading, path: str, channels: int, given: str | None) -> InputRange:
-    """Returns the range of the teacher's input.
-
-    Raises:
-      ValueError: it is unknown, or the file and the setting contradict each other.
-    """
-    wanted = None if given is None else parse_preprocessing(given).of_channels(channels)
-    takes = None if found.takes is None else found.takes.of_channels(channels)
-    if takes is None and wanted is None:
-        raise ValueError(
-            f"teacher {path}: nothing in the model says what its images hold. Say it by "
-            "--set=teacher_preprocessing=pixels (RGB 0..255), unit (0..1), symmetric (-1..1), "
-            "normalized (levit_tf.preprocess_input), or MEAN/STD of pixels, such as 127/128."
-        )
-    if None not in (takes, wanted) and not (
-        np.allclose(takes.mean, wanted.mean) and np.allclose(takes.std, wanted.std)
-    ):
-        raise ValueError(
-            f"teacher {path}: teacher_preprocessing={given} contradicts the file, whose images "
-            f"hold: {takes}. Leave it out."
-        )
-    return takes or wanted
-
-
-def _to_range(takes: InputRange) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns a function from the student's normalised images to a teacher's input range."""
-    channels = len(takes.mean)
-    here = _NORMALIZED.of_channels(channels) if channels in (1, 3) else None
-    if takes == here or here is None:
-        return tf.identity
-    # ((pixels / 255) - mean) / std, where pixels / 255 = images * STD + MEAN.
-    slope = np.float32(here.std) / np.float32(takes.std)
-    offset = (np.float32(here.mean) - np.float32(takes.mean)) / np.float32(takes.std)
-    return lambda images: tf.cast(images, tf.float32) * slope + offset
 
 
 def _log(probabilities: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from levit_lite.class_names import imagenet_class_names, imagenet_classes
+from levit_tf.pictures.folder_layout import class_folders
 from levit_tf.pictures.labelled_pictures import class_label, labelled_pictures
 from levit_tf.pictures.run_pictures import PICTURES_FILE, seen_in_training, write_seen
 
@@ -29,6 +30,15 @@ def test_a_folder_named_as_two_classes_is_refused(tmp_path):
     with pytest.raises(ValueError, match="2 classes of the network are named 'crane'"):
         labelled_pictures(tmp_path, ["bird", "crane", "crane"], (8, 8))
     assert list(labelled_pictures(tmp_path, ["crane", "bird"], (8, 8)).labels) == [1, 0]
+
+
+def test_a_folder_is_found_however_its_letters_are_written(tmp_path):
+    assert class_label("Hu\u0308ndin", ["Kater", "H\u00fcndin"]) == 1
+    assert class_label("H\u00fcndin", ["Kater", "Hu\u0308ndin"]) == 1
+    for name in ("Hu\u0308ndin", "H\u00fcndin"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="two folders look alike"):
+        class_folders(tmp_path)
 
 
 def test_pictures_that_only_decoding_finds_damaged_are_left_out_and_named(tmp_path, capsys):

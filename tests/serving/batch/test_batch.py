@@ -21,9 +21,8 @@ import levit_tf
 from converters.tflite.conversion import to_tflite
 from levit_lite.images import load_cropped
 from levit_tf.prediction.predictor import load_predictor
-from tests.support.artefacts import NAMES, Artefacts
+from tests.support.artefacts import NAMES
 from tests.support.commands import ENVIRONMENT
-from tests.support.shared_folder import SHARED_FOLDER
 from tests.support.training.data_cases import encoded, picture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -36,8 +35,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def model():
-    return Artefacts(Path(os.environ[SHARED_FOLDER], "artefacts"))["fp32.tflite"]
+def model(artefacts):
+    return artefacts["fp32.tflite"]
 
 
 @pytest.fixture(scope="module")

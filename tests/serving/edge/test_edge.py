@@ -21,9 +21,8 @@ from levit_tf.pictures.images import load_images
 from levit_tf.prediction.predictor import load_predictor
 from serving.edge.answers import answer
 from serving.edge.sources import of_watched_folder
-from tests.support.artefacts import NAMES, Artefacts
+from tests.support.artefacts import NAMES
 from tests.support.commands import ENVIRONMENT, run_process
-from tests.support.shared_folder import SHARED_FOLDER
 from tests.support.training.data_cases import encoded, picture
 
 # What may be imported: they, and what LiteRT's package depends on.
@@ -32,8 +31,8 @@ OF_LITERT = {"backports", "google", "ml_dtypes", "tqdm", "typing_extensions"}
 
 
 @pytest.fixture(scope="module")
-def model():
-    return Artefacts(Path(os.environ[SHARED_FOLDER], "artefacts"))["fp32.tflite"]
+def model(artefacts):
+    return artefacts["fp32.tflite"]
 
 
 @pytest.fixture

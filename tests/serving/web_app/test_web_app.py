@@ -4,10 +4,8 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,18 +24,12 @@ from levit_tf.prediction.predictor import load_predictor
 from serving.web_app import __main__ as command
 from serving.web_app.packages import LITERT, WASM_UTILS, Package, archive_of
 from serving.web_app.site import write_site
-from tests.support.artefacts import NAMES, Artefacts
+from tests.support.artefacts import NAMES
 from tests.support.browser import complaints
 from tests.support.cases import slow
 from tests.support.commands import call
 from tests.support.randomize import randomize_keras, with_random_exits
-from tests.support.shared_folder import SHARED_FOLDER
 from tests.support.static_server import ASK, static_server
-
-
-@pytest.fixture(scope="module")
-def artefacts():
-    return Artefacts(Path(os.environ[SHARED_FOLDER], "artefacts"))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from training.loop.batches import train_batches
 from training.loop.session import make_session
 from training.networks import network
 from training.networks.initial import find_source
+from training.networks.named import find_networks
 from training.plan import Facts
 from training.strategy import make_strategy
 
@@ -58,8 +59,39 @@ def test_the_packaged_network_begins_a_run_with_its_head_for_its_own_classes():
         assert text.startswith("initial weights from LeViTMini\n")
     with pytest.raises(ValueError, match=r"init_from=LeViTMini: set variant=LeViTMini, too"):
         find_source(config_of("init_from=LeViTMini"))
-    with pytest.raises(FileNotFoundError, match=r"init_from=LeViT128S: .*init_from=LeViTMini"):
-        find_source(config_of("init_from=LeViT128S"))
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "found"),
+    [
+        ("LeViTMini", "levit-mini", "LeViTMini"),
+        ("LeViT128S", "levit_128s", "imagenet"),
+        ("LeViT128S", "imagenet", "imagenet"),
+    ],
+)
+def test_a_variants_name_in_any_spelling_stands_for_its_weights(variant, name, found):
+    assert find_source(config_of(f"variant={variant}", f"init_from={name}")).path == found
+
+
+def test_a_name_without_weights_is_refused_and_a_file_of_a_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, message in (
+        ("LeViT128S", "set variant=LeViT128S, too"),
+        ("LeViTNano", "init_from=LeViTNano: no such file, and a variant without weights"),
+        ("LeViTMimi", "init_from=LeViTMimi: no such file, .* Did you mean 'LeViTMini'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_source(config_of(f"init_from={name}"))
+    (tmp_path / "LeViTMini").mkdir()
+    assert find_source(config_of("init_from=LeViTMini")).path == "./LeViTMini"
+
+
+def test_a_file_of_the_teachers_classes_that_is_not_there_is_named(tmp_path):
+    teacher = tmp_path / "teacher.keras"
+    teacher.touch()
+    config = config_of(f"teacher={teacher}", "distillation=soft", "teacher_classes=x.txt")
+    with pytest.raises(FileNotFoundError, match=r"teacher_classes=x.txt: no such file"):
+        find_networks(config)
 
 
 @pytest.mark.slow

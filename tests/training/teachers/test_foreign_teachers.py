@@ -12,11 +12,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.tflite import metadata
 from converters.tflite.tflite_graph import Graph
+from levit_common.shipped_names import INPUT, LOGITS
 from levit_lite.class_names import LABELS_FILE
 from levit_tf.prediction.onnx_network import CLASS_NAMES_KEY
 from levit_tf.preprocessing import preprocess_input
+from tests.support.cases import slow
+from tests.support.export_cases import shared_model
 from tests.support.randomize import random_images
-from training.teachers.teacher import load_teacher, parse_preprocessing
+from training.teachers.input_range import parse_preprocessing
+from training.teachers.labels import digest_of_teacher
+from training.teachers.teacher import load_teacher
 from training.teachers.tflite_metadata import noted_range
 
 SIZE, CLASSES = (16, 16), 5
@@ -64,8 +69,8 @@ def onnx_file(path, *, first=True, softmax=False, batch="n", outputs=1):
     return path
 
 
-def tflite_file(path, *, quantized=False, dtype="float32"):
-    inputs = keras.Input((*SIZE, 3), batch_size=1, name="picture", dtype=dtype)
+def tflite_file(path, *, quantized=False, dtype="float32", name="picture"):
+    inputs = keras.Input((*SIZE, 3), batch_size=1, name=name, dtype=dtype)
     x = keras.ops.cast(inputs, "float32")
     x = keras.layers.Conv2D(CLASSES, 4, 4, use_bias=False)(x)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
@@ -185,6 +190,62 @@ def test_what_a_file_does_not_say_is_asked_for(tmp_path, make):
     path = make(tmp_path / f"other.{make.__name__.removesuffix('_file')}")
     with pytest.raises(ValueError, match=r"nothing in the model says.*teacher_preprocessing"):
         load_teacher(path, SIZE, CLASSES)
+
+
+def named_as_ours(make, path, **kwargs):
+    """A file of another framework whose tensors have the names of ours by chance."""
+    if make is tflite_file:
+        return tflite_file(path, name=INPUT, **kwargs)
+    model = onnx.load(onnx_file(path))
+    renamed = {"image": INPUT, "logits_": LOGITS}
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = renamed[value.name]
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("make", [onnx_file, tflite_file])
+def test_names_of_tensors_do_not_say_what_they_hold(tmp_path, make):
+    path = named_as_ours(make, tmp_path / f"other.{make.__name__.removesuffix('_file')}")
+    with pytest.raises(ValueError, match=r"nothing in the model says.*teacher_preprocessing"):
+        load_teacher(path, SIZE, CLASSES)
+    found = load_teacher(path, SIZE, CLASSES, preprocessing="unit")(IMAGES)
+    assert_same_softmax(found, expected_logits(lambda pixels: pixels / 255), 1e-4)
+
+
+def test_bytes_of_a_file_named_as_ours_have_the_range_of_its_quantisation(tmp_path):
+    path = named_as_ours(tflite_file, tmp_path / "o.tflite", quantized=True)
+    found = load_teacher(path, SIZE, CLASSES)(IMAGES)
+    assert_same_softmax(found, expected_logits(lambda pixels: pixels / 127.5 - 1), 0.1)
+
+
+@pytest.mark.parametrize(
+    "name", ["fp32.tflite", slow("int8_full.tflite"), "model.onnx", slow("int8.onnx")]
+)
+def test_files_of_this_package_say_that_they_take_pixels(artefacts, name):
+    size = shared_model().input_shape[1:3]
+    assert load_teacher(artefacts[name], size, 7).notes[0] == "takes pixels"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_a_labels_file_beside_a_file_without_names_names_its_classes(tmp_path, kind):
+    make = {"onnx": onnx_file, "tflite": tflite_file}[kind]
+    path, names = make(tmp_path / f"other.{kind}"), ["ant", "bee", "cow", "dog", "elk"]
+    students, digest = [(name,) for name in names[::-1]], digest_of_teacher(path, None)
+    options = {"class_names": students, "preprocessing": "unit"}
+    assert "the file names none" in load_teacher(path, SIZE, CLASSES, **options).notes[1]
+    (tmp_path / LABELS_FILE).write_text("\n".join(names))
+    teacher = load_teacher(path, SIZE, CLASSES, **options)
+    expected = expected_logits(lambda pixels: pixels / 255)
+    assert_same_softmax(teacher(IMAGES), expected[:, ::-1], 1e-4)
+    assert teacher.notes[1].endswith(f", by name, named by {tmp_path / LABELS_FILE}")
+    assert digest_of_teacher(path, None) != digest  # a cache and a run notice it
+    (tmp_path / LABELS_FILE).write_text("ant\nbee")
+    with pytest.raises(ValueError, match=r"labels.txt: 2 class names for a model of 5 classes"):
+        load_teacher(path, SIZE, CLASSES, **options)
 
 
 def test_two_outputs_that_could_be_the_answer_are_refused(tmp_path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 import levit_tf
+from converters.to_pytorch import convert as to_pytorch_file
 from converters.to_saved_model import to_saved_model
 from levit_common.shipped_names import INPUT, LOGITS, PROBABILITIES, SIGNATURE
 from levit_tf.teachers.regnet import REGNETY_TINY, RegNetY
@@ -343,6 +344,25 @@ def test_files_that_are_no_teacher_are_named(tmp_path):
             load_teacher(tmp_path / name, SIZE, CLASSES)
     with pytest.raises(ValueError, match=r"a directory without saved_model.pb"):
         load_teacher(tmp_path, SIZE, CLASSES)
+    with pytest.raises(FileNotFoundError, match="the weights of a variant, save its network"):
+        load_teacher("LeViTMini", SIZE, CLASSES)
+
+
+def test_a_checkpoint_of_a_levit_is_told_how_to_become_a_teacher(levit, tmp_path):
+    levit.save(tmp_path / "levit.keras")
+    path = tmp_path / "levit of mine.safetensors"
+    to_pytorch_file(tmp_path / "levit.keras", path, "timm")
+    with pytest.raises(ValueError, match=r"a checkpoint of a LeViT\. python -m") as error:
+        load_teacher(path, SIZE, CLASSES)
+    assert f"from_pytorch --checkpoint='{path}' --output=FILE.keras" in str(error.value)
+
+
+def test_a_checkpoint_of_another_network_is_not_listed_as_a_whole(tmp_path):
+    arrays = {f"layer.{n}.weight": np.zeros(3, np.float32) for n in range(50)}
+    save_file(arrays, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"probably another network\. Of .* 0 are") as error:
+        load_teacher(tmp_path / "other.safetensors", SIZE, CLASSES)
+    assert len(str(error.value)) < 500
 
 
 @pytest.mark.slow

@@ -62,6 +62,20 @@ def test_names_in_another_order_are_put_in_order():
     assert found.members == ((2,), (1,), (0,))
 
 
+def test_letters_of_one_character_and_of_two_are_the_same_name():
+    found, _ = class_map([("Hu\u0308ndin",), ("beagle",)], 2, own=["beagle", "H\u00fcndin"])
+    assert found.members == ((1,), (0,))
+
+
+def test_a_file_of_other_names_than_the_teachers_own_is_taken_and_it_is_said(tmp_path):
+    file = write(tmp_path, "names.txt", "a\nb\nc\n")
+    names = [("a",), ("b",), ("c",)]
+    assert class_map(names, 3, file=file)[1] == "the same classes"
+    found, text = class_map(names, 3, own=OWN, file=file)
+    assert found is None
+    assert text == f"the same classes, by {file}, although the teacher itself has others"
+
+
 def test_as_many_classes_of_other_names_are_refused_and_the_way_out_is_named():
     with pytest.raises(ValueError, match=r"has no class 'a' nor 2 more.*teacher_classes=FILE"):
         class_map([("a",), ("b",), ("c",)], 3, own=OWN)

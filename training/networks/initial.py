@@ -44,8 +44,8 @@ class Source:
     """The initial weights that a run's configuration names, looked up once for the whole run.
 
     Attributes:
-      path: None for random weights, "imagenet", the name of a variant with packaged weights, a
-        file, or an address on the hub with its commit.
+      path: None for random weights, RELEASED, PACKAGED, a file, or an address on the hub with its
+        commit.
       variant: name of the network.
       on_hub: what was found at that address; None for anything else.
     """
@@ -69,7 +69,7 @@ def find_source(config: Beginning, address: str | None = None) -> Source:
     Raises:
       FileNotFoundError: there is no such file.
       ImportError, PermissionError, ConnectionError: see `open_hub_checkpoint`.
-      ValueError: the packaged weights are of another variant, or the repository has no LeViT of
+      ValueError: a name without weights, or of another variant; or the repository has no LeViT of
         this variant, or one with another input range.
     """
     source = config.init_from

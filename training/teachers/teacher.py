@@ -134,17 +134,17 @@ def load_teacher(
     Args:
       spec: a file or directory. It may be the folder of a run, or a `.keras` file of any classifier
         that returns logits, probabilities, or the logits of LeViT's two heads, which are averaged;
-        an `.onnx` or
-        `.tflite` classifier; a SavedModel with the signature of `levit_common.shipped_names`; or a
-        `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of timm's or DeiT's regnety_160 or of an
-        EfficientNet-Lite. "regnety_160:FILE" names the network in FILE, which may then be a
-        `.weights.h5` file, too. Or a LeViT on the Hugging Face hub, "hf://OWNER/NAME", optionally
-        followed by "@REVISION"; or the result of `find_teacher`.
+        an `.onnx` or `.tflite` classifier; a SavedModel with the signature of
+        `levit_common.shipped_names`; or a `.safetensors`, `.pth`, `.pt` or `.bin` checkpoint of
+        timm's or DeiT's regnety_160 or of an EfficientNet-Lite. "regnety_160:FILE" names the
+        network in FILE, which may then be a `.weights.h5` file, too. Or a LeViT on the Hugging Face
+        hub, "hf://OWNER/NAME", optionally followed by "@REVISION"; or the result of `find_teacher`.
       input_size: (height, width) of the student's images, pixels.
       classes: number of the student's classes; None for logits of all the teacher's own.
       channels: number of channels of the student's images.
       trust: whether a SavedModel may contain operations that access files or run Python.
-      class_names: all names of each class of the student; empty if unknown.
+      class_names: all names of each class of the student; empty if unknown. Those of a teacher are
+        in its file, or in a `labels.txt` beside it.
       class_file: see `training.teachers.classes.class_map`.
       preprocessing: range of the teacher's input, if its file does not specify it; see
         `parse_preprocessing`.

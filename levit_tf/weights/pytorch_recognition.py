@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -131,31 +131,31 @@ def canonical(
 
 def is_levit(state: Mapping[str, np.ndarray]) -> bool:
     """Returns whether a state dict has the first convolution of a LeViT of a known codebase."""
-    return any(
-        prefixes_before(key, state)
-        for signature in _SIGNATURES.values()
-        for key in (signature, signature.removeprefix(_HF_PREFIX))
-    )
+    return next(_flavours(state), None) is not None
+
+
+def _flavours(state: Mapping[str, np.ndarray]) -> Iterator[tuple[str, list[str]]]:
+    """Yields each flavour whose first convolution is there, with the prefixes of its keys."""
+    for flavour, signature in _SIGNATURES.items():
+        # The short form of Hugging Face's key comes second, because the full one ends in it.
+        for key in dict.fromkeys((signature, signature.removeprefix(_HF_PREFIX))):
+            if prefixes := prefixes_before(key, state):
+                yield flavour, prefixes
 
 
 def _flavour(state: Mapping[str, np.ndarray], source: str) -> tuple[str, str]:
     """Returns the flavour, and the prefix of its keys."""
-    for flavour, signature in _SIGNATURES.items():
-        # The short form of Hugging Face's key comes second, because the full one ends in it.
-        for key in dict.fromkeys((signature, signature.removeprefix(_HF_PREFIX))):
-            prefixes = prefixes_before(key, state)
-            if not prefixes:
-                continue
-            if "" not in prefixes and len(prefixes) > 1:
-                raise ValueError(
-                    f"{source}: holds {len(prefixes)} networks, with the prefixes "
-                    f"{', '.join(map(repr, prefixes))}. Choose with "
-                    f"--checkpoint_key={prefixes[0].removesuffix('.')}."
-                )
-            prefix = "" if "" in prefixes else prefixes[0]
-            projection = state.get(f"{prefix}stages.0.blocks.0.attn.qkv.linear.weight")
-            is_conv = flavour == "timm" and np.ndim(projection) == 4
-            return "timm_conv" if is_conv else flavour, prefix
+    for flavour, prefixes in _flavours(state):
+        if "" not in prefixes and len(prefixes) > 1:
+            raise ValueError(
+                f"{source}: holds {len(prefixes)} networks, with the prefixes "
+                f"{', '.join(map(repr, prefixes))}. Choose with "
+                f"--checkpoint_key={prefixes[0].removesuffix('.')}."
+            )
+        prefix = "" if "" in prefixes else prefixes[0]
+        projection = state.get(f"{prefix}stages.0.blocks.0.attn.qkv.linear.weight")
+        is_conv = flavour == "timm" and np.ndim(projection) == 4
+        return "timm_conv" if is_conv else flavour, prefix
     known = "\n".join(f"  {flavour}: {key}" for flavour, key in _SIGNATURES.items())
     raise ValueError(
         f"{source}: not a LeViT of a known codebase, or one whose BatchNorm is fused already (save "
